@@ -1,0 +1,126 @@
+#!/usr/bin/env bats
+# pipework ls: who is attached where, read from the links themselves.
+
+load rig
+load promise
+
+setup() { need_docker; }
+teardown() { clean_host; }
+
+# nobody ARG… — pipework as a user without rights, under `run`; from a folder that such a user can read.
+nobody() {
+  on_host install -m 755 "$PIPEWORK" /run/pipework-copy
+  run --separate-stderr on_host setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs /run/pipework-copy "$@"
+  on_host rm /run/pipework-copy
+}
+
+@test "without attachments: a head and no more, an empty list" {
+  run_pw ls
+  assert_exit 0
+  [[ $output == 'GUEST  INTERFACE  ADDRESS  ON  HOST END  STATE' ]]
+  run_pw ls --json
+  assert_exit 0
+  assert_json "$output" '. == {ok: true, attachments: []}'
+}
+
+@test "a line for each attachment, of containers and of namespaces, sorted" {
+  start_guest web
+  netns_guest blue
+  pw br1 -i eth2 web 0/0 -l web2
+  pw br1 web 10.1.1.2/24@10.1.1.1,fd00::2/64 -l web1 --no-probe
+  pw br2 netns:blue 10.1.2.2/24 -l blue1
+  on_host ip link set dev blue1 down
+  run_pw ls
+  assert_exit 0
+  [[ $(tr -s ' ' <<< "$output") == "\
+GUEST INTERFACE ADDRESS ON HOST END STATE
+netns:blue eth1 10.1.2.2/24 br2 blue1 down
+web eth1 10.1.1.2/24@10.1.1.1,fd00::2/64 br1 web1 up
+web eth2 - br1 web2 up" ]]
+
+  run_pw disconnect web eth1
+  run_pw ls
+  [[ $output != *web1* && $output == *web2* && $output == *blue1* ]]
+}
+
+@test "--json has what the table has, and the container's id" {
+  local id
+  start_guest web
+  id=$(docker inspect --format '{{.Id}}' web)
+  pw br1 web 10.1.1.2/24@10.1.1.1 -l webhost
+  run_pw ls --json
+  assert_exit 0
+  assert_json "$output" ".ok and (.attachments | map(del(.words)) == [{
+    guest: {kind: \"docker\", name: \"web\", id: \"${id:0:12}\"}, ifname: \"eth1\", addresses: [\"10.1.1.2/24@10.1.1.1\"],
+    hostif: \"br1\", hostEnd: \"webhost\", mtu: 1500, state: \"up\"}])"
+}
+
+@test "nobody needs to be root for it, nor to reach Docker" {
+  start_guest web
+  pw br1 web 10.1.1.2/24
+  nobody ls
+  assert_exit 0
+  assert_out 'web'
+  DOCKER_HOST=unix:///nowhere nobody ls --json
+  assert_exit 0
+  assert_json "$output" '.attachments[0].guest.name == "web"'
+}
+
+@test "when the container dies its line goes" {
+  start_guest web
+  start_guest db
+  pw br1 web 10.1.1.2/24
+  pw br1 db 10.1.1.3/24
+  docker kill web > /dev/null
+  wait_until 30 lists db
+  docker rm --force db > /dev/null
+  wait_until 30 lists ''
+}
+
+# lists NAME — ls has this guest alone, or none.
+lists() {
+  [[ $(pw ls --json | jq -r '[.attachments[].guest.name] | join(" ")') == "$1" ]]
+}
+
+@test "links of others, whatever their alias, are ignored" {
+  local alias number=0
+  for alias in 'my cable' pipework pipeworkish 'pipework;g=docker:web' 'not pipework1;g=docker:web;i=eth1;h=br1;a=' ''; do
+    on_host ip link add dev "other$((number += 1))" type bridge
+    [[ -z $alias ]] || on_host ip link set dev "other$number" alias "$alias"
+  done
+  run_pw ls --json
+  assert_exit 0
+  assert_json "$output" '.attachments == []'
+}
+
+@test "a record of a later version, or a damaged one, spoils nothing" {
+  local alias number=0
+  start_guest web
+  pw br1 web 10.1.1.2/24 -l webhost
+  for alias in 'pipework2;x=1' 'pipework99' 'pipework1' 'pipework1;' 'pipework1;a=nonsense;g=;i=%' 'pipework1;g=docker:x;i=eth1;h=br1;a=10.1.1.2/33'; do
+    on_host ip link add dev "other$((number += 1))" type bridge
+    on_host ip link set dev "other$number" alias "$alias"
+  done
+  run_pw ls
+  assert_exit 0
+  assert_out 'webhost'
+  [[ -z $stderr ]]
+  run_pw ls --json
+  assert_exit 0
+  assert_json "$output" '.attachments | map(select(.hostEnd == "webhost")) | length == 1'
+  run_pw disconnect web
+  assert_exit 0
+  on_host ip link show dev other1
+}
+
+@test "a field that this version does not know is no trouble: the record of the same version, with more in it" {
+  local alias
+  start_guest web
+  remember web
+  pw br1 web 10.1.1.2/24 -l webhost
+  alias=$(on_host cat /sys/class/net/webhost/ifalias)
+  on_host ip link set dev webhost alias "$alias;z=new;later"
+  run_pw ls
+  assert_out '10.1.1.2/24'
+  assert_undone
+}

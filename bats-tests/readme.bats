@@ -1,0 +1,53 @@
+#!/usr/bin/env bats
+# Every example of the README runs as it stands.
+
+load rig
+
+setup() {
+  need_docker
+  mkdir -p "$BATS_TEST_TMPDIR/bin"
+  ln -s "$PIPEWORK" "$BATS_TEST_TMPDIR/bin/pipework"
+}
+
+teardown() { clean_host; }
+
+# examples [KIND] — the lines of the README's `sh KIND` blocks that call pipework, in order.
+examples() {
+  sed -n "/^\`\`\`sh${1:+ $1}\$/,/^\`\`\`\$/p" "$BATS_TEST_DIRNAME/../README.md" | grep -E '^(sudo )?pipework '
+}
+
+# run_examples [KIND] — types them, one after the other; COUNT is how many there were.
+run_examples() {
+  local line
+  COUNT=0
+  while IFS= read -r line; do
+    echo "$line"
+    # shellcheck disable=SC2086 # the line is words, as at a prompt
+    on_host env PATH="$BATS_TEST_TMPDIR/bin:$PATH" ${line#sudo }
+    COUNT=$((COUNT + 1))
+  done < <(examples "$@")
+}
+
+@test "the examples of the README do what they say, one after the other" {
+  start_guest web
+  start_guest db
+  netns_guest blue
+  run_examples
+  [ "$COUNT" -ge 15 ]
+  # what they leave: db and blue attached, web no longer
+  run_pw ls --json
+  assert_json "$output" '[.attachments[].guest.name] == ["blue", "db", "db"]'
+  assert_json "$output" '.attachments[] | select(.guest.name == "db" and .ifname == "eth1") | .addresses == ["192.168.1.12/24"]'
+}
+
+@test "the examples with NICs" {
+  start_guest web
+  start_guest db
+  on_host ip link add eth1 type veth peer name lan1 netns "$LAN_NS"
+  on_lan ip link set dev lan1 up
+  local before
+  before=$(host_state)
+  run_examples nic
+  [ "$COUNT" -ge 5 ]
+  assert_same_state "$before" "$(host_state)"
+}

@@ -1,0 +1,603 @@
+# shellcheck shell=bash
+# The cases that need User-Mode Linux; uml.bats boots it and makes a test of each. They run in there as root, one after
+# the other, each a function called case_… in a shell of its own with errexit; the next starts on a clean host.
+# A start of Node takes about a second in there, so each case does with few.
+
+OUT=/run/out
+# The machine at the other end of vec0.
+export TAP=192.168.79.1
+
+# --- what cases are written with ---------------------------------------------------------------------------
+
+# pw ARG… — runs pipework.
+pw() {
+  "$OUT/pipework" "$@"
+}
+
+# refused WHAT ARG… — pipework refuses it with exit code 1, says WHAT, and changes nothing.
+refused() {
+  local before code=0
+  before=$(state)
+  pw "${@:2}" > /run/said 2>&1 || code=$?
+  if ((code != 1)) || ! grep -qF -- "$1" /run/said; then
+    cat /run/said
+    fail "exit code $code, and '$1' expected"
+  fi
+  same "$before" "$(state)"
+}
+
+# unchanged ARG… — pipework finds that nothing is to be done.
+unchanged() {
+  pw "$@" > /run/said
+  grep -q 'nothing changed' /run/said || { cat /run/said; fail "not the same: $*"; }
+}
+
+# guest NAME… — makes namespaces: netns:NAME.
+guest() {
+  local name
+  for name in "$@"; do
+    ip netns add "$name"
+    ip -n "$name" link set dev lo up
+  done
+}
+
+# nic [NAME] — makes a NIC of the host, up, with its other end lan0 in the namespace lan, up, 10.0.0.1/24.
+nic() {
+  ip netns add lan
+  ip link add "${1-up0}" type veth peer name lan0 netns lan
+  ip -n lan addr add 10.0.0.1/24 dev lan0
+  ip -n lan link set dev lan0 up
+  ip link set dev "${1-up0}" up
+}
+
+# lan_vlan ID ADDRESS/PREFIX — gives the LAN that VLAN, tagged on its wire.
+lan_vlan() {
+  ip -n lan link add link lan0 name "lan0.$1" type vlan id "$1"
+  ip -n lan addr add "$2" dev "lan0.$1"
+  ip -n lan link set dev "lan0.$1" up
+}
+
+# inside GUEST CMD… — runs CMD in the guest's network.
+inside() {
+  nsenter --net="/run/netns/$1" "${@:2}"
+}
+
+# link GUEST IFNAME — the link with all details, in one line.
+link() {
+  ip -n "$1" -d -o link show dev "$2"
+}
+
+# reaches GUEST ADDRESS — a ping comes back, within 30 seconds.
+reaches() {
+  local end=$((SECONDS + 30))
+  until inside "$1" ping -c 1 -W 1 -q "$2" > /dev/null; do
+    ((SECONDS < end)) || fail "$1 does not reach $2"
+  done
+}
+
+# apart GUEST ADDRESS — no ping comes back. Ask it after something else has reached that address.
+apart() {
+  ! inside "$1" ping -c 2 -i 0.2 -W 1 -q "$2" > /dev/null || fail "$1 reaches $2"
+}
+
+# vlans PORT — the VLANs of a bridge's port, in one line: `10 PVID Egress Untagged, 20, 21`.
+vlans() {
+  bridge vlan show dev "$1" | sed '1d; s/^[^ ]* *//' | paste -sd , | sed 's/,/, /g'
+}
+
+# port GUEST [IFNAME] — the name of the host's end of its link.
+port() {
+  local index
+  index=$(inside "$1" cat "/sys/class/net/${2-eth1}/iflink" 2> /dev/null || ip -n "$1" -o link show dev "${2-eth1}" | sed 's/.*@if\([0-9]*\):.*/\1/')
+  ip -o link | sed -n "s/^$index: \([^@:]*\).*/\1/p"
+}
+
+# is ACTUAL EXPECTED — two texts are equal.
+is() {
+  [[ $1 == "$2" ]] || fail "expected: $2" "but it is: $1"
+}
+
+# has TEXT PART — the part is in the text.
+has() {
+  [[ $1 == *"$2"* ]] || fail "not there: $2" "in: $1"
+}
+
+fail() {
+  printf '%s\n' "$@" >&2
+  exit 1
+}
+
+# same BEFORE AFTER — two outputs of state are equal.
+same() {
+  [[ $1 == "$2" ]] || { diff -U 3 <(echo "$1") <(echo "$2"); fail 'the state is another'; }
+}
+
+# state — what pipework may change on the host and in all guests, without what comes and goes by itself. (Programs are
+# slow to start in here: as few as can be.)
+state() {
+  local name where
+  for name in host /run/netns/*; do
+    name=${name##*/}
+    [[ $name != '*' ]] || continue
+    echo "== $name"
+    printf '%s\n' link 'addr show scope global' 'route show table main' 'route show table all root ::/0' > /run/questions
+    where=()
+    [[ $name == host ]] || where=(-n "$name")
+    ip "${where[@]}" -o -batch /run/questions
+  done | sed -E '
+    / table local | fe80::\/64 |^fe80::\/64 |^ff00::\/8 |^multicast ff00::/d
+    s/^[0-9]+: //; s/@if[0-9]+|link-netns(id)? [^ ]*//g; s/(NO-CARRIER|LOWER_UP|M-DOWN),?//g; s/,>/>/
+    s/ (state|qdisc|qlen|mode) [^ ]+//g; s/ (linkdown|tentative|dad[a-z]*)//g; s/ +(valid|preferred)_lft [^ ]*//g
+    s/^(v[^ ]*pl[0-9a-f]+: .*link\/ether) [^ ]*/\1 drawn/
+    # Each line with its namespace before it.
+    /^== /{h; d}; G; s/^(.*)\n== (.*)$/\2 \1/' | sort
+  for name in /sys/class/net/*/bridge/vlan_filtering; do
+    [[ ! -e $name ]] || echo "$name $(< "$name")"
+  done
+  bridge vlan show
+}
+
+# survives_failure ARG… — the command fails after each of its steps, and all is as before; then it is run.
+survives_failure() {
+  local before n=1
+  before=$(state)
+  until fails_after "$n" "$before" "$@"; do n=$((n + 1)); done
+  ((n > 1)) || fail 'it has no steps that could fail'
+}
+
+# survives RESET ARG… — the same, and killed after each of its steps, it does what it shall when it is run again. RESET
+# is the name of a function that takes all away.
+survives() {
+  local before n=1 mended
+  before=$(state)
+  until fails_after "$n" "$before" "${@:2}"; do
+    PIPEWORK_KILL_AFTER=$n pw "${@:2}" > /run/said 2>&1 && fail "not killed after step $n"
+    pw "${@:2}" > /run/said 2>&1 || { cat /run/said; fail "not mended after a kill after step $n"; }
+    [[ -n ${mended-} ]] || mended=$(state)
+    same "$mended" "$(state)" || fail "mended otherwise after a kill after step $n"
+    "$1"
+    n=$((n + 1))
+  done
+  ((n > 1)) || fail 'it has no steps that could fail'
+  same "$mended" "$(state)"
+}
+
+# fails_after N STATE ARG… — true when the command has no step after N; else it fails there, and leaves the state as it is.
+fails_after() {
+  local code=0
+  PIPEWORK_FAIL_AFTER=$1 pw "${@:3}" > /run/said 2>&1 || code=$?
+  ((code != 0)) || return 0
+  ((code == 1)) || { cat /run/said; fail "exit code $code after step $1"; }
+  same "$2" "$(state)" || fail "after step $1"
+  return 1
+}
+
+# --- dummy -------------------------------------------------------------------------------------------------
+
+case_dummy_is_an_interface_of_the_guest_only() {
+  guest a
+  local before
+  before=$(state)
+  pw dummy netns:a 10.7.0.2/24@10.7.0.1,fd07::2/64 02:00:00:00:00:77
+  has "$(link a eth1)" ' dummy '
+  has "$(link a eth1)" '02:00:00:00:00:77'
+  has "$(ip -n a addr show dev eth1)" 'inet 10.7.0.2/24 brd 10.7.0.255'
+  has "$(ip -n a addr show dev eth1)" 'inet6 fd07::2/64'
+  has "$(ip -n a route)" 'default via 10.7.0.1 dev eth1'
+  has "$(pw ls)" 'dummy'
+  unchanged dummy netns:a 10.7.0.2/24@10.7.0.1,fd07::2/64 02:00:00:00:00:77
+  local index
+  index=$(ip -n a -o link show dev eth1 | cut -d : -f 1)
+  pw dummy netns:a 10.7.0.3/24
+  is "$(ip -n a -o -4 addr show dev eth1 | awk '{print $4}')" 10.7.0.3/24
+  is "$(ip -n a -o link show dev eth1 | cut -d : -f 1)" "$index"
+  pw disconnect netns:a
+  same "$before" "$(state)"
+}
+
+case_dummy_survives_failure_and_kill() {
+  guest a
+  away() { ip -n a link del dev eth1; }
+  survives away dummy netns:a 0/0
+}
+
+case_an_interface_called_dummy_wins() {
+  guest a
+  nic dummy
+  pw dummy netns:a 10.0.0.2/24
+  has "$(link a eth1)" ' macvlan '
+  reaches a 10.0.0.1
+  pw disconnect netns:a
+  pw --mode private dummy netns:a 10.0.0.2/24
+  ip link set dev dummy down
+  ip link set dev dummy name up0
+  refused 'is a macvlan and no dummy interface' dummy netns:a 10.0.0.2/24
+}
+
+# --- a VLAN of a NIC ---------------------------------------------------------------------------------------
+
+case_VLAN_of_a_NIC_is_made_shared_and_removed_with_the_last() {
+  guest a b
+  nic
+  lan_vlan 10 10.10.0.1/24
+  local before
+  before=$(state)
+  pw up0 netns:a 10.10.0.2/24 @10
+  is "$(sed -n 's/.*VID: \([0-9]*\).*/\1/p' /proc/net/vlan/up0.10)" 10
+  pw up0 netns:b 10.10.0.3/24 @10
+  reaches a 10.10.0.1
+  reaches a 10.10.0.3
+  unchanged up0 netns:a 10.10.0.2/24 @10
+  pw disconnect netns:a
+  reaches b 10.10.0.1
+  pw disconnect netns:b
+  same "$before" "$(state)"
+}
+
+case_VLAN_of_a_NIC_is_apart_from_the_others() {
+  guest a
+  nic
+  lan_vlan 10 10.10.0.1/24
+  lan_vlan 20 10.20.0.1/24
+  local all=10.0.0.2/24,10.10.0.2/24,10.20.0.2/24
+  pw --no-probe up0 netns:a "$all" @10
+  reaches a 10.10.0.1
+  apart a 10.20.0.1
+  apart a 10.0.0.1
+  refused 'is not on' up0 netns:a "$all" @20
+  pw --no-probe --force up0 netns:a "$all" @20
+  reaches a 10.20.0.1
+  apart a 10.10.0.1
+}
+
+case_VLAN_device_that_is_there_is_checked_and_stays() {
+  guest a
+  nic
+  ip link add link up0 name up0.10 type vlan id 20
+  refused 'is not VLAN 10' up0 netns:a 10.10.0.2/24 @10
+  ip link del dev up0.10
+  ip link add link up0 name up0.10 type vlan id 10
+  local before
+  before=$(state)
+  pw up0 netns:a 10.10.0.2/24 @10
+  pw disconnect netns:a
+  ip link set dev up0.10 down
+  same "$before" "$(state)"
+}
+
+case_VLAN_of_a_NIC_with_a_long_name() {
+  guest a
+  nic enp0s31f6longer
+  lan_vlan 4094 10.10.0.1/24
+  pw enp0s31f6longer netns:a 10.10.0.2/24 @4094
+  reaches a 10.10.0.1
+  unchanged enp0s31f6longer netns:a 10.10.0.2/24 @4094
+  pw disconnect netns:a
+  is "$(ip -o link show type vlan)" ''
+}
+
+case_VLAN_of_a_NIC_survives_failure_and_kill() {
+  guest a
+  nic
+  away() {
+    ip -n a link del dev eth1
+    ip link del dev up0.10
+  }
+  survives away up0 netns:a 0/0 @10
+  survives_failure disconnect netns:a
+  refused 'has one VLAN' up0 netns:a 10.10.0.2/24 @10,20
+}
+
+# --- ipvlan and macvlan ------------------------------------------------------------------------------------
+
+case_ipvlan_l2_shares_the_MAC_address_of_the_NIC() {
+  guest a b
+  nic
+  local before
+  before=$(state)
+  pw --kind ipvlan up0 netns:a 10.0.0.2/24
+  has "$(link a eth1)" 'ipvlan  mode l2'
+  is "$(link a eth1 | sed 's/.*ether \([^ ]*\).*/\1/')" "$(cat /sys/class/net/up0/address)"
+  pw --kind ipvlan up0 netns:b 10.0.0.3/24@10.0.0.1
+  reaches a 10.0.0.1
+  reaches a 10.0.0.3
+  unchanged --kind ipvlan up0 netns:a 10.0.0.2/24
+  refused 'is a ipvlan' up0 netns:a 10.0.0.2/24
+  pw disconnect netns:a
+  pw disconnect netns:b
+  same "$before" "$(state)"
+}
+
+case_ipvlan_l3_and_l3s() {
+  guest a b
+  nic
+  local mode
+  for mode in l3 l3s; do
+    pw --kind ipvlan --mode "$mode" up0 netns:a 10.1.0.2/24
+    pw --kind ipvlan --mode "$mode" up0 netns:b 10.2.0.2/24
+    has "$(link a eth1)" "mode $mode "
+    ip -n lan route replace 10.1.0.0/24 dev lan0
+    ip -n a route replace default dev eth1
+    ip -n b route replace default dev eth1
+    reaches a 10.2.0.2
+    pw disconnect netns:a
+    pw disconnect netns:b
+  done
+}
+
+case_ipvlan_survives_failure_and_kill() {
+  guest a
+  nic
+  away() { ip -n a link del dev eth1; }
+  survives away --kind ipvlan up0 netns:a 0/0
+}
+
+case_macvlan_modes() {
+  guest a b
+  nic
+  pw up0 netns:a 10.0.0.2/24
+  pw up0 netns:b 10.0.0.3/24
+  reaches a 10.0.0.3
+  pw --mode private up0 netns:a 10.0.0.2/24
+  pw --mode private up0 netns:b 10.0.0.3/24
+  reaches a 10.0.0.1
+  apart a 10.0.0.3
+  pw disconnect netns:b
+  pw disconnect netns:a
+  pw --mode passthru up0 netns:a 10.0.0.2/24
+  has "$(link a eth1)" 'mode passthru'
+  reaches a 10.0.0.1
+}
+
+# --- VLANs of a Linux bridge -------------------------------------------------------------------------------
+
+case_bridge_keeps_VLANs_apart() {
+  guest a b c
+  local before
+  before=$(state)
+  pw br1 netns:a 10.0.0.2/24 @10
+  is "$(cat /sys/class/net/br1/bridge/vlan_filtering)" 1
+  is "$(vlans "$(port a)")" '10 PVID Egress Untagged'
+  pw br1 netns:b 10.0.0.3/24 @10
+  pw br1 netns:c 10.0.0.4/24 @20
+  reaches a 10.0.0.3
+  apart a 10.0.0.4
+  apart c 10.0.0.2
+  unchanged br1 netns:a 10.0.0.2/24 @10
+  pw disconnect netns:a
+  pw disconnect netns:b
+  pw disconnect netns:c
+  same "$before" "$(state)"
+}
+
+case_bridge_trunk_carries_tags() {
+  guest router ten twenty thirty
+  pw br1 netns:router 10.10.0.1/24 @10,20-22
+  is "$(vlans "$(port router)")" '10 PVID Egress Untagged, 20, 21, 22'
+  pw br1 netns:ten 10.10.0.2/24 @10
+  pw br1 netns:twenty 10.20.0.2/24 @20
+  pw br1 netns:thirty 10.20.0.3/24 @30
+  ip -n router link add link eth1 name eth1.20 type vlan id 20
+  ip -n router link add link eth1 name eth1.30 type vlan id 30
+  ip -n router addr add 10.20.0.1/24 dev eth1.20
+  ip -n router link set dev eth1.20 up
+  ip -n router link set dev eth1.30 up
+  reaches router 10.10.0.2
+  reaches router 10.20.0.2
+  apart thirty 10.20.0.2
+  ip -n router addr add 10.20.0.9/24 dev eth1.30
+  ip -n router addr del 10.20.0.1/24 dev eth1.20
+  apart router 10.20.0.3
+  # a trunk without a native VLAN: what carries no tag does not pass
+  pw br1 netns:router 10.10.0.1/24 @20-22
+  is "$(vlans "$(port router)")" '20, 21, 22'
+  ip -n router neigh flush all
+  apart router 10.10.0.2
+}
+
+case_bridge_VLANs_change_in_place() {
+  guest a b
+  pw br1 netns:a 10.0.0.2/24 @10
+  pw br1 netns:b 10.0.0.3/24
+  local end index
+  end=$(port a)
+  index=$(cat "/sys/class/net/$end/ifindex")
+  is "$(vlans "$(port b)")" '1 PVID Egress Untagged'
+  apart a 10.0.0.3
+  survives_failure br1 netns:a 10.0.0.2/24 @20,10,30-33
+  is "$(vlans "$end")" '10, 20 PVID Egress Untagged, 30, 31, 32, 33'
+  pw br1 netns:a 10.0.0.2/24
+  is "$(vlans "$end")" '1 PVID Egress Untagged'
+  is "$(cat "/sys/class/net/$end/ifindex")" "$index"
+  reaches a 10.0.0.3
+  # by hand, where pipework was not asked: left alone
+  bridge vlan add dev "$end" vid 77
+  unchanged br1 netns:a 10.0.0.2/24
+  is "$(vlans "$end")" '1 PVID Egress Untagged, 77'
+  # by hand, against what was asked: put right
+  pw br1 netns:a 10.0.0.2/24 @10
+  bridge vlan add dev "$end" vid 77
+  pw br1 netns:a 10.0.0.2/24 @10
+  is "$(vlans "$end")" '10 PVID Egress Untagged'
+}
+
+case_bridge_that_does_not_keep_VLANs_apart_is_asked_for() {
+  guest a b c
+  ip link add br1 type bridge
+  ip link set dev br1 up
+  pw br1 netns:b 10.0.0.3/24
+  pw br1 netns:c 10.0.0.4/24
+  refused 'does not keep VLANs apart' br1 netns:a 10.0.0.2/24 @10
+  survives_failure --vlan-filtering br1 netns:a 0/0 @10
+  pw br1 netns:a 10.0.0.2/24 @10
+  is "$(cat /sys/class/net/br1/bridge/vlan_filtering)" 1
+  reaches b 10.0.0.4
+  apart b 10.0.0.2
+  unchanged br1 netns:a 10.0.0.2/24 @10
+}
+
+case_bridge_with_another_default_VLAN() {
+  guest a b
+  ip link add br1 type bridge vlan_filtering 1 vlan_default_pvid 5
+  ip link set dev br1 up
+  pw br1 netns:a 10.0.0.2/24
+  is "$(vlans "$(port a)")" '5 PVID Egress Untagged'
+  pw br1 netns:b 10.0.0.3/24 @6
+  is "$(vlans "$(port b)")" '6 PVID Egress Untagged'
+  pw br1 netns:b 10.0.0.3/24 @5
+  is "$(vlans "$(port b)")" '5 PVID Egress Untagged'
+  reaches a 10.0.0.3
+}
+
+case_bridge_VLAN_survives_failure_and_kill() {
+  guest a
+  away() {
+    ip -n a link del dev eth1
+    ip link del dev br1
+  }
+  survives away br1 netns:a 0/0 @10
+  survives_failure disconnect netns:a
+}
+
+case_move_to_another_bridge_takes_the_VLANs_along() {
+  guest a
+  pw br1 netns:a 0/0 @10,20
+  ip link add br2 address 02:00:00:00:00:b2 type bridge vlan_filtering 1
+  ip link set dev br2 up
+  refused "is on 'br1'" br2 netns:a 0/0 @10
+  survives_failure --force br2 netns:a 0/0 @10
+  is "$(vlans "$(port a)")" '10 PVID Egress Untagged'
+}
+
+case_bridge_VLAN_reaches_the_LAN_through_an_uplink() {
+  guest a
+  nic
+  lan_vlan 10 10.10.0.1/24
+  pw br1 netns:a 10.10.0.2/24 @10
+  ip link set dev up0 master br1
+  bridge vlan add dev up0 vid 10
+  reaches a 10.10.0.1
+}
+
+case_dry_run_of_a_VLAN_is_a_script_that_does_the_same() {
+  guest a
+  pw br1 netns:a 10.0.0.2/24 @10,20-22
+  local wanted
+  wanted=$(state)
+  ip -n a link del dev eth1
+  ip link del dev br1
+  pw --dry-run br1 netns:a 10.0.0.2/24 @10,20-22 > /run/script
+  sh /run/script
+  same "$wanted" "$(state)"
+}
+
+# --- a NIC as real ones are --------------------------------------------------------------------------------
+
+case_macvlan_and_VLAN_on_a_real_NIC() {
+  guest a
+  pw vec0 netns:a 192.168.79.5/24
+  reaches a "$TAP"
+  pw disconnect netns:a
+  pw vec0 netns:a 192.168.79.5/24 @10
+  is "$(sed -n 's/.*VID: \([0-9]*\).*/\1/p' /proc/net/vlan/vec0.10)" 10
+}
+
+# --- golden plans and the README ---------------------------------------------------------------------------
+
+# What a veth cannot show: a real NIC outlives its guest, and falls back into the host under the name it had in there.
+case_a_real_NIC_comes_home() {
+  guest a
+  ip addr add 192.168.79.9/24 dev vec0
+  ip link set dev vec0 up
+  ip route add 10.9.0.0/16 via "$TAP"
+  local before
+  before=$(state)
+  pw --direct-phys vec0 -i eth1 netns:a 192.168.79.5/24
+  reaches a "$TAP"
+  unchanged --direct-phys vec0 -i eth1 netns:a 192.168.79.5/24
+  pw disconnect netns:a
+  same "$before" "$(state)"
+  # the guest ends with the NIC in it
+  pw --direct-phys vec0 -i lan5 netns:a 192.168.79.5/24
+  ip netns del a
+  until ip link show dev lan5 > /dev/null 2>&1; do sleep 0.2; done
+  pw ls | grep -E 'lan5 .* stray'
+  pw disconnect netns:a
+  guest a
+  same "$before" "$(state)"
+  # and once more: the next attach takes the stray as the NIC that it is
+  pw --direct-phys vec0 -i lan5 netns:a 192.168.79.5/24
+  ip netns del a
+  until ip link show dev lan5 > /dev/null 2>&1; do sleep 0.2; done
+  guest a
+  pw --direct-phys vec0 -i eth1 netns:a 192.168.79.5/24
+  reaches a "$TAP"
+  pw disconnect netns:a
+  same "$before" "$(state)"
+}
+
+case_golden_plans_run_as_they_are() {
+  local file count=0
+  cd "${BASH_SOURCE[0]%/*}/.." || fail 'no checkout'
+  for file in src/plan.golden/*.sh; do
+    grep -qE '^(# given: )?(bridge vlan|ip link .*(type (vlan|ipvlan|macvlan|dummy)|vlan_filtering))' "$file" || continue
+    echo "$file"
+    guest blue
+    sed -n 's/^# given: //p' "$file" > /run/given
+    sh -eu /run/given
+    sh "$file"
+    is "$(find /run/netns -name 'pipework*')" ''
+    clean
+    count=$((count + 1))
+  done
+  ((count >= 10)) || fail "only $count plans"
+}
+
+case_README_examples_of_VLANs_and_dummy() {
+  local line count=0 readme=${BASH_SOURCE[0]%/*}/../README.md
+  guest web db router
+  nic eth0
+  # shellcheck disable=SC2016 # backquotes; there is no Docker here for the guests
+  sed -n '/^```sh vlan$/,/^```$/p' "$readme" | sed -nE 's/ (web|db|router)( |$)/ netns:\1\2/; s/^(sudo )?pipework //p' > /run/lines
+  while IFS= read -r line; do
+    echo "$line"
+    # shellcheck disable=SC2086 # the line is words, as at a prompt
+    pw $line
+    count=$((count + 1))
+  done < /run/lines
+  ((count >= 5)) || fail "only $count examples"
+}
+
+# --- how they are run --------------------------------------------------------------------------------------
+
+# clean — ends what a case has left: namespaces, links but for lo and vec0, and vec0 as it was.
+clean() {
+  local name
+  find /run/netns -mindepth 1 -maxdepth 1 -printf '%f\n' | while IFS= read -r name; do
+    ip netns del "$name" 2> /dev/null || rm -f "/run/netns/$name"
+  done
+  for name in $(ip -o link | sed -E 's/^[0-9]+: ([^:@]+).*/\1/; /^(lo|vec0)$/d'); do
+    ip link del dev "$name" 2> /dev/null || true
+  done
+  ip addr flush dev vec0
+  ip link set dev vec0 down alias ''
+}
+
+# run_case NAME — one case, in a shell of its own; its result is a line of results, its words are in NAME.log.
+run_case() {
+  local began=$SECONDS verdict=ok
+  (
+    set -eEuo pipefail
+    trap 'echo "failed in line $LINENO: $BASH_COMMAND" >&2' ERR
+    cd /tmp
+    "$1"
+  ) > "$OUT/$1.log" 2>&1 < /dev/null
+  # shellcheck disable=SC2181 # in an `if`, errexit would be off inside
+  (($? == 0)) || verdict='not ok'
+  echo "$verdict $1 ($((SECONDS - began)) s)" >> "$OUT/results"
+  clean
+}
+
+while IFS= read -r name; do
+  run_case "$name"
+done < "$OUT/cases"

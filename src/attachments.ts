@@ -1,0 +1,116 @@
+import type { Attached } from './detach'
+import type { Host } from './host'
+import { type HostLink, readHostLink, readOurLinks } from './hostlinks'
+import { type GuestState, readGuest } from './inside'
+import type { Unplugging } from './links/ovs'
+import { findPort, guestOfPort, ifnameOfPort, isOvsThere, type OvsDatabase, readOvs } from './ovsdb'
+
+/** The attachments with an end in the host, where their record is: a few reads of sysfs. */
+export function readHostSide(host: Host): readonly (Attached & { readonly hostEnd: HostLink })[] {
+  return readOurLinks(host).flatMap((hostEnd) => {
+    const { record, alias } = hostEnd
+    return record?.kind === 'link' && alias !== undefined ? [{ record, alias, hostEnd }] : []
+  })
+}
+
+/** The attachments in a guest that have no end in the host. */
+export function pickGuestSide(state: GuestState | undefined): readonly Attached[] {
+  return (state?.links ?? []).flatMap((inGuest) => {
+    const { record, alias, kind } = inGuest
+    // A veth's record is on its host end; whatever stands on the guest's is not ours, unless it was moved in as a NIC.
+    if (record?.kind !== 'link' || alias === undefined || (kind === 'veth' && record.nic === undefined)) return []
+    return [{ record, alias, inGuest }]
+  })
+}
+
+/** What is left in the database of Open vSwitch of attachments whose container is gone, or was started again. */
+export function pickDeadPorts(ovs: OvsDatabase | undefined): readonly Attached[] {
+  return (ovs?.ports ?? []).flatMap((deadPort) => {
+    const guest = guestOfPort(deadPort)
+    if (deadPort.isAlive || guest === undefined) return []
+    const { bridge: hostif } = deadPort
+    const record = { guest, ifname: ifnameOfPort(deadPort), hostif, addresses: [], words: [], previous: [] }
+    return [{ record: { kind: 'link', ...record } as const, alias: '', deadPort }]
+  })
+}
+
+/** Open vSwitch's database where there is one: nothing of ours is in it else. */
+export async function readOvsIfThere(host: Host): Promise<OvsDatabase | undefined> {
+  if (!host.isRoot || !isOvsThere(host)) return undefined
+  const ovs = await readOvs(host)
+  return ovs.kind === 'database' ? ovs : undefined
+}
+
+/** What an attachment is to Open vSwitch; `gone` are those that a dry run has taken away before. */
+export async function findUnplugging(
+  { hostEnd, deadPort }: Attached,
+  { ovs, gone }: { readonly ovs: OvsDatabase | undefined; readonly gone: readonly Attached[] },
+  host: Host,
+): Promise<Unplugging | undefined> {
+  const port = deadPort ?? findPort(ovs, hostEnd?.name)
+  if (ovs === undefined || port === undefined) return undefined
+  const onBridge = ovs.ports.filter(({ name, bridge }) => bridge === port.bridge && name !== port.name)
+  const dead = onBridge.filter(({ isAlive }) => !isAlive)
+  const isGone = (name: string) => name === port.bridge || gone.some((it) => it.hostEnd?.name === name)
+  const isUsed =
+    onBridge.some(({ name, isAlive }) => isAlive && !isGone(name)) ||
+    ovs.fakes.some(({ parent }) => parent === port.bridge) ||
+    (readHostLink(port.bridge, host) !== undefined && (await hasGlobalAddress(port.bridge, host)))
+  const isOurs = ovs.bridges.some(({ name, isOurs }) => name === port.bridge && isOurs)
+  return { port, dead, isSwitching: ovs.isSwitching, ...(isOurs && !isUsed ? { unused: port.bridge } : {}) }
+}
+
+/** Whether the link has an address that somebody gave it; taken to be so when that cannot be told. */
+export async function hasGlobalAddress(name: string, host: Host): Promise<boolean> {
+  const { code, stdout } = await host.ip({ lines: [`addr show dev ${name} scope global`], answer: 'text' })
+  return code !== 0 || /^\s*inet6? /m.test(stdout)
+}
+
+/** The files of all network namespaces but our own, one for each: those of processes, and those with a name. */
+function listNamespaces(host: Host): readonly { readonly path: string; readonly pid?: string }[] {
+  const seen = new Set([host.inode('/proc/self/ns/net')])
+  const pids = (host.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))
+  const names = (host.list('/run/netns') ?? []).filter((name) => !name.startsWith('pipework-'))
+  const all = [
+    ...pids.map((pid) => ({ path: `/proc/${pid}/ns/net`, pid })),
+    ...names.map((name) => ({ path: `/run/netns/${name}` })),
+  ]
+  return all.filter(({ path }) => {
+    const inode = host.inode(path)
+    if (inode === undefined || seen.has(inode)) return false
+    seen.add(inode)
+    return true
+  })
+}
+
+/** False where the namespace's own /sys shows that no link in it has a record: that saves asking the kernel. */
+function mayHold(pid: string | undefined, host: Host): boolean {
+  const links = pid === undefined ? undefined : host.list(`/proc/${pid}/root/sys/class/net`)
+  if (links === undefined || links.length === 0) return true
+  return links.some(
+    (name) => host.read(`/proc/${pid}/root/sys/class/net/${name}/ifalias`)?.startsWith('pipework') ?? true,
+  )
+}
+
+/** Looks into all other namespaces, or those that may hold attachments without an end in the host. Needs root. */
+export async function readNamespaces(host: Host, which: 'all' | 'holding'): Promise<readonly GuestState[]> {
+  if (!host.isRoot) return []
+  const wanted = listNamespaces(host).filter(({ pid }) => which === 'all' || mayHold(pid, host))
+  const states = await Promise.all(
+    wanted.map(async ({ path }) => {
+      try {
+        const pin = host.pin(path)
+        return await readGuest(pin.netns, host).finally(() => pin.release())
+      } catch {
+        return undefined // its last process ended in between
+      }
+    }),
+  )
+  return states.filter((state) => state !== undefined)
+}
+
+/** Every attachment on this host. Without root, those with an end in the host. */
+export async function readAttachments(host: Host): Promise<readonly Attached[]> {
+  const states = await readNamespaces(host, 'holding')
+  return [...readHostSide(host), ...states.flatMap(pickGuestSide)]
+}

@@ -1,0 +1,283 @@
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { main, parseArgv } from './cli'
+import { ExitCode } from './errors'
+import { createFakeHost } from './fake-host'
+import { ATTACH, COMMANDS, GLOBAL_OPTIONS } from './table'
+
+// A define of the build.
+beforeAll(() => void vi.stubGlobal('PIPEWORK_VERSION', '1.2.3'))
+afterAll(() => void vi.unstubAllGlobals())
+
+type Options = NonNullable<Parameters<typeof createFakeHost>[0]>
+
+/** One run: exit code, the two streams, and what ran on the host. */
+async function run(argv: readonly string[], options: Options = {}) {
+  const host = createFakeHost(options)
+  const streams = { out: '', err: '' }
+  const code = await main(argv, host, {
+    out: (text) => {
+      streams.out += text
+    },
+    err: (text) => {
+      streams.err += text
+    },
+    interrupt: { heard: false },
+  })
+  return { code, ...streams, ran: host.ran }
+}
+
+const words = (line: string) => line.split(' ')
+
+describe('options in any order and place', () => {
+  test.each<[string, readonly string[], Readonly<Record<string, string | boolean>>]>([
+    ['br1 web 10.0.0.2/24', ['br1', 'web', '10.0.0.2/24'], {}],
+    ['br1 -i eth2 web 10.0.0.2/24', ['br1', 'web', '10.0.0.2/24'], { i: 'eth2' }],
+    ['-i eth2 br1 web 10.0.0.2/24', ['br1', 'web', '10.0.0.2/24'], { i: 'eth2' }],
+    ['br1 web 10.0.0.2/24 -i eth2', ['br1', 'web', '10.0.0.2/24'], { i: 'eth2' }],
+    ['br1 -i=eth2 web 10.0.0.2/24 -l=x', ['br1', 'web', '10.0.0.2/24'], { i: 'eth2', l: 'x' }],
+    ['br1 web -a 6 10.0.0.2/24 -nv', ['br1', 'web', '10.0.0.2/24'], { a: '6', 'dry-run': true, verbose: true }],
+    ['--wait-guest 5 br1 web 0/0 --force', ['br1', 'web', '0/0'], { 'wait-guest': '5', force: true }],
+    ['br1 web 0/0 --no-probe', ['br1', 'web', '0/0'], { 'no-probe': true }],
+    ['br1 007 0/0', ['br1', '007', '0/0'], {}],
+    ['br1 1e3 0/0', ['br1', '1e3', '0/0'], {}],
+    ['br1 0x1F 0/0', ['br1', '0x1F', '0/0'], {}],
+    ['br1 -i 007 web 0/0', ['br1', 'web', '0/0'], { i: '007' }],
+    ['br1 true 0/0 --force', ['br1', 'true', '0/0'], { force: true }],
+    ['-- ls web 0/0', ['ls', 'web', '0/0'], {}],
+    ['-i eth2 -- ls web 0/0', ['ls', 'web', '0/0'], { i: 'eth2' }],
+    ['br1 -- web -i eth2', ['br1', 'web', '-i', 'eth2'], {}],
+  ])('pipework %s', async (line, expected, values) => {
+    const parsed = await parseArgv(words(line))
+    expect(parsed.command).toBe(ATTACH)
+    expect(parsed.words).toEqual(expected)
+    expect(Object.fromEntries(parsed.values)).toEqual(values)
+  })
+
+  test.each([
+    ['ls', 'ls', []],
+    ['ls --json', 'ls', []],
+    ['--json ls', 'ls', []],
+    ['disconnect web eth1 -n', 'disconnect', ['web', 'eth1']],
+    ['--dry-run disconnect web', 'disconnect', ['web']],
+    ['-n -v disconnect ls', 'disconnect', ['ls']],
+    ['br1 ls 0/0', '', ['br1', 'ls', '0/0']],
+    ['-i ls br1 web 0/0', '', ['br1', 'web', '0/0']],
+  ])('pipework %s: the command %j', async (line, word, expected) => {
+    const parsed = await parseArgv(words(line))
+    expect([parsed.command.word, parsed.words]).toEqual([word, expected])
+  })
+})
+
+describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
+  test.each<[readonly string[], string, string]>([
+    [[], 'nothing to do', 'For example: pipework br1 web'],
+    [['--forse', 'br1', 'web', '0/0'], "there is no option '--forse'", 'Did you mean --force?'],
+    [['br1', 'web', '0/0', '--dryrun'], "there is no option '--dryrun'", 'Did you mean --dry-run?'],
+    [['br1', 'web', '0/0', '-x'], "there is no option '-x'", ''],
+    [['br1', 'web', '0/0', '--no-such-thing-at-all'], "there is no option '--no-such-thing-at-all'", 'pipework --help'],
+    [['br1', 'web', '0/0', '--constructor'], "there is no option '--constructor'", ''],
+    [['br1', 'web', '0/0', '--toString=x'], "there is no option '--toString'", ''],
+    [['ls', '--force'], "there is no option '--force'", ''],
+    [['br1', 'web', '0/0', '-i', 'a', '-i', 'b'], '-i is given 2 times', 'Give it once'],
+    [['br1', 'web', '0/0', '--mtu', '1400', '--mtu=1300'], '--mtu is given 2 times', 'Give it once'],
+    [['br1', 'web', '0/0', '--route', '10.0.0.0/8', '--route='], '--route needs a value', ''],
+    [['br1', '-ieth2', 'web', '0/0'], '-i needs a value: -i <ifname>', ''],
+    [['br1', 'web', '0/0', '-i'], '-i needs a value: -i <ifname>', ''],
+    [['br1', '-i', '--force', 'web', '0/0'], '-i needs a value: -i <ifname>', ''],
+    [['br1', 'web', '0/0', '--wait-guest='], '--wait-guest needs a value: --wait-guest <seconds>', ''],
+    [['br1', 'web', '0/0', '--wait-guest', 'soon'], "--wait-guest 'soon' is not a number of seconds", ''],
+    [['br1', 'web'], "after 'web' there is no address", 'pipework <bridge>'],
+    [['br1', 'web', '10.1.1.1'], "'10.1.1.1' has no prefix length", 'Did you mean 10.1.1.1/24?'],
+    [['disconnect'], 'disconnect: which guest?', 'pipework disconnect <guest>'],
+    [['disconnect', 'web', 'eth1', 'x'], "'x' is a word too many", 'pipework disconnect <guest>'],
+    [['disconnect', 'web', 'a/b'], "'a/b' is no name for the interface in the guest", ''],
+  ])('%j', async (argv, message, hint) => {
+    const { code, out, err, ran } = await run(argv)
+    expect(code).toBe(ExitCode.usage)
+    expect(out).toBe('')
+    expect(err).toContain(`pipework: ${message}`)
+    expect(err).toContain(hint)
+    expect(ran).toEqual([])
+  })
+})
+
+describe('--help', () => {
+  test.each(COMMANDS.map((command) => [command.word || 'the main form', command] as const))(
+    'of %s names every option, every example and the synopsis',
+    async (_, { word, options, examples, synopsis }) => {
+      const { code, out, err } = await run([...(word === '' ? [] : [word]), '--help'])
+      expect([code, err]).toEqual([ExitCode.ok, ''])
+      const said = out.replaceAll(/\s+/g, ' ')
+      expect(said).toContain(`pipework ${synopsis}`)
+      for (const [name, { short, summary }] of Object.entries({ ...options, ...GLOBAL_OPTIONS })) {
+        expect(said).toContain(name.length === 1 ? `-${name} ` : `--${name} `)
+        if (short !== undefined) expect(said).toContain(`-${short}, `)
+        expect(said).toContain(summary)
+      }
+      for (const { line, does } of examples) {
+        expect(said).toContain(line)
+        expect(said).toContain(does)
+      }
+    },
+  )
+
+  test('of the main form names every command', async () => {
+    const { out } = await run(['-h'])
+    for (const { synopsis, summary } of COMMANDS) {
+      expect(out).toContain(`pipework ${synopsis}`)
+      expect(out.toLowerCase()).toContain(summary.toLowerCase())
+    }
+  })
+
+  test.each(COMMANDS.flatMap(({ examples, word }) => examples.map(({ line }) => [line, word] as const)))(
+    'its example is understood: %s',
+    async (line, word) => {
+      const [program, ...argv] = words(line)
+      expect(program).toBe('pipework')
+      expect((await parseArgv(argv)).command.word).toBe(word)
+    },
+  )
+})
+
+test.each(['--version', '-V'])('%s', async (option) =>
+  expect(await run([option], { isRoot: false })).toMatchObject({ code: ExitCode.ok, out: '1.2.3\n', err: '' }),
+)
+
+const NET = '/sys/class/net'
+const alias = 'pipework1;g=docker:web;c=3f2a9c1d0b7e;i=eth1;h=br1;a=10.0.0.2/24@10.0.0.1'
+/** A host with one attachment whose guest is gone. */
+const attached: Options = {
+  files: {
+    [`${NET}/v1/ifindex`]: '6',
+    [`${NET}/v1/iflink`]: '2',
+    [`${NET}/v1/mtu`]: '1500',
+    [`${NET}/v1/flags`]: '0x1003',
+    [`${NET}/v1/ifalias`]: `${alias}\n`,
+    [`${NET}/lo/ifindex`]: '1',
+    [`${NET}/lo/ifalias`]: '',
+  },
+  links: { [`${NET}/v1/master`]: '../br1' },
+}
+/** A namespace of `ip netns` in which there is nothing, and a kernel without IPv6. */
+const blue: Options = {
+  inodes: { '/run/netns/blue': 5, '/proc/self/ns/net': 1 },
+  answers: { 'address show': { stdout: '[]\n[]\n' } },
+}
+const attach = ['br1', 'netns:blue', '10.0.0.2/24']
+
+describe('streams and exit codes', () => {
+  test('ls', async () => {
+    const { code, out, err } = await run(['ls'], attached)
+    expect([code, err]).toEqual([ExitCode.ok, ''])
+    expect(out.split('\n')[1]).toMatch(/^web +eth1 +10\.0\.0\.2\/24@10\.0\.0\.1 +br1 +v1 +up$/)
+  })
+
+  test('ls --json', async () => {
+    const { out } = await run(['ls', '--json'], attached)
+    expect(JSON.parse(out)).toMatchObject({
+      ok: true,
+      attachments: [
+        { guest: { kind: 'docker', name: 'web' }, ifname: 'eth1', hostif: 'br1', hostEnd: 'v1', state: 'up' },
+      ],
+    })
+  })
+
+  test('ls of nothing is a head', async () => expect((await run(['ls'])).out).toMatch(/^GUEST .*STATE\n$/))
+
+  test.each<[string, readonly string[], Options, number, RegExp | undefined]>([
+    // what, words, host, exit code, the error
+    ['not root', attach, { ...blue, isRoot: false }, ExitCode.failed, /only root can change network interfaces/],
+    ['no such guest', attach, {}, ExitCode.failed, /there is no network namespace 'blue'/],
+    ['no such bridge', ['nope', ...attach.slice(1)], blue, ExitCode.failed, /there is no interface 'nope'/],
+    [
+      'a guest that never comes',
+      [...attach, '--wait-guest', '0.2'],
+      {},
+      ExitCode.timeout,
+      /waited 0.2 s in vain: there is no network namespace 'blue'/,
+    ],
+    [
+      'a step that fails',
+      attach,
+      {
+        ...blue,
+        answers: { ...blue.answers, 'link add': { code: 1, stderr: 'RTNETLINK answers: No\nCommand failed -:1\n' } },
+      },
+      ExitCode.failed,
+      /could not create the bridge br1: RTNETLINK answers: No/,
+    ],
+    [
+      'a step that fails and cannot be undone',
+      attach,
+      {
+        ...blue,
+        answers: {
+          ...blue.answers,
+          'link add': { code: 1, stderr: 'No\nCommand failed -:5\n' },
+          'link del': { code: 1 },
+        },
+      },
+      ExitCode.leftover,
+      /left: connect eth1 in blue to br1; take it back with:\n {4}ip link del dev veth1pl/,
+    ],
+    ['a bug', attach, { ...blue, answers: { 'address show': new TypeError('oh') } }, ExitCode.failed, /this is a bug/],
+    ['no root, but a dry run', [...attach, '-n'], { ...blue, isRoot: false }, ExitCode.ok, undefined],
+    ['a dry run', [...attach, '-n'], blue, ExitCode.ok, undefined],
+    ['a dry run, quiet', [...attach, '-nq'], blue, ExitCode.ok, undefined],
+    ['nothing to disconnect', ['disconnect', 'netns:blue'], blue, ExitCode.ok, undefined],
+    [
+      'a guest that nobody knows',
+      ['disconnect', 'netns:red'],
+      blue,
+      ExitCode.failed,
+      /there is no network namespace 'red'/,
+    ],
+    ['help', ['--help'], {}, ExitCode.ok, undefined],
+    ['version', ['--version'], {}, ExitCode.ok, undefined],
+    ['wrong usage', ['br1'], {}, ExitCode.usage, /there is no guest/],
+  ])('%s', async (_, argv, options, expected, message) => {
+    const { code, out, err } = await run(argv, options)
+    expect(code).toBe(expected)
+    if (message === undefined) expect([out === '', err]).toEqual([false, ''])
+    else expect([out, err]).toEqual(['', expect.stringMatching(message)])
+
+    const json = await run([...argv, '--json'], options)
+    expect([json.code, json.err]).toEqual([expected, ''])
+    expect(json.out).toMatch(/^\{.*\}\n$/)
+    const document: unknown = JSON.parse(json.out)
+    expect(document).toMatchObject({ ok: expected === ExitCode.ok })
+    if (message !== undefined)
+      expect(document).toMatchObject({ exitCode: expected, error: { message: expect.any(String) } })
+  })
+
+  test('the pinned namespace is let go after a failure, too', async () => {
+    const { ran } = await run(attach, { ...blue, answers: { ...blue.answers, 'link add': { code: 1, stderr: 'no' } } })
+    expect(ran[0]).toBe('pin /run/netns/blue')
+    expect(ran.at(-1)).toBe('release /run/netns/blue')
+  })
+
+  test('a dry run changes nothing and prints a script', async () => {
+    const { out, ran } = await run([...attach, '-n', '--no-probe'], blue)
+    expect(out).toMatch(/^#!\/bin\/sh\n# pipework br1 netns:blue 10\.0\.0\.2\/24\n/)
+    expect(ran).toEqual([
+      'pin /run/netns/blue',
+      'ip -n pinned | address show | route show table main',
+      'release /run/netns/blue',
+    ])
+  })
+
+  test('--quiet says nothing of a success, and all of a failure', async () => {
+    expect(await run(['disconnect', 'netns:blue', '-q'], blue)).toMatchObject({ code: ExitCode.ok, out: '', err: '' })
+    expect((await run(['disconnect', 'netns:red', '-q'], blue)).err).toContain("'red'")
+  })
+
+  test('--verbose shows each step on stderr', async () => {
+    const { err } = await run([...attach, '-v'], {
+      ...blue,
+      env: { PIPEWORK_FAIL_AFTER: '2' },
+      answers: { ...blue.answers, false: { code: 1 } },
+    })
+    expect(err).toContain('# create the bridge br1\nip link add dev br1 ')
+    expect(err).toContain('pipework: stopped after step 2 of')
+  })
+})

@@ -1,0 +1,260 @@
+import {
+  findUnplugging,
+  hasGlobalAddress,
+  pickDeadPorts,
+  pickGuestSide,
+  readHostSide,
+  readNamespaces,
+  readOvsIfThere,
+} from '../attachments'
+import { type Attached, type Detachment, foresee, planDetach } from '../detach'
+import { PipeworkError, usageError } from '../errors'
+import { execute } from '../execute'
+import { AmbiguousGuest, findGuest, type Guest, NoSuchGuest, pinGuest } from '../guest'
+import type { Host, Pin } from '../host'
+import { type HostLink, listPorts, readHostLink } from '../hostlinks'
+import { arePeers, findLower, type GuestLink, type GuestState, readGuest, readPolicy, readSysctls } from '../inside'
+import { readNic } from '../nics'
+import type { OvsDatabase } from '../ovsdb'
+import { readPort } from '../ports'
+import { formatGuest, type LinkRecord } from '../record'
+import { formatStep, toScript } from '../report'
+import { type GuestName, parseGuest } from '../request'
+import type { Plan } from '../step'
+import { parseIfname } from '../values'
+import { type Call, type Outcome, refuseUnlessRoot } from './call'
+
+/** Takes a guest's attachments away, all or the one named. */
+export async function run(call: Call): Promise<Outcome> {
+  const [typed, ifname, ...rest] = call.words
+  if (typed === undefined || rest.length > 0)
+    throw usageError(
+      typed === undefined ? 'disconnect: which guest?' : `'${rest[0]}' is a word too many`,
+      'pipework disconnect <guest> [ifname]',
+    )
+  const wanted = parseGuest(typed)
+  if (ifname !== undefined) parseIfname(ifname, 'interface in the guest')
+  refuseUnlessRoot(call)
+  const reached = await reachGuest(wanted, call.host)
+  try {
+    return await detachAll({ wanted, ifname, reached }, call)
+  } finally {
+    if (reached.guest !== undefined) reached.pin?.release()
+  }
+}
+
+/** The guest, pinned; or why not: its links with an end in the host are taken away all the same. */
+type Reached =
+  | { readonly guest: Guest; readonly pin: Pin | undefined; readonly why?: undefined }
+  | { readonly guest?: undefined; readonly why: PipeworkError }
+
+async function reachGuest(wanted: GuestName, host: Host): Promise<Reached> {
+  try {
+    const guest = await findGuest(wanted, host)
+    return { guest, pin: host.isRoot ? pinGuest(guest, host) : undefined }
+  } catch (why) {
+    if (why instanceof PipeworkError && !(why instanceof AmbiguousGuest)) return { why }
+    throw why
+  }
+}
+
+function isMeant(guest: LinkRecord['guest'], { wanted, reached }: Wanted): boolean {
+  const { kind, name } = wanted
+  if (reached.guest !== undefined)
+    return (
+      guest.kind === reached.guest.kind &&
+      guest.name === reached.guest.name &&
+      // What hangs on an earlier process of that number is not this one's.
+      (guest.kind !== 'pid' || guest.id === reached.guest.id)
+    )
+  if (kind !== undefined ? kind !== guest.kind : guest.kind === 'netns' || guest.kind === 'pid') return false
+  // A full id begins with the twelve digits recorded; a typed prefix begins them.
+  const { id } = guest
+  return guest.name === name || (id !== undefined && name.length >= 4 && (name.startsWith(id) || id.startsWith(name)))
+}
+
+interface Wanted {
+  readonly wanted: GuestName
+  /** Only this interface. */
+  readonly ifname: string | undefined
+  readonly reached: Reached
+}
+
+interface Seen {
+  readonly all: readonly Attached[]
+  readonly state?: GuestState
+  readonly ovs?: OvsDatabase
+}
+
+/** What pipework attached to the guest, as it is now, and the inside of the guest. */
+async function look(asked: Wanted, host: Host): Promise<Seen> {
+  const ovs = await readOvsIfThere(host)
+  const dead = pickDeadPorts(ovs).filter(({ record }) => isMeant(record.guest, asked))
+  const hostSide = readHostSide(host).filter(({ record }) => isMeant(record.guest, asked))
+  const database = ovs === undefined ? {} : { ovs }
+  const { guest, pin } = asked.reached.guest === undefined ? { guest: undefined, pin: undefined } : asked.reached
+  if (guest === undefined || pin === undefined) return { all: [...hostSide, ...dead], ...database }
+  const state = await readGuest(pin.netns, host)
+  const withEnds = hostSide.map((attached) => {
+    const inGuest = state.links.find((link) => arePeers(link, attached.hostEnd))
+    return inGuest === undefined ? attached : { ...attached, inGuest }
+  })
+  return { all: [...withEnds, ...pickGuestSide(state), ...dead], state, ...database }
+}
+
+interface Detached {
+  readonly attached: Attached
+  readonly plan: Plan
+}
+
+/** One after the other, so that each sees the routes as the one before has left them. */
+async function detachAll(asked: Wanted, call: Call): Promise<Outcome> {
+  const { all } = await look(asked, call.host)
+  const names = all
+    .map(({ record }) => record.ifname)
+    .filter((name) => asked.ifname === undefined || name === asked.ifname)
+  if (names.length === 0) return reportNothing(all, asked)
+  refuseSeveral(all, asked.wanted)
+  const done: Detached[] = []
+  let foreseen: Seen | undefined
+  for (const name of names) {
+    const now = foreseen ?? (await look(asked, call.host))
+    const attached = now.all.find(({ record }) => record.ifname === name)
+    if (attached === undefined) continue
+    const others = now.all.filter((it) => it !== attached && it.deadPort === undefined)
+    const gone = foreseen === undefined ? [] : done.map((it) => it.attached)
+    const detachment = await gather({ attached, others, gone, ...now }, asked, call.host)
+    const plan = planDetach(detachment)
+    if (call.flag('dry-run')) foreseen = foreseeAll(detachment, now)
+    else await act(plan, attached, { asked, call })
+    done.push({ attached, plan })
+  }
+  return call.flag('dry-run') ? toScriptOutcome(done, asked, call) : toOutcome(done)
+}
+
+/** What the next look will show: without the link, and with the dead ports but the one that goes. */
+function foreseeAll(detachment: Detachment, { all, ovs }: Seen): Seen {
+  const next = foresee(detachment)
+  const dead = all.filter((it) => it.deadPort !== undefined && it !== detachment.attached)
+  return { ...next, all: [...next.all, ...dead], ...(ovs === undefined ? {} : { ovs }) }
+}
+
+interface Known extends Pick<Detachment, 'attached' | 'others'> {
+  readonly state?: GuestState
+  readonly ovs?: OvsDatabase
+  /** Taken away by the plans before this one, and still there: it is a dry run. */
+  readonly gone: readonly Attached[]
+}
+
+async function gather(known: Known, { reached }: Wanted, host: Host): Promise<Detachment> {
+  const { attached, others, state, gone, ovs } = known
+  const { inGuest, hostEnd } = attached
+  const parent = findLower(inGuest, host)
+  const port = hostEnd === undefined ? undefined : await readPort(hostEnd, 'filtering', host)
+  const unused = await findUnused({ hostEnd, parent, gone }, host)
+  const unplugging = await findUnplugging(attached, { ovs, gone }, host)
+  const pin = reached.guest === undefined ? undefined : reached.pin
+  const nic = attached.record.nic === undefined ? undefined : readNic(attached.record.nic, host)
+  return {
+    attached,
+    others,
+    ...(state === undefined ? {} : { state }),
+    sysctls: pin === undefined || inGuest === undefined ? {} : await readSysctls(inGuest.name, pin.netns, host),
+    ...(port === undefined ? {} : { port }),
+    ...(unplugging === undefined ? {} : { unplugging }),
+    ...(parent === undefined ? {} : { parent }),
+    ...(nic === undefined ? {} : { nic }),
+    ...(await gatherPolicy(known, pin, host)),
+    ...(unused === undefined ? {} : { unused }),
+  }
+}
+
+/** The rules of an attachment that was made with --policy-route; routes over links that are gone went with them. */
+async function gatherPolicy(
+  { attached, gone }: Known,
+  pin: Pin | undefined,
+  host: Host,
+): Promise<Pick<Detachment, 'policy'>> {
+  const { inGuest, record } = attached
+  if (pin === undefined || inGuest === undefined || !record.words.includes('--policy-route')) return {}
+  const { rules, routes } = await readPolicy(record.ifname, pin.netns, host)
+  const names = gone.map((it) => it.inGuest?.name)
+  return { policy: { rules, routes: routes.filter(({ dev }) => !names.includes(dev)) } }
+}
+
+/** The bridge or VLAN device below, when pipework made it and nobody else uses it. */
+async function findUnused(
+  { hostEnd, parent, gone }: { hostEnd: HostLink | undefined; parent: HostLink | undefined; gone: readonly Attached[] },
+  host: Host,
+): Promise<HostLink | undefined> {
+  const master = hostEnd?.master === undefined ? undefined : readHostLink(hostEnd.master, host)
+  const below = parent ?? master
+  if (below?.record?.kind !== 'made' || below.master !== undefined) return undefined
+  const ends = [hostEnd?.name, ...gone.map((it) => it.hostEnd?.name)]
+  if (below.kind === 'bridge' && listPorts(below.name, host).some((port) => !ends.includes(port))) return undefined
+  if (await hasGlobalAddress(below.name, host)) return undefined
+  if (below.kind === 'bridge') return below
+  const states = await readNamespaces(host, 'all')
+  const isUser = ({ kind, peerIndex }: GuestLink) => kind !== 'veth' && peerIndex === below.ifindex
+  const users = states.flatMap(({ links }) => links.filter(isUser))
+  const stillThere = gone.filter(({ inGuest }) => inGuest !== undefined && isUser(inGuest))
+  return users.length > 1 + stillThere.length ? undefined : below
+}
+
+/** Refuses a name that nobody answers to now, and that stands for several guests in the records. */
+function refuseSeveral(all: readonly Attached[], { name }: GuestName): void {
+  const guests = new Set(all.map(({ record: { guest } }) => `${guest.kind}:${guest.name}`))
+  if (guests.size > 1)
+    throw new AmbiguousGuest(`'${name}' is ambiguous: it may mean ${[...guests].join(' or ')}`, {
+      hint: 'Write one of these.',
+    })
+}
+
+/** Nothing to take away is no error, but a name that nobody knows is. */
+function reportNothing(all: readonly Attached[], { wanted, ifname, reached }: Wanted): Outcome {
+  if (reached.why instanceof NoSuchGuest && all.length === 0) throw reached.why
+  const what = ifname === undefined ? 'nothing' : `no ${ifname}`
+  const has = all.length === 0 ? '' : ` (it has ${all.map(({ record }) => record.ifname).join(', ')})`
+  return {
+    text: `${formatGuest({ kind: 'docker', ...wanted })} has ${what} that pipework attached${has}; nothing changed\n`,
+    json: { ok: true, changed: false, detached: [] },
+  }
+}
+
+/** Stands for a guest that is gone: nothing of its plan runs inside it. */
+function absent({ record }: Attached): Guest {
+  return { kind: 'docker', name: record.guest.name, nsPath: '/proc/self/ns/net' }
+}
+
+async function act(plan: Plan, attached: Attached, { asked, call }: { asked: Wanted; call: Call }): Promise<void> {
+  const { reached } = asked
+  await execute(plan, {
+    host: call.host,
+    guest: reached.guest ?? absent(attached),
+    netns: reached.guest === undefined ? '' : (reached.pin?.netns ?? ''),
+    interrupt: call.io.interrupt,
+    ...(call.flag('verbose') ? { onStep: (step) => call.io.err(formatStep(step)) } : {}),
+  })
+}
+
+function toScriptOutcome(done: readonly Detached[], { reached }: Wanted, call: Call): Outcome {
+  const plan = done.flatMap((it) => it.plan)
+  const guest = reached.guest ?? done.map(({ attached }) => absent(attached))[0]
+  const script = guest === undefined ? '' : toScript({ plan, guest, words: ['disconnect', ...call.words] })
+  return { text: script, json: { ok: true, dryRun: true, steps: plan.map(({ why }) => why), script }, wanted: true }
+}
+
+function toOutcome(done: readonly Detached[]): Outcome {
+  const lines = done.flatMap(({ attached: { record }, plan }) => [
+    `${formatGuest(record.guest)} no longer has ${record.ifname} on ${record.hostif}`,
+    ...plan.filter(({ why }) => /^(remove |put the earlier)/.test(why)).map(({ why }) => `  ${why}`),
+  ])
+  const detached = done.map(({ attached: { record, hostEnd }, plan }) => ({
+    guest: record.guest,
+    ifname: record.ifname,
+    hostif: record.hostif,
+    hostEnd: hostEnd?.name ?? null,
+    steps: plan.map(({ why }) => why),
+  }))
+  return { text: lines.map((line) => `${line}\n`).join(''), json: { ok: true, changed: detached.length > 0, detached } }
+}

@@ -1,0 +1,213 @@
+import { ExitCode, type Leftover, PipeworkError } from './errors'
+import type { Guest } from './guest'
+import type { Host, Interrupt } from './host'
+import {
+  type AskCommand,
+  type Command,
+  type IpCommand,
+  type Plan,
+  type Result,
+  type RunCommand,
+  type Step,
+  toArgv,
+  toLine,
+  toShell,
+} from './step'
+
+/** What a plan is run with. */
+export interface Run {
+  readonly host: Host
+  readonly guest: Guest
+  /** The pinned namespace's name for `ip -n`. */
+  readonly netns: string
+  readonly interrupt: Interrupt
+  /** Told of each step before it runs. */
+  readonly onStep?: (step: Step) => void
+  /** Looks, after the last step, whether what the plan wanted has come true; throws when it has not. */
+  readonly verify?: () => void
+}
+
+/** Why a plan stopped: the step that failed, how, and how many steps before it were done. */
+interface Failure {
+  readonly done: number
+  /** Steps after the done ones of which nothing is known. */
+  readonly uncertain: number
+  readonly error: unknown
+}
+
+const OK: Result = { code: 0, stdout: '', stderr: '' }
+/** Seconds between two tries of a question that is asked again. */
+const ASK_AGAIN = 0.05
+
+/**
+ * Runs the steps, neighbouring changes as one batch, neighbouring questions side by side.
+ * On failure or a signal rolls back and throws; exit code 1 when the host is as it was, 3 when something is left.
+ */
+export async function execute(plan: Plan, run: Run): Promise<void> {
+  const failure = (await perform(cut(plan, run.host), run)) ?? verify(plan, run)
+  if (failure === undefined) return
+  const leftovers = await rollBack(plan.slice(0, failure.done + failure.uncertain), failure.done, run)
+  if (leftovers.length === 0) throw failure.error
+  const { error } = failure
+  throw new PipeworkError(error instanceof Error ? error.message : String(error), {
+    hint: error instanceof PipeworkError ? error.hint : undefined,
+    exitCode: ExitCode.leftover,
+    leftovers,
+    cause: error,
+  })
+}
+
+function verify(plan: Plan, run: Run): Failure | undefined {
+  try {
+    run.verify?.()
+    return undefined
+  } catch (error) {
+    return { done: plan.length, uncertain: 0, error }
+  }
+}
+
+/** For tests: PIPEWORK_FAIL_AFTER=n fails after step n, PIPEWORK_KILL_AFTER=n is kill -9 at the same place. */
+function cut(plan: Plan, { env, die }: Host): Plan {
+  const limit = Number(env.PIPEWORK_FAIL_AFTER ?? env.PIPEWORK_KILL_AFTER ?? Number.NaN)
+  if (Number.isNaN(limit) || limit >= plan.length) return plan
+  const command: Command = { kind: 'ask', in: 'host', argv: ['false'], limit: 0 }
+  const explain = () => {
+    if (env.PIPEWORK_KILL_AFTER !== undefined) die()
+    return { message: `stopped after step ${limit} of ${plan.length}, as PIPEWORK_FAIL_AFTER asks` }
+  }
+  return [...plan.slice(0, limit), { why: 'fail', command, explain }]
+}
+
+async function perform(plan: Plan, run: Run): Promise<Failure | undefined> {
+  let done = 0
+  for (const chunk of toChunks(plan)) {
+    if (run.interrupt.heard) return { done, uncertain: 0, error: interrupted() }
+    for (const step of chunk) run.onStep?.(step)
+    try {
+      const failure = await performChunk(chunk, run)
+      if (failure !== undefined) return { ...failure, done: done + failure.done }
+    } catch (error) {
+      return { done, uncertain: chunk.length, error }
+    }
+    done += chunk.length
+  }
+  return undefined
+}
+
+function interrupted(): PipeworkError {
+  return new PipeworkError('interrupted')
+}
+
+/** Steps that go to the kernel together, or are asked side by side. */
+function toChunks(plan: Plan): readonly Plan[] {
+  const chunks: Step[][] = []
+  for (const step of plan) {
+    const last = chunks.at(-1)
+    const before = last?.at(-1)?.command
+    if (last !== undefined && before !== undefined && areNeighbours(before, step.command)) last.push(step)
+    else chunks.push([step])
+  }
+  return chunks
+}
+
+function areNeighbours(a: Command, b: Command): boolean {
+  if (a.kind === 'ask' && b.kind === 'ask') return true
+  return a.kind === 'ip' && b.kind === 'ip' && a.in === b.in && !a.onlyIfEmpty && !b.onlyIfEmpty
+}
+
+async function performChunk(chunk: Plan, run: Run): Promise<Failure | undefined> {
+  const [first] = chunk
+  if (first?.command.kind === 'ip') return performBatch(chunk, run)
+  const results = await Promise.all(chunk.map(({ command }) => performOne(command, run)))
+  const failed = results.findIndex(({ code }) => code !== 0)
+  const [step, result] = [chunk[failed], results[failed]]
+  if (step === undefined || result === undefined) return undefined
+  // Of a program that failed we do not know what it did before; a question changes nothing.
+  return { done: failed, uncertain: step.command.kind === 'run' ? 1 : 0, error: explain(step, result) }
+}
+
+async function performBatch(chunk: Plan, run: Run): Promise<Failure | undefined> {
+  const commands = chunk.flatMap(({ command }) => (command.kind === 'ip' ? [command] : []))
+  const [first] = commands
+  if (first === undefined || skips(first, run.host)) return undefined
+  const result = await runBatch(commands, run)
+  if (result.code === 0) return undefined
+  // `Command failed -:N` counts lines from 1; some errors (a word ip cannot parse) end it without that line.
+  const line = Number(/Command failed -:(\d+)/.exec(result.stderr)?.[1] ?? 0)
+  const step = chunk[line - 1] ?? first
+  const failed = 'why' in step ? step : chunk[0]
+  if (failed === undefined) return undefined
+  const done = Math.max(0, line - 1)
+  return { done, uncertain: line === 0 ? chunk.length : 0, error: explain(failed, result) }
+}
+
+function runBatch(commands: readonly IpCommand[], { host, netns }: Run): Promise<Result> {
+  const lines = commands.map((command) => toLine(command, { netns, pid: host.pid }))
+  return host.ip(commands[0]?.in === 'guest' ? { netns, lines } : { lines })
+}
+
+function skips(command: IpCommand, host: Host): boolean {
+  return command.onlyIfEmpty !== undefined && (host.list(command.onlyIfEmpty) ?? []).length > 0
+}
+
+async function performOne(command: Command, run: Run): Promise<Result> {
+  if (command.kind === 'ip') return skips(command, run.host) ? OK : runBatch([command], run)
+  if (command.kind === 'file') {
+    run.host.save(command.path, command.text)
+    return OK
+  }
+  const argv = toArgv(command, { netns: run.netns, pid: run.host.pid })
+  return command.kind === 'run' ? runProgram(command, argv, run) : ask(command, argv, run)
+}
+
+async function runProgram({ onlyIf, failsIf }: RunCommand, argv: readonly string[], { host }: Run): Promise<Result> {
+  if (onlyIf !== undefined && (await host.run(onlyIf.argv)).stdout.trim() !== onlyIf.says) return OK
+  const result = await host.run(argv)
+  return failsIf !== undefined && result.stderr.includes(failsIf) ? { ...result, code: 1 } : result
+}
+
+async function ask({ againWhile, refusedIf, limit }: AskCommand, argv: readonly string[], run: Run): Promise<Result> {
+  const deadline = run.host.elapsed() + limit * 1000
+  for (;;) {
+    const result = await run.host.run(argv)
+    if (result.code !== 0) return result
+    if (refusedIf !== undefined && result.stdout.includes(refusedIf)) return { ...result, code: 1 }
+    if (againWhile === undefined || !result.stdout.includes(againWhile)) return result
+    if (run.interrupt.heard) throw interrupted()
+    if (run.host.elapsed() >= deadline) return { ...result, code: 1 }
+    await run.host.sleep(ASK_AGAIN)
+  }
+}
+
+function explain(step: Step, result: Result): PipeworkError {
+  const told = step.explain?.(result)
+  if (told !== undefined) return new PipeworkError(told.message, { hint: told.hint })
+  const said = result.stderr.replace(/^Command failed -:\d+\n?/m, '').trim() || result.stdout.trim()
+  return new PipeworkError(`could not ${step.why}${said === '' ? '' : `: ${said}`}`, {
+    hint: `The command was: ${toShell(step.command)}`,
+  })
+}
+
+/** Takes the steps back, last first, going on past what fails. What is uncertain may fail without being left. */
+async function rollBack(plan: Plan, certain: number, run: Run): Promise<readonly Leftover[]> {
+  const leftovers: Leftover[] = []
+  for (const [index, { why, undo = [] }] of [...plan.entries()].reverse()) {
+    for (const command of [undo].flat()) {
+      // A bridge that is left because a link on it is left comes to the list as well.
+      const isHeld = leftovers.length > 0 && command.kind === 'ip' && skips(command, run.host)
+      const { code, stderr } = await performOne(command, run).catch(() => ({ code: 1, stderr: '' }))
+      const isUndone = code === 0 ? !isHeld : stderr.includes('Cannot find device')
+      if (!isUndone && index < certain) leftovers.push({ what: why, command: toCleanUp(command, run.guest) })
+    }
+  }
+  return leftovers
+}
+
+/** The command as one types it afterwards, when the pinned name is gone. */
+function toCleanUp(command: Command, { nsPath }: Guest): string {
+  return toShell(command)
+    .replaceAll('ip -n "$netns"', `nsenter --net=${nsPath} ip`)
+    .replaceAll('ip netns exec "$netns"', `nsenter --net=${nsPath}`)
+    .replaceAll('"/run/netns/$netns"', nsPath)
+    .replaceAll('"$netns"', nsPath)
+}

@@ -1,0 +1,335 @@
+import type { Guest } from './guest'
+import type { Host } from './host'
+import { DEFAULT_MTU, findByIndex, type HostLink, listPorts, readHostLink, readOurLinks } from './hostlinks'
+import {
+  arePeers,
+  findLower,
+  type GuestLink,
+  type GuestState,
+  hasAddress,
+  hasIpv6,
+  type Policy,
+  type Route,
+  readGuest,
+  readPolicy,
+  readSysctls,
+  toAddrWords,
+} from './inside'
+import { type NicState, readNic } from './nics'
+import { isOvsBridge, isOvsThere, mayBeOvsPort, type Ovs, readOvs, readOvsFor } from './ovsdb'
+import { type Port, readPort } from './ports'
+import { BIRTHMARK } from './record'
+import type { AttachRequest } from './request'
+import { fingerprint } from './values'
+
+/** What is known of the host and the guest when the plan is made. */
+export interface Facts {
+  /** The host interface of the request, when it exists. */
+  readonly hostif?: HostLink
+  /** The interface of that name in the guest, when there is one. */
+  readonly inGuest?: GuestLink
+  /** The host's end of that interface, when it is a veth of this host. */
+  readonly hostEnd?: HostLink
+  /** The VLANs of that end, where its bridge keeps VLANs apart or is to do so. */
+  readonly port?: Port
+  /** Open vSwitch, where the request or the link that is there may concern it. */
+  readonly ovs?: Ovs
+  /** What the link in the guest hangs on, where that is not a veth's other end: a macvlan's NIC. */
+  readonly lower?: HostLink
+  /** The guest's links. */
+  readonly links: readonly GuestLink[]
+  /** With --direct-phys: how the NIC is, or was before it went into a guest that has ended. */
+  readonly nic?: NicState
+  /** Whether that is written down already. */
+  readonly nicIsKept?: boolean
+  /** The NIC of that name, when it is in a guest. */
+  readonly away?: NicState
+  /** With --direct-phys: the NIC, when it is in the guest under another name. */
+  readonly parked?: GuestLink
+  /** The VLAN device under a macvlan of the request: its name, and the link when it is there. */
+  readonly vlanDevice?: {
+    readonly name: string
+    readonly link?: HostLink
+    readonly id?: number
+    readonly unrecorded?: true
+  }
+  /** A link of the host that bears the name wanted for the host end and is not it. */
+  readonly nameTaken?: HostLink
+  /** Whether the holder of that name has its other end in this guest, and the interface's name there. */
+  readonly takenPeer?: string
+  /** The guest's main routing table. */
+  readonly routes: readonly Route[]
+  /** Rules and routes for replies that leave where they came in: where they are asked for, or were. */
+  readonly policy?: Policy
+  /** The MTU that the bridge has without this link, where that is not to choose its own any more. */
+  readonly restMtu?: number
+  /** Where --tx-offload is given, or was: whether there is an ethtool, and what it says of the link that is there. */
+  readonly offload?: { readonly ethtool: boolean; readonly state?: 'on' | 'off' }
+  /** sysctls of the interface in the guest; empty while it does not exist, or needs no new address. */
+  readonly sysctls: Readonly<Record<string, string>>
+  /** False where the kernel knows no IPv6. */
+  readonly ipv6: boolean
+  /** Whether iputils' arping is there to ask for an IPv4 address. */
+  readonly arping: boolean
+  /** The host end's name, unless the user gives one. */
+  readonly hostEndName: string
+  /** The MAC address for the interface in the guest; derived unless the user gave one. */
+  readonly mac: string
+  /** The MAC address for the bridge, should it be made. */
+  readonly bridgeMac: string
+}
+
+/** A text that is the same on this host as long as it lives, and another on every other. */
+function machineId(host: Host): string {
+  return host.read('/etc/machine-id') || host.read('/proc/sys/kernel/random/boot_id') || ''
+}
+
+/** A locally administered address (02:…) out of a hash. */
+const macOf = (hash: string) => `02:${(hash.slice(0, 10).match(/../g) ?? []).join(':')}`
+
+/** `v<ifname>pl<hash>` in the original's manner: stable, told apart by guest and interface, 15 bytes at most. */
+function hostEndNameOf(ifname: string, hash: string): string {
+  return (ifname.length <= 6 ? `v${ifname}pl${hash}` : `vpl${hash}`).slice(0, 15)
+}
+
+async function deriveNames(request: AttachRequest, { guest, host }: Surroundings, isOvs: boolean) {
+  const { mac, ifname, hostif } = request
+  const machine = machineId(host)
+  // What differs least stands first: a hash spreads early bytes best.
+  // A process number comes again, and must not take over what an earlier process left.
+  const who = `${guest.kind}:${guest.name}${guest.kind === 'pid' ? `@${guest.id}` : ''}`
+  const own = fingerprint(`${ifname} ${who} ${machine}`)
+  return {
+    // Another than on a Linux bridge: a row that is left in the database of Open vSwitch claims whatever bears its name.
+    hostEndName: hostEndNameOf(ifname, isOvs ? fingerprint(`${own} ovs`) : own),
+    // The original hashes what `echo` prints, trailing newline and all.
+    mac: mac === undefined ? macOf(own) : 'mac' in mac ? mac.mac : macOf(await host.md5(`${mac.from}\n`)),
+    bridgeMac: macOf(fingerprint(`${hostif} ${machine}`)),
+  }
+}
+
+/** The host's end of a link in the guest: looked for under the name it should have, else among all links. */
+function findHostEnd(inGuest: GuestLink | undefined, named: HostLink | undefined, host: Host): HostLink | undefined {
+  if (inGuest?.kind !== 'veth' || inGuest.peerIndex === undefined) return undefined
+  if (arePeers(inGuest, named)) return named
+  const link = findByIndex(inGuest.peerIndex, host)
+  return arePeers(inGuest, link) ? link : undefined
+}
+
+/**
+ * Whether the guest has neither an interface of that name nor a default route, as with `--network none`: three files
+ * say so, and save a process. What changes after that makes the plan fail, and it is made again.
+ */
+function isBlank(ifname: string, { pid }: Guest, host: Host): boolean {
+  if (pid === undefined) return false
+  const table = (name: string) =>
+    host
+      .read(`/proc/${pid}/net/${name}`)
+      ?.split('\n')
+      .map((line) => line.trim().split(/\s+/))
+  const [links, routes, routes6] = [table('dev'), table('route'), table('ipv6_route') ?? []]
+  if (links === undefined || routes === undefined) return false
+  const isDefault4 = ([, destination, , , , , , mask]: readonly string[]) => /^0+$/.test(`${destination}${mask}`)
+  // The kernel's own unreachable default hangs on lo.
+  const isDefault6 = ([destination, prefix, , , , , , , , dev]: readonly string[]) =>
+    /^0+$/.test(`${destination}${prefix}`) && dev !== 'lo'
+  return !links.some(([name]) => name === `${ifname}:`) && !routes.some(isDefault4) && !routes6.some(isDefault6)
+}
+
+/** `eth0.10`, or where that exceeds what the kernel takes a name of our own that is always the same. */
+function vlanNameOf(nic: string, vlan: number): string {
+  const name = `${nic}.${vlan}`
+  return name.length <= 15 ? name : `vl${fingerprint(nic).slice(0, 8)}.${vlan}`
+}
+
+function readVlanDevice({ hostif, vlan }: AttachRequest, host: Host): Facts['vlanDevice'] {
+  // A NIC has no trunks: that is refused.
+  if (vlan?.native === undefined) return undefined
+  const name = vlanNameOf(hostif, vlan.native)
+  const link = readHostLink(name, host)
+  const id = /\bVID: (\d+)/.exec(host.read(`/proc/net/vlan/${name}`) ?? '')?.[1]
+  const unrecorded = host.read(`/sys/class/net/${name}/netdev_group`) === BIRTHMARK
+  return {
+    name,
+    ...(link === undefined ? {} : { link }),
+    ...(id === undefined ? {} : { id: Number(id) }),
+    ...(unrecorded ? { unrecorded } : {}),
+  }
+}
+
+/** A NIC that fell back into the host under a foreign name, or that a killed run left half-way. */
+function findStray(nic: string, host: Host): HostLink | undefined {
+  return readOurLinks(host).find(({ record }) => record?.kind === 'link' && record.nic === nic)
+}
+
+/** How the NIC is: as it is written down when it has been away, else as the kernel shows it. */
+async function readNicState(
+  { name, up, mtu, mac, alias, record }: HostLink,
+  guest: Guest,
+  host: Host,
+): Promise<Pick<Facts, 'nic' | 'nicIsKept'>> {
+  const kept = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined
+  if (kept !== undefined) return { nic: kept, nicIsKept: true }
+  const { links, routes } = await readGuest(undefined, host)
+  const live = links.find((link) => link.name === name)
+  const phy = host.read(`/sys/class/net/${name}/phy80211/name`)
+  const addresses = live?.addresses.filter(({ automatic }) => !automatic) ?? []
+  const nic = {
+    name,
+    guest: `${guest.kind}:${guest.name}`,
+    kind: live?.kind ?? 'NIC',
+    ...(phy === undefined ? {} : { phy }),
+    ...{ up, mtu, mac },
+    ...(alias === undefined ? {} : { alias }),
+    addresses: addresses.map(toAddrWords),
+    routes: routes
+      .filter(({ dev, protocol }) => dev === name && protocol !== 'kernel')
+      .sort((a, b) => Number(a.gateway !== undefined) - Number(b.gateway !== undefined))
+      .map(({ family, dst, words }) => ({ family, dst, words })),
+  }
+  return { nic, nicIsKept: false }
+}
+
+/** Of the NIC that is to go in, or else of the one that is there under the name asked for. */
+async function readNicFacts(
+  { hostif, inGuest, guest }: { hostif: HostLink | undefined; inGuest: GuestLink | undefined; guest: Guest },
+  host: Host,
+): Promise<Pick<Facts, 'nic' | 'nicIsKept'>> {
+  if (hostif !== undefined) return readNicState(hostif, guest, host)
+  const { record } = inGuest ?? {}
+  const nic = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined
+  return nic === undefined ? {} : { nic, nicIsKept: true }
+}
+
+/** Of a link that is to be moved, and may be a port of Open vSwitch now. */
+async function readOvsOf(
+  hostEnd: HostLink | undefined,
+  { hostif }: AttachRequest,
+  host: Host,
+): Promise<Ovs | undefined> {
+  const isMoved = hostEnd?.record?.kind === 'link' && hostEnd.record.hostif !== hostif
+  return isMoved && mayBeOvsPort(hostEnd) && isOvsThere(host) ? readOvs(host) : undefined
+}
+
+/** The NIC of the request in the guest, under another name than the one asked for. */
+function findParked({ hostif, ifname }: AttachRequest, { links }: GuestState): GuestLink | undefined {
+  return links.find(
+    ({ name, record }) =>
+      name !== ifname && record?.kind === 'link' && record.nic !== undefined && record.nic === hostif,
+  )
+}
+
+/** Where facts are gathered. */
+export interface Surroundings {
+  readonly guest: Guest
+  readonly host: Host
+  /** The name of the guest's pinned namespace. */
+  readonly netns?: string | undefined
+}
+
+const EMPTY: GuestState = { links: [], routes: [] }
+
+/**
+ * One snapshot of what the request needs to know, changing nothing. Without a netns (not root, on a dry run) the
+ * inside of the guest is taken to be empty.
+ */
+export async function gatherFacts(request: AttachRequest, { guest, host, netns }: Surroundings): Promise<Facts> {
+  const hostif = readHostLink(request.hostif, host) ?? (request.direct ? findStray(request.hostif, host) : undefined)
+  const ovsOfHostif = request.direct ? undefined : await readOvsFor(request.hostif, hostif, host)
+  const isOvs = isOvsBridge(request.hostif, hostif, ovsOfHostif)
+  const names = await deriveNames(request, { guest, host }, isOvs)
+  const named = readHostLink(request.hostEnd ?? names.hostEndName, host)
+  // Routes and rules are compared with what is there, links that have no default route among it.
+  const mayBeBlank = request.routes.length === 0 && !request.policyRoute
+  const isAway = request.direct && hostif === undefined
+  const isEmpty =
+    netns === undefined || (!isAway && named === undefined && mayBeBlank && isBlank(request.ifname, guest, host))
+  const state = isEmpty ? EMPTY : await readGuest(netns, host)
+  const inGuest = state.links.find(({ name }) => name === request.ifname)
+  const hostEnd = findHostEnd(inGuest, named, host)
+  const nameTaken = named !== undefined && named.ifindex !== hostEnd?.ifindex ? named : undefined
+  const ovs = ovsOfHostif ?? (await readOvsOf(hostEnd, request, host))
+  const asked = request.vlan === undefined || isOvs ? 'filtering' : 'always'
+  const port = hostEnd === undefined ? undefined : await readPort(hostEnd, asked, host)
+  const lower = findLower(inGuest, host)
+  const vlanDevice = readVlanDevice(request, host)
+  const parked = request.direct ? findParked(request, state) : undefined
+  const away = hostif === undefined ? readNic(request.hostif, host) : undefined
+  const takenPeer = state.links.find((link) => arePeers(link, nameTaken))?.name
+  return {
+    ...names,
+    ...known({ hostif, inGuest, hostEnd, port, ovs, lower, vlanDevice, parked, away, nameTaken, takenPeer }),
+    ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, host)),
+    links: state.links,
+    routes: state.routes,
+    ...(await readOptions(
+      request,
+      { ...(inGuest && { inGuest }), ...(hostEnd && { hostEnd }), ...(hostif && { hostif }) },
+      { guest, host, netns },
+    )),
+    sysctls:
+      inGuest === undefined ||
+      netns === undefined ||
+      // With --force the link may be made anew, and taken back.
+      (!request.force && request.addresses.every((address) => hasAddress(inGuest, address)))
+        ? {}
+        : await readSysctls(request.ifname, netns, host),
+    ipv6: hasIpv6(host),
+    arping: needsArping(request, inGuest) && host.has('arping') && (await isIputils(host)),
+  }
+}
+
+/** The facts that there are. */
+function known<T extends object>(facts: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const entries = Object.entries(facts).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
+}
+
+/** What a link that is there may have of an option that is given, or was, and that no other place tells. */
+async function readOptions(
+  request: AttachRequest,
+  { inGuest, hostEnd, hostif }: Pick<Facts, 'inGuest' | 'hostEnd' | 'hostif'>,
+  { host, netns }: Surroundings,
+): Promise<Pick<Facts, 'policy' | 'restMtu' | 'offload'>> {
+  const { record } = hostEnd ?? inGuest ?? {}
+  const had = (start: string) => record?.kind === 'link' && record.words.some((word) => word.startsWith(start))
+  const isPolicy = netns !== undefined && (request.policyRoute || had('--policy-route'))
+  const isFreed = request.mtu === undefined && hostif?.kind === 'bridge' && had('--mtu=')
+  return {
+    ...(isPolicy ? { policy: await readPolicy(request.ifname, netns, host) } : {}),
+    ...(isFreed ? { restMtu: readRestMtu(hostif, hostEnd, host) } : {}),
+    ...(request.txOffload !== undefined || had('--tx-offload=')
+      ? { offload: await readOffload(inGuest, netns, host) }
+      : {}),
+  }
+}
+
+/** A bridge takes the smallest MTU of its ports, so that it may have this link's. */
+function readRestMtu({ name, mtu }: HostLink, hostEnd: HostLink | undefined, host: Host): number {
+  if (hostEnd?.master !== name || mtu !== hostEnd.mtu) return mtu
+  const others = listPorts(name, host).filter((port) => port !== hostEnd.name)
+  return others.length === 0 ? DEFAULT_MTU : Math.min(...others.map((port) => readHostLink(port, host)?.mtu ?? mtu))
+}
+
+async function readOffload(
+  inGuest: GuestLink | undefined,
+  netns: string | undefined,
+  host: Host,
+): Promise<NonNullable<Facts['offload']>> {
+  const ethtool = host.has('ethtool')
+  if (!ethtool || inGuest === undefined || netns === undefined) return { ethtool }
+  const line = `netns exec ${netns} ethtool -k ${inGuest.name}`
+  const { stdout } = await host.ip({ lines: [line], answer: 'text' })
+  return { ethtool, state: /^tx-checksumming: off/m.test(stdout) ? 'off' : 'on' }
+}
+
+/** Whether there is an IPv4 address to ask for. */
+function needsArping({ probe, addresses }: AttachRequest, inGuest: GuestLink | undefined): boolean {
+  return probe && addresses.some((address) => address.family === 4 && !hasAddress(inGuest, address))
+}
+
+/** Habets' arping shares the name and means something else by -D. */
+async function isIputils(host: Host): Promise<boolean> {
+  const { stdout, stderr } = await host.run(['arping', '-V'])
+  return /iputils/.test(stdout + stderr)
+}

@@ -1,0 +1,145 @@
+import { PipeworkError } from './errors'
+import type { Host } from './host'
+import { listNics, readNic } from './nics'
+import { decodeRecord, type PipeworkRecord } from './record'
+import type { AttachRequest } from './request'
+import { parseVlans } from './values'
+
+/** What sysfs tells of a link's kind; `other` is a NIC, or whatever behaves like one. */
+export type HostLinkKind = 'bridge' | 'infiniband' | 'wireless' | 'loopback' | 'vlan' | 'other'
+
+/** A link in the host's namespace, as sysfs shows it. */
+export interface HostLink {
+  readonly name: string
+  readonly kind: HostLinkKind
+  readonly ifindex: number
+  /** The index of a veth's other end in its own namespace; the link's own index where there is no other end. */
+  readonly peerIndex: number
+  readonly mtu: number
+  readonly mac: string
+  /** Administratively up. */
+  readonly up: boolean
+  readonly master?: string
+  /** Of a bridge: whether it keeps VLANs apart; absent where the kernel's bridges cannot. */
+  readonly filtering?: boolean
+  /** Of a bridge: the VLAN that every new port is put into; 0 for none. */
+  readonly defaultPvid?: number
+  readonly alias?: string
+  readonly record?: PipeworkRecord
+}
+
+const NET = '/sys/class/net'
+
+/** MTU of a link or bridge that nobody gave another: the kernel's default. */
+export const DEFAULT_MTU = 1500
+
+const IFF_UP = 1
+
+/** ARP hardware types of <linux/if_arp.h>, as sysfs shows them. */
+const HARDWARE: Readonly<Record<string, HostLinkKind>> = { '32': 'infiniband', '772': 'loopback' }
+
+function readKind(name: string, host: Host): HostLinkKind {
+  if (host.list(`${NET}/${name}/bridge`) !== undefined) return 'bridge'
+  if (host.list(`${NET}/${name}/phy80211`) !== undefined) return 'wireless'
+  if (/^DEVTYPE=vlan$/m.test(host.read(`${NET}/${name}/uevent`) ?? '')) return 'vlan'
+  return HARDWARE[host.read(`${NET}/${name}/type`) ?? ''] ?? 'other'
+}
+
+function readFiltering(name: string, host: Host): Pick<HostLink, 'filtering' | 'defaultPvid'> {
+  const filtering = host.read(`${NET}/${name}/bridge/vlan_filtering`)
+  if (filtering === undefined) return {}
+  return { filtering: filtering === '1', defaultPvid: Number(host.read(`${NET}/${name}/bridge/default_pvid`)) }
+}
+
+/** One link of the host, from sysfs; undefined when there is none of that name. */
+export function readHostLink(name: string, host: Host): HostLink | undefined {
+  const of = (file: string) => host.read(`${NET}/${name}/${file}`)
+  const ifindex = of('ifindex')
+  if (ifindex === undefined) return undefined
+  const alias = of('ifalias')
+  const record = decodeRecord(alias)
+  const master = host.target(`${NET}/${name}/master`)
+  return {
+    name,
+    kind: readKind(name, host),
+    ifindex: Number(ifindex),
+    peerIndex: Number(of('iflink')),
+    mtu: Number(of('mtu')),
+    mac: of('address') ?? '',
+    up: (Number(of('flags')) & IFF_UP) !== 0,
+    ...(master === undefined ? {} : { master: master.slice(master.lastIndexOf('/') + 1) }),
+    ...readFiltering(name, host),
+    ...(alias ? { alias } : {}),
+    ...(record === undefined ? {} : { record }),
+  }
+}
+
+/**
+ * The NIC with that MAC address. Bridges and VLAN devices borrow the address of a NIC and are not meant.
+ * Throws when there is none, or more than one.
+ */
+function findByMac(mac: string, direct: boolean, host: Host): string {
+  const names = (host.list(NET) ?? []).filter((name) => host.read(`${NET}/${name}/address`) === mac)
+  const nics = names.filter((name) => !['bridge', 'vlan'].includes(readKind(name, host)))
+  const away = direct ? listNics(host).find((name) => readNic(name, host)?.mac === mac) : undefined
+  const [hostif = away] = nics
+  if (hostif === undefined)
+    throw new PipeworkError(`no NIC of this host has the MAC address '${mac}'`, {
+      hint: 'See what there is: ip -br link',
+    })
+  if (nics.length > 1)
+    throw new PipeworkError(`more than one NIC has the MAC address '${mac}': ${nics.join(', ')}`, {
+      hint: 'Give its name.',
+    })
+  return hostif
+}
+
+/** The request with what only the host can tell: the NIC that `mac:` names, and what InfiniBand reads otherwise. */
+export function resolveHostif(request: AttachRequest, host: Host): AttachRequest {
+  const { tag, vlan, isNamed, ifname } = request
+  const mac = /^mac:(.*)$/.exec(request.hostif)?.[1]
+  const hostif = mac === undefined ? request.hostif : findByMac(mac, request.direct, host)
+  const isInfiniband = HARDWARE[host.read(`${NET}/${hostif}/type`) ?? ''] === 'infiniband'
+  // A tag that is no VLAN makes sense as a partition key only: elsewhere the refusal was put off until now.
+  if (!isInfiniband && tag !== undefined && vlan === undefined) parseVlans(tag)
+  return { ...request, hostif, ifname: isInfiniband && !isNamed ? 'ib0' : ifname }
+}
+
+/** A link's end in the host, as far as an attach needs to see it again. */
+export interface Seat {
+  readonly name: string
+  readonly master?: string
+}
+
+/** Where a link of that name is attached; undefined when there is none. Two looks, where all of a link takes ten. */
+export function readSeat(name: string, host: Host): Seat | undefined {
+  if (host.inode(`${NET}/${name}`) === undefined) return undefined
+  const master = host.target(`${NET}/${name}/master`)
+  return { name, ...(master === undefined ? {} : { master: master.slice(master.lastIndexOf('/') + 1) }) }
+}
+
+/** The links of the host that carry a record of ours. */
+export function readOurLinks(host: Host): readonly HostLink[] {
+  return (host.list(NET) ?? []).flatMap((name) => {
+    if (!host.read(`${NET}/${name}/ifalias`)?.startsWith('pipework')) return []
+    const link = readHostLink(name, host)
+    return link === undefined ? [] : [link]
+  })
+}
+
+/** The names of a bridge's ports. */
+export function listPorts(bridge: string, host: Host): readonly string[] {
+  return host.list(portsOf(bridge)) ?? []
+}
+
+/** The directory in sysfs with an entry for each port of the bridge. */
+export function portsOf(bridge: string): string {
+  return `${NET}/${bridge}/brif`
+}
+
+/** The link of the host with that index. */
+export function findByIndex(index: number | undefined, host: Host): HostLink | undefined {
+  if (index === undefined) return undefined
+  const name = (host.list(NET) ?? []).find((it) => host.read(`${NET}/${it}/ifindex`) === `${index}`)
+  return name === undefined ? undefined : readHostLink(name, host)
+}

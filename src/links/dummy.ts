@@ -1,0 +1,79 @@
+import { PipeworkError } from '../errors'
+import { DEFAULT_MTU } from '../hostlinks'
+import type { GuestLink } from '../inside'
+import { guestNetns, ip, ipInGuest, nothing, type Plan, rows } from '../step'
+import { formatVlans } from '../values'
+import {
+  convergeMtu,
+  explainMissing,
+  refuseForeign,
+  refuseMtu,
+  refuseOffload,
+  toInterimRecord,
+  toRecord,
+} from './claim'
+import type { Context, LinkKind } from './kind'
+
+/** An interface that leads nowhere, in the guest only: for an address that is to be there whatever happens to the NICs. */
+export const dummy: LinkKind = {
+  claims: ({ request, facts }) => request.hostif === 'dummy' && facts.hostif === undefined,
+
+  misfit: (_, { kind }) => (kind === 'dummy' ? undefined : `is a ${kind} and no dummy interface`),
+
+  plan: (context) => {
+    refuse(context)
+    refuseMtu(context)
+    refuseOffload(context, 'a dummy interface')
+    return context.facts.inGuest === undefined ? planLink(context) : convergeLink(context, context.facts.inGuest)
+  },
+}
+
+function refuse({ request: { hostEnd, vlan } }: Context): void {
+  if (hostEnd !== undefined)
+    throw new PipeworkError(`-l '${hostEnd}': a dummy interface has no end in the host that could be named`, {
+      hint: 'Leave -l out.',
+    })
+  if (vlan !== undefined)
+    throw new PipeworkError(`'@${formatVlans(vlan)}': a dummy interface leads nowhere, and so into no VLAN`, {
+      hint: 'Leave it out, or give a NIC or a bridge.',
+    })
+}
+
+function planLink(context: Context): Plan {
+  const { request, guest, facts } = context
+  const { ifname } = request
+  return [
+    {
+      why: `create ${ifname} in ${guest.name}`,
+      command: ip`link add name ${ifname} address ${facts.mac} ${request.mtu !== undefined && ['mtu', `${request.mtu}`]} netns ${guestNetns} type dummy`,
+      undo: ipInGuest`link del dev ${ifname}`,
+      explain: explainMissing('dummy'),
+    },
+    {
+      why: `record the attachment on ${ifname}`,
+      command: ipInGuest`link set dev ${ifname} alias ${toRecord(context)}`,
+    },
+  ]
+}
+
+function convergeLink(context: Context, { record, alias, kind, mac, mtu }: GuestLink): Plan {
+  const { request, facts } = context
+  const { ifname } = request
+  // A killed run leaves one without a record, which has the address that we give.
+  if (record === undefined && (alias !== undefined || kind !== 'dummy' || mac !== facts.mac)) refuseForeign(context)
+  const wanted = toInterimRecord(context)
+  return rows(
+    convergeMtu(context, mtu, DEFAULT_MTU),
+    request.mac !== undefined &&
+      mac !== facts.mac && {
+        why: `set the MAC address of ${ifname}`,
+        command: ipInGuest`link set dev ${ifname} address ${facts.mac}`,
+        undo: ipInGuest`link set dev ${ifname} address ${mac}`,
+      },
+    alias !== wanted && {
+      why: `record the attachment on ${ifname}`,
+      command: ipInGuest`link set dev ${ifname} alias ${wanted}`,
+      undo: ipInGuest`link set dev ${ifname} alias ${alias ?? nothing}`,
+    },
+  )
+}

@@ -1,0 +1,46 @@
+#!/bin/sh
+# pipework br1 netns:blue 10.0.0.2/32@10.9.0.1,fd00::2/128@fd01::1
+# given: ip link add dev br1 address 02:00:00:00:00:b0 type bridge stp_state 0 && ip link set dev br1 up
+set -eu
+
+# give the network namespace of netns:blue a name for ip -n
+netns=pipework-script-$$
+mkdir -p /run/netns
+ln -s /run/netns/blue "/run/netns/$netns"
+trap 'rm -f "/run/netns/$netns"' EXIT
+
+# connect eth1 in blue to br1
+ip link add dev veth1plblue mtu 1500 master br1 type veth peer name eth1 address 02:00:00:00:00:01 mtu 1500 netns "$netns"
+
+# record the attachment on veth1plblue
+ip link set dev veth1plblue alias 'pipework1;g=netns:blue;i=eth1;h=br1;a=10.0.0.2/32@10.9.0.1,fd00::2/128@fd01::1'
+
+# bring veth1plblue up
+ip link set dev veth1plblue up
+
+# let the kernel announce the addresses of eth1, and allow IPv6 there
+ip netns exec "$netns" sysctl -qw net/ipv4/conf/eth1/arp_notify=1 net/ipv6/conf/eth1/ndisc_notify=1 net/ipv6/conf/eth1/disable_ipv6=0
+
+# bring eth1 up
+ip -n "$netns" link set dev eth1 up
+
+# give eth1 the address fd00::2/128
+ip -n "$netns" addr add fd00::2/128 nodad dev eth1
+
+# give eth1 the address 10.0.0.2/32
+ip -n "$netns" addr add 10.0.0.2/32 brd + dev eth1
+
+# reach the gateway 10.9.0.1, which is outside the subnet, over eth1
+ip -n "$netns" route replace 10.9.0.1/32 dev eth1
+
+# make 10.9.0.1 the default gateway for IPv4
+ip -n "$netns" route replace default via 10.9.0.1 dev eth1
+
+# reach the gateway fd01::1, which is outside the subnet, over eth1
+ip -n "$netns" route replace fd01::1/128 dev eth1
+
+# make fd01::1 the default gateway for IPv6
+ip -n "$netns" route replace ::/0 via fd01::1 dev eth1
+
+# announce eth1 to its neighbours
+ip -n "$netns" link set dev eth1 address 02:00:00:00:00:01

@@ -1,0 +1,30 @@
+#!/bin/sh
+# pipework br1 netns:blue 0/0
+set -eu
+
+# give the network namespace of netns:blue a name for ip -n
+netns=pipework-script-$$
+mkdir -p /run/netns
+ln -s /run/netns/blue "/run/netns/$netns"
+trap 'rm -f "/run/netns/$netns"' EXIT
+
+# create the bridge br1
+ip link add dev br1 address 02:00:00:00:00:b1 type bridge stp_state 0
+
+# record that pipework made br1
+ip link set dev br1 alias 'pipework1;made'
+
+# bring br1 up
+ip link set dev br1 up
+
+# connect eth1 in blue to br1
+ip link add dev veth1plblue mtu 1500 master br1 type veth peer name eth1 address 02:00:00:00:00:01 mtu 1500 netns "$netns"
+
+# record the attachment on veth1plblue
+ip link set dev veth1plblue alias 'pipework1;g=netns:blue;i=eth1;h=br1;a='
+
+# bring veth1plblue up
+ip link set dev veth1plblue up
+
+# bring eth1 up
+ip -n "$netns" link set dev eth1 up

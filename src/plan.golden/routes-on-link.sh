@@ -1,0 +1,48 @@
+#!/bin/sh
+# pipework br1 netns:blue 10.0.0.2/24 --route=10.50.0.0/16 --route=10.51.0.0/16,10.9.9.9,70
+set -eu
+
+# give the network namespace of netns:blue a name for ip -n
+netns=pipework-script-$$
+mkdir -p /run/netns
+ln -s /run/netns/blue "/run/netns/$netns"
+trap 'rm -f "/run/netns/$netns"' EXIT
+
+# create the bridge br1
+ip link add dev br1 address 02:00:00:00:00:b1 type bridge stp_state 0
+
+# record that pipework made br1
+ip link set dev br1 alias 'pipework1;made'
+
+# bring br1 up
+ip link set dev br1 up
+
+# connect eth1 in blue to br1
+ip link add dev veth1plblue mtu 1500 master br1 type veth peer name eth1 address 02:00:00:00:00:01 mtu 1500 netns "$netns"
+
+# record the attachment on veth1plblue
+ip link set dev veth1plblue alias 'pipework1;g=netns:blue;i=eth1;h=br1;a=10.0.0.2/24;r=10.50.0.0/16;r=10.51.0.0/16,10.9.9.9,70'
+
+# bring veth1plblue up
+ip link set dev veth1plblue up
+
+# let the kernel announce the addresses of eth1
+ip netns exec "$netns" sysctl -qw net/ipv4/conf/eth1/arp_notify=1
+
+# bring eth1 up
+ip -n "$netns" link set dev eth1 up
+
+# give eth1 the address 10.0.0.2/24
+ip -n "$netns" addr add 10.0.0.2/24 brd + dev eth1
+
+# reach 10.50.0.0/16 directly over eth1
+ip -n "$netns" route replace 10.50.0.0/16 dev eth1
+
+# reach the gateway 10.9.9.9, which is outside the subnet, over eth1
+ip -n "$netns" route replace 10.9.9.9/32 dev eth1
+
+# reach 10.51.0.0/16 through 10.9.9.9 over eth1
+ip -n "$netns" route replace 10.51.0.0/16 via 10.9.9.9 dev eth1 metric 70
+
+# announce eth1 to its neighbours
+ip -n "$netns" link set dev eth1 address 02:00:00:00:00:01

@@ -1,0 +1,142 @@
+import { PipeworkError } from './errors'
+import { type Address, type Family, formatAddress, parseAddress, parseIfname } from './values'
+
+/**
+ * What pipework writes on a link that it made: the kernel keeps it in the link's ifalias (255 bytes), and it is gone
+ * with the link. `pipework1;g=docker:web;c=3f2a9c1d0b7e;i=eth1;h=br1;a=10.0.0.2/24@10.0.0.1;d4=via+172.17.0.1+dev+eth0`
+ */
+export interface LinkRecord {
+  readonly kind: 'link'
+  readonly guest: { readonly kind: string; readonly name: string; readonly id?: string }
+  /** The interface's name in the guest. */
+  readonly ifname: string
+  /** The host interface it hangs on: the bridge. */
+  readonly hostif: string
+  /** Undefined when they did not fit into the alias; the guest then knows them. */
+  readonly addresses: readonly Address[] | undefined
+  /** The other words that asked for it, as typed: the MAC address or U:text, @vlan, --options. */
+  readonly words: readonly string[]
+  /** The default routes that this link's own replaced. */
+  readonly previous: readonly DefaultRoute[]
+  /**
+   * The name that the link had in the host, where it is a NIC that was moved into the guest. What else it had stands
+   * in a file of the host: the guest can write here, and must not be able to give the host addresses or routes.
+   */
+  readonly nic?: string
+}
+
+/** A default route: its family, and the words after `ip route add default`. */
+export interface DefaultRoute {
+  readonly family: Family
+  readonly words: readonly string[]
+}
+
+/** On a bridge or VLAN device that pipework made, and may remove when it is unused. */
+export interface MadeRecord {
+  readonly kind: 'made'
+}
+
+/** A record of a later pipework: it says that the link is ours, and no more. */
+export interface UnknownRecord {
+  readonly kind: 'unknown'
+  readonly version: number
+}
+
+export type PipeworkRecord = LinkRecord | MadeRecord | UnknownRecord
+
+const VERSION = 1
+const MAX_BYTES = 255
+/**
+ * The group of a VLAN device between its birth, which can set no alias, and its record, which clears it: one that a
+ * killed run left is known by that. (`pw` in ASCII; nobody else's number.)
+ */
+export const BIRTHMARK = '28791'
+/** The alias of a bridge or VLAN device that pipework made. */
+export const MADE_RECORD = `pipework${VERSION};made`
+
+const ROUTE = '--route='
+const isRoute = (word: string) => word.startsWith(ROUTE)
+
+// A record travels as one word of `ip -batch`: whatever could end a field or a word is escaped.
+const escapeWord = (text: string) =>
+  text.replaceAll(/[^\w./:@,=~-]/gu, (char) => encodeURIComponent(char).replaceAll(/['()*!]/g, hexEscape))
+const hexEscape = (char: string) => `%${char.charCodeAt(0).toString(16)}`
+const unescapeWord = (text: string) => decodeURIComponent(text)
+
+/** The ifalias for a link; addresses that do not fit are left out. Throws when even that is too long. */
+export function encodeRecord(record: LinkRecord): string {
+  const { guest, ifname, hostif, addresses, words, previous, nic } = record
+  const format = (list: string) =>
+    [
+      `pipework${VERSION}`,
+      `g=${guest.kind}:${escapeWord(guest.name)}`,
+      ...(guest.id === undefined ? [] : [`c=${guest.id.slice(0, 12)}`]),
+      `i=${escapeWord(ifname)}`,
+      `h=${escapeWord(hostif)}`,
+      `a=${list}`,
+      // Of routes there may be several, and bytes are few.
+      ...words.map((word) => (isRoute(word) ? `r=${escapeWord(word.slice(ROUTE.length))}` : `w=${escapeWord(word)}`)),
+      ...previous.map(({ family, words }) => `d${family}=${words.map(escapeWord).join('+')}`),
+      ...(nic === undefined ? [] : [`n=${escapeWord(nic)}`]),
+    ].join(';')
+  const full = format(addresses?.map(formatAddress).join(',') ?? '*')
+  if (Buffer.byteLength(full) <= MAX_BYTES) return full
+  const short = format('*')
+  if (Buffer.byteLength(short) > MAX_BYTES)
+    throw new PipeworkError(
+      `the record of '${ifname}' in '${guest.name}' does not fit into an ifalias of ${MAX_BYTES} bytes`,
+      {
+        hint: words.some(isRoute)
+          ? `Give fewer routes with --route, and the others with: pipework route ${guest.name} add …\nA change needs room for what was, too: take it away first, with pipework disconnect.`
+          : 'The name of the guest is too long: take its id.',
+      },
+    )
+  return short
+}
+
+/** The record in an ifalias, or undefined when pipework did not write it. Unknown fields are ignored, missing ones empty. */
+export function decodeRecord(alias: string | undefined): PipeworkRecord | undefined {
+  const [head = '', ...fields] = (alias ?? '').trim().split(';')
+  const version = /^pipework(\d+)$/.exec(head)?.[1]
+  if (version === undefined) return undefined
+  if (Number(version) > VERSION) return { kind: 'unknown', version: Number(version) }
+  if (fields.includes('made')) return { kind: 'made' }
+  try {
+    return decodeLink(fields)
+  } catch {
+    return { kind: 'unknown', version: Number(version) } // edited by hand
+  }
+}
+
+/** What is read from a link is put back into a command; somebody may have edited it. */
+function refuseUnsafe(word: string): string {
+  if (!/^[^\s"'#\\]+$/.test(word)) throw new RangeError(`unsafe word in a record: ${JSON.stringify(word)}`)
+  return word
+}
+
+function decodeLink(fields: readonly string[]): LinkRecord {
+  const all = (key: string) =>
+    fields.filter((field) => field.startsWith(`${key}=`)).map((field) => field.slice(key.length + 1))
+  const one = (key: string) => unescapeWord(all(key)[0] ?? '')
+  const [kind = '', ...name] = (all('g')[0] ?? '').split(':')
+  const id = one('c')
+  const addresses = one('a')
+  const nic = one('n')
+  return {
+    kind: 'link',
+    guest: { kind, name: unescapeWord(name.join(':')), ...(id === '' ? {} : { id }) },
+    ifname: one('i'),
+    hostif: one('h'),
+    addresses: addresses === '*' ? undefined : addresses.split(',').filter(Boolean).map(parseAddress),
+    words: [...all('w').map(unescapeWord), ...all('r').map((route) => ROUTE + unescapeWord(route))],
+    previous: ([4, 6] as const).flatMap((family) =>
+      all(`d${family}`).map((words) => ({ family, words: words.split('+').map(unescapeWord).map(refuseUnsafe) })),
+    ),
+    ...(nic === '' ? {} : { nic: parseIfname(nic, 'NIC') }),
+  }
+}
+
+/** The guest as one types it. */
+export function formatGuest({ kind, name }: LinkRecord['guest']): string {
+  return kind === 'docker' ? name : `${kind}:${name}`
+}

@@ -1,0 +1,226 @@
+import type { Runner } from './commands/call'
+
+/** An option as help, completion and the parser know it. */
+export interface OptionSpec {
+  /** One letter, for the short form. */
+  readonly short?: string
+  /** How the value is called in help; absent for a switch. */
+  readonly value?: string
+  /** Whether it may be given several times. */
+  readonly repeatable?: true
+  readonly summary: string
+}
+
+/** Options by their long name; one of a single letter has no long form. */
+export type OptionTable = Readonly<Record<string, OptionSpec>>
+
+/** A command line that runs as it stands, and what it does. */
+export interface Example {
+  readonly line: string
+  readonly does: string
+}
+
+/** One word that a user can type first; the main form has none, and `--wait` may stand anywhere. */
+export interface Subcommand {
+  readonly word: string
+  readonly synopsis: string
+  readonly summary: string
+  readonly options: OptionTable
+  readonly examples: readonly Example[]
+  /** True when only options before the guest are ours, and everything from there on belongs to the guest's program. */
+  readonly verbatim?: true
+  /** Loads what runs it: nobody waits for the commands that were not typed. */
+  load(): Promise<Runner>
+}
+
+/** Options of every command. */
+export const GLOBAL_OPTIONS: OptionTable = {
+  json: { summary: 'print one JSON document, for success and for failure' },
+  help: { short: 'h', summary: 'show this help' },
+  version: { short: 'V', summary: 'show the version' },
+}
+
+/** Options of every command that changes something. */
+const CHANGE_OPTIONS: OptionTable = {
+  'dry-run': { short: 'n', summary: 'print a shell script that does the same, and change nothing' },
+  verbose: { short: 'v', summary: 'print each step, with its reason, before it runs' },
+  quiet: { short: 'q', summary: 'print nothing when all is well' },
+}
+
+/** The main form. */
+export const ATTACH: Subcommand = {
+  word: '',
+  synopsis: '<bridge> [-i ifname] [-l hostname] [-a 4|6] <guest> <ip/prefix[@gateway]>[,…] [mac|U:text][@vlan]',
+  summary:
+    'give a container an interface on a bridge of Linux or Open vSwitch, with addresses, gateway and MAC address',
+  options: {
+    i: { value: 'ifname', summary: 'name of the interface in the guest (default eth1)' },
+    l: { value: 'hostname', summary: "name of the link's end in the host (default: derived, and stable)" },
+    a: { value: 'family', summary: 'only the addresses of this family: 4, inet, 6 or inet6' },
+    'direct-phys': { summary: 'move the NIC itself into the guest; disconnect brings it back as it was' },
+    kind: { value: 'macvlan|ipvlan', summary: 'how to share a NIC (default macvlan)' },
+    mode: {
+      value: 'mode',
+      summary: 'of a macvlan: bridge, private, vepa, passthru, source; of an ipvlan: l2, l3, l3s',
+    },
+    'vlan-filtering': {
+      summary: 'let a bridge that is there keep VLANs apart, which changes the traffic of all its ports',
+    },
+    metric: { value: 'number', summary: 'metric of the default route, the lowest of several wins' },
+    'no-default-route': { summary: 'make no default route of the gateway' },
+    route: {
+      value: 'network/prefix[,router][,metric]',
+      repeatable: true,
+      summary: 'one more route, through the gateway unless a router is named; may be repeated',
+    },
+    'policy-route': { summary: 'let replies to what arrives on the interface leave by it' },
+    mtu: { value: 'bytes', summary: 'largest packet (default: that of the bridge or NIC)' },
+    'tx-offload': { value: 'on|off', summary: 'off: checksums are complete before a packet leaves the interface' },
+    'no-probe': { summary: 'do not ask the LAN whether an address is taken' },
+    'wait-guest': { value: 'seconds', summary: 'wait that long for the guest to run' },
+    force: { summary: "move the link from another bridge, rename its host end, use Docker's own bridge" },
+    ...CHANGE_OPTIONS,
+  },
+  examples: [
+    { line: 'pipework br1 web 192.168.1.10/24@192.168.1.1', does: 'eth1 in web, on br1, with a default route' },
+    { line: 'pipework br1 -i eth2 db 10.0.0.2/24,fd00::2/64@fd00::1', does: 'IPv4 and IPv6 on eth2 of db' },
+    { line: 'pipework br1 podman:web 10.0.0.3/24', does: 'of Podman; also docker: lxc: nerdctl: netns: pid:' },
+    { line: 'pipework br1 web 192.168.10.5/24 @10,20-22', does: 'in VLAN 10, and with tags in 20 to 22' },
+    { line: 'pipework dummy web 10.255.0.1/32', does: 'an interface that leads nowhere' },
+    { line: 'pipework br2 -i eth2 --metric 200 web 10.0.0.2/24@10.0.0.1', does: 'a second default route' },
+    {
+      line: 'pipework br2 -i eth2 --policy-route web 10.0.0.2/24@10.0.0.1',
+      does: 'what comes by eth2 is answered by it',
+    },
+    { line: 'pipework --dry-run br1 web 192.168.1.10/24', does: 'the same as a shell script, to read or to keep' },
+  ],
+  load: () => import('./commands/attach'),
+}
+
+const LS: Subcommand = {
+  word: 'ls',
+  synopsis: 'ls',
+  summary: 'list what is attached where, and with what',
+  options: {},
+  examples: [
+    { line: 'pipework ls', does: 'a table of all attachments' },
+    { line: 'pipework ls --json', does: 'the same for programs' },
+  ],
+  load: () => import('./commands/ls'),
+}
+
+const DISCONNECT: Subcommand = {
+  word: 'disconnect',
+  synopsis: 'disconnect <guest> [ifname]',
+  summary: 'take attachments away, and put back the routes they replaced',
+  options: CHANGE_OPTIONS,
+  examples: [
+    { line: 'pipework disconnect web', does: 'everything that pipework attached to web' },
+    { line: 'pipework disconnect web eth2', does: 'only eth2' },
+    { line: 'pipework --dry-run disconnect web', does: 'what that would do, as a shell script' },
+  ],
+  load: () => import('./commands/disconnect'),
+}
+
+/** Options of the words that run a program in the guest's network namespace. */
+const PASSAGE_OPTIONS: OptionTable = {
+  'wait-guest': { value: 'seconds', summary: 'wait that long for the guest to run' },
+  'dry-run': { short: 'n', summary: 'print a shell script that does the same, and run nothing' },
+}
+
+const FAMILY_OPTION: OptionTable = {
+  a: { value: 'family', summary: 'the family to speak of: 4, inet, 6 or inet6' },
+}
+
+const ROUTE: Subcommand = {
+  word: 'route',
+  synopsis: 'route [-a 4|6] <guest> <words…>',
+  summary: '`ip route` in the network of a guest, the words passed on as they are',
+  options: { ...FAMILY_OPTION, ...PASSAGE_OPTIONS },
+  examples: [
+    { line: 'pipework route web add 10.2.0.0/16 via 192.168.1.254', does: 'one more route for web' },
+    { line: 'pipework route -a 6 web show', does: 'its IPv6 routes' },
+  ],
+  verbatim: true,
+  load: () => import('./commands/exec').then(({ route }) => route),
+}
+
+const RULE: Subcommand = {
+  word: 'rule',
+  synopsis: 'rule [-a 4|6] <guest> <words…>',
+  summary: '`ip rule` in the network of a guest, the words passed on as they are',
+  options: { ...FAMILY_OPTION, ...PASSAGE_OPTIONS },
+  examples: [
+    { line: 'pipework rule web add from 192.168.1.10 table 100', does: 'another table for what comes from there' },
+    { line: 'pipework rule -a 6 web show', does: 'the IPv6 rules of web' },
+  ],
+  verbatim: true,
+  load: () => import('./commands/exec').then(({ rule }) => rule),
+}
+
+const TC: Subcommand = {
+  word: 'tc',
+  synopsis: 'tc <guest> <words…>',
+  summary: '`tc` in the network of a guest, the words passed on as they are',
+  options: PASSAGE_OPTIONS,
+  examples: [
+    { line: 'pipework tc web qdisc add dev eth1 root netem delay 10ms', does: 'what web sends takes 10 ms longer' },
+    { line: 'pipework tc web -s qdisc show dev eth1', does: 'the queues of eth1, with their counters' },
+  ],
+  verbatim: true,
+  load: () => import('./commands/exec').then(({ tc }) => tc),
+}
+
+const EXEC: Subcommand = {
+  word: 'exec',
+  synopsis: 'exec <guest> <command> [args…]',
+  summary: "run a program of the host in the network of a guest; the exit code is the program's own",
+  options: PASSAGE_OPTIONS,
+  examples: [
+    { line: 'pipework exec web tcpdump -i eth1', does: 'listen to web, which has no tcpdump' },
+    { line: 'pipework exec web sh', does: 'a shell of the host with the interfaces of web' },
+    { line: 'pipework --wait-guest 30 exec web ping -c 1 192.168.1.1', does: 'as soon as web runs' },
+  ],
+  verbatim: true,
+  load: () => import('./commands/exec').then(({ exec }) => exec),
+}
+
+const NETNS: Subcommand = {
+  word: 'netns',
+  synopsis: 'netns <guest> [name] | netns --prune',
+  summary: "name a guest's network namespace for `ip netns exec`, until the guest stops",
+  options: {
+    prune: { summary: 'remove the names in /run/netns that lead nowhere any more' },
+    'wait-guest': { value: 'seconds', summary: 'wait that long for the guest to run' },
+    ...CHANGE_OPTIONS,
+  },
+  examples: [
+    { line: 'pipework netns web', does: 'from now on: ip netns exec web ip address' },
+    { line: 'pipework netns web blue', does: 'under another name: ip -n blue link' },
+    { line: 'pipework netns --prune', does: 'away with the names of guests that are gone' },
+  ],
+  load: () => import('./commands/netns'),
+}
+
+const WAIT: Subcommand = {
+  word: '--wait',
+  synopsis: '--wait [-i ifname] [--timeout seconds] [--for up|carrier|addr|route]',
+  summary: 'inside a container: wait until it has its interface; needs neither root nor ip',
+  options: {
+    wait: { summary: 'wait for an interface of the namespace that this runs in' },
+    i: { value: 'ifname', summary: 'name of the interface (default eth1)' },
+    timeout: { value: 'seconds', summary: 'give up after that long, with exit code 124 (default: never)' },
+    for: {
+      value: 'what',
+      summary: 'carrier (the default), up, addr: an address in use, or route: a default route through it',
+    },
+  },
+  examples: [
+    { line: 'pipework --wait', does: 'until eth1 is there and has a carrier' },
+    { line: 'pipework --wait -i eth2 --for addr --timeout 30', does: 'until eth2 has an address, at most 30 s' },
+  ],
+  load: () => import('./commands/wait'),
+}
+
+/** The command table: parser, help and completion all read it. */
+export const COMMANDS: readonly Subcommand[] = [ATTACH, LS, DISCONNECT, ROUTE, RULE, TC, EXEC, NETNS, WAIT]

@@ -1,0 +1,333 @@
+import { isIP } from 'node:net'
+import { Netmask } from 'netmask'
+import { usageError } from './errors'
+
+export type Family = 4 | 6
+
+/** An address with its prefix, as `ip addr` takes it, and the gateway typed after the `@`. */
+export interface Address {
+  readonly family: Family
+  /** Canonical text: dotted quad, or RFC 5952. */
+  readonly ip: string
+  /** Prefix length in bits. */
+  readonly prefix: number
+  /** Canonical, same family. */
+  readonly gateway?: string
+}
+
+/** The `ip/prefix` of an address. */
+export function toCidr({ ip, prefix }: Address): string {
+  return `${ip}/${prefix}`
+}
+
+/** The address as it is typed: `ip/prefix[@gateway]`. */
+export function formatAddress(address: Address): string {
+  return toCidr(address) + (address.gateway === undefined ? '' : `@${address.gateway}`)
+}
+
+/** The canonical text of an address that `isIP` accepts; netmask's own parser is laxer and would take `10.1`. */
+function canonical(ip: string, family: Family): string {
+  return family === 4 ? ip : new Netmask(`${ip}/128`).base
+}
+
+function familyOf(text: string): Family | undefined {
+  // A zone (fe80::1%eth0) passes isIP, but `ip addr` has no place for it.
+  const family = text.includes('%') ? 0 : isIP(text)
+  return family === 4 || family === 6 ? family : undefined
+}
+
+function parsePrefix(text: string, family: Family): number | undefined {
+  const bits = family === 4 ? 32 : 128
+  if (/^(0|[1-9]\d{0,2})$/.test(text)) return Number(text) <= bits ? Number(text) : undefined
+  if (family !== 4 || isIP(text) !== 4) return undefined
+  try {
+    return new Netmask('0.0.0.0', text).bitmask
+  } catch {
+    return undefined // ones after zeros, like 255.0.255.0
+  }
+}
+
+function refuseNetworkAddress(address: Address, typed: string): void {
+  const bits = address.family === 4 ? 32 : 128
+  if (address.prefix >= bits - 1 || address.prefix === 0) return
+  const block = new Netmask(toCidr(address))
+  if (block.base === address.ip)
+    throw usageError(
+      `'${typed}': ${address.ip} is the network address of ${block.base}/${address.prefix}`,
+      address.family === 4
+        ? `No host can have it: take an address from ${block.first} on.`
+        : `It belongs to the subnet's routers (RFC 4291): take an address like ${block.base}1.`,
+    )
+  if (block.broadcast === address.ip)
+    throw usageError(
+      `'${typed}': ${address.ip} is the broadcast address of ${block.base}/${address.prefix}`,
+      `No host can have it: take an address up to ${block.last}.`,
+    )
+}
+
+function refuseUnusable(address: Address, typed: string): void {
+  const { family, ip } = address
+  const first = Number.parseInt(ip, 10)
+  const reason =
+    family === 4
+      ? (first === 0 && 'not an address of a host') ||
+        (first === 127 && 'a loopback address') ||
+        (first >= 224 && first < 240 && 'a multicast address') ||
+        (first >= 240 && 'a reserved address')
+      : (ip === '::' && 'not an address of a host') ||
+        (ip === '::1' && 'the loopback address') ||
+        (/^ff..:/.test(ip) && 'a multicast address') ||
+        (/^::ffff:/.test(ip) && 'an IPv4-mapped address')
+  if (reason) throw usageError(`'${typed}': ${ip} is ${reason}`, 'Give an address that a host on the LAN can have.')
+}
+
+function parseGateway(text: string, of: Omit<Address, 'gateway'>, typed: string): string {
+  const family = familyOf(text)
+  if (family === undefined)
+    throw usageError(
+      `'${typed}': the gateway '${text}' is not an IP address`,
+      `Write it like ${of.family === 4 ? '192.168.1.10/24@192.168.1.1' : 'fd00::10/64@fd00::1'}.`,
+    )
+  if (family !== of.family)
+    throw usageError(
+      `'${typed}': the gateway '${text}' is IPv${family}, the address is IPv${of.family}`,
+      'Give each family its own address and gateway, with a comma between: 10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1',
+    )
+  const gateway = canonical(text, family)
+  refuseUnusable({ ...of, ip: gateway }, typed)
+  if (gateway === of.ip) throw usageError(`'${typed}': the gateway is the address itself`, 'Give the router’s address.')
+  return gateway
+}
+
+/**
+ * `ip/prefix[@gateway]`, the prefix in bits or as a dotted netmask.
+ * Throws a usage error for whatever a host cannot have.
+ */
+export function parseAddress(typed: string): Address {
+  const [cidr = '', gateway, ...rest] = typed.split('@')
+  const [ip = '', prefixText, ...more] = cidr.split('/')
+  const family = familyOf(ip)
+  if (/^(dhcp|udhcpc|dhclient|dhcpcd)\b/.test(typed))
+    throw usageError(
+      `'${typed}': addresses by DHCP are not supported yet`,
+      'Give 0/0 for an interface without an address, and run a DHCP client in the container.',
+    )
+  if (rest.length > 0 || more.length > 0 || family === undefined)
+    throw usageError(
+      `'${typed}' is not an address`,
+      'Write IP/PREFIX[@GATEWAY], like 192.168.1.10/24@192.168.1.1 or fd00::10/64, or 0/0 for an interface without address.',
+    )
+  if (prefixText === undefined) {
+    const guess = `${ip}/${family === 4 ? 24 : 64}${gateway === undefined ? '' : `@${gateway}`}`
+    throw usageError(`'${typed}' has no prefix length`, `Did you mean ${guess}?`)
+  }
+  const prefix = parsePrefix(prefixText, family)
+  if (prefix === undefined)
+    throw usageError(
+      `'${typed}': '${prefixText}' is not a prefix length`,
+      family === 4 ? 'It goes from 0 to 32, or is a netmask like 255.255.255.0.' : 'It goes from 0 to 128.',
+    )
+  const address = { family, ip: canonical(ip, family), prefix }
+  refuseUnusable(address, typed)
+  refuseNetworkAddress(address, typed)
+  return gateway === undefined ? address : { ...address, gateway: parseGateway(gateway, address, typed) }
+}
+
+/** The subnet of an address, as `network/prefix`. */
+export function toNetwork(address: Pick<Address, 'ip' | 'prefix'>): string {
+  return `${new Netmask(`${address.ip}/${address.prefix}`).base}/${address.prefix}`
+}
+
+/** True when the address's own subnet reaches the other address without a route. */
+export function isOnLink(of: Address, ip: string): boolean {
+  if (/^fe[89ab].:/.test(ip)) return true
+  return of.prefix === 0 || new Netmask(toCidr(of)).contains(ip)
+}
+
+/** A route asked for: a destination, a router or none when it is on the link, a metric or the kernel's choice. */
+export interface RouteWish {
+  readonly family: Family
+  /** `network/prefix`, canonical. */
+  readonly dst: string
+  readonly via?: string
+  readonly metric?: number
+}
+
+/** `network/prefix[,via][,metric]`, like 10.0.0.0/8,192.168.1.254,100. Throws a usage error. */
+export function parseRoute(typed: string): RouteWish {
+  const [dst = '', ...rest] = typed.split(',')
+  const [ip = '', prefixText, ...more] = dst.split('/')
+  const family = familyOf(ip)
+  const prefix = family === undefined || prefixText === undefined ? undefined : parsePrefix(prefixText, family)
+  if (family === undefined || prefix === undefined || more.length > 0 || rest.length > 2)
+    throw usageError(
+      `--route '${typed}' is not a route`,
+      'Write NETWORK/PREFIX[,VIA][,METRIC], like 10.0.0.0/8,192.168.1.254.',
+    )
+  if (prefix === 0)
+    throw usageError(
+      `--route '${typed}' is a default route`,
+      'Write its router after the address, like 10.0.0.2/24@10.0.0.1, and its metric with --metric.',
+    )
+  const network = new Netmask(`${ip}/${prefix}`).base
+  if (network !== canonical(ip, family))
+    throw usageError(
+      `--route '${typed}': ${ip} is not the beginning of a network of ${prefix} bits`,
+      `Did you mean ${network}/${prefix}?`,
+    )
+  // Metrics are numbers without dots or colons, routers are not.
+  const last = rest.at(-1)
+  const metric = last !== undefined && /^\d+$/.test(last) ? { metric: parseMetric(last, '--route') } : {}
+  const [via] = 'metric' in metric ? rest.slice(0, -1) : rest
+  return {
+    family,
+    dst: `${network}/${prefix}`,
+    ...(via === undefined ? {} : { via: parseVia(via, family, typed) }),
+    ...metric,
+  }
+}
+
+function parseVia(via: string, family: Family, typed: string): string {
+  if (familyOf(via) !== family)
+    throw usageError(
+      `--route '${typed}': '${via}' is not an IPv${family} address`,
+      'The router has the family of the destination.',
+    )
+  const ip = canonical(via, family)
+  refuseUnusable({ family, ip, prefix: 0 }, typed)
+  return ip
+}
+
+/** The preference of a route: the kernel takes the lowest. Throws a usage error. */
+export function parseMetric(typed: string, option: string): number {
+  const metric = /^\d{1,10}$/.test(typed) ? Number(typed) : Number.NaN
+  if (!(metric <= 0xffffffff))
+    throw usageError(`${option} '${typed}' is not a metric`, 'It is a number from 0 on; the lowest wins.')
+  return metric
+}
+
+/** The largest packet of a link, in bytes: from 68, the least that IPv4 allows, to 65535. Throws a usage error. */
+export function parseMtu(typed: string): number {
+  const mtu = /^\d{1,5}$/.test(typed) ? Number(typed) : 0
+  if (mtu < 68 || mtu > 65535)
+    throw usageError(`--mtu '${typed}' is not an MTU`, 'It goes from 68 to 65535; IPv6 needs 1280.')
+  return mtu
+}
+
+/** Six bytes in lower case hexadecimal with colons; a unicast address. Throws a usage error. */
+export function parseMac(typed: string): string {
+  const mac = typed.toLowerCase()
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(mac))
+    throw usageError(
+      `'${typed}' is not a MAC address`,
+      'Write six bytes like 26:2e:71:98:60:8f, or U:TEXT to derive one from a text.',
+    )
+  if (mac === '00:00:00:00:00:00') throw usageError(`'${typed}' is no MAC address that an interface can have`)
+  const first = Number.parseInt(mac.slice(0, 2), 16)
+  if (first & 1) {
+    const unicast = ((first & 0xfe) | 2).toString(16).padStart(2, '0') + mac.slice(2)
+    throw usageError(`'${typed}' is a multicast MAC address`, `The first byte must be even: ${unicast}, for example.`)
+  }
+  return mac
+}
+
+/** The VLANs of a port (IEEE 802.1Q). */
+export interface VlanSet {
+  /** The one whose frames carry no tag on the port. */
+  readonly native?: number
+  /** Those whose frames carry their tag: ranges from and to, in rising order, none touching the next. */
+  readonly tagged: readonly (readonly [from: number, to: number])[]
+}
+
+function parseVlan(text: string, typed: string): number {
+  const vlan = /^[1-9]\d{0,3}$/.test(text) ? Number(text) : 0
+  if (vlan < 1 || vlan > 4094)
+    throw usageError(
+      text === typed ? `'${text}' is not a VLAN id` : `'${typed}': '${text}' is not a VLAN id`,
+      'It goes from 1 to 4094; a trunk is written like 10,20-22.',
+    )
+  return vlan
+}
+
+/**
+ * `10`: untagged in VLAN 10. `10,20-22`: that, and tagged in 20 to 22. `20-22`, a range in the first place: only tagged.
+ * Throws a usage error.
+ */
+export function parseVlans(typed: string): VlanSet {
+  const ranges = typed.split(',').map((item) => {
+    const [first = '', last = first, ...rest] = item.split('-')
+    if (rest.length > 0) throw usageError(`'${typed}': '${item}' is not a range of VLANs`, 'Write it like 20-22.')
+    const [from, to] = [parseVlan(first, typed), parseVlan(last, typed)]
+    if (from > to) throw usageError(`'${typed}': the range '${item}' runs backwards`, `Did you mean ${to}-${from}?`)
+    return [from, to] as const
+  })
+  const sorted = [...ranges].sort(([a], [b]) => a - b)
+  const twice = sorted.find(([from], index) => index > 0 && from <= (sorted[index - 1]?.[1] ?? 0))
+  if (twice !== undefined) throw usageError(`'${typed}': VLAN ${twice[0]} stands there twice`)
+  const native = typed.split(',', 1)[0]?.includes('-') ? undefined : ranges[0]
+  return {
+    ...(native === undefined ? {} : { native: native[0] }),
+    tagged: mergeRanges(sorted.filter((range) => range !== native)),
+  }
+}
+
+/** Neighbours made one: 20,21-22 is 20-22. */
+function mergeRanges(sorted: VlanSet['tagged']): VlanSet['tagged'] {
+  const merged: [number, number][] = []
+  for (const [from, to] of sorted) {
+    const last = merged.at(-1)
+    if (last?.[1] === from - 1) last[1] = to
+    else merged.push([from, to])
+  }
+  return merged
+}
+
+/** As it is typed, the native one first: `10,20-22`. */
+export function formatVlans({ native, tagged }: VlanSet): string {
+  const format = ([from, to]: readonly [number, number], index: number) =>
+    // In the first place a single id would be the native one.
+    from === to && (native !== undefined || index > 0) ? `${from}` : `${from}-${to}`
+  return [...(native === undefined ? [] : [`${native}`]), ...tagged.map(format)].join(',')
+}
+
+/**
+ * A name that the kernel takes for an interface (dev_valid_name: 1 to 15 bytes, no slash, colon or white space,
+ * not . or ..) and that `ip -batch` reads as one plain word. Throws a usage error.
+ */
+export function parseIfname(typed: string, what: string): string {
+  const bytes = Buffer.byteLength(typed)
+  const reason =
+    (typed === '' && 'it is empty') ||
+    (bytes > 15 && `it has ${bytes} bytes, the kernel takes 15`) ||
+    ((typed === '.' || typed === '..') && 'the kernel does not take it') ||
+    (typed.startsWith('-') && 'it starts with a dash') ||
+    (/[^\x21-\x7e]/.test(typed) && 'it has white space, control or non-ASCII characters') ||
+    (/[/:"'#\\%@;]/.test(typed) && `it has a '${/[/:"'#\\%@;]/.exec(typed)?.[0]}'`)
+  if (reason)
+    throw usageError(
+      `${JSON.stringify(typed).replaceAll(/^"|"$/g, "'")} is no name for the ${what}: ${reason}`,
+      'Take a short name like eth1.',
+    )
+  return typed
+}
+
+/** Whether the text can be an InfiniBand partition key: up to four hexadecimal digits, as the original took it. */
+export function isPkey(text: string): boolean {
+  return /^[0-9a-f]{1,4}$/i.test(text)
+}
+
+/** A time in seconds, fractions allowed, not negative. Throws a usage error. */
+export function parseSeconds(typed: string, option: string): number {
+  if (!/^\d+(\.\d+)?$/.test(typed)) throw usageError(`${option} '${typed}' is not a number of seconds`)
+  return Number(typed)
+}
+
+/**
+ * FNV-1a over the text's UTF-8 bytes, 64 bits in hexadecimal: for names and addresses that are to be the same at each
+ * run, where nobody could gain by a collision. (node:crypto takes 2 ms of every start.)
+ */
+export function fingerprint(text: string): string {
+  let hash = 0xcbf29ce484222325n
+  for (const byte of Buffer.from(text)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n)
+  return hash.toString(16).padStart(16, '0')
+}
