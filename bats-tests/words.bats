@@ -154,10 +154,11 @@ with_ipv6() {
 }
 
 # on_terminal COMMAND — runs it on a terminal of its own; what is written to descriptor 8 is typed there.
+# With exec: the shell that script starts would take Ctrl-C too, and not every shell makes way for its last command.
 on_terminal() {
   need script bsdutils
   mkfifo "$BATS_TEST_TMPDIR/keys"
-  on_host_exec env -u NODE_EXTRA_CA_CERTS script --quiet --return --flush --command "$1" /dev/null \
+  on_host_exec env -u NODE_EXTRA_CA_CERTS script --quiet --return --flush --command "exec $1" /dev/null \
     > "$BATS_TEST_TMPDIR/pw.out" 2> "$BATS_TEST_TMPDIR/pw.err" < "$BATS_TEST_TMPDIR/keys" 3>&- 4>&- &
   PW_PID=$!
   exec 8> "$BATS_TEST_TMPDIR/keys"
