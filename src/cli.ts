@@ -1,5 +1,5 @@
 import parse from 'yargs-parser'
-import type { Io, Outcome } from './commands/call'
+import type { Io, Line, Outcome, Typed } from './commands/call'
 import { ExitCode, PipeworkError, usageError } from './errors'
 import type { Host } from './host'
 import { ATTACH, COMMANDS, GLOBAL_OPTIONS, type OptionSpec, type OptionTable, type Subcommand } from './table'
@@ -47,14 +47,14 @@ function findFirstWord(argv: readonly string[], table: OptionTable): number {
 }
 
 /** A command line taken apart: the command, what is ours to parse, and the words that it passes on as they are. */
-interface Line {
+interface Split {
   readonly command: Subcommand
   readonly ours: readonly string[]
   readonly theirs: readonly string[]
 }
 
 /** Finds the command that the first word names. After `--` a word is an interface's name, never a command's. */
-function splitArgv(argv: readonly string[]): Line {
+function splitArgv(argv: readonly string[]): Split {
   const all = Object.assign({}, GLOBAL_OPTIONS, ...COMMANDS.map(({ options }) => options)) as OptionTable
   const at = findFirstWord(argv, all)
   const word = argv[at - 1] === '--' ? undefined : argv[at]
@@ -98,7 +98,7 @@ export function parseArgv(argv: readonly string[]): Promise<Parsed> {
   return parseLine(splitArgv(argv))
 }
 
-async function parseLine({ command, ours, theirs }: Line): Promise<Parsed> {
+async function parseLine({ command, ours, theirs }: Split): Promise<Parsed> {
   const table: OptionTable = { ...GLOBAL_OPTIONS, ...command.options }
   const { _, '--': rest = [], ...options } = parseWith(ours, table, {})
   const words = [..._, ...rest, ...theirs].map(String)
@@ -117,17 +117,25 @@ async function answer({ command, words, values }: Parsed, host: Host, io: Io): P
     return { text: `${PIPEWORK_VERSION}\n`, json: { ok: true, version: PIPEWORK_VERSION }, wanted: true }
   if (values.get('help')) return { text: await formatHelp(command), json: { ok: true }, wanted: true }
   const { run } = await command.load()
-  return run({
+  return run({ ...toTyped({ command, words, values }), host, io, parse: readLine })
+}
+
+function toTyped({ words, values }: Parsed): Typed {
+  return {
     words,
-    host,
-    io,
+    options: [...values.keys()],
     text: (option) => {
       const value = values.get(option)
       return typeof value === 'string' ? value : undefined
     },
     texts: (option) => [values.get(option) ?? []].flat().map(String),
     flag: (option) => values.get(option) === true,
-  })
+  }
+}
+
+async function readLine(argv: readonly string[]): Promise<Line> {
+  const parsed = await parseArgv(argv)
+  return { ...toTyped(parsed), command: parsed.command.word }
 }
 
 /** Runs what argv asks. Results go to io.out, everything else to io.err; never throws. */

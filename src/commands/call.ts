@@ -8,17 +8,31 @@ export interface Io {
   readonly interrupt: Interrupt
 }
 
-/** What was typed, after parsing. */
-export interface Call {
+/** A command line, after parsing. */
+export interface Typed {
   readonly words: readonly string[]
+  /** The options that were given, by their long names. */
+  readonly options: readonly string[]
   /** The value of an option, or undefined. */
   text(option: string): string | undefined
   /** The values of an option that may be given several times. */
   texts(option: string): readonly string[]
   /** Whether a switch was given. */
   flag(option: string): boolean
+}
+
+/** A command line that stands elsewhere than at a prompt: in a file, in a label. */
+export interface Line extends Typed {
+  /** The first word where it names a command; empty for the main form. */
+  readonly command: string
+}
+
+/** What a command is given: what was typed, and the world. */
+export interface Call extends Typed {
   readonly host: Host
   readonly io: Io
+  /** Reads a line as if it had been typed after `pipework`. Rejects with usage errors. */
+  parse(argv: readonly string[]): Promise<Line>
 }
 
 /** What a command found or made true, for people and for programs. */
