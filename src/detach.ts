@@ -1,6 +1,6 @@
 import { PipeworkError } from './errors'
 import { type HostLink, portsOf } from './hostlinks'
-import { type GuestLink, type GuestState, type Policy, type Route, toAddrWords } from './inside'
+import { type GuestLink, type GuestState, type Route, toAddrWords } from './inside'
 import { isDefault, metricOf, restoreRoutes } from './links/claim'
 import { planUnplug, planUnused, type Unplugging } from './links/ovs'
 import { planNicReturn } from './links/phys'
@@ -11,6 +11,7 @@ import { OVS_SYSTEM, type OvsPort } from './ovsdb'
 import { planNoPolicy } from './policy'
 import type { Port } from './ports'
 import { type DefaultRoute, encodeRecord, type LinkRecord } from './record'
+import type { Policy } from './rules'
 import { type Command, guestNetns, type IpCommand, ip, ipInGuest, type Plan, rows, sysctlInGuest } from './step'
 
 /** An attachment that pipework made: its record, and the ends of its link that are there. */

@@ -1,10 +1,10 @@
 import { ExitCode, PipeworkError } from './errors'
+import type { GuestName } from './guestname'
 import { FINDERS, RUNTIMES } from './guests'
 import { hostNetwork } from './guests/engine'
 import type { Answer, Candidate, Finder, Guest, Runtime } from './guests/kind'
 import type { Host, Interrupt, Pin } from './host'
 import { listNearest } from './nearest'
-import type { GuestName } from './request'
 
 export type { Guest } from './guests/kind'
 

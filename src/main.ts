@@ -1,5 +1,5 @@
 import { main } from './cli'
-import { createHost } from './host'
+import { createHost } from './host/linux'
 
 const interrupt = { heard: false }
 const attended: { tell?: (signal: NodeJS.Signals) => void } = {}

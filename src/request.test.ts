@@ -2,7 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ExitCode } from './errors'
 import { refusalOf } from './fake-host'
-import { type AttachOptions, type AttachRequest, parseGuest, routesOf, toRequest, toWords } from './request'
+import { parseGuest } from './guestname'
+import { type AttachOptions, routesOf } from './options'
+import { type AttachRequest, toRequest, toWords } from './request'
 import { parseAddress } from './values'
 
 const base: AttachRequest = {

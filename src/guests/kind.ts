@@ -1,6 +1,6 @@
 import type { PipeworkError } from '../errors'
+import type { GuestKind } from '../guestname'
 import type { Host } from '../host'
-import type { GuestKind } from '../request'
 
 /** A guest whose network namespace can be named. */
 export interface Guest {

@@ -2,7 +2,7 @@ import { PipeworkError } from '../errors'
 import { DEFAULT_MTU } from '../hostlinks'
 import type { GuestLink } from '../inside'
 import { guestNetns, ip, ipInGuest, nothing, type Plan, rows } from '../step'
-import { formatVlans } from '../values'
+import { formatVlans } from '../vlan'
 import {
   convergeMtu,
   explainMissing,

@@ -3,7 +3,7 @@ import type { HostLink } from '../hostlinks'
 import type { GuestLink } from '../inside'
 import { BIRTHMARK, MADE_RECORD } from '../record'
 import { guestNetns, ip, ipInGuest, type Plan, rows } from '../step'
-import { formatVlans } from '../values'
+import { formatVlans } from '../vlan'
 import {
   convergeMtu,
   explainMissing,

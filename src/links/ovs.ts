@@ -15,7 +15,7 @@ import {
   withoutWaiting,
 } from '../ovsdb'
 import { type Command, type Plan, type Result, rows, type Step } from '../step'
-import { formatVlans, type VlanSet } from '../values'
+import { formatVlans, type VlanSet } from '../vlan'
 import { refuseRemake } from './claim'
 import type { Context, LinkKind } from './kind'
 import { planVeth, type Seat } from './veth'
