@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, renameSync } from 'node:fs'
-import { defineConfig } from 'tsup'
+import { join } from 'node:path'
+import { defineConfig, type Options } from 'tsup'
 import { version } from './package.json'
 import { type Metafile, oneFile } from './parts.config'
 
@@ -33,6 +34,18 @@ function usedFiles(metafile: Metafile): string[] {
   )
 }
 
+/** `import text from 'file?raw'`: what a shell reads stands in a file of its own, and travels in the one script. */
+const embedText: NonNullable<Options['esbuildPlugins']>[number] = {
+  name: 'embed-text',
+  setup: ({ onResolve, onLoad }) => {
+    onResolve({ filter: /\?raw$/ }, ({ path, resolveDir }) => ({
+      path: join(resolveDir, path.slice(0, -4)),
+      namespace: 'raw',
+    }))
+    onLoad({ filter: /.*/, namespace: 'raw' }, ({ path }) => ({ contents: readFileSync(path, 'utf8'), loader: 'text' }))
+  },
+}
+
 export default defineConfig(({ outDir = 'dist' }) => ({
   entry: ['src/main.ts'],
   outDir,
@@ -51,7 +64,7 @@ export default defineConfig(({ outDir = 'dist' }) => ({
   clean: false,
   silent: true,
   // Licence texts travel with the one file that users copy; only esbuild knows which packages got into it.
-  esbuildPlugins: [oneFile('#!/usr/bin/env node\n', (metafile) => licences(usedFiles(metafile)))],
+  esbuildPlugins: [embedText, oneFile('#!/usr/bin/env node\n', (metafile) => licences(usedFiles(metafile)))],
   esbuildOptions: (options) => {
     // yargs 17 looks for its locale file near its own, else relative to the current directory: here is no such file.
     options.define = { ...options.define, 'import.meta.url': '"file:///nonexistent/yargs/lib/shims/"' }

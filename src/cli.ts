@@ -15,8 +15,8 @@ async function answer({ command, words, values }: Parsed, host: Host, io: Io): P
     return { text: `${PIPEWORK_VERSION}\n`, json: { ok: true, version: PIPEWORK_VERSION }, wanted: true }
   if (values.get('help'))
     return { text: await (await import('./help')).formatHelp(command), json: { ok: true }, wanted: true }
-  const [{ run }, { readLine, toTyped }] = await Promise.all([command.load(), import('./parse')])
-  return run({ ...toTyped({ command, words, values }), host, io, parse: readLine })
+  const [{ run }, { readLine, TABLE, toTyped }] = await Promise.all([command.load(), import('./parse')])
+  return run({ ...toTyped({ command, words, values }), host, io, table: TABLE, parse: readLine })
 }
 
 /** Runs what argv asks. Results go to io.out, everything else to io.err; never throws. */

@@ -57,7 +57,7 @@ export interface Host {
   /** The IPv4 and IPv6 addresses of an interface of our own namespace that is up and running; no process is started. */
   addresses(ifname: string): Promise<readonly string[]>
   /** Writes a file and the directories above it, or removes it when there is no text. Throws the system's error. */
-  save(path: string, text: string | undefined): void
+  save(path: string, text: string | undefined, readers?: 'everybody'): void
   /** Opens a namespace's file and gives it a name in /run/netns that lasts as long as the pin. */
   pin(path: string): Pin
   /** Takes the lock of that name until it is released or the process ends; undefined while another run has it. */

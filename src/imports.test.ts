@@ -27,6 +27,8 @@ const layers: readonly { readonly files: readonly string[]; readonly inner?: tru
   { files: ['plan'] },
   { files: ['attachments', 'execute', 'report'] },
   { files: ['converge'] },
+  { files: ['commands/call'] },
+  { files: ['prompt/*'], inner: true },
   { files: ['commands/*'], inner: true },
   { files: ['table'] },
   { files: ['parse', 'help'] },
@@ -51,6 +53,9 @@ const waiting = [
   'nicfacts',
   'rules',
   'host/*',
+  'prompt/candidates',
+  'prompt/guests',
+  'prompt/hostifs',
   'commands/*',
   'parse',
   'help',
@@ -144,7 +149,8 @@ function readModule(name: string, text: string): Module {
       const path = ts.isStringLiteralLike(specifier) ? specifier.text : specifier.getText()
       const ours = path.startsWith('.')
       const resolved = ours ? posix.join(posix.dirname(name), path).replace(/\.[jt]s$/, '') : path
-      imports.push({ path: resolved, ours, typeOnly: isTypeOnly(node) })
+      // A file's text, embedded by the build, is no module.
+      if (!path.endsWith('?raw')) imports.push({ path: resolved, ours, typeOnly: isTypeOnly(node) })
     }
     if (ts.isIdentifier(node) && Object.hasOwn(doors, node.text) && isRead(node)) globals.add(node.text)
     waits ||= waitingSyntax.has(node.kind)
@@ -169,7 +175,7 @@ function readTree(sources: Readonly<Record<string, string>>): Tree {
 function readSources(folder: string): Readonly<Record<string, string>> {
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
   // Tests and their fake host may reach for whatever they need.
-  const ours = files.filter((file) => /\.ts$/.test(file) && !/(\.test|^fake-host)\.ts$/.test(file))
+  const ours = files.filter((file) => /\.ts$/.test(file) && !/(\.test|\.d|^fake-host)\.ts$/.test(file))
   return Object.fromEntries(ours.map((file) => [file.replace(/\.ts$/, ''), readFileSync(join(folder, file), 'utf8')]))
 }
 

@@ -1,7 +1,10 @@
 import parse from 'yargs-parser'
-import type { Line, Typed } from './commands/call'
+import type { CommandTable, Line, Typed } from './commands/call'
 import { type PipeworkError, usageError } from './errors'
 import { ATTACH, COMMANDS, GLOBAL_OPTIONS, type OptionSpec, type OptionTable, type Subcommand } from './table'
+
+/** All that can be typed, for the commands that tell of it. */
+export const TABLE: CommandTable = { commands: COMMANDS, options: GLOBAL_OPTIONS }
 
 type Value = string | boolean | readonly string[]
 

@@ -1,37 +1,6 @@
-import type { Runner } from './commands/call'
+import type { OptionTable, Subcommand } from './commands/call'
 
-/** An option as help, completion and the parser know it. */
-export interface OptionSpec {
-  /** One letter, for the short form. */
-  readonly short?: string
-  /** How the value is called in help; absent for a switch. */
-  readonly value?: string
-  /** Whether it may be given several times. */
-  readonly repeatable?: true
-  readonly summary: string
-}
-
-/** Options by their long name; one of a single letter has no long form. */
-export type OptionTable = Readonly<Record<string, OptionSpec>>
-
-/** A command line that runs as it stands, and what it does. */
-export interface Example {
-  readonly line: string
-  readonly does: string
-}
-
-/** One word that a user can type first; the main form has none, and `--wait` may stand anywhere. */
-export interface Subcommand {
-  readonly word: string
-  readonly synopsis: string
-  readonly summary: string
-  readonly options: OptionTable
-  readonly examples: readonly Example[]
-  /** True when only options before the guest are ours, and everything from there on belongs to the guest's program. */
-  readonly verbatim?: true
-  /** Loads what runs it: nobody waits for the commands that were not typed. */
-  load(): Promise<Runner>
-}
+export type { OptionSpec, OptionTable, Subcommand } from './commands/call'
 
 /** Options of every command. */
 export const GLOBAL_OPTIONS: OptionTable = {
@@ -222,5 +191,46 @@ const WAIT: Subcommand = {
   load: () => import('./commands/wait'),
 }
 
+const COMPLETION: Subcommand = {
+  word: 'completion',
+  synopsis: 'completion bash|zsh|fish | completion install',
+  summary: 'print what a shell needs to complete pipework at TAB, or put it where the installed shells look for it',
+  options: {
+    user: { summary: 'install for this user alone, as root too' },
+    'dry-run': { short: 'n', summary: 'print a shell script that does the same, and write nothing' },
+    quiet: { short: 'q', summary: 'print nothing when all is well' },
+  },
+  examples: [
+    { line: 'pipework completion install', does: 'for all users with sudo, else for you, and it says where' },
+    { line: 'pipework completion bash', does: 'print it: source <(pipework completion bash) tries it out' },
+    { line: 'pipework --dry-run completion install', does: 'what would be written, and where' },
+  ],
+  load: () => import('./commands/completion'),
+}
+
+/** What the shells ask at each TAB. */
+const COMPLETE: Subcommand = {
+  word: '__complete',
+  synopsis: '__complete -- <words…>',
+  summary: 'list what can stand at the last of the words',
+  options: {},
+  examples: [],
+  verbatim: true,
+  hidden: true,
+  load: () => import('./commands/complete'),
+}
+
 /** The command table: parser, help and completion all read it. */
-export const COMMANDS: readonly Subcommand[] = [ATTACH, LS, DISCONNECT, ROUTE, RULE, TC, EXEC, NETNS, WAIT]
+export const COMMANDS: readonly Subcommand[] = [
+  ATTACH,
+  LS,
+  DISCONNECT,
+  ROUTE,
+  RULE,
+  TC,
+  EXEC,
+  NETNS,
+  WAIT,
+  COMPLETION,
+  COMPLETE,
+]

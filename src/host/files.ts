@@ -43,12 +43,13 @@ export function writeAll(fd: 1 | 2, text: string): void {
 }
 
 /** In one rename, so that nobody ever reads half of it; for root's eyes alone. */
-export function saveFile(path: string, text: string | undefined): void {
+export function saveFile(path: string, text: string | undefined, readers?: 'everybody'): void {
   if (text === undefined) {
     fs.rmSync(path, { force: true })
     return
   }
-  fs.mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  fs.writeFileSync(`${path}.new`, `${text}\n`, { mode: 0o600 })
+  const [folder, file] = readers === 'everybody' ? [0o755, 0o644] : [0o700, 0o600]
+  fs.mkdirSync(dirname(path), { recursive: true, mode: folder })
+  fs.writeFileSync(`${path}.new`, `${text}\n`, { mode: file })
   fs.renameSync(`${path}.new`, path)
 }
