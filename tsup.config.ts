@@ -59,7 +59,6 @@ export default defineConfig(({ outDir = 'dist' }) => ({
   define: { PIPEWORK_VERSION: JSON.stringify(version) },
   noExternal: [/.*/],
   removeNodeProtocol: false,
-  minifyWhitespace: true,
   // A build must not take away the file that somebody is running: it is replaced in one rename.
   clean: false,
   silent: true,
@@ -68,7 +67,6 @@ export default defineConfig(({ outDir = 'dist' }) => ({
   esbuildOptions: (options) => {
     // yargs 17 looks for its locale file near its own, else relative to the current directory: here is no such file.
     options.define = { ...options.define, 'import.meta.url': '"file:///nonexistent/yargs/lib/shims/"' }
-    options.lineLimit = 120
   },
   // tsup cannot write a name without extension, and makes a file executable that begins with #!.
   onSuccess: () => Promise.resolve(renameSync(`${outDir}/main.js`, `${outDir}/pipework`)),

@@ -1,4 +1,3 @@
-import yargs from 'yargs'
 import { COMMANDS, GLOBAL_OPTIONS, type Subcommand } from './table'
 
 /** What is said to somebody who typed nothing. */
@@ -9,6 +8,7 @@ export function formatShortUsage(): string {
 
 /** Help as yargs lays it out. */
 export async function formatHelp(command: Subcommand): Promise<string> {
+  const { default: yargs } = await import('yargs')
   const help = yargs([])
     .scriptName('pipework')
     .locale('en')
