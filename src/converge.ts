@@ -4,8 +4,9 @@ import { gatherFacts } from './facts'
 import type { Guest } from './guest'
 import type { Host, Interrupt, Pin } from './host'
 import { readSeat, type Seat } from './hostlinks'
-import type { Context } from './links/kind'
-import { isSeated, planAttach } from './plan'
+import { findKind } from './links'
+import type { Context, LinkKind } from './links/kind'
+import { findMisfit, planAttach } from './plan'
 import { formatStep } from './report'
 import type { AttachRequest } from './request'
 import type { Plan, Step } from './step'
@@ -26,6 +27,7 @@ export interface Means {
 
 /** An attachment asked for, what was known when it was planned, and the steps that make it true. */
 export interface Planned extends Context {
+  readonly kind: LinkKind
   readonly plan: Plan
 }
 
@@ -44,7 +46,15 @@ export async function foresee(
 ): Promise<Planned> {
   const facts = await gatherFacts(request, { guest, host, netns: pin?.netns })
   const context = { request, guest, facts }
-  return { ...context, plan: planAttach(context) }
+  const kind = await findKind(context).load()
+  return { ...context, kind, plan: await toPlan(context, kind) }
+}
+
+async function toPlan(context: Context, kind: LinkKind): Promise<Plan> {
+  const misfit = findMisfit(context, kind)
+  if (misfit === undefined) return planAttach(context, kind)
+  const { planRemake } = await import('./remake')
+  return planRemake(context, kind, misfit)
 }
 
 /**
@@ -146,10 +156,17 @@ async function act(planned: Planned, pinned: Pinned, turn: Turn): Promise<void> 
         throw new PipeworkError(`'${guest.name}' stopped while it was being attached`, {
           hint: 'Start it and run the command again.',
         })
-      if (!isSeated(planned, hostEndOf(planned, host)))
+      if (!isSeated(planned, host))
         throw new PipeworkError(`the bridge '${request.hostif}' was removed while '${guest.name}' was being attached`)
     },
   })
+}
+
+/** Whether the link's end in the host, if its kind has one, is there and hangs where it shall. */
+function isSeated(planned: Planned, host: Host): boolean {
+  const { kind } = planned
+  const hostEnd = hostEndOf(planned, host)
+  return kind.isSeated === undefined || (hostEnd !== undefined && kind.isSeated(planned, hostEnd))
 }
 
 /** The link's end in the host, when the kind has one and it is there. */

@@ -24,7 +24,7 @@ const layers: readonly { readonly files: readonly string[]; readonly inner?: tru
   { files: ['facts'] },
   { files: ['links/*', 'addresses', 'routes', 'policy'], inner: true },
   { files: ['detach'] },
-  { files: ['plan'] },
+  { files: ['plan', 'remake'] },
   { files: ['attachments', 'execute', 'report'] },
   { files: ['converge'] },
   { files: ['commands/call'] },

@@ -12,9 +12,6 @@ import { explainVlans, NO_VLANS, planPort, restoreVlans } from './vlans'
 export const bridge: LinkKind = {
   isSeated: ({ request }, { master }) => master === request.hostif,
 
-  claims: ({ request, facts }) =>
-    facts.hostif === undefined ? request.hostif.startsWith('br') : facts.hostif.kind === 'bridge',
-
   misfit: ({ request, facts }, { kind }) => {
     if (kind !== 'veth') return `is a ${kind}, and not on '${request.hostif}'`
     const port = findPort(facts.ovs, facts.hostEnd?.name)

@@ -16,8 +16,6 @@ import type { Context, LinkKind } from './kind'
 
 /** An interface that leads nowhere, in the guest only: for an address that is to be there whatever happens to the NICs. */
 export const dummy: LinkKind = {
-  claims: ({ request, facts }) => request.hostif === 'dummy' && facts.hostif === undefined,
-
   misfit: (_, { kind }) => (kind === 'dummy' ? undefined : `is a ${kind} and no dummy interface`),
 
   plan: (context) => {

@@ -16,8 +16,6 @@ export interface Context {
 export interface LinkKind {
   /** Whether a link's end in the host hangs where it shall; absent where links have no such end. */
   isSeated?(context: Context, hostEnd: Seat): boolean
-  /** Whether this kind serves the request's host interface. */
-  claims(context: Context): boolean
   /** What makes a link of ours that is in the guest unfit to be changed into the one asked for, if anything does. */
   misfit(context: Context, inGuest: GuestLink): string | undefined
   /** Steps after which the link is in the guest, named, with its MAC address and MTU, and recorded. Throws refusals. */

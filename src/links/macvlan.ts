@@ -17,8 +17,6 @@ import type { Context, LinkKind } from './kind'
 
 /** A macvlan or ipvlan on a NIC, or on a VLAN of it. It is born in the guest and has no end in the host. */
 export const macvlan: LinkKind = {
-  claims: ({ facts: { hostif } }) => hostif !== undefined && hostif.kind !== 'bridge' && hostif.kind !== 'infiniband',
-
   misfit: (context, { kind, peerIndex }) => {
     const { sharing } = context.request
     if (kind !== sharing.kind) return `is a ${kind}, not a ${sharing.kind} on '${parentOf(context)}'`
