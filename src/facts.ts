@@ -16,6 +16,7 @@ import { findParked, findStray, type NicFacts, readNicFacts, readVlanDevice } fr
 import { type NicState, readNic } from './nics'
 import { isOvsBridge, isOvsThere, mayBeOvsPort, type Ovs, readOvs, readOvsFor } from './ovsdb'
 import { type Port, readPort } from './ports'
+import type { LinkRecord } from './record'
 import type { AttachRequest } from './request'
 import { type Policy, readPolicy } from './rules'
 import { fingerprint } from './values'
@@ -79,19 +80,31 @@ function hostEndNameOf(ifname: string, hash: string): string {
   return (ifname.length <= 6 ? `v${ifname}pl${hash}` : `vpl${hash}`).slice(0, 15)
 }
 
-async function deriveNames(request: AttachRequest, { guest, host }: Surroundings, isOvs: boolean) {
-  const { mac, ifname, hostif } = request
-  const machine = machineId(host)
+function hashOf(ifname: string, { kind, name, id }: LinkRecord['guest'], host: Host): string {
   // What differs least stands first: a hash spreads early bytes best.
   // A process number comes again, and must not take over what an earlier process left.
-  const who = `${guest.kind}:${guest.name}${guest.kind === 'pid' ? `@${guest.id}` : ''}`
-  const own = fingerprint(`${ifname} ${who} ${machine}`)
+  return fingerprint(`${ifname} ${kind}:${name}${kind === 'pid' ? `@${id}` : ''} ${machineId(host)}`)
+}
+
+/** The names of a link's end in the host when nobody gives it one: on a Linux bridge, and on one of Open vSwitch. */
+export function deriveHostEnds(
+  ifname: string,
+  guest: LinkRecord['guest'],
+  host: Host,
+): Record<'bridge' | 'ovs', string> {
+  const own = hashOf(ifname, guest, host)
+  // Two: a row that is left in the database of Open vSwitch claims whatever bears its name.
+  return { bridge: hostEndNameOf(ifname, own), ovs: hostEndNameOf(ifname, fingerprint(`${own} ovs`)) }
+}
+
+async function deriveNames(request: AttachRequest, { guest, host }: Surroundings, isOvs: boolean) {
+  const { mac, ifname, hostif } = request
+  const own = hashOf(ifname, guest, host)
   return {
-    // Another than on a Linux bridge: a row that is left in the database of Open vSwitch claims whatever bears its name.
-    hostEndName: hostEndNameOf(ifname, isOvs ? fingerprint(`${own} ovs`) : own),
+    hostEndName: deriveHostEnds(ifname, guest, host)[isOvs ? 'ovs' : 'bridge'],
     // The original hashes what `echo` prints, trailing newline and all.
     mac: mac === undefined ? macOf(own) : 'mac' in mac ? mac.mac : macOf(await host.md5(`${mac.from}\n`)),
-    bridgeMac: macOf(fingerprint(`${hostif} ${machine}`)),
+    bridgeMac: macOf(fingerprint(`${hostif} ${machineId(host)}`)),
   }
 }
 

@@ -96,6 +96,7 @@ function createFiles({ files = {}, links = {}, inodes = {} }: FakeHostOptions) {
     read: (path: string) => files[path]?.trimEnd(),
     list: (path: string) => listDirectory(path, paths),
     target: (path: string) => links[path],
+    resolve: (path: string) => (path in files ? path : links[path]),
     inode: (path: string) => inodes[path],
     dangles: (path: string) => path in links && !(path in inodes),
   }
@@ -143,6 +144,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       ran.push(`sleep ${seconds}`)
       clock.now += seconds * 1000
     },
+    isTerminal: async () => false,
     write(fd, text) {
       written[fd] += text
     },

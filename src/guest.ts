@@ -146,6 +146,7 @@ export async function awaitGuest(wanted: GuestName, host: Host, { limit, interru
         throw new PipeworkError(`waited ${limit} s in vain: ${error.message}`, {
           hint: error.hint,
           exitCode: ExitCode.timeout,
+          cause: error,
         })
       await host.sleep(GUEST_POLL)
     }

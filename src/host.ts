@@ -34,6 +34,8 @@ export interface Host {
   list(path: string): readonly string[] | undefined
   /** Where a symbolic link points, or undefined. */
   target(path: string): string | undefined
+  /** The path without symbolic links, from the root, or undefined when it leads nowhere. */
+  resolve(path: string): string | undefined
   /** The inode of what the path leads to, or undefined. */
   inode(path: string): number | undefined
   /** True when the path is a symbolic link that leads nowhere; false also where that cannot be told. */
@@ -67,6 +69,8 @@ export interface Host {
   /** Milliseconds since the process started. */
   elapsed(): number
   sleep(seconds: number): Promise<void>
+  /** Whether a person reads what is written there: 1 or 2, as below. */
+  isTerminal(fd: 1 | 2): Promise<boolean>
   /** Writes to standard output (1) or standard error (2). */
   write(fd: 1 | 2, text: string): void
   /** Ends this very process at once, as kill -9 would: only for tests. */

@@ -48,6 +48,8 @@ export interface AttachRequest extends Routing {
   readonly vlanFiltering: boolean
   /** Whether to change what is normally refused: move the link to another bridge, use Docker's own. */
   readonly force: boolean
+  /** The file that asks for it, as records call it. */
+  readonly file?: string
 }
 
 /** A name, or `mac:` and the address of a NIC, in any case. */

@@ -91,6 +91,50 @@ const DISCONNECT: Subcommand = {
   load: () => import('./commands/disconnect'),
 }
 
+const UP: Subcommand = {
+  word: 'up',
+  synopsis: 'up <file>… [--prune] [--wait-guest seconds]',
+  summary: 'make true what files ask for, one attachment in a line, as one types it after pipework',
+  options: {
+    prune: { summary: 'take away what these files have made, and have no longer' },
+    'wait-guest': { value: 'seconds', summary: 'wait that long for guests that do not run' },
+    ...CHANGE_OPTIONS,
+  },
+  examples: [
+    { line: 'pipework up lan.pipework', does: 'attaches what is missing, changes what differs' },
+    { line: 'pipework up --prune lan.pipework', does: 'and takes away what was deleted in the file' },
+    { line: 'pipework up --dry-run lan.pipework', does: 'what that would do, as a shell script' },
+  ],
+  load: () => import('./commands/up'),
+}
+
+const DOWN: Subcommand = {
+  word: 'down',
+  synopsis: 'down <file>…',
+  summary: 'take away what files ask for',
+  options: CHANGE_OPTIONS,
+  examples: [{ line: 'pipework down lan.pipework', does: 'all that the file has is detached' }],
+  load: () => import('./commands/down'),
+}
+
+const DIFF: Subcommand = {
+  word: 'diff',
+  synopsis: 'diff <file>… [--prune]',
+  summary: 'print what `up` would do; exit code 0 when that is nothing, 1 when it is something',
+  options: { prune: { summary: 'also what `up --prune` would take away' } },
+  examples: [{ line: 'pipework diff lan.pipework', does: 'the steps that are missing, line by line' }],
+  load: () => import('./commands/diff'),
+}
+
+const SAVE: Subcommand = {
+  word: 'save',
+  synopsis: 'save',
+  summary: 'print what is attached now, as a file for `up`',
+  options: {},
+  examples: [{ line: 'pipework save', does: 'one line for each attachment; redirect it into a file' }],
+  load: () => import('./commands/save'),
+}
+
 /** Options of the words that run a program in the guest's network namespace. */
 const PASSAGE_OPTIONS: OptionTable = {
   'wait-guest': { value: 'seconds', summary: 'wait that long for the guest to run' },
@@ -225,6 +269,10 @@ export const COMMANDS: readonly Subcommand[] = [
   ATTACH,
   LS,
   DISCONNECT,
+  UP,
+  DOWN,
+  DIFF,
+  SAVE,
   ROUTE,
   RULE,
   TC,

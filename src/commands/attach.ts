@@ -1,9 +1,9 @@
 import { converge, foresee, hostEndOf, type Means, type Planned } from '../converge'
 import { awaitGuest, pinGuest } from '../guest'
-import type { Pin } from '../host'
+import type { Host, Pin } from '../host'
 import { DEFAULT_MTU, resolveHostif } from '../hostlinks'
 import { formatGuest } from '../record'
-import { describe, formatStep, toAttachment, toScript } from '../report'
+import { type Attachment, describe, formatStep, toAttachment, toScript } from '../report'
 import { type AttachRequest, toRequest, toWords } from '../request'
 import { parseSeconds } from '../values'
 import { type Call, type Outcome, refuseUnlessRoot, type Typed } from './call'
@@ -64,17 +64,24 @@ function toScriptOutcome({ request, guest, plan }: Planned, pin: Pin | undefined
   return { text: script, json: { ok: true, dryRun: true, steps: plan.map(({ why }) => why), script }, wanted: true }
 }
 
-function toOutcome(planned: Planned, { host }: Call): Outcome {
-  const { request, guest, facts, plan } = planned
+/** The attachment as it is now, for who reads of it. */
+export function toAttached(planned: Planned, host: Host): Attachment {
+  const { request, guest, facts } = planned
   const hostEnd = hostEndOf(planned, host)
   const { kind, name, id } = guest
   const { ifname, hostif, addresses, words } = request
   const record = { kind: 'link', ifname, hostif, addresses, words, previous: [] } as const
-  const attachment = toAttachment(
+  return toAttachment(
     { ...record, guest: { kind, name, ...(id === undefined ? {} : { id }) } },
     { mtu: request.mtu ?? facts.hostif?.mtu ?? DEFAULT_MTU, up: true },
     hostEnd?.name,
   )
+}
+
+function toOutcome(planned: Planned, { host }: Call): Outcome {
+  const { request, guest, plan } = planned
+  const attachment = toAttached(planned, host)
+  const { name } = guest
   const changed = plan.length > 0
   const undo = `pipework disconnect ${formatGuest(guest)}${request.ifname === 'eth1' ? '' : ` ${request.ifname}`}`
   const { sharedWith } = guest

@@ -44,6 +44,7 @@ export function createHost(self: HostProcess): Host {
     read: (path) => attempt(() => fs.readFileSync(path, 'utf8').trimEnd()),
     list: (path) => attempt(() => fs.readdirSync(path)),
     target: (path) => attempt(() => fs.readlinkSync(path)),
+    resolve: (path) => attempt(() => fs.realpathSync(path)),
     inode: (path) => attempt(() => fs.statSync(path).ino),
     dangles,
     has: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutable(`${dir}/${program}`)),
@@ -64,6 +65,7 @@ export function createHost(self: HostProcess): Host {
 
     elapsed: () => self.uptime() * 1000,
     sleep: (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000)),
+    isTerminal: async (fd) => (await import('node:tty')).isatty(fd),
     write: writeAll,
     die: () => self.kill(),
   }

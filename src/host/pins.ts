@@ -74,7 +74,7 @@ export function createPinner(self: HostProcess): Host['pin'] {
   })
 
   return (path) => {
-    sweepPins()
+    if (count === 0) sweepPins()
     const fd = fs.openSync(path, 'r')
     if (fs.statfsSync(`/proc/self/fd/${fd}`).type !== NSFS) {
       fs.closeSync(fd)

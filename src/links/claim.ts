@@ -196,7 +196,16 @@ function recordFor(context: Context, nic: string | undefined): LinkRecord {
     words: request.words,
     previous: previousDefaults(context),
     ...(nic === undefined ? {} : { nic }),
+    ...fileOf(context),
   }
+}
+
+/** What was typed stays so, whatever file says the same: `--prune` shall not take away what no file has made. */
+function fileOf({ request, facts }: Context): Pick<LinkRecord, 'file'> {
+  const has = recordOf(facts)
+  if (has !== undefined && has.file === undefined) return {}
+  const file = request.file ?? has?.file
+  return file === undefined ? {} : { file }
 }
 
 /** The commands that put routes of the guest back: those to a gateway before those through it. */
