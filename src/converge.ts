@@ -47,7 +47,7 @@ export async function foresee(
   const facts = await gatherFacts(request, { guest, host, netns: pin?.netns })
   const context = { request, guest, facts }
   const kind = await findKind(context).load()
-  return { ...context, kind, plan: await toPlan(context, kind) }
+  return { ...context, kind, plan: [...(await toPlan(context, kind)), ...(await toPassage(context, kind, host))] }
 }
 
 async function toPlan(context: Context, kind: LinkKind): Promise<Plan> {
@@ -55,6 +55,14 @@ async function toPlan(context: Context, kind: LinkKind): Promise<Plan> {
   if (misfit === undefined) return planAttach(context, kind)
   const { planRemake } = await import('./remake')
   return planRemake(context, kind, misfit)
+}
+
+/** With --firewall allow and --strict the firewall is looked at before the first change, and not after the last. */
+async function toPassage(context: Context, kind: LinkKind, host: Host): Promise<Plan> {
+  const { firewall, strict } = context.request
+  if (!kind.isBridged || !host.isRoot || !(strict || firewall === 'allow')) return []
+  const { planPassage } = await import('./passage')
+  return planPassage(context, host)
 }
 
 /**

@@ -47,6 +47,8 @@ export interface Detachment {
   readonly policy?: Policy
   /** A bridge or VLAN device that pipework made and that nobody uses after this. */
   readonly unused?: HostLink
+  /** Takes our rules for its bridge out of the firewall, where it is the last attachment there. */
+  readonly passage?: Plan
 }
 
 /** The steps that take an attachment away and put back what it replaced. */
@@ -77,6 +79,7 @@ export function planDetach(detachment: Detachment): Plan {
           : ip`link del dev ${unused.name}`,
     },
     unplugging !== undefined && planUnused(unplugging),
+    detachment.passage,
   )
 }
 

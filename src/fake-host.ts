@@ -106,9 +106,8 @@ function createFiles({ files = {}, links = {}, inodes = {} }: FakeHostOptions) {
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   const { inodes = {}, programs = [], addresses = {}, env = {}, isRoot = true, answers = {} } = options
   const ran: string[] = []
-  const written = { 1: '', 2: '' }
+  const [written, clock] = [{ 1: '', 2: '' }, { now: 0 }]
   const [gauge, answer] = [createGauge(), createAnswerer(answers)]
-  const clock = { now: 0 }
   const perform = (text: string) => {
     ran.push(text)
     return gauge.run(() => ({ code: 0, stdout: '', stderr: '', ...answer(text) }))
@@ -125,6 +124,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     has: (program) => programs.includes(program),
     ip: ({ netns, lines }) => perform([`ip${netns === undefined ? '' : ` -n ${netns}`}`, ...lines].join(' | ')),
     run: (argv) => perform(argv.join(' ')),
+    query: (argv) => perform(argv.join(' ')),
     attend: async (argv) => (await perform(`attend ${argv.join(' ')}`)).code,
     addresses: async (ifname) => addresses[ifname] ?? [],
     async get(socket, path) {

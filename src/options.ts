@@ -30,6 +30,8 @@ export interface AttachOptions {
   readonly txOffload?: string | undefined
   readonly probe?: boolean | undefined
   readonly vlanFiltering?: boolean | undefined
+  readonly firewall?: string | undefined
+  readonly strict?: boolean | undefined
   readonly force?: boolean | undefined
 }
 
@@ -136,6 +138,25 @@ export function parseOffload({ txOffload: typed }: AttachOptions): { txOffload?:
   return { txOffload: typed }
 }
 
+const FIREWALL_WISHES = ['allow', 'warn', 'off'] as const
+
+/** What to do where the host's firewall drops what goes over the bridge. */
+export interface Firewalling {
+  /** Make a rule that lets it pass; say so, and how to mend it; do not look. */
+  readonly firewall: (typeof FIREWALL_WISHES)[number]
+  /** Whether that is refused before the first change. */
+  readonly strict: boolean
+}
+
+/** What --firewall and --strict say. Throws usage errors. */
+export function parseFirewall({ firewall: typed = 'warn', strict = false }: AttachOptions): Firewalling {
+  const firewall = FIREWALL_WISHES.find((it) => it === typed)
+  if (firewall === undefined) throw usageError(`--firewall '${typed}' is not allow, warn or off`)
+  if (strict && firewall === 'off')
+    throw usageError('--strict looks at the firewall, and --firewall off forbids that', 'Give one of the two.')
+  return { firewall, strict }
+}
+
 /** The options that go into the record, as typed. */
 export function toRecordWords(options: AttachOptions): readonly string[] {
   const word = (name: string, value: string | undefined) => (value === undefined ? [] : [`--${name}=${value}`])
@@ -150,5 +171,6 @@ export function toRecordWords(options: AttachOptions): readonly string[] {
     ...(options.policyRoute ? ['--policy-route'] : []),
     ...word('mtu', mtu),
     ...word('tx-offload', txOffload),
+    ...(options.firewall === 'allow' ? ['--firewall=allow'] : []),
   ]
 }

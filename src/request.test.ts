@@ -21,6 +21,8 @@ const base: AttachRequest = {
   words: [],
   probe: true,
   vlanFiltering: false,
+  firewall: 'warn',
+  strict: false,
   force: false,
 }
 const v6 = { family: 6, ip: 'fd00::2', prefix: 64 } as const

@@ -2,6 +2,8 @@ import { usageError } from './errors'
 import { type GuestName, parseGuest } from './guestname'
 import {
   type AttachOptions,
+  type Firewalling,
+  parseFirewall,
   parseOffload,
   parseRouting,
   parseSharing,
@@ -17,7 +19,7 @@ import { parseVlans, type VlanSet } from './vlan'
 export type MacWish = { readonly mac: string } | { readonly from: string }
 
 /** One attachment, wished for: what the words after `pipework` ask. */
-export interface AttachRequest extends Routing {
+export interface AttachRequest extends Routing, Firewalling {
   readonly hostif: string
   readonly guest: GuestName
   /** The interface's name in the guest. */
@@ -149,6 +151,7 @@ export function toRequest(words: readonly string[], options: AttachOptions): Att
     words: [...(last === undefined ? [] : [last]), ...toRecordWords(options)],
     probe: options.probe ?? true,
     vlanFiltering: options.vlanFiltering ?? false,
+    ...parseFirewall(options),
     force: options.force ?? false,
   }
 }

@@ -47,6 +47,12 @@ export const ATTACH: Subcommand = {
     'tx-offload': { value: 'on|off', summary: 'off: checksums are complete before a packet leaves the interface' },
     'no-probe': { summary: 'do not ask the LAN whether an address is taken' },
     'wait-guest': { value: 'seconds', summary: 'wait that long for the guest to run' },
+    firewall: {
+      value: 'allow|warn|off',
+      summary:
+        "where the host's firewall drops what goes over the bridge: let it pass, say so (default), or do not look",
+    },
+    strict: { summary: 'refuse where it drops that, before anything is changed' },
     force: { summary: "move the link from another bridge, rename its host end, use Docker's own bridge" },
     ...CHANGE_OPTIONS,
   },

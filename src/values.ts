@@ -144,6 +144,16 @@ export function isOnLink(of: Address, ip: string): boolean {
   return of.prefix === 0 || new Netmask(toCidr(of)).contains(ip)
 }
 
+/** Whether a network, as `network/prefix` or a single address, has that address; undefined when it cannot be read. */
+export function isWithin(network: string, ip: string): boolean | undefined {
+  if (network.includes(':') !== ip.includes(':')) return false
+  try {
+    return new Netmask(network).contains(ip)
+  } catch {
+    return undefined
+  }
+}
+
 /** A route asked for: a destination, a router or none when it is on the link, a metric or the kernel's choice. */
 export interface RouteWish {
   readonly family: Family

@@ -2,8 +2,9 @@ import { converge, foresee, hostEndOf, type Means, type Planned } from '../conve
 import { awaitGuest, pinGuest } from '../guest'
 import type { Host, Pin } from '../host'
 import { DEFAULT_MTU, resolveHostif } from '../hostlinks'
+import { filteredFamilies } from '../netfilter/gate'
 import { formatGuest } from '../record'
-import { type Attachment, describe, formatStep, toAttachment, toScript } from '../report'
+import { type Attachment, describe, formatStep, formatWarning, toAttachment, toScript, type Warning } from '../report'
 import { type AttachRequest, toRequest, toWords } from '../request'
 import { parseSeconds } from '../values'
 import { type Call, type Outcome, refuseUnlessRoot, type Typed } from './call'
@@ -25,6 +26,8 @@ export function readRequest(typed: Typed): AttachRequest {
     txOffload: typed.text('tx-offload'),
     probe: !typed.flag('no-probe'),
     vlanFiltering: typed.flag('vlan-filtering'),
+    firewall: typed.text('firewall'),
+    strict: typed.flag('strict'),
     force: typed.flag('force'),
   })
 }
@@ -49,9 +52,12 @@ export async function run(call: Call): Promise<Outcome> {
   try {
     if (pin === undefined || call.flag('dry-run'))
       return toScriptOutcome(await foresee(request, { guest, pin }, host), pin)
+    const warn = request.firewall === 'warn' ? await watchFirewall(host) : undefined
     const [planned] = await converge([request], { guest, pin }, toMeans(call))
     if (planned === undefined) throw new TypeError('one request, and no plan')
-    return toOutcome(planned, call)
+    const warning = planned.kind.isBridged ? await warn?.(planned) : undefined
+    if (warning !== undefined) call.io.err(formatWarning(warning))
+    return toOutcome(planned, warning, call)
   } finally {
     pin?.release()
   }
@@ -62,6 +68,13 @@ function toScriptOutcome({ request, guest, plan }: Planned, pin: Pin | undefined
     pin === undefined ? [`not root: the inside of ${guest.name} could not be read and is taken to be empty`] : []
   const script = toScript({ plan, guest, words: toWords(request), notes })
   return { text: script, json: { ok: true, dryRun: true, steps: plan.map(({ why }) => why), script }, wanted: true }
+}
+
+/** Nobody waits for the rules of a firewall that no bridge's frames meet. */
+async function watchFirewall(host: Host) {
+  if (!host.isRoot || filteredFamilies(host).length === 0) return undefined
+  const { watchPassage } = await import('../passage')
+  return watchPassage(host)
 }
 
 /** The attachment as it is now, for who reads of it. */
@@ -78,7 +91,7 @@ export function toAttached(planned: Planned, host: Host): Attachment {
   )
 }
 
-function toOutcome(planned: Planned, { host }: Call): Outcome {
+function toOutcome(planned: Planned, warning: Warning | undefined, { host }: Call): Outcome {
   const { request, guest, plan } = planned
   const attachment = toAttached(planned, host)
   const { name } = guest
@@ -93,6 +106,7 @@ function toOutcome(planned: Planned, { host }: Call): Outcome {
     json: {
       ...{ ok: true, changed, attachment, steps: plan.map(({ why }) => why), undo },
       ...(sharedWith === undefined ? {} : { sharedWith }),
+      ...(warning === undefined ? {} : { warnings: [warning] }),
     },
   }
 }

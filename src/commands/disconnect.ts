@@ -192,7 +192,18 @@ async function gather(known: Known, { reached }: Wanted, host: Host): Promise<De
     ...(nic === undefined ? {} : { nic }),
     ...(await gatherPolicy(known, pin, host)),
     ...(unused === undefined ? {} : { unused }),
+    ...(await gatherPassage(known, host)),
   }
+}
+
+/** The rules that let the frames of a bridge pass the firewall, when the last attachment there is the one that goes. */
+async function gatherPassage({ attached: { hostEnd }, gone }: Known, host: Host): Promise<Pick<Detachment, 'passage'>> {
+  const bridge = hostEnd?.master
+  if (bridge === undefined || !host.isRoot || host.inode('/proc/sys/net/bridge') === undefined) return {}
+  const ends = [hostEnd?.name, ...gone.map((it) => it.hostEnd?.name)]
+  if (readHostSide(host).some((it) => it.hostEnd.master === bridge && !ends.includes(it.hostEnd.name))) return {}
+  const { planNoPassage } = await import('../passage')
+  return { passage: await planNoPassage(bridge, host) }
 }
 
 /** The rules of an attachment that was made with --policy-route; routes over links that are gone went with them. */

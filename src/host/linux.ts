@@ -2,7 +2,7 @@ import * as fs from 'node:fs'
 import type { Host, HostProcess, HttpAnswer } from '../host'
 import { attempt, dangles, isExecutable, saveFile, writeAll } from './files'
 import { createLocker, createPinner } from './pins'
-import { createAttendant, runIp, runProgram } from './programs'
+import { createAttendant, runIp, runProgram, runQuery } from './programs'
 
 async function readAddresses(ifname: string): Promise<readonly string[]> {
   const { networkInterfaces } = await import('node:os')
@@ -51,6 +51,7 @@ export function createHost(self: HostProcess): Host {
 
     ip: runIp,
     run: runProgram,
+    query: runQuery,
     attend: createAttendant(self),
     addresses: readAddresses,
     get: getOverSocket,

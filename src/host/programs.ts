@@ -27,41 +27,52 @@ function notInstalled(program: string): PipeworkError {
   })
 }
 
+/** What a program gets to read, what is wanted of its output, and how long it may take in seconds. */
+interface Exchange {
+  readonly input?: string
+  readonly output: 'ignore' | 'pipe'
+  readonly limit: number
+}
+
 /**
  * Every attach runs `ip`, so it goes straight to node:child_process: loading execa and its first call cost as much as
  * all the rest of an attach (18 ms beside 20 of bare node).
  */
-export async function runIp({ netns, lines, answer }: IpBatch): Promise<Result> {
+async function collect([file = '', ...args]: readonly string[], { input, output, limit }: Exchange): Promise<Result> {
   const { spawn } = await import('node:child_process')
-  const args = [
-    ...(netns === undefined ? [] : ['-n', netns]),
-    ...(answer === 'json' ? ['-j', '-d'] : []),
-    '-batch',
-    '-',
-  ]
   return new Promise((resolve, reject) => {
-    const child = spawn('ip', args, {
-      ...CHILD,
-      stdio: ['pipe', answer === undefined ? 'ignore' : 'pipe', 'pipe'],
-    })
+    const child = spawn(file, args, { ...CHILD, stdio: [input === undefined ? 'ignore' : 'pipe', output, 'pipe'] })
     const [out, err]: [string[], string[]] = [[], []]
     child.stdout?.setEncoding('utf8').on('data', (text: string) => out.push(text))
     child.stderr?.setEncoding('utf8').on('data', (text: string) => err.push(text))
     // spawn's own timeout goes on where there is no such program: the error would be followed by 30 seconds of nothing.
-    const timer = setTimeout(() => child.kill(), DEFAULT_LIMIT * 1000)
+    const timer = setTimeout(() => child.kill(), limit * 1000)
     child.on('error', (error: NodeJS.ErrnoException) => {
       clearTimeout(timer)
-      reject(error.code === 'ENOENT' ? notInstalled('ip') : notStarted('ip', error.message))
+      reject(error.code === 'ENOENT' ? notInstalled(file) : notStarted(file, error.message))
     })
     child.on('close', (code, signal) => {
       clearTimeout(timer)
-      if (signal === 'SIGTERM') reject(tooSlow(['ip', ...args], DEFAULT_LIMIT))
+      if (signal === 'SIGTERM') reject(tooSlow([file, ...args], limit))
       else resolve({ code: code ?? 1, stdout: out.join(''), stderr: err.join('') })
     })
     // An ip that stops at an early line closes its end; what it said of that line comes with its exit.
     child.stdin?.on('error', () => {})
-    child.stdin?.end(lines.map((line) => `${line}\n`).join(''))
+    child.stdin?.end(input)
   })
+}
+
+/** Sends the lines of a batch to one `ip`. */
+export function runIp({ netns, lines, answer }: IpBatch): Promise<Result> {
+  const details = answer === 'json' ? ['-j', '-d'] : []
+  const argv = ['ip', ...(netns === undefined ? [] : ['-n', netns]), ...details, '-batch', '-']
+  const input = lines.map((line) => `${line}\n`).join('')
+  return collect(argv, { input, output: answer === undefined ? 'ignore' : 'pipe', limit: DEFAULT_LIMIT })
+}
+
+/** Runs a program that only answers, without execa. */
+export function runQuery(argv: readonly string[], limit = DEFAULT_LIMIT): Promise<Result> {
+  return collect(argv, { output: 'pipe', limit })
 }
 
 /** Runs a program by execa, to its end. */

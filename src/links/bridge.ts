@@ -10,6 +10,8 @@ import { explainVlans, NO_VLANS, planPort, restoreVlans } from './vlans'
 
 /** A veth pair with its host end on a Linux bridge. The bridge is made when missing, brought up when down. */
 export const bridge: LinkKind = {
+  isBridged: true,
+
   isSeated: ({ request }, { master }) => master === request.hostif,
 
   misfit: ({ request, facts }, { kind }) => {
