@@ -18,7 +18,7 @@ file() { cat > "$1"; }
 all_state() {
   local guest
   { host_state; for guest; do guest_state "$guest"; done; } |
-    jq 'del(.links[] | select(.kind == "veth" and (.master // "" | test("^br"))) | .mac)'
+    jq 'del(.links[] | select(.kind == "veth" and (.master // "" | test("^(br|ls)"))) | .mac)'
 }
 
 @test "up attaches what the file has, to containers and namespaces; again nothing; down takes it all away" {
@@ -186,4 +186,171 @@ END
     assert_same_state "$after" "$(all_state web)" || fail "after a kill at step $n" || return
     pw --quiet down lan.pipework
   done
+}
+
+@test "--prune takes away what the file has made and has no longer, and nothing else" {
+  netns_guest web
+  netns_guest db
+  netns_guest evil
+  pw --quiet br1 -i eth9 netns:web 10.9.0.2/24
+  printf '%s\n' 'br1 netns:web 10.1.1.2/24' 'br1 netns:web -i eth2 10.1.2.2/24' 'br1 netns:db 10.1.1.3/24' \
+    'br3 netns:db -i eth2 10.3.0.3/24' 'br1 netns:web -i eth9 10.9.0.2/24' > lan.pipework
+  echo 'br1 netns:db -i eth5 10.5.0.2/24' > other.pipework
+  pw --quiet up lan.pipework other.pipework
+  local tag before
+  tag=$(on_host ip -j link show master br3 | jq -r '.[0].ifalias | capture("f=(?<tag>[0-9a-f]{8})").tag')
+  # whoever may write on a link of his own cannot have another's taken away
+  in_guest evil ip link add eth1 type dummy 2> /dev/null || in_guest evil ip link add link lo name eth1 type macvlan ||
+    in_guest evil ip link add eth1 type bridge
+  in_guest evil ip link set dev eth1 alias "pipework1;g=netns:web;i=eth9;h=br1;a=10.9.0.2/24;f=$tag"
+  before=$(guest_state evil)
+  # by another name it is the same file
+  ln -s lan.pipework link.pipework
+  printf '%s\n' 'br1 netns:web 10.1.1.2/24' 'br1 netns:web -i eth3 10.7.0.3/24' > lan.pipework
+  run_pw diff --prune link.pipework
+  assert_exit 1
+  assert_out '- netns:web eth2: take it away'
+  assert_out '+ link.pipework:2: web eth3'
+  run_pw up --dry-run --prune link.pipework
+  assert_exit 0
+  assert_out 'pipework disconnect netns:db eth2'
+  run_pw up link.pipework
+  assert_exit 0
+  assert_json "$(pw ls --json)" '[.attachments[] | select(.guest.name != "web" or .hostif != "br1" or .ifname != "eth9") | .ifname]
+    | length >= 5'
+  # what has moved to another file is that file's
+  echo 'br1 netns:db 10.1.1.3/24' >> other.pipework
+  pw --quiet up other.pipework
+  run_pw up --prune link.pipework
+  assert_exit 0
+  assert_out 'netns:web no longer has eth2 on br1'
+  assert_out 'netns:db no longer has eth2 on br3'
+  assert_out '2 as it was, 2 taken away'
+  assert_json "$(host_state)" '[.links[].name] | index("br3") | not' 'the bridge goes with the last'
+  in_guest web ip link show dev eth9
+  in_guest db ip link show dev eth5
+  in_guest db ip link show dev eth1
+  assert_same_state "$before" "$(guest_state evil)"
+  run_pw up --prune link.pipework
+  assert_exit 0
+  assert_out '2 as it was ('
+}
+
+@test "save writes what up makes again: nothing changes now, and all is the same after disconnecting all" {
+  need_docker
+  start_guest web
+  netns_guest blue
+  local before file
+  on_host ip link add 'ls' type bridge
+  pw --quiet br1 -i eth2 -l webhost web '10.1.1.2/24@10.1.1.1,fd00::2/64' "U:it's a \$(text)"
+  pw --quiet br4 netns:blue 10.1.1.3/255.255.255.0 --no-default-route --route 10.40.0.0/16,10.1.1.254 --mtu 1400
+  pw --quiet br2 netns:blue -i eth3 0/0 26:2e:71:98:60:8f
+  pw --quiet eth0 web 192.168.77.50/24 --mode vepa
+  pw --quiet --mtu 1300 -i eth4 -- ls netns:blue 10.4.0.2/24
+  # twelve addresses do not fit into a record: they are read from the guest
+  pw --quiet br2 web -i eth5 "$(printf 'fd00:1111:2222:3333:4444:5555:6666:%x/64,' {1..12} | sed 's/,$//')"
+  before=$(all_state web blue)
+  run_pw save
+  assert_exit 0
+  file=$output
+  printf '%s\n' "$file" > lan.pipework
+  [[ $(grep -vc '^#' lan.pipework) == 6 ]] || fail "$file"
+  run_pw diff lan.pipework
+  assert_exit 0 || fail "$file"
+  run_pw up --prune lan.pipework
+  assert_exit 0
+  assert_out '6 as it was ('
+  assert_same_state "$before" "$(all_state web blue)"
+  pw --quiet disconnect web
+  pw --quiet disconnect netns:blue
+  run_pw up lan.pipework
+  assert_exit 0 || fail "$file"
+  # the record names the file now, and the kernel draws a new MAC address for the hosts' ends
+  strip() { sed -E 's/;f=[0-9a-f]{8}//' <<< "$1"; }
+  assert_same_state "$(strip "$before")" "$(strip "$(all_state web blue)")"
+  run_pw save
+  [[ $output == "$file" ]] || fail "$output"
+}
+
+@test "--dry-run is a script that does the same, for up and for down" {
+  netns_guest web
+  netns_guest blue
+  local before after
+  before=$(all_state web blue)
+  printf '%s\n' 'br1 netns:web 10.1.1.2/24@10.1.1.1' 'br1 netns:web -i eth2 10.1.2.2/24' 'br1 netns:blue 10.1.1.3/24,fd00::3/64' \
+    > lan.pipework
+  pw up --dry-run lan.pipework > up.sh
+  assert_same_state "$before" "$(all_state web blue)"
+  pw --quiet up lan.pipework
+  after=$(all_state web blue)
+  pw down --dry-run lan.pipework > down.sh
+  assert_same_state "$after" "$(all_state web blue)"
+  on_host sh down.sh
+  assert_same_state "$before" "$(all_state web blue)"
+  on_host sh up.sh
+  assert_same_state "$after" "$(all_state web blue)"
+  run_pw up --dry-run lan.pipework
+  assert_out '# nothing to do'
+}
+
+@test "two at once, and many at once on a new bridge: each says 0, and all is there" {
+  local number pids=()
+  for number in {1..40}; do
+    netns_guest "g$number"
+    echo "br1 netns:g$number 10.1.1.$number/24 --no-probe"
+  done > lan.pipework
+  for number in 1 2; do
+    pw --json up lan.pipework > "$number.json" 2>&1 < /dev/null 3>&- 4>&- &
+    pids+=($!)
+  done
+  for number in 1 2; do
+    wait "${pids[number - 1]}" || fail "$(< "$number.json")"
+    assert_json "$(< "$number.json")" '.ok and (.attachments | length == 40)'
+  done
+  assert_json "$(on_host ip -j link show master br1)" 'length == 40 and all(.[]; .flags | index("UP"))'
+  assert_json "$(host_state)" '.pins == []'
+  in_guest g1 ping -c 1 -W 20 -q 10.1.1.40
+  run_pw down lan.pipework
+  assert_exit 0
+  assert_json "$(host_state)" '[.links[].name] == ["eth0", "lo"]'
+}
+
+@test "a signal: the guest that is under way is as it was, the ones before are done, and the rest is told" {
+  local number
+  for number in {1..60}; do
+    netns_guest "g$number"
+    echo "br1 netns:g$number 10.1.1.$number/24,fd00::$number/64"
+  done > lan.pipework
+  on_host ip link add br1 type bridge
+  on_host ip link set dev br1 up
+  start_pw up --json lan.pipework
+  wait_until 60 on_host sh -c 'ls /sys/class/net | grep -q veth'
+  kill -INT "$PW_PID"
+  wait_pw
+  assert_exit 1
+  assert_json "$output" '(.ok | not) and ([.attachments[] | select(.state == "failed")] | length > 0)
+    and all(.attachments[] | select(.state == "failed"); .error.message | test("interrupted"))'
+  # what is attached is what it says
+  assert_json "$(jq -n --argjson said "$output" --argjson ls "$(pw ls --json)" '{ $said, $ls }')" \
+    '([.said.attachments[] | select(.state == "made") | .guest] | sort) == ([.ls.attachments[].guest.name] | sort)'
+  assert_json "$(host_state)" '.pins == []'
+  pw --quiet up lan.pipework
+}
+
+@test "Podman's containers beside Docker's" {
+  need_docker
+  need_podman
+  start_guest web
+  start_podman_guest pod
+  printf '%s\n' 'br1 web 10.1.1.2/24' 'br1 pod 10.1.1.3/24' 'br1 -i eth2 podman:pod 10.1.2.3/24' > lan.pipework
+  run_pw up lan.pipework
+  assert_exit 0
+  assert_out '3 made ('
+  in_guest podman:pod ping -c 1 -W 20 -q 10.1.1.2
+  run_pw up lan.pipework
+  assert_exit 0
+  assert_out '3 as it was ('
+  run_pw down lan.pipework
+  assert_exit 0
+  assert_out '3 taken away'
 }

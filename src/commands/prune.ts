@@ -56,7 +56,7 @@ export async function prune(known: Known, call: Call): Promise<readonly Pruned[]
         },
         call,
       )
-      pruned.push({ record, state: 'detached', taken })
+      if (taken.done.length > 0) pruned.push({ record, state: 'detached', taken })
     } catch (why) {
       pruned.push({ record, state: 'failed', why })
     }

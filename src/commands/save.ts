@@ -1,11 +1,14 @@
 import { readAttachments } from '../attachments'
 import type { Attached } from '../detach'
 import { deriveHostEnds } from '../facts'
+import { findGuest, pinGuest } from '../guest'
+import { parseGuest } from '../guestname'
 import type { Host } from '../host'
 import { readOurLinks } from '../hostlinks'
+import { arePeers, type GuestLink, type Route, readGuest } from '../inside'
 import { formatLine } from '../lines'
 import { formatGuest } from '../record'
-import { formatAddress } from '../values'
+import { type Family, formatAddress } from '../values'
 import { readRequest } from './attach'
 import type { Call, Outcome } from './call'
 
@@ -39,13 +42,13 @@ async function toLine(attached: Attached, host: Host, parse: Call['parse']): Pro
   const { record } = attached
   const what = `${formatGuest(record.guest)} has ${record.ifname} on ${record.hostif}`
   if (record.guest.kind === 'pid') return { comment: `${what}: a process does not come again` }
-  const address = addressOf(attached)
-  if (address === undefined) return { comment: `${what}: its addresses could not be read` }
   try {
+    const address = await readAddress(attached, host)
+    if (address === undefined) return { comment: `${what}: its addresses could not be read` }
     const line = formatLine(await toWords(attached, { address, host, parse }))
     return line === undefined ? { comment: `${what}: a line cannot hold its words` } : { line }
   } catch (error) {
-    // Somebody has edited the record.
+    // Its guest cannot be asked, or somebody has edited the record.
     return { comment: `${what}: ${error instanceof Error ? error.message : String(error)}` }
   }
 }
@@ -58,21 +61,44 @@ async function toWords(
   const { ifname, hostif, guest, words } = attached.record
   const names = [...(ifname === 'eth1' ? [] : ['-i', ifname]), ...hostEndWords(attached, host)]
   const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
-  const usual = [hostif, ...names, formatGuest(guest), address, ...others, ...options]
+  const positionals = [formatGuest(guest), address, ...others]
   // A bridge may be called like a command: after `--` a word is an interface's name.
-  const isCommand = (await parse(usual)).command !== ''
-  const line = isCommand ? [...names, ...options, '--', hostif, formatGuest(guest), address, ...others] : usual
+  const isCommand = (await parse([hostif])).command !== ''
+  const line = isCommand
+    ? [...names, ...options, '--', hostif, ...positionals]
+    : [hostif, ...names, ...positionals, ...options]
   readRequest(await parse(line))
   return line
 }
 
 /** As recorded; what did not fit into the record is read from the guest. */
-function addressOf({ record, inGuest }: Attached): string | undefined {
-  const addresses =
-    record.addresses?.map(formatAddress) ??
-    inGuest?.addresses.filter(({ automatic }) => !automatic).map(({ ip, prefix }) => `${ip}/${prefix}`)
-  if (addresses === undefined) return undefined
-  return addresses.join(',') || '0/0'
+async function readAddress({ record, hostEnd }: Attached, host: Host): Promise<string | undefined> {
+  const { addresses, guest, ifname } = record
+  if (addresses !== undefined) return addresses.map(formatAddress).join(',') || '0/0'
+  if (!host.isRoot) return undefined
+  const pin = pinGuest(await findGuest(parseGuest(`${guest.kind}:${guest.name}`), host), host)
+  try {
+    const { links, routes } = await readGuest(pin.netns, host)
+    const link = links.find((it) => it.name === ifname && (hostEnd === undefined || arePeers(it, hostEnd)))
+    return link === undefined ? undefined : formatLive(link, routes)
+  } finally {
+    pin.release()
+  }
+}
+
+/** The addresses that somebody gave the link, with the gateways that its default routes lead to. */
+function formatLive({ name, addresses }: GuestLink, routes: readonly Route[]): string {
+  const all = addresses.filter(({ automatic }) => !automatic)
+  // The kernel lists the latest of IPv6 first.
+  const given = [...all.filter(({ family }) => family === 4), ...all.filter(({ family }) => family === 6).reverse()]
+  const gatewayOf = (family: Family) =>
+    routes.find((it) => it.dst === 'default' && it.family === family && it.dev === name)?.gateway
+  const words = given.map(({ ip, prefix, family }) => {
+    const isFirst = given.find((it) => it.family === family)?.ip === ip
+    const gateway = isFirst ? gatewayOf(family) : undefined
+    return `${ip}/${prefix}${gateway === undefined ? '' : `@${gateway}`}`
+  })
+  return words.join(',') || '0/0'
 }
 
 /** Only a name that somebody chose: the usual one is derived again. */
