@@ -164,7 +164,7 @@ function skips(command: IpCommand, host: Host): boolean {
 async function performOne(command: Command, run: Run): Promise<Result> {
   if (command.kind === 'ip') return skips(command, run.host) ? OK : runBatch([command], run)
   if (command.kind === 'file') {
-    run.host.save(command.path, command.text)
+    run.host.save(command.path, command.text, command.readers)
     return OK
   }
   const argv = toArgv(command, { netns: run.netns, pid: run.host.pid })

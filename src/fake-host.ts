@@ -102,6 +102,16 @@ function createFiles({ files = {}, links = {}, inodes = {} }: FakeHostOptions) {
   }
 }
 
+/** The same in every test: no signal is sent, nobody has events to tell, no terminal and no other run is there. */
+const QUIET = {
+  pid: 4711,
+  isTerminal: async () => false,
+  program: ['/usr/bin/node', '/usr/local/bin/pipework'] as const,
+  follow: async () => 'ENOENT',
+  attendSignals: () => {},
+  lock: () => () => {},
+}
+
 /** The one fake of the outside world. */
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   const { inodes = {}, programs = [], addresses = {}, env = {}, isRoot = true, answers = {} } = options
@@ -113,10 +123,10 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     return gauge.run(() => ({ code: 0, stdout: '', stderr: '', ...answer(text) }))
   }
   return {
+    ...QUIET,
     ran,
     written,
     atOnce: gauge.most,
-    pid: 4711,
     isRoot,
     env,
     ...createFiles(options),
@@ -132,7 +142,6 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       if (status === undefined) throw systemError('ENOENT')
       return { status, body }
     },
-    lock: () => () => {},
     pin: (path): Pin => {
       ran.push(`pin ${path}`)
       answer(`pin ${path}`)
@@ -140,11 +149,11 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     },
     md5: async (text) => createHash('md5').update(text).digest('hex'),
     elapsed: () => clock.now,
+    now: () => clock.now,
     async sleep(seconds) {
       ran.push(`sleep ${seconds}`)
       clock.now += seconds * 1000
     },
-    isTerminal: async () => false,
     write(fd, text) {
       written[fd] += text
     },

@@ -15,6 +15,16 @@ export interface HttpAnswer {
   readonly body: string
 }
 
+/** What can be followed line by line: the answer to a GET over a Unix socket, or what a program prints. */
+export type Source = { readonly socket: string; readonly path: string } | { readonly argv: readonly string[] }
+
+/** Who follows a source. */
+export interface Follower {
+  /** Told once, when the source has begun to answer. */
+  onOpen(): void
+  onLine(line: string): void
+}
+
 /** A network namespace held open, and its name for `ip -n` while it is. */
 export interface Pin {
   readonly netns: string
@@ -27,6 +37,8 @@ export interface Host {
   /** Our own process, which names our own namespace to `ip link set … netns`. */
   readonly pid: number
   readonly isRoot: boolean
+  /** The node that runs this, and the script that it runs: absolute paths. */
+  readonly program: readonly [string, string]
   readonly env: Readonly<Record<string, string | undefined>>
   /** The file's text without the white space at its end, or undefined when it cannot be read. */
   read(path: string): string | undefined
@@ -58,6 +70,10 @@ export interface Host {
   attend(argv: readonly string[]): Promise<number>
   /** GET over a Unix socket. Rejects with the system's error, whose `code` says why. */
   get(socket: string, path: string, limit: number): Promise<HttpAnswer>
+  /** Follows a source until it ends or the signal says so. Why it ended, in few words; nothing when it was the signal. */
+  follow(source: Source, follower: Follower, signal: AbortSignal): Promise<string>
+  /** From now on signals are told to `tell`, and do nothing else. */
+  attendSignals(tell: (signal: NodeJS.Signals) => void): void
   /** The IPv4 and IPv6 addresses of an interface of our own namespace that is up and running; no process is started. */
   addresses(ifname: string): Promise<readonly string[]>
   /** Writes a file and the directories above it, or removes it when there is no text. Throws the system's error. */
@@ -70,7 +86,10 @@ export interface Host {
   md5(text: string): Promise<string>
   /** Milliseconds since the process started. */
   elapsed(): number
-  sleep(seconds: number): Promise<void>
+  /** The time of day, in milliseconds since 1970. */
+  now(): number
+  /** The signal ends it early. */
+  sleep(seconds: number, signal?: AbortSignal): Promise<void>
   /** Whether a person reads what is written there: 1 or 2, as below. */
   isTerminal(fd: 1 | 2): Promise<boolean>
   /** Writes to standard output (1) or standard error (2). */
@@ -87,6 +106,7 @@ export interface Interrupt {
 /** What main.ts lends of `process`. */
 export interface HostProcess {
   readonly pid: number
+  readonly program: readonly [string, string]
   readonly uid: number
   readonly env: Readonly<Record<string, string | undefined>>
   /** Seconds since it started. */

@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest'
 
 /** A file imports from the rows above its own; where the row says `inner`, also from its own row. */
 const layers: readonly { readonly files: readonly string[]; readonly inner?: true }[] = [
-  { files: ['errors', 'step', 'nearest'] },
+  { files: ['errors', 'step', 'nearest', 'unit'] },
   { files: ['host'] },
   { files: ['host/*'], inner: true },
   { files: ['values'] },
@@ -32,7 +32,7 @@ const layers: readonly { readonly files: readonly string[]; readonly inner?: tru
   { files: ['converge'] },
   { files: ['commands/call'] },
   { files: ['prompt/*'], inner: true },
-  { files: ['commands/*'], inner: true },
+  { files: ['commands/*', 'watch/*'], inner: true },
   { files: ['table'] },
   { files: ['parse', 'help'] },
   { files: ['cli'] },
@@ -62,6 +62,7 @@ const waiting = [
   'netfilter/read',
   'passage',
   'commands/*',
+  'watch/*',
   'parse',
   'help',
   'cli',

@@ -43,6 +43,8 @@ export interface FileCommand {
   readonly path: string
   /** Absent to remove the file. */
   readonly text?: string
+  /** Who may read it beside root. */
+  readonly readers?: 'everybody'
 }
 
 /** A question that changes nothing; neighbouring questions are asked side by side. */
@@ -153,7 +155,7 @@ function lineOf(command: Command): string {
   if (command.kind === 'file')
     return command.text === undefined
       ? `rm -f ${quote(command.path)}`
-      : `mkdir -p ${quote(dirname(command.path))} && printf '%s\\n' ${quote(command.text)} > ${quote(command.path)}`
+      : `mkdir -p ${quote(dirname(command.path))} && printf '%s\\n' ${quote(command.text)} > ${quote(command.path)}${command.readers === undefined ? '' : ` && chmod 644 ${quote(command.path)}`}`
   if (command.kind !== 'ip') {
     const argv = command.argv.map(toShellWord).join(' ')
     return command.in === 'guest' ? `nsenter --net="/run/netns/$netns" ${argv}` : argv

@@ -270,6 +270,47 @@ const COMPLETE: Subcommand = {
   load: () => import('./commands/complete'),
 }
 
+/** What a watch and the service that runs one have in common. */
+const WATCH_OPTIONS: OptionTable = {
+  labels: { summary: 'also make what the labels `pipework` and `pipework.<n>` of containers ask for' },
+  allow: {
+    value: 'glob',
+    repeatable: true,
+    summary: 'a bridge or NIC that labels may use, like br0, eth* or br0@10, or an option by name; may be repeated',
+  },
+  'env-compat': { summary: 'read the variables pipework_cmd… of containers as labels, too' },
+}
+
+const WATCH: Subcommand = {
+  word: 'watch',
+  synopsis: 'watch [file …] [--labels] [--allow glob]… [--env-compat]',
+  summary: 'keep the attachments of files and labels, through restarts, recreations and reboots',
+  options: WATCH_OPTIONS,
+  examples: [
+    { line: 'pipework watch lan.pipework', does: 'what stands in the file, whenever its containers start' },
+    { line: 'pipework watch', does: 'the same with all files /etc/pipework/*.pipework' },
+    { line: "pipework watch --labels --allow 'br*'", does: 'containers ask by label, for bridges called br… only' },
+  ],
+  load: () => import('./commands/watch'),
+}
+
+const SERVICE: Subcommand = {
+  word: 'service',
+  synopsis: 'service install [file …] [--labels] [--allow glob]… [--env-compat] [--now] | service remove|status',
+  summary: 'let systemd run a watch from boot on',
+  options: { ...WATCH_OPTIONS, now: { summary: 'start it at once, or start it anew' }, ...CHANGE_OPTIONS },
+  examples: [
+    {
+      line: 'pipework service install --now',
+      does: 'watch over /etc/pipework/*.pipework, from now on and after boots',
+    },
+    { line: "pipework service install --labels --allow 'br*'", does: 'and over what labels ask for' },
+    { line: 'pipework service status', does: 'whether it runs' },
+    { line: 'pipework service remove', does: 'stop it, and away with the unit; what is attached stays' },
+  ],
+  load: () => import('./commands/service'),
+}
+
 /** The command table: parser, help and completion all read it. */
 export const COMMANDS: readonly Subcommand[] = [
   ATTACH,
@@ -284,6 +325,8 @@ export const COMMANDS: readonly Subcommand[] = [
   TC,
   EXEC,
   NETNS,
+  WATCH,
+  SERVICE,
   WAIT,
   COMPLETION,
   COMPLETE,

@@ -35,11 +35,25 @@ async function getOverSocket(path: string, url: string, limit: number): Promise<
   })
 }
 
+function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = setTimeout(end, seconds * 1000)
+    if (signal?.aborted) end()
+    else signal?.addEventListener('abort', end)
+  })
+}
+
 /** The host as it really is. */
 export function createHost(self: HostProcess): Host {
   return {
     pid: self.pid,
     isRoot: self.uid === 0,
+    program: self.program,
     env: self.env,
     read: (path) => attempt(() => fs.readFileSync(path, 'utf8').trimEnd()),
     list: (path) => attempt(() => fs.readdirSync(path)),
@@ -55,6 +69,8 @@ export function createHost(self: HostProcess): Host {
     attend: createAttendant(self),
     addresses: readAddresses,
     get: getOverSocket,
+    follow: async (source, follower, signal) => (await import('./follow')).follow(source, follower, signal),
+    attendSignals: (tell) => self.relay(tell),
 
     save: saveFile,
     pin: createPinner(self),
@@ -65,7 +81,8 @@ export function createHost(self: HostProcess): Host {
     },
 
     elapsed: () => self.uptime() * 1000,
-    sleep: (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000)),
+    now: () => Date.now(),
+    sleep,
     isTerminal: async (fd) => (await import('node:tty')).isatty(fd),
     write: writeAll,
     die: () => self.kill(),
