@@ -177,15 +177,17 @@ async function runProgram({ onlyIf, failsIf }: RunCommand, argv: readonly string
   return failsIf !== undefined && result.stderr.includes(failsIf) ? { ...result, code: 1 } : result
 }
 
-async function ask({ againWhile, refusedIf, limit }: AskCommand, argv: readonly string[], run: Run): Promise<Result> {
+async function ask(command: AskCommand, argv: readonly string[], run: Run): Promise<Result> {
+  const { againWhile, refusedIf, unaskedIf, limit } = command
   const deadline = run.host.elapsed() + limit * 1000
   for (;;) {
     const result = await run.host.run(argv)
-    if (result.code !== 0) return result
+    const isUnasked = result.code !== 0 && result.code === unaskedIf
+    if (result.code !== 0 && !isUnasked) return result
     if (refusedIf !== undefined && result.stdout.includes(refusedIf)) return { ...result, code: 1 }
-    if (againWhile === undefined || !result.stdout.includes(againWhile)) return result
+    if (!isUnasked && (againWhile === undefined || !result.stdout.includes(againWhile))) return result
     if (run.interrupt.heard) throw interrupted()
-    if (run.host.elapsed() >= deadline) return { ...result, code: 1 }
+    if (run.host.elapsed() >= deadline) return { ...result, code: result.code || 1 }
     await run.host.sleep(ASK_AGAIN)
   }
 }

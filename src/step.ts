@@ -56,6 +56,8 @@ export interface AskCommand {
   readonly againWhile?: string
   /** An answer that contains this word is a refusal; so is a non-zero exit status. */
   readonly refusedIf?: string
+  /** The exit status of a program that was stopped before it had asked: on a busy machine. It is started again. */
+  readonly unaskedIf?: number
   /** How long to go on asking, in seconds. */
   readonly limit: number
 }
@@ -208,7 +210,9 @@ export function toShell(command: Command): string {
     return `[ -n "$(ls -A ${quote(command.onlyIfEmpty)} 2>/dev/null)" ] || ${line}`
   if (command.kind === 'run') return guardRun(command, line)
   if (command.kind !== 'ask') return line
-  const { againWhile, refusedIf, limit } = command
+  const { againWhile, refusedIf, unaskedIf, limit } = command
+  if (unaskedIf !== undefined)
+    return `tries=${limit}; until ${line}; do [ $? -eq ${unaskedIf} ] && [ "$((tries -= 1))" -gt 0 ] || exit 1; done`
   if (againWhile === undefined && refusedIf === undefined) return line
   return [
     `tries=${limit * 10}`,
