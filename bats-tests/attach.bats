@@ -689,6 +689,26 @@ more_replies_than() {
   assert_refused 1 "the address '192.168.77.1' is taken: 02:77:00:00:00:01"
 }
 
+@test "a probe that is stopped before it has asked, on a busy machine, is asked again" {
+  need arping iputils-arping
+  local bin=$BATS_TEST_TMPDIR/bin slow=$BATS_TEST_TMPDIR/slow
+  mkdir "$bin"
+  printf '#!/bin/sh\n[ "$1" != -D ] || [ ! -e %s ] || { rm %s; exec sleep 60; }\nexec %s "$@"\n' "$slow" "$slow" "$(command -v arping)" > "$bin/arping"
+  chmod +x "$bin/arping"
+  start_guest web
+  bridge br1
+  on_host ip link set dev eth0 master br1
+  touch "$slow"
+  run --separate-stderr on_host env PATH="$bin:$PATH" "$PIPEWORK" br1 web 192.168.77.1/24
+  assert_exit 1
+  assert_err "the address '192.168.77.1' is taken: 02:77:00:00:00:01"
+  touch "$slow"
+  run_pw --dry-run br1 web 192.168.77.20/24
+  run --separate-stderr on_host env PATH="$bin:$PATH" sh -c "$output"
+  assert_exit 0
+  [[ ! -e $slow ]]
+}
+
 @test "the kernel announces every address to the neighbours, without arping" {
   need tcpdump tcpdump
   local bin=$BATS_TEST_TMPDIR/bin program mac=26:2e:71:98:60:8f

@@ -40,6 +40,18 @@ run_examples() {
   assert_json "$output" '.attachments[] | select(.guest.name == "db" and .ifname == "eth1") | .addresses == ["192.168.1.12/24"]'
 }
 
+@test "the examples with the firewall" {
+  start_guest web
+  start_guest db
+  on_host iptables -P FORWARD DROP
+  local rules
+  rules=$(on_host iptables -S)
+  run_examples firewall
+  [ "$COUNT" -ge 4 ]
+  [[ $(on_host iptables -S) == "$rules" ]]
+  on_host nft flush ruleset
+}
+
 @test "the examples with NICs" {
   start_guest web
   start_guest db

@@ -54,8 +54,11 @@ lacks_for_docker() {
 # rig_up_host — RIG_DIR, the two namespaces and the cable between them.
 rig_up_host() {
   local dir
-  dir=$(mktemp -d "${TMPDIR:-/tmp}/pipework-rig.XXXXXX")
+  dir=$(mktemp -d "${TMPDIR:-/tmp}/pipework-new.XXXXXX")
   echo "$$ $(started "$$")" > "$dir/owner"
+  # Only now under a name that another suite, starting at the same time, would sweep if nobody owned it.
+  mv "$dir" "${dir/pipework-new/pipework-rig}"
+  dir=${dir/pipework-new/pipework-rig}
   export RIG_DIR=$dir HOST_NS=$dir/ns/host LAN_NS=$dir/ns/lan DOCKER_HOST=unix://$dir/docker.sock
 
   # The namespaces are bind mounts, so they live without a process and their numbers cannot be reused while

@@ -10,6 +10,8 @@ import { type Address, type Family, isOnLink, toCidr } from './values'
 
 /** Seconds that a neighbour has to object to an IPv4 address: a LAN answers within one hundredth of that. */
 const PROBE_WAIT = 0.25
+/** Seconds in which arping must have got as far as asking. */
+const PROBE_LIMIT = 10
 /** Seconds for IPv6 duplicate address detection, which takes one to two (RFC 4862: a random delay and one probe). */
 const DAD_LIMIT = 10
 
@@ -141,7 +143,9 @@ function probes(missing: readonly Address[], { request, facts }: Context): Plan 
       in: 'guest',
       // arping can only wait whole seconds; interrupted, it reports what it has heard.
       argv: ['timeout', '--preserve-status', '-s', 'INT', `${PROBE_WAIT}`, 'arping', '-D', '-I', request.ifname, ip],
-      limit: 0,
+      // 128 + SIGINT: it was not even ready to be interrupted, so it has asked nobody.
+      unaskedIf: 130,
+      limit: PROBE_LIMIT,
     },
     explain: ({ code, stdout, stderr }) => {
       const owner = /\[([0-9A-Fa-f:]{17})\]/.exec(stdout)?.[1]?.toLowerCase()

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { main, parseArgv } from './cli'
+import { main } from './cli'
 import { ExitCode } from './errors'
 import { createFakeHost } from './fake-host'
+import { parseArgv } from './parse'
 import { ATTACH, COMMANDS, GLOBAL_OPTIONS } from './table'
 
 // A define of the build.

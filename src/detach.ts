@@ -1,6 +1,6 @@
 import { PipeworkError } from './errors'
 import { type HostLink, portsOf } from './hostlinks'
-import { type GuestLink, type GuestState, type Policy, type Route, toAddrWords } from './inside'
+import { type GuestLink, type GuestState, type Route, toAddrWords } from './inside'
 import { isDefault, metricOf, restoreRoutes } from './links/claim'
 import { planUnplug, planUnused, type Unplugging } from './links/ovs'
 import { planNicReturn } from './links/phys'
@@ -11,6 +11,7 @@ import { OVS_SYSTEM, type OvsPort } from './ovsdb'
 import { planNoPolicy } from './policy'
 import type { Port } from './ports'
 import { type DefaultRoute, encodeRecord, type LinkRecord } from './record'
+import type { Policy } from './rules'
 import { type Command, guestNetns, type IpCommand, ip, ipInGuest, type Plan, rows, sysctlInGuest } from './step'
 
 /** An attachment that pipework made: its record, and the ends of its link that are there. */
@@ -46,6 +47,8 @@ export interface Detachment {
   readonly policy?: Policy
   /** A bridge or VLAN device that pipework made and that nobody uses after this. */
   readonly unused?: HostLink
+  /** Takes our rules for its bridge out of the firewall, where it is the last attachment there. */
+  readonly passage?: Plan
 }
 
 /** The steps that take an attachment away and put back what it replaced. */
@@ -76,6 +79,7 @@ export function planDetach(detachment: Detachment): Plan {
           : ip`link del dev ${unused.name}`,
     },
     unplugging !== undefined && planUnused(unplugging),
+    detachment.passage,
   )
 }
 

@@ -318,6 +318,20 @@ describe('a question', () => {
     ['refused by a word', dad, [tentative, failed], [...again, 'ask'], false],
     ['refused by an exit status', dad, { code: 1 }, ['ask'], false],
     ['refused when the time is over', dad, tentative, [...again, ...again, ...again, ...again, 'ask'], false],
+    [
+      'asked again when it was stopped before it had asked',
+      ask({ unaskedIf: 130, limit: 0.2 }),
+      [{ code: 130 }, { stdout: '' }],
+      [...again, 'ask'],
+      true,
+    ],
+    [
+      'refused when it is always stopped before it has asked',
+      ask({ unaskedIf: 130, limit: 0.1 }),
+      { code: 130 },
+      [...again, ...again, 'ask'],
+      false,
+    ],
     ['without words to look for', ask({ limit: 0 }), tentative, ['ask'], true],
   ])('%s', async (_, step, answer, expected, isFine) => {
     const { ran, error } = await perform([step], { answers: { ask: answer } })

@@ -21,6 +21,8 @@ export interface Run {
   /** The pinned namespace's name for `ip -n`. */
   readonly netns: string
   readonly interrupt: Interrupt
+  /** Steps that the same change has done before this plan. */
+  readonly before?: number
   /** Told of each step before it runs. */
   readonly onStep?: (step: Step) => void
   /** Looks, after the last step, whether what the plan wanted has come true; throws when it has not. */
@@ -44,12 +46,21 @@ const ASK_AGAIN = 0.05
  * On failure or a signal rolls back and throws; exit code 1 when the host is as it was, 3 when something is left.
  */
 export async function execute(plan: Plan, run: Run): Promise<void> {
-  const failure = (await perform(cut(plan, run.host), run)) ?? verify(plan, run)
+  const failure = (await perform(cut(plan, run), run)) ?? verify(plan, run)
   if (failure === undefined) return
-  const leftovers = await rollBack(plan.slice(0, failure.done + failure.uncertain), failure.done, run)
-  if (leftovers.length === 0) throw failure.error
-  const { error } = failure
-  throw new PipeworkError(error instanceof Error ? error.message : String(error), {
+  const { done, uncertain, error } = failure
+  throw failWith(error, await rollBack(plan.slice(0, done + uncertain), done, run))
+}
+
+/** Takes back a plan that was done. What cannot be taken back is left. */
+export function takeBack(plan: Plan, run: Run): Promise<readonly Leftover[]> {
+  return rollBack(plan, plan.length, run)
+}
+
+/** The failure as it is told: as it was, or with what is left of the change. */
+export function failWith(error: unknown, leftovers: readonly Leftover[]): unknown {
+  if (leftovers.length === 0) return error
+  return new PipeworkError(error instanceof Error ? error.message : String(error), {
     hint: error instanceof PipeworkError ? error.hint : undefined,
     exitCode: ExitCode.leftover,
     leftovers,
@@ -67,13 +78,13 @@ function verify(plan: Plan, run: Run): Failure | undefined {
 }
 
 /** For tests: PIPEWORK_FAIL_AFTER=n fails after step n, PIPEWORK_KILL_AFTER=n is kill -9 at the same place. */
-function cut(plan: Plan, { env, die }: Host): Plan {
-  const limit = Number(env.PIPEWORK_FAIL_AFTER ?? env.PIPEWORK_KILL_AFTER ?? Number.NaN)
-  if (Number.isNaN(limit) || limit >= plan.length) return plan
+function cut(plan: Plan, { host: { env, die }, before = 0 }: Run): Plan {
+  const limit = Number(env.PIPEWORK_FAIL_AFTER ?? env.PIPEWORK_KILL_AFTER ?? Number.NaN) - before
+  if (Number.isNaN(limit) || limit < 0 || limit >= plan.length) return plan
   const command: Command = { kind: 'ask', in: 'host', argv: ['false'], limit: 0 }
   const explain = () => {
     if (env.PIPEWORK_KILL_AFTER !== undefined) die()
-    return { message: `stopped after step ${limit} of ${plan.length}, as PIPEWORK_FAIL_AFTER asks` }
+    return { message: `stopped after step ${before + limit} of ${before + plan.length}, as PIPEWORK_FAIL_AFTER asks` }
   }
   return [...plan.slice(0, limit), { why: 'fail', command, explain }]
 }
@@ -153,7 +164,7 @@ function skips(command: IpCommand, host: Host): boolean {
 async function performOne(command: Command, run: Run): Promise<Result> {
   if (command.kind === 'ip') return skips(command, run.host) ? OK : runBatch([command], run)
   if (command.kind === 'file') {
-    run.host.save(command.path, command.text)
+    run.host.save(command.path, command.text, command.readers)
     return OK
   }
   const argv = toArgv(command, { netns: run.netns, pid: run.host.pid })
@@ -166,15 +177,17 @@ async function runProgram({ onlyIf, failsIf }: RunCommand, argv: readonly string
   return failsIf !== undefined && result.stderr.includes(failsIf) ? { ...result, code: 1 } : result
 }
 
-async function ask({ againWhile, refusedIf, limit }: AskCommand, argv: readonly string[], run: Run): Promise<Result> {
+async function ask(command: AskCommand, argv: readonly string[], run: Run): Promise<Result> {
+  const { againWhile, refusedIf, unaskedIf, limit } = command
   const deadline = run.host.elapsed() + limit * 1000
   for (;;) {
     const result = await run.host.run(argv)
-    if (result.code !== 0) return result
+    const isUnasked = result.code !== 0 && result.code === unaskedIf
+    if (result.code !== 0 && !isUnasked) return result
     if (refusedIf !== undefined && result.stdout.includes(refusedIf)) return { ...result, code: 1 }
-    if (againWhile === undefined || !result.stdout.includes(againWhile)) return result
+    if (!isUnasked && (againWhile === undefined || !result.stdout.includes(againWhile))) return result
     if (run.interrupt.heard) throw interrupted()
-    if (run.host.elapsed() >= deadline) return { ...result, code: 1 }
+    if (run.host.elapsed() >= deadline) return { ...result, code: result.code || 1 }
     await run.host.sleep(ASK_AGAIN)
   }
 }

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest'
 import { gatherFacts } from './facts'
 import { createFakeHost } from './fake-host'
 import type { Guest } from './guest'
-import { type AttachOptions, toRequest } from './request'
+import type { AttachOptions } from './options'
+import { toRequest } from './request'
 
 type Options = NonNullable<Parameters<typeof createFakeHost>[0]>
 

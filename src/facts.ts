@@ -1,6 +1,6 @@
 import type { Guest } from './guest'
 import type { Host } from './host'
-import { DEFAULT_MTU, findByIndex, type HostLink, listPorts, readHostLink, readOurLinks } from './hostlinks'
+import { DEFAULT_MTU, findByIndex, type HostLink, listPorts, readHostLink } from './hostlinks'
 import {
   arePeers,
   findLower,
@@ -8,22 +8,21 @@ import {
   type GuestState,
   hasAddress,
   hasIpv6,
-  type Policy,
   type Route,
   readGuest,
-  readPolicy,
   readSysctls,
-  toAddrWords,
 } from './inside'
+import { findParked, findStray, type NicFacts, readNicFacts, readVlanDevice } from './nicfacts'
 import { type NicState, readNic } from './nics'
 import { isOvsBridge, isOvsThere, mayBeOvsPort, type Ovs, readOvs, readOvsFor } from './ovsdb'
 import { type Port, readPort } from './ports'
-import { BIRTHMARK } from './record'
+import type { LinkRecord } from './record'
 import type { AttachRequest } from './request'
+import { type Policy, readPolicy } from './rules'
 import { fingerprint } from './values'
 
 /** What is known of the host and the guest when the plan is made. */
-export interface Facts {
+export interface Facts extends NicFacts {
   /** The host interface of the request, when it exists. */
   readonly hostif?: HostLink
   /** The interface of that name in the guest, when there is one. */
@@ -38,21 +37,10 @@ export interface Facts {
   readonly lower?: HostLink
   /** The guest's links. */
   readonly links: readonly GuestLink[]
-  /** With --direct-phys: how the NIC is, or was before it went into a guest that has ended. */
-  readonly nic?: NicState
-  /** Whether that is written down already. */
-  readonly nicIsKept?: boolean
   /** The NIC of that name, when it is in a guest. */
   readonly away?: NicState
   /** With --direct-phys: the NIC, when it is in the guest under another name. */
   readonly parked?: GuestLink
-  /** The VLAN device under a macvlan of the request: its name, and the link when it is there. */
-  readonly vlanDevice?: {
-    readonly name: string
-    readonly link?: HostLink
-    readonly id?: number
-    readonly unrecorded?: true
-  }
   /** A link of the host that bears the name wanted for the host end and is not it. */
   readonly nameTaken?: HostLink
   /** Whether the holder of that name has its other end in this guest, and the interface's name there. */
@@ -92,19 +80,31 @@ function hostEndNameOf(ifname: string, hash: string): string {
   return (ifname.length <= 6 ? `v${ifname}pl${hash}` : `vpl${hash}`).slice(0, 15)
 }
 
-async function deriveNames(request: AttachRequest, { guest, host }: Surroundings, isOvs: boolean) {
-  const { mac, ifname, hostif } = request
-  const machine = machineId(host)
+function hashOf(ifname: string, { kind, name, id }: LinkRecord['guest'], host: Host): string {
   // What differs least stands first: a hash spreads early bytes best.
   // A process number comes again, and must not take over what an earlier process left.
-  const who = `${guest.kind}:${guest.name}${guest.kind === 'pid' ? `@${guest.id}` : ''}`
-  const own = fingerprint(`${ifname} ${who} ${machine}`)
+  return fingerprint(`${ifname} ${kind}:${name}${kind === 'pid' ? `@${id}` : ''} ${machineId(host)}`)
+}
+
+/** The names of a link's end in the host when nobody gives it one: on a Linux bridge, and on one of Open vSwitch. */
+export function deriveHostEnds(
+  ifname: string,
+  guest: LinkRecord['guest'],
+  host: Host,
+): Record<'bridge' | 'ovs', string> {
+  const own = hashOf(ifname, guest, host)
+  // Two: a row that is left in the database of Open vSwitch claims whatever bears its name.
+  return { bridge: hostEndNameOf(ifname, own), ovs: hostEndNameOf(ifname, fingerprint(`${own} ovs`)) }
+}
+
+async function deriveNames(request: AttachRequest, { guest, host }: Surroundings, isOvs: boolean) {
+  const { mac, ifname, hostif } = request
+  const own = hashOf(ifname, guest, host)
   return {
-    // Another than on a Linux bridge: a row that is left in the database of Open vSwitch claims whatever bears its name.
-    hostEndName: hostEndNameOf(ifname, isOvs ? fingerprint(`${own} ovs`) : own),
+    hostEndName: deriveHostEnds(ifname, guest, host)[isOvs ? 'ovs' : 'bridge'],
     // The original hashes what `echo` prints, trailing newline and all.
     mac: mac === undefined ? macOf(own) : 'mac' in mac ? mac.mac : macOf(await host.md5(`${mac.from}\n`)),
-    bridgeMac: macOf(fingerprint(`${hostif} ${machine}`)),
+    bridgeMac: macOf(fingerprint(`${hostif} ${machineId(host)}`)),
   }
 }
 
@@ -136,71 +136,6 @@ function isBlank(ifname: string, { pid }: Guest, host: Host): boolean {
   return !links.some(([name]) => name === `${ifname}:`) && !routes.some(isDefault4) && !routes6.some(isDefault6)
 }
 
-/** `eth0.10`, or where that exceeds what the kernel takes a name of our own that is always the same. */
-function vlanNameOf(nic: string, vlan: number): string {
-  const name = `${nic}.${vlan}`
-  return name.length <= 15 ? name : `vl${fingerprint(nic).slice(0, 8)}.${vlan}`
-}
-
-function readVlanDevice({ hostif, vlan }: AttachRequest, host: Host): Facts['vlanDevice'] {
-  // A NIC has no trunks: that is refused.
-  if (vlan?.native === undefined) return undefined
-  const name = vlanNameOf(hostif, vlan.native)
-  const link = readHostLink(name, host)
-  const id = /\bVID: (\d+)/.exec(host.read(`/proc/net/vlan/${name}`) ?? '')?.[1]
-  const unrecorded = host.read(`/sys/class/net/${name}/netdev_group`) === BIRTHMARK
-  return {
-    name,
-    ...(link === undefined ? {} : { link }),
-    ...(id === undefined ? {} : { id: Number(id) }),
-    ...(unrecorded ? { unrecorded } : {}),
-  }
-}
-
-/** A NIC that fell back into the host under a foreign name, or that a killed run left half-way. */
-function findStray(nic: string, host: Host): HostLink | undefined {
-  return readOurLinks(host).find(({ record }) => record?.kind === 'link' && record.nic === nic)
-}
-
-/** How the NIC is: as it is written down when it has been away, else as the kernel shows it. */
-async function readNicState(
-  { name, up, mtu, mac, alias, record }: HostLink,
-  guest: Guest,
-  host: Host,
-): Promise<Pick<Facts, 'nic' | 'nicIsKept'>> {
-  const kept = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined
-  if (kept !== undefined) return { nic: kept, nicIsKept: true }
-  const { links, routes } = await readGuest(undefined, host)
-  const live = links.find((link) => link.name === name)
-  const phy = host.read(`/sys/class/net/${name}/phy80211/name`)
-  const addresses = live?.addresses.filter(({ automatic }) => !automatic) ?? []
-  const nic = {
-    name,
-    guest: `${guest.kind}:${guest.name}`,
-    kind: live?.kind ?? 'NIC',
-    ...(phy === undefined ? {} : { phy }),
-    ...{ up, mtu, mac },
-    ...(alias === undefined ? {} : { alias }),
-    addresses: addresses.map(toAddrWords),
-    routes: routes
-      .filter(({ dev, protocol }) => dev === name && protocol !== 'kernel')
-      .sort((a, b) => Number(a.gateway !== undefined) - Number(b.gateway !== undefined))
-      .map(({ family, dst, words }) => ({ family, dst, words })),
-  }
-  return { nic, nicIsKept: false }
-}
-
-/** Of the NIC that is to go in, or else of the one that is there under the name asked for. */
-async function readNicFacts(
-  { hostif, inGuest, guest }: { hostif: HostLink | undefined; inGuest: GuestLink | undefined; guest: Guest },
-  host: Host,
-): Promise<Pick<Facts, 'nic' | 'nicIsKept'>> {
-  if (hostif !== undefined) return readNicState(hostif, guest, host)
-  const { record } = inGuest ?? {}
-  const nic = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined
-  return nic === undefined ? {} : { nic, nicIsKept: true }
-}
-
 /** Of a link that is to be moved, and may be a port of Open vSwitch now. */
 async function readOvsOf(
   hostEnd: HostLink | undefined,
@@ -209,14 +144,6 @@ async function readOvsOf(
 ): Promise<Ovs | undefined> {
   const isMoved = hostEnd?.record?.kind === 'link' && hostEnd.record.hostif !== hostif
   return isMoved && mayBeOvsPort(hostEnd) && isOvsThere(host) ? readOvs(host) : undefined
-}
-
-/** The NIC of the request in the guest, under another name than the one asked for. */
-function findParked({ hostif, ifname }: AttachRequest, { links }: GuestState): GuestLink | undefined {
-  return links.find(
-    ({ name, record }) =>
-      name !== ifname && record?.kind === 'link' && record.nic !== undefined && record.nic === hostif,
-  )
 }
 
 /** Where facts are gathered. */

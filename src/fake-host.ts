@@ -96,27 +96,37 @@ function createFiles({ files = {}, links = {}, inodes = {} }: FakeHostOptions) {
     read: (path: string) => files[path]?.trimEnd(),
     list: (path: string) => listDirectory(path, paths),
     target: (path: string) => links[path],
+    resolve: (path: string) => (path in files ? path : links[path]),
     inode: (path: string) => inodes[path],
     dangles: (path: string) => path in links && !(path in inodes),
   }
+}
+
+/** The same in every test: no signal is sent, nobody has events to tell, no terminal and no other run is there. */
+const QUIET = {
+  pid: 4711,
+  isTerminal: async () => false,
+  program: ['/usr/bin/node', '/usr/local/bin/pipework'] as const,
+  follow: async () => 'ENOENT',
+  attendSignals: () => {},
+  lock: () => () => {},
 }
 
 /** The one fake of the outside world. */
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   const { inodes = {}, programs = [], addresses = {}, env = {}, isRoot = true, answers = {} } = options
   const ran: string[] = []
-  const written = { 1: '', 2: '' }
+  const [written, clock] = [{ 1: '', 2: '' }, { now: 0 }]
   const [gauge, answer] = [createGauge(), createAnswerer(answers)]
-  const clock = { now: 0 }
   const perform = (text: string) => {
     ran.push(text)
     return gauge.run(() => ({ code: 0, stdout: '', stderr: '', ...answer(text) }))
   }
   return {
+    ...QUIET,
     ran,
     written,
     atOnce: gauge.most,
-    pid: 4711,
     isRoot,
     env,
     ...createFiles(options),
@@ -124,6 +134,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     has: (program) => programs.includes(program),
     ip: ({ netns, lines }) => perform([`ip${netns === undefined ? '' : ` -n ${netns}`}`, ...lines].join(' | ')),
     run: (argv) => perform(argv.join(' ')),
+    query: (argv) => perform(argv.join(' ')),
     attend: async (argv) => (await perform(`attend ${argv.join(' ')}`)).code,
     addresses: async (ifname) => addresses[ifname] ?? [],
     async get(socket, path) {
@@ -131,7 +142,6 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       if (status === undefined) throw systemError('ENOENT')
       return { status, body }
     },
-    lock: () => () => {},
     pin: (path): Pin => {
       ran.push(`pin ${path}`)
       answer(`pin ${path}`)
@@ -139,6 +149,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     },
     md5: async (text) => createHash('md5').update(text).digest('hex'),
     elapsed: () => clock.now,
+    now: () => clock.now,
     async sleep(seconds) {
       ran.push(`sleep ${seconds}`)
       clock.now += seconds * 1000

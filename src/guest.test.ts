@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { ExitCode, PipeworkError } from './errors'
 import { createFakeHost, refusalOf, systemError } from './fake-host'
 import { awaitGuest, findGuest, type Guest, NoSuchGuest, pinGuest } from './guest'
-import { parseGuest } from './request'
+import { parseGuest } from './guestname'
 
 const recorded = (file: string) => readFileSync(`src/fixtures/docker-20.10/${file}`, 'utf8')
 

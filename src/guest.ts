@@ -1,10 +1,10 @@
 import { ExitCode, PipeworkError } from './errors'
+import type { GuestName } from './guestname'
 import { FINDERS, RUNTIMES } from './guests'
 import { hostNetwork } from './guests/engine'
 import type { Answer, Candidate, Finder, Guest, Runtime } from './guests/kind'
 import type { Host, Interrupt, Pin } from './host'
 import { listNearest } from './nearest'
-import type { GuestName } from './request'
 
 export type { Guest } from './guests/kind'
 
@@ -146,6 +146,7 @@ export async function awaitGuest(wanted: GuestName, host: Host, { limit, interru
         throw new PipeworkError(`waited ${limit} s in vain: ${error.message}`, {
           hint: error.hint,
           exitCode: ExitCode.timeout,
+          cause: error,
         })
       await host.sleep(GUEST_POLL)
     }

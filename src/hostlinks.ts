@@ -3,7 +3,7 @@ import type { Host } from './host'
 import { listNics, readNic } from './nics'
 import { decodeRecord, type PipeworkRecord } from './record'
 import type { AttachRequest } from './request'
-import { parseVlans } from './values'
+import { parseVlans } from './vlan'
 
 /** What sysfs tells of a link's kind; `other` is a NIC, or whatever behaves like one. */
 export type HostLinkKind = 'bridge' | 'infiniband' | 'wireless' | 'loopback' | 'vlan' | 'other'

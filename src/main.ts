@@ -1,5 +1,5 @@
 import { main } from './cli'
-import { createHost } from './host'
+import { createHost } from './host/linux'
 
 const interrupt = { heard: false }
 const attended: { tell?: (signal: NodeJS.Signals) => void } = {}
@@ -13,6 +13,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
 
 const host = createHost({
   pid: process.pid,
+  program: [process.execPath, process.argv[1] ?? ''],
   uid: process.geteuid?.() ?? -1,
   env: process.env,
   uptime: () => process.uptime(),

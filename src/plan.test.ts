@@ -7,15 +7,19 @@ import type { Facts } from './facts'
 import { refusalOf } from './fake-host'
 import type { Guest } from './guest'
 import type { HostLink } from './hostlinks'
-import { type GuestLink, policyTables, type Route, SYSCTLS, toRoute } from './inside'
+import { type GuestLink, type Route, SYSCTLS, toRoute } from './inside'
+import { findKind, LINK_KINDS } from './links'
 import { toRecord } from './links/claim'
 import type { NicState } from './nics'
+import type { AttachOptions } from './options'
 import type { OvsDatabase, OvsPort } from './ovsdb'
-import { planAttach } from './plan'
+import { findMisfit, planAttach } from './plan'
 import type { PortVlan } from './ports'
 import { decodeRecord, type LinkRecord, MADE_RECORD } from './record'
+import { planRemake } from './remake'
 import { toScript } from './report'
-import { type AttachOptions, toRequest, toWords } from './request'
+import { toRequest, toWords } from './request'
+import { policyTables } from './rules'
 import { type Plan, toShell } from './step'
 import type { Address } from './values'
 
@@ -164,7 +168,15 @@ function attached(typed: Typed, before: Facts = bare): Facts {
   }
 }
 
-const planOf = (typed: Typed, facts: Facts) => planAttach({ request: requestOf(typed), guest, facts })
+const kinds = new Map(await Promise.all(LINK_KINDS.map(async (offer) => [offer, await offer.load()] as const)))
+
+function planOf(typed: Typed, facts: Facts): Plan {
+  const context = { request: requestOf(typed), guest, facts }
+  const kind = kinds.get(findKind(context))
+  if (kind === undefined) throw new TypeError('a kind that is not in the list')
+  const misfit = findMisfit(context, kind)
+  return misfit === undefined ? planAttach(context, kind) : planRemake(context, kind, misfit)
+}
 
 // --- golden plans -----------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
-import type { GuestLink, LiveAddress, Policy, Route, Rule } from './inside'
-import { policyTables } from './inside'
+import type { GuestLink, LiveAddress, Route } from './inside'
 import type { Context } from './links/kind'
-import { gatewayOf } from './request'
+import { gatewayOf } from './options'
 import { dstOf, passedOver } from './routes'
+import type { Policy, Rule } from './rules'
+import { policyTables } from './rules'
 import { guestNetns, type IpCommand, ip, ipInGuest, type Plan, type Step } from './step'
 import { type Address, type Family, isOnLink, toNetwork } from './values'
 

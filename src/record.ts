@@ -23,6 +23,8 @@ export interface LinkRecord {
    * in a file of the host: the guest can write here, and must not be able to give the host addresses or routes.
    */
   readonly nic?: string
+  /** The file that it was made from, as `up` calls it: eight digits. One that was typed has none. */
+  readonly file?: string
 }
 
 /** A default route: its family, and the words after `ip route add default`. */
@@ -63,10 +65,10 @@ const escapeWord = (text: string) =>
 const hexEscape = (char: string) => `%${char.charCodeAt(0).toString(16)}`
 const unescapeWord = (text: string) => decodeURIComponent(text)
 
-/** The ifalias for a link; addresses that do not fit are left out. Throws when even that is too long. */
+/** The ifalias for a link; addresses and file are left out where they do not fit. Throws when even that is too long. */
 export function encodeRecord(record: LinkRecord): string {
   const { guest, ifname, hostif, addresses, words, previous, nic } = record
-  const format = (list: string) =>
+  const format = (list: string, file = record.file) =>
     [
       `pipework${VERSION}`,
       `g=${guest.kind}:${escapeWord(guest.name)}`,
@@ -78,11 +80,11 @@ export function encodeRecord(record: LinkRecord): string {
       ...words.map((word) => (isRoute(word) ? `r=${escapeWord(word.slice(ROUTE.length))}` : `w=${escapeWord(word)}`)),
       ...previous.map(({ family, words }) => `d${family}=${words.map(escapeWord).join('+')}`),
       ...(nic === undefined ? [] : [`n=${escapeWord(nic)}`]),
+      ...(file === undefined || file === '' ? [] : [`f=${file}`]),
     ].join(';')
-  const full = format(addresses?.map(formatAddress).join(',') ?? '*')
-  if (Buffer.byteLength(full) <= MAX_BYTES) return full
-  const short = format('*')
-  if (Buffer.byteLength(short) > MAX_BYTES)
+  const list = addresses?.map(formatAddress).join(',') ?? '*'
+  const fitting = [format(list), format('*'), format('*', '')].find((it) => Buffer.byteLength(it) <= MAX_BYTES)
+  if (fitting === undefined)
     throw new PipeworkError(
       `the record of '${ifname}' in '${guest.name}' does not fit into an ifalias of ${MAX_BYTES} bytes`,
       {
@@ -91,7 +93,7 @@ export function encodeRecord(record: LinkRecord): string {
           : 'The name of the guest is too long: take its id.',
       },
     )
-  return short
+  return fitting
 }
 
 /** The record in an ifalias, or undefined when pipework did not write it. Unknown fields are ignored, missing ones empty. */
@@ -121,7 +123,7 @@ function decodeLink(fields: readonly string[]): LinkRecord {
   const [kind = '', ...name] = (all('g')[0] ?? '').split(':')
   const id = one('c')
   const addresses = one('a')
-  const nic = one('n')
+  const [nic, file] = [one('n'), one('f')]
   return {
     kind: 'link',
     guest: { kind, name: unescapeWord(name.join(':')), ...(id === '' ? {} : { id }) },
@@ -133,6 +135,7 @@ function decodeLink(fields: readonly string[]): LinkRecord {
       all(`d${family}`).map((words) => ({ family, words: words.split('+').map(unescapeWord).map(refuseUnsafe) })),
     ),
     ...(nic === '' ? {} : { nic: parseIfname(nic, 'NIC') }),
+    ...(/^[0-9a-f]{8}$/.test(file) ? { file } : {}),
   }
 }
 

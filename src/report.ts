@@ -61,6 +61,18 @@ export function formatError(error: unknown): string {
   return `${[`pipework: ${error.message}`, ...hint, ...left].join('\n').replaceAll(CONTROL, escapeControl)}\n`
 }
 
+/** Something that is true and should not be, in one line: with the command that mends it. */
+export interface Warning {
+  readonly message: string
+  readonly command?: string
+}
+
+/** How a warning reads: in one line. */
+export function formatWarning({ message, command }: Warning): string {
+  const line = `pipework: warning: ${message}${command === undefined ? '' : `; mend it: ${command}`}`
+  return `${line.replaceAll(CONTROL, escapeControl)}\n`
+}
+
 // A word that is quoted in a message may come from anywhere, and a terminal obeys what stands in it.
 const CONTROL = /(?!\n)\p{Cc}/gu
 const escapeControl = (char: string) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`

@@ -2,7 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ExitCode } from './errors'
 import { refusalOf } from './fake-host'
-import { type AttachOptions, type AttachRequest, parseGuest, routesOf, toRequest, toWords } from './request'
+import { parseGuest } from './guestname'
+import { type AttachOptions, routesOf } from './options'
+import { type AttachRequest, toRequest, toWords } from './request'
 import { parseAddress } from './values'
 
 const base: AttachRequest = {
@@ -19,6 +21,8 @@ const base: AttachRequest = {
   words: [],
   probe: true,
   vlanFiltering: false,
+  firewall: 'warn',
+  strict: false,
   force: false,
 }
 const v6 = { family: 6, ip: 'fd00::2', prefix: 64 } as const

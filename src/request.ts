@@ -1,49 +1,25 @@
 import { usageError } from './errors'
+import { type GuestName, parseGuest } from './guestname'
 import {
-  type Address,
-  type Family,
-  formatAddress,
-  isPkey,
-  parseAddress,
-  parseIfname,
-  parseMac,
-  parseMetric,
-  parseMtu,
-  parseRoute,
-  parseVlans,
-  type RouteWish,
-  toNetwork,
-  type VlanSet,
-} from './values'
-
-/** The kinds of guest that a prefix can choose: `netns:blue`. */
-export const GUEST_KINDS = ['docker', 'podman', 'lxc', 'nerdctl', 'netns', 'pid'] as const
-export type GuestKind = (typeof GUEST_KINDS)[number]
-
-/** A guest as it is typed: a name or id, and the kind where a prefix says so. */
-export interface GuestName {
-  readonly kind?: GuestKind
-  readonly name: string
-}
+  type AttachOptions,
+  type Firewalling,
+  parseFirewall,
+  parseOffload,
+  parseRouting,
+  parseSharing,
+  parseSize,
+  type Routing,
+  type Sharing,
+  toRecordWords,
+} from './options'
+import { type Address, type Family, formatAddress, isPkey, parseAddress, parseIfname, parseMac } from './values'
+import { parseVlans, type VlanSet } from './vlan'
 
 /** A MAC address, or the text after `U:` from which one is derived. */
 export type MacWish = { readonly mac: string } | { readonly from: string }
 
-/** How a link shares a NIC with others: a MAC address of its own (macvlan), or the NIC's (ipvlan). */
-export const SHARE_MODES = {
-  macvlan: ['bridge', 'private', 'vepa', 'passthru', 'source'],
-  ipvlan: ['l2', 'l3', 'l3s'],
-} as const
-
-export type ShareKind = keyof typeof SHARE_MODES
-
-export interface Sharing {
-  readonly kind: ShareKind
-  readonly mode: string
-}
-
 /** One attachment, wished for: what the words after `pipework` ask. */
-export interface AttachRequest {
+export interface AttachRequest extends Routing, Firewalling {
   readonly hostif: string
   readonly guest: GuestName
   /** The interface's name in the guest. */
@@ -62,14 +38,6 @@ export interface AttachRequest {
   readonly sharing: Sharing
   /** Whether the NIC itself goes into the guest. */
   readonly direct: boolean
-  /** Routes beside the default. */
-  readonly routes: readonly RouteWish[]
-  /** Of the default routes; the kernel's choice when absent. */
-  readonly metric?: number
-  /** Whether the gateways become default routes. */
-  readonly defaultRoute: boolean
-  /** Whether replies to what arrives on the interface leave by it, whatever the main table says. */
-  readonly policyRoute: boolean
   /** The largest packet, in bytes. */
   readonly mtu?: number
   /** Whether the interface may leave checksums to whoever sends its packets on. */
@@ -82,44 +50,8 @@ export interface AttachRequest {
   readonly vlanFiltering: boolean
   /** Whether to change what is normally refused: move the link to another bridge, use Docker's own. */
   readonly force: boolean
-}
-
-/** The options of the main form, as typed. */
-export interface AttachOptions {
-  readonly i?: string | undefined
-  readonly l?: string | undefined
-  readonly a?: string | undefined
-  readonly kind?: string | undefined
-  readonly mode?: string | undefined
-  readonly direct?: boolean | undefined
-  readonly routes?: readonly string[] | undefined
-  readonly metric?: string | undefined
-  readonly defaultRoute?: boolean | undefined
-  readonly policyRoute?: boolean | undefined
-  readonly mtu?: string | undefined
-  readonly txOffload?: string | undefined
-  readonly probe?: boolean | undefined
-  readonly vlanFiltering?: boolean | undefined
-  readonly force?: boolean | undefined
-}
-
-/** `[kind:]name`. Runtimes take [a-zA-Z0-9_.-]; LXC and `ip netns` any file name, of which we take the harmless ones. */
-export function parseGuest(typed: string): GuestName {
-  const [, prefix, rest = ''] = /^(?:([a-z]+):)?(.*)$/s.exec(typed) ?? []
-  if (prefix !== undefined && !isGuestKind(prefix))
-    throw usageError(`'${typed}': there is no guest kind '${prefix}'`, `The kinds are ${GUEST_KINDS.join(', ')}.`)
-  if (!/^[A-Za-z0-9_][\w.@+-]*$/.test(rest) || rest.length > 255)
-    throw usageError(
-      `${JSON.stringify(typed)} is not the name of a guest`,
-      'Give the name or id of a running container, or netns:NAME for a namespace of `ip netns`.',
-    )
-  if (prefix === 'pid' && !/^[1-9]\d{0,9}$/.test(rest))
-    throw usageError(`'${typed}': '${rest}' is not the number of a process`, 'Write pid:N, like pid:1234.')
-  return prefix === undefined ? { name: rest } : { kind: prefix, name: rest }
-}
-
-function isGuestKind(word: string): word is GuestKind {
-  return (GUEST_KINDS as readonly string[]).includes(word)
+  /** The file that asks for it, as records call it. */
+  readonly file?: string
 }
 
 /** A name, or `mac:` and the address of a NIC, in any case. */
@@ -189,112 +121,6 @@ export function vlansOf(words: readonly string[]): VlanSet | undefined {
   }
 }
 
-function parseSharing({ kind = 'macvlan', mode }: AttachOptions): Sharing {
-  if (kind !== 'macvlan' && kind !== 'ipvlan')
-    throw usageError(`--kind '${kind}' is not a way to share a NIC`, 'Write macvlan or ipvlan.')
-  const modes: readonly string[] = SHARE_MODES[kind]
-  if (mode !== undefined && !modes.includes(mode))
-    throw usageError(`--mode '${mode}' is not a mode of ${kind}`, `The modes are ${modes.join(', ')}.`)
-  return { kind, mode: mode ?? SHARE_MODES[kind][0] }
-}
-
-/** The gateway of that family among the addresses of a request or a record. */
-export function gatewayOf(addresses: readonly Address[], family: Family): string | undefined {
-  return addresses.find((address) => address.family === family && address.gateway !== undefined)?.gateway
-}
-
-/** The routes among the words of a record. */
-export function routesOf(words: readonly string[]): readonly RouteWish[] {
-  return words.flatMap((word) => {
-    const typed = /^--route=(.*)$/.exec(word)?.[1]
-    try {
-      return typed === undefined ? [] : [parseRoute(typed)]
-    } catch {
-      return [] // edited by hand
-    }
-  })
-}
-
-/** The router of a route: the one typed, else the gateway of the family, else none. */
-export function viaOf({ family, via }: RouteWish, addresses: readonly Address[]): string | undefined {
-  return via ?? gatewayOf(addresses, family)
-}
-
-function parseRoutes(typed: readonly string[], addresses: readonly Address[]): readonly RouteWish[] {
-  const routes = typed.map(parseRoute)
-  routes.forEach(({ family, dst, metric, via }, index) => {
-    const ofFamily = addresses.filter((address) => address.family === family)
-    if (routes.findIndex((it) => it.dst === dst && it.metric === metric) !== index)
-      throw usageError(`--route '${typed[index]}': there are two routes to ${dst}`, 'Give each its own metric.')
-    if (ofFamily.length === 0)
-      throw usageError(
-        `--route '${typed[index]}': the interface is to have no IPv${family} address`,
-        'Give it one, or leave the route out.',
-      )
-    if (ofFamily.some(({ ip }) => ip === via))
-      throw usageError(`--route '${typed[index]}': ${via} is the interface's own address`, 'Give the router’s address.')
-    if (metric === undefined && ofFamily.some((address) => toNetwork(address) === dst))
-      throw usageError(`--route '${typed[index]}': that is the subnet of the interface`, 'Its route comes by itself.')
-  })
-  return routes
-}
-
-type Routing = Pick<AttachRequest, 'routes' | 'metric' | 'defaultRoute' | 'policyRoute'>
-
-function parseRouting(options: AttachOptions, addresses: readonly Address[]): Routing {
-  const { routes = [], metric, defaultRoute = true, policyRoute = false } = options
-  if (metric !== undefined && !addresses.some(({ gateway }) => gateway !== undefined))
-    throw usageError(
-      `--metric '${metric}': there is no gateway`,
-      'It is the metric of the default route: IP/PREFIX@GATEWAY.',
-    )
-  if (metric !== undefined && !defaultRoute)
-    throw usageError(`--metric '${metric}' is for the default route, and --no-default-route forbids one`)
-  if (policyRoute && addresses.length === 0)
-    throw usageError('--policy-route goes by the addresses of the interface, and it is to have none')
-  return {
-    routes: parseRoutes(routes, addresses),
-    ...(metric === undefined ? {} : { metric: parseMetric(metric, '--metric') }),
-    defaultRoute,
-    policyRoute,
-  }
-}
-
-function parseSize({ mtu: typed }: AttachOptions, addresses: readonly Address[]): { mtu?: number } {
-  if (typed === undefined) return {}
-  const mtu = parseMtu(typed)
-  const address6 = addresses.find(({ family }) => family === 6)
-  if (mtu < 1280 && address6 !== undefined)
-    throw usageError(
-      `--mtu '${typed}' is too small for ${address6.ip}`,
-      'IPv6 needs 1280 (RFC 8200); with less the kernel takes it from the interface.',
-    )
-  return { mtu }
-}
-
-function parseOffload({ txOffload: typed }: AttachOptions): { txOffload?: 'on' | 'off' } {
-  if (typed === undefined) return {}
-  if (typed !== 'on' && typed !== 'off') throw usageError(`--tx-offload '${typed}' is neither on nor off`)
-  return { txOffload: typed }
-}
-
-/** The options that go into the record, as typed. */
-function toRecordWords(options: AttachOptions): readonly string[] {
-  const word = (name: string, value: string | undefined) => (value === undefined ? [] : [`--${name}=${value}`])
-  const { kind, mode, metric, routes = [], mtu, txOffload } = options
-  return [
-    ...(options.direct ? ['--direct-phys'] : []),
-    ...word('kind', kind),
-    ...word('mode', mode),
-    ...word('metric', metric),
-    ...(options.defaultRoute === false ? ['--no-default-route'] : []),
-    ...routes.flatMap((route) => word('route', route)),
-    ...(options.policyRoute ? ['--policy-route'] : []),
-    ...word('mtu', mtu),
-    ...word('tx-offload', txOffload),
-  ]
-}
-
 /** The words of the main form: `<hostif> <guest> <address>[,…] [mac][@vlan]`. Throws usage errors, asks no host. */
 export function toRequest(words: readonly string[], options: AttachOptions): AttachRequest {
   const [hostif, guest, address, last, ...rest] = words
@@ -325,6 +151,7 @@ export function toRequest(words: readonly string[], options: AttachOptions): Att
     words: [...(last === undefined ? [] : [last]), ...toRecordWords(options)],
     probe: options.probe ?? true,
     vlanFiltering: options.vlanFiltering ?? false,
+    ...parseFirewall(options),
     force: options.force ?? false,
   }
 }

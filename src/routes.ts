@@ -12,7 +12,7 @@ import {
   unlessNew,
 } from './links/claim'
 import type { Context } from './links/kind'
-import { gatewayOf, routesOf, viaOf } from './request'
+import { gatewayOf, routesOf, viaOf } from './options'
 import { ipInGuest, type Plan, rows, type Step } from './step'
 import { type Address, type Family, isOnLink, type RouteWish } from './values'
 

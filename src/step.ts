@@ -43,6 +43,8 @@ export interface FileCommand {
   readonly path: string
   /** Absent to remove the file. */
   readonly text?: string
+  /** Who may read it beside root. */
+  readonly readers?: 'everybody'
 }
 
 /** A question that changes nothing; neighbouring questions are asked side by side. */
@@ -54,6 +56,8 @@ export interface AskCommand {
   readonly againWhile?: string
   /** An answer that contains this word is a refusal; so is a non-zero exit status. */
   readonly refusedIf?: string
+  /** The exit status of a program that was stopped before it had asked: on a busy machine. It is started again. */
+  readonly unaskedIf?: number
   /** How long to go on asking, in seconds. */
   readonly limit: number
 }
@@ -153,7 +157,7 @@ function lineOf(command: Command): string {
   if (command.kind === 'file')
     return command.text === undefined
       ? `rm -f ${quote(command.path)}`
-      : `mkdir -p ${quote(dirname(command.path))} && printf '%s\\n' ${quote(command.text)} > ${quote(command.path)}`
+      : `mkdir -p ${quote(dirname(command.path))} && printf '%s\\n' ${quote(command.text)} > ${quote(command.path)}${command.readers === undefined ? '' : ` && chmod 644 ${quote(command.path)}`}`
   if (command.kind !== 'ip') {
     const argv = command.argv.map(toShellWord).join(' ')
     return command.in === 'guest' ? `nsenter --net="/run/netns/$netns" ${argv}` : argv
@@ -206,7 +210,9 @@ export function toShell(command: Command): string {
     return `[ -n "$(ls -A ${quote(command.onlyIfEmpty)} 2>/dev/null)" ] || ${line}`
   if (command.kind === 'run') return guardRun(command, line)
   if (command.kind !== 'ask') return line
-  const { againWhile, refusedIf, limit } = command
+  const { againWhile, refusedIf, unaskedIf, limit } = command
+  if (unaskedIf !== undefined)
+    return `tries=${limit}; until ${line}; do [ $? -eq ${unaskedIf} ] && [ "$((tries -= 1))" -gt 0 ] || exit 1; done`
   if (againWhile === undefined && refusedIf === undefined) return line
   return [
     `tries=${limit * 10}`,

@@ -1,37 +1,6 @@
-import type { Runner } from './commands/call'
+import type { OptionTable, Subcommand } from './commands/call'
 
-/** An option as help, completion and the parser know it. */
-export interface OptionSpec {
-  /** One letter, for the short form. */
-  readonly short?: string
-  /** How the value is called in help; absent for a switch. */
-  readonly value?: string
-  /** Whether it may be given several times. */
-  readonly repeatable?: true
-  readonly summary: string
-}
-
-/** Options by their long name; one of a single letter has no long form. */
-export type OptionTable = Readonly<Record<string, OptionSpec>>
-
-/** A command line that runs as it stands, and what it does. */
-export interface Example {
-  readonly line: string
-  readonly does: string
-}
-
-/** One word that a user can type first; the main form has none, and `--wait` may stand anywhere. */
-export interface Subcommand {
-  readonly word: string
-  readonly synopsis: string
-  readonly summary: string
-  readonly options: OptionTable
-  readonly examples: readonly Example[]
-  /** True when only options before the guest are ours, and everything from there on belongs to the guest's program. */
-  readonly verbatim?: true
-  /** Loads what runs it: nobody waits for the commands that were not typed. */
-  load(): Promise<Runner>
-}
+export type { OptionSpec, OptionTable, Subcommand } from './commands/call'
 
 /** Options of every command. */
 export const GLOBAL_OPTIONS: OptionTable = {
@@ -78,6 +47,12 @@ export const ATTACH: Subcommand = {
     'tx-offload': { value: 'on|off', summary: 'off: checksums are complete before a packet leaves the interface' },
     'no-probe': { summary: 'do not ask the LAN whether an address is taken' },
     'wait-guest': { value: 'seconds', summary: 'wait that long for the guest to run' },
+    firewall: {
+      value: 'allow|warn|off',
+      summary:
+        "where the host's firewall drops what goes over the bridge: let it pass, say so (default), or do not look",
+    },
+    strict: { summary: 'refuse where it drops that, before anything is changed' },
     force: { summary: "move the link from another bridge, rename its host end, use Docker's own bridge" },
     ...CHANGE_OPTIONS,
   },
@@ -120,6 +95,50 @@ const DISCONNECT: Subcommand = {
     { line: 'pipework --dry-run disconnect web', does: 'what that would do, as a shell script' },
   ],
   load: () => import('./commands/disconnect'),
+}
+
+const UP: Subcommand = {
+  word: 'up',
+  synopsis: 'up <file>… [--prune] [--wait-guest seconds]',
+  summary: 'make true what files ask for, one attachment in a line, as one types it after pipework',
+  options: {
+    prune: { summary: 'take away what these files have made, and have no longer' },
+    'wait-guest': { value: 'seconds', summary: 'wait that long for guests that do not run' },
+    ...CHANGE_OPTIONS,
+  },
+  examples: [
+    { line: 'pipework up lan.pipework', does: 'attaches what is missing, changes what differs' },
+    { line: 'pipework up --prune lan.pipework', does: 'and takes away what was deleted in the file' },
+    { line: 'pipework up --dry-run lan.pipework', does: 'what that would do, as a shell script' },
+  ],
+  load: () => import('./commands/up'),
+}
+
+const DOWN: Subcommand = {
+  word: 'down',
+  synopsis: 'down <file>…',
+  summary: 'take away what files ask for',
+  options: CHANGE_OPTIONS,
+  examples: [{ line: 'pipework down lan.pipework', does: 'all that the file has is detached' }],
+  load: () => import('./commands/down'),
+}
+
+const DIFF: Subcommand = {
+  word: 'diff',
+  synopsis: 'diff <file>… [--prune]',
+  summary: 'print what `up` would do; exit code 0 when that is nothing, 1 when it is something',
+  options: { prune: { summary: 'also what `up --prune` would take away' } },
+  examples: [{ line: 'pipework diff lan.pipework', does: 'the steps that are missing, line by line' }],
+  load: () => import('./commands/diff'),
+}
+
+const SAVE: Subcommand = {
+  word: 'save',
+  synopsis: 'save',
+  summary: 'print what is attached now, as a file for `up`',
+  options: {},
+  examples: [{ line: 'pipework save', does: 'one line for each attachment; redirect it into a file' }],
+  load: () => import('./commands/save'),
 }
 
 /** Options of the words that run a program in the guest's network namespace. */
@@ -222,5 +241,93 @@ const WAIT: Subcommand = {
   load: () => import('./commands/wait'),
 }
 
+const COMPLETION: Subcommand = {
+  word: 'completion',
+  synopsis: 'completion bash|zsh|fish | completion install',
+  summary: 'print what a shell needs to complete pipework at TAB, or put it where the installed shells look for it',
+  options: {
+    user: { summary: 'install for this user alone, as root too' },
+    'dry-run': { short: 'n', summary: 'print a shell script that does the same, and write nothing' },
+    quiet: { short: 'q', summary: 'print nothing when all is well' },
+  },
+  examples: [
+    { line: 'pipework completion install', does: 'for all users with sudo, else for you, and it says where' },
+    { line: 'pipework completion bash', does: 'print it: source <(pipework completion bash) tries it out' },
+    { line: 'pipework --dry-run completion install', does: 'what would be written, and where' },
+  ],
+  load: () => import('./commands/completion'),
+}
+
+/** What the shells ask at each TAB. */
+const COMPLETE: Subcommand = {
+  word: '__complete',
+  synopsis: '__complete -- <words…>',
+  summary: 'list what can stand at the last of the words',
+  options: {},
+  examples: [],
+  verbatim: true,
+  hidden: true,
+  load: () => import('./commands/complete'),
+}
+
+/** What a watch and the service that runs one have in common. */
+const WATCH_OPTIONS: OptionTable = {
+  labels: { summary: 'also make what the labels `pipework` and `pipework.<n>` of containers ask for' },
+  allow: {
+    value: 'glob',
+    repeatable: true,
+    summary: 'a bridge or NIC that labels may use, like br0, eth* or br0@10, or an option by name; may be repeated',
+  },
+  'env-compat': { summary: 'read the variables pipework_cmd… of containers as labels, too' },
+}
+
+const WATCH: Subcommand = {
+  word: 'watch',
+  synopsis: 'watch [file …] [--labels] [--allow glob]… [--env-compat]',
+  summary: 'keep the attachments of files and labels, through restarts, recreations and reboots',
+  options: WATCH_OPTIONS,
+  examples: [
+    { line: 'pipework watch lan.pipework', does: 'what stands in the file, whenever its containers start' },
+    { line: 'pipework watch', does: 'the same with all files /etc/pipework/*.pipework' },
+    { line: "pipework watch --labels --allow 'br*'", does: 'containers ask by label, for bridges called br… only' },
+  ],
+  load: () => import('./commands/watch'),
+}
+
+const SERVICE: Subcommand = {
+  word: 'service',
+  synopsis: 'service install [file …] [--labels] [--allow glob]… [--env-compat] [--now] | service remove|status',
+  summary: 'let systemd run a watch from boot on',
+  options: { ...WATCH_OPTIONS, now: { summary: 'start it at once, or start it anew' }, ...CHANGE_OPTIONS },
+  examples: [
+    {
+      line: 'pipework service install --now',
+      does: 'watch over /etc/pipework/*.pipework, from now on and after boots',
+    },
+    { line: "pipework service install --labels --allow 'br*'", does: 'and over what labels ask for' },
+    { line: 'pipework service status', does: 'whether it runs' },
+    { line: 'pipework service remove', does: 'stop it, and away with the unit; what is attached stays' },
+  ],
+  load: () => import('./commands/service'),
+}
+
 /** The command table: parser, help and completion all read it. */
-export const COMMANDS: readonly Subcommand[] = [ATTACH, LS, DISCONNECT, ROUTE, RULE, TC, EXEC, NETNS, WAIT]
+export const COMMANDS: readonly Subcommand[] = [
+  ATTACH,
+  LS,
+  DISCONNECT,
+  UP,
+  DOWN,
+  DIFF,
+  SAVE,
+  ROUTE,
+  RULE,
+  TC,
+  EXEC,
+  NETNS,
+  WATCH,
+  SERVICE,
+  WAIT,
+  COMPLETION,
+  COMPLETE,
+]

@@ -2,20 +2,18 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ExitCode, PipeworkError } from './errors'
 import { refusalOf } from './fake-host'
-import { parseGuest } from './request'
+import { parseGuest } from './guestname'
 import {
   type Address,
   fingerprint,
   formatAddress,
-  formatVlans,
   isOnLink,
   parseAddress,
   parseIfname,
   parseMac,
   parseSeconds,
-  parseVlans,
-  type VlanSet,
 } from './values'
+import { formatVlans, parseVlans, type VlanSet } from './vlan'
 
 /** Message and hint of the usage error that the action throws. */
 function refusal(action: () => unknown): { message: string; hint: string } {

@@ -8,17 +8,33 @@ export interface Io {
   readonly interrupt: Interrupt
 }
 
-/** What was typed, after parsing. */
-export interface Call {
+/** A command line, after parsing. */
+export interface Typed {
   readonly words: readonly string[]
+  /** The options that were given, by their long names. */
+  readonly options: readonly string[]
   /** The value of an option, or undefined. */
   text(option: string): string | undefined
   /** The values of an option that may be given several times. */
   texts(option: string): readonly string[]
   /** Whether a switch was given. */
   flag(option: string): boolean
+}
+
+/** A command line that stands elsewhere than at a prompt: in a file, in a label. */
+export interface Line extends Typed {
+  /** The first word where it names a command; empty for the main form. */
+  readonly command: string
+}
+
+/** What a command is given: what was typed, and the world. */
+export interface Call extends Typed {
   readonly host: Host
   readonly io: Io
+  /** The command table: what explains or completes commands reads it. */
+  readonly table: CommandTable
+  /** Reads a line as if it had been typed after `pipework`. Rejects with usage errors. */
+  parse(argv: readonly string[]): Promise<Line>
 }
 
 /** What a command found or made true, for people and for programs. */
@@ -40,4 +56,46 @@ export interface Runner {
 export function refuseUnlessRoot({ host, flag }: Call): void {
   if (!host.isRoot && !flag('dry-run'))
     throw new PipeworkError('only root can change network interfaces: run it with sudo, or look with --dry-run')
+}
+
+/** An option as help, completion and the parser know it. */
+export interface OptionSpec {
+  /** One letter, for the short form. */
+  readonly short?: string
+  /** How the value is called in help; absent for a switch. */
+  readonly value?: string
+  /** Whether it may be given several times. */
+  readonly repeatable?: true
+  readonly summary: string
+}
+
+/** Options by their long name; one of a single letter has no long form. */
+export type OptionTable = Readonly<Record<string, OptionSpec>>
+
+/** A command line that runs as it stands, and what it does. */
+export interface Example {
+  readonly line: string
+  readonly does: string
+}
+
+/** One word that a user can type first; the main form has none, and `--wait` may stand anywhere. */
+export interface Subcommand {
+  readonly word: string
+  readonly synopsis: string
+  readonly summary: string
+  readonly options: OptionTable
+  readonly examples: readonly Example[]
+  /** True when only options before the guest are ours, and everything from there on belongs to the guest's program. */
+  readonly verbatim?: true
+  /** True for what programs type and people do not: no help names it, no completion offers it. */
+  readonly hidden?: true
+  /** Loads what runs it: nobody waits for the commands that were not typed. */
+  load(): Promise<Runner>
+}
+
+/** All that can be typed. */
+export interface CommandTable {
+  readonly commands: readonly Subcommand[]
+  /** Options of every command. */
+  readonly options: OptionTable
 }

@@ -11,15 +11,16 @@ import { type Attached, type Detachment, foresee, planDetach } from '../detach'
 import { PipeworkError, usageError } from '../errors'
 import { execute } from '../execute'
 import { AmbiguousGuest, findGuest, type Guest, NoSuchGuest, pinGuest } from '../guest'
+import { type GuestName, parseGuest } from '../guestname'
 import type { Host, Pin } from '../host'
 import { type HostLink, listPorts, readHostLink } from '../hostlinks'
-import { arePeers, findLower, type GuestLink, type GuestState, readGuest, readPolicy, readSysctls } from '../inside'
+import { arePeers, findLower, type GuestLink, type GuestState, readGuest, readSysctls } from '../inside'
 import { readNic } from '../nics'
 import type { OvsDatabase } from '../ovsdb'
 import { readPort } from '../ports'
 import { formatGuest, type LinkRecord } from '../record'
 import { formatStep, toScript } from '../report'
-import { type GuestName, parseGuest } from '../request'
+import { readPolicy } from '../rules'
 import type { Plan } from '../step'
 import { parseIfname } from '../values'
 import { type Call, type Outcome, refuseUnlessRoot } from './call'
@@ -35,9 +36,16 @@ export async function run(call: Call): Promise<Outcome> {
   const wanted = parseGuest(typed)
   if (ifname !== undefined) parseIfname(ifname, 'interface in the guest')
   refuseUnlessRoot(call)
-  const reached = await reachGuest(wanted, call.host)
+  const taken = await detach({ wanted, ...(ifname === undefined ? {} : { ifnames: [ifname] }) }, call)
+  if (taken.done.length === 0) return reportNothing(taken, ifname)
+  return call.flag('dry-run') ? toScriptOutcome(taken, call) : toOutcome(taken.done)
+}
+
+/** Takes away what is aimed at; on a dry run only plans it. Throws why it cannot, the host being as it was. */
+export async function detach(aim: Aim, call: Call): Promise<Taken> {
+  const reached = await reachGuest(aim.wanted, call.host)
   try {
-    return await detachAll({ wanted, ifname, reached }, call)
+    return await detachAll({ ...aim, reached }, call)
   } finally {
     if (reached.guest !== undefined) reached.pin?.release()
   }
@@ -73,11 +81,24 @@ function isMeant(guest: LinkRecord['guest'], { wanted, reached }: Wanted): boole
   return guest.name === name || (id !== undefined && name.length >= 4 && (name.startsWith(id) || id.startsWith(name)))
 }
 
-interface Wanted {
+/** What is to be taken away from a guest: everything, or what the rest says. */
+export interface Aim {
   readonly wanted: GuestName
-  /** Only this interface. */
-  readonly ifname: string | undefined
+  /** Only these interfaces. */
+  readonly ifnames?: readonly string[]
+  /** Only what was made from one of these files. */
+  readonly files?: readonly string[]
+  /** What a dry run has taken away from other guests before. */
+  readonly gone?: readonly Attached[]
+}
+
+interface Wanted extends Aim {
   readonly reached: Reached
+}
+
+function isAimedAt({ record }: Attached, { ifnames, files }: Aim): boolean {
+  if (files !== undefined && (record.file === undefined || !files.includes(record.file))) return false
+  return ifnames === undefined || ifnames.includes(record.ifname)
 }
 
 interface Seen {
@@ -102,34 +123,39 @@ async function look(asked: Wanted, host: Host): Promise<Seen> {
   return { all: [...withEnds, ...pickGuestSide(state), ...dead], state, ...database }
 }
 
-interface Detached {
+/** An attachment, and the steps that took it away. */
+export interface Detached {
   readonly attached: Attached
   readonly plan: Plan
 }
 
+/** What was taken away, of all that the guest had. */
+export interface Taken {
+  readonly done: readonly Detached[]
+  readonly all: readonly Attached[]
+  readonly asked: Wanted
+}
+
 /** One after the other, so that each sees the routes as the one before has left them. */
-async function detachAll(asked: Wanted, call: Call): Promise<Outcome> {
+async function detachAll(asked: Wanted, call: Call): Promise<Taken> {
   const { all } = await look(asked, call.host)
-  const names = all
-    .map(({ record }) => record.ifname)
-    .filter((name) => asked.ifname === undefined || name === asked.ifname)
-  if (names.length === 0) return reportNothing(all, asked)
-  refuseSeveral(all, asked.wanted)
+  const names = all.filter((it) => isAimedAt(it, asked)).map(({ record }) => record.ifname)
+  if (names.length > 0) refuseSeveral(all, asked.wanted)
   const done: Detached[] = []
   let foreseen: Seen | undefined
   for (const name of names) {
     const now = foreseen ?? (await look(asked, call.host))
-    const attached = now.all.find(({ record }) => record.ifname === name)
+    const attached = now.all.find((it) => it.record.ifname === name && isAimedAt(it, asked))
     if (attached === undefined) continue
     const others = now.all.filter((it) => it !== attached && it.deadPort === undefined)
-    const gone = foreseen === undefined ? [] : done.map((it) => it.attached)
+    const gone = [...(asked.gone ?? []), ...(foreseen === undefined ? [] : done.map((it) => it.attached))]
     const detachment = await gather({ attached, others, gone, ...now }, asked, call.host)
     const plan = planDetach(detachment)
     if (call.flag('dry-run')) foreseen = foreseeAll(detachment, now)
     else await act(plan, attached, { asked, call })
     done.push({ attached, plan })
   }
-  return call.flag('dry-run') ? toScriptOutcome(done, asked, call) : toOutcome(done)
+  return { done, all, asked }
 }
 
 /** What the next look will show: without the link, and with the dead ports but the one that goes. */
@@ -166,7 +192,18 @@ async function gather(known: Known, { reached }: Wanted, host: Host): Promise<De
     ...(nic === undefined ? {} : { nic }),
     ...(await gatherPolicy(known, pin, host)),
     ...(unused === undefined ? {} : { unused }),
+    ...(await gatherPassage(known, host)),
   }
+}
+
+/** The rules that let the frames of a bridge pass the firewall, when the last attachment there is the one that goes. */
+async function gatherPassage({ attached: { hostEnd }, gone }: Known, host: Host): Promise<Pick<Detachment, 'passage'>> {
+  const bridge = hostEnd?.master
+  if (bridge === undefined || !host.isRoot || host.inode('/proc/sys/net/bridge') === undefined) return {}
+  const ends = [hostEnd?.name, ...gone.map((it) => it.hostEnd?.name)]
+  if (readHostSide(host).some((it) => it.hostEnd.master === bridge && !ends.includes(it.hostEnd.name))) return {}
+  const { planNoPassage } = await import('../passage')
+  return { passage: await planNoPassage(bridge, host) }
 }
 
 /** The rules of an attachment that was made with --policy-route; routes over links that are gone went with them. */
@@ -211,7 +248,7 @@ function refuseSeveral(all: readonly Attached[], { name }: GuestName): void {
 }
 
 /** Nothing to take away is no error, but a name that nobody knows is. */
-function reportNothing(all: readonly Attached[], { wanted, ifname, reached }: Wanted): Outcome {
+function reportNothing({ all, asked: { wanted, reached } }: Taken, ifname: string | undefined): Outcome {
   if (reached.why instanceof NoSuchGuest && all.length === 0) throw reached.why
   const what = ifname === undefined ? 'nothing' : `no ${ifname}`
   const has = all.length === 0 ? '' : ` (it has ${all.map(({ record }) => record.ifname).join(', ')})`
@@ -237,14 +274,20 @@ async function act(plan: Plan, attached: Attached, { asked, call }: { asked: Wan
   })
 }
 
-function toScriptOutcome(done: readonly Detached[], { reached }: Wanted, call: Call): Outcome {
-  const plan = done.flatMap((it) => it.plan)
+/** The shell script that does the same. */
+export function toDetachScript({ done, asked: { reached } }: Taken, words: readonly string[]): string {
   const guest = reached.guest ?? done.map(({ attached }) => absent(attached))[0]
-  const script = guest === undefined ? '' : toScript({ plan, guest, words: ['disconnect', ...call.words] })
+  return guest === undefined ? '' : toScript({ plan: done.flatMap((it) => it.plan), guest, words })
+}
+
+function toScriptOutcome(taken: Taken, call: Call): Outcome {
+  const plan = taken.done.flatMap((it) => it.plan)
+  const script = toDetachScript(taken, ['disconnect', ...call.words])
   return { text: script, json: { ok: true, dryRun: true, steps: plan.map(({ why }) => why), script }, wanted: true }
 }
 
-function toOutcome(done: readonly Detached[]): Outcome {
+/** What was taken away, told. */
+export function toOutcome(done: readonly Detached[]): Outcome {
   const lines = done.flatMap(({ attached: { record }, plan }) => [
     `${formatGuest(record.guest)} no longer has ${record.ifname} on ${record.hostif}`,
     ...plan.filter(({ why }) => /^(remove |put the earlier)/.test(why)).map(({ why }) => `  ${why}`),

@@ -24,7 +24,7 @@ export const docker: Runtime = {
 }
 
 /** The Engine's socket, or undefined where only the docker command knows the way (contexts, TLS, ssh). */
-function dockerSocket(host: Host): string | undefined {
+export function dockerSocket(host: Host): string | undefined {
   const { DOCKER_HOST } = host.env
   if (DOCKER_HOST) return /^unix:\/\/(.+)$/.exec(DOCKER_HOST)?.[1]
   return contextOf(host) === 'default' ? DOCKER_SOCKET : undefined

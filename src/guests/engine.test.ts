@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { PipeworkError } from '../errors'
 import { createFakeHost, systemError } from '../fake-host'
 import { findGuest } from '../guest'
-import { parseGuest } from '../request'
+import { parseGuest } from '../guestname'
 
 const read = (folder: string) => (file: string) => readFileSync(`src/fixtures/${folder}/${file}`, 'utf8')
 const podman = read('podman-4.3')

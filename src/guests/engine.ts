@@ -1,6 +1,6 @@
 import { PipeworkError } from '../errors'
 import type { Host } from '../host'
-import type { Answer, Candidate, Guest, Runtime } from './kind'
+import { type Answer, type Candidate, type Guest, NotRunning, type Runtime } from './kind'
 
 /** Seconds that an engine may take for an answer; a healthy one takes a hundredth. */
 export const ENGINE_LIMIT = 10
@@ -120,16 +120,16 @@ function refusalOf({ State, HostConfig }: Inspected, name: string, { engine }: Q
   const { program } = engine
   const { Status = State.Paused ? 'paused' : 'running', Pid } = State
   if (Status === 'paused')
-    return new PipeworkError(`the container '${name}' is paused`, {
+    return new NotRunning(`the container '${name}' is paused`, {
       hint: `Wake it up first: ${program} unpause ${name}`,
     })
   // nerdctl says Restarting of all that would be restarted, and keeps the PID of what has exited.
   if (Status === 'restarting' || (State.Restarting && Pid === 0))
-    return new PipeworkError(`the container '${name}' is restarting`, {
+    return new NotRunning(`the container '${name}' is restarting`, {
       hint: `Wait for it with --wait-guest SECONDS; if it never stays up: ${program} logs ${name}`,
     })
   if (Status !== 'running' || Pid === 0)
-    return new PipeworkError(`the container '${name}' is not running${State.Status ? ` (${State.Status})` : ''}`, {
+    return new NotRunning(`the container '${name}' is not running${State.Status ? ` (${State.Status})` : ''}`, {
       hint: `Start it (${program} start ${name}), or wait for it with --wait-guest SECONDS.`,
     })
   return HostConfig?.NetworkMode === 'host' ? hostNetwork({ kind: engine.kind, name }) : undefined

@@ -1,6 +1,9 @@
-import type { PipeworkError } from '../errors'
+import { PipeworkError } from '../errors'
+import type { GuestKind } from '../guestname'
 import type { Host } from '../host'
-import type { GuestKind } from '../request'
+
+/** The guest is there, and does not run now: it may later. */
+export class NotRunning extends PipeworkError {}
 
 /** A guest whose network namespace can be named. */
 export interface Guest {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { createFakeHost } from '../fake-host'
 import { findGuest, pinGuest } from '../guest'
-import { parseGuest } from '../request'
+import { parseGuest } from '../guestname'
 
 const recorded = (file: string) => readFileSync(`src/fixtures/lxc-5.0/${file}`, 'utf8')
 const blue = { kind: 'lxc', name: 'blue', pid: 5542, nsPath: '/proc/5542/ns/net' } as const

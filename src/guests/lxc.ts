@@ -1,6 +1,6 @@
 import { PipeworkError } from '../errors'
 import type { Host } from '../host'
-import type { Answer, Runtime } from './kind'
+import { type Answer, NotRunning, type Runtime } from './kind'
 
 /** Seconds that it may take; a healthy one takes a hundredth. */
 const LIMIT = 10
@@ -29,7 +29,7 @@ function toAnswer(name: string, stdout: string): Answer {
   const refuse = (what: string, hint: string): Answer => ({
     state: 'refused',
     candidate: { name },
-    why: new PipeworkError(`the LXC container '${name}' is ${what}`, { hint }),
+    why: new NotRunning(`the LXC container '${name}' is ${what}`, { hint }),
   })
   return state === 'FROZEN'
     ? refuse('frozen', `Wake it up first: lxc-unfreeze -n ${name}`)

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { createFakeHost } from '../fake-host'
 import { findGuest } from '../guest'
-import { parseGuest } from '../request'
+import { parseGuest } from '../guestname'
 
 // As on Linux 6.18, with a name that tries to look like the rest.
 const stat = (state: string) =>

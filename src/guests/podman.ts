@@ -25,11 +25,15 @@ export const podman: Runtime = {
 
 /** Podman serves Docker's API where systemd listens for it; the command works everywhere, and takes 60 ms with execa's 18. */
 async function ask(name: string, host: Host): Promise<Answer> {
-  const { CONTAINER_HOST } = host.env
-  const socket = CONTAINER_HOST ? /^unix:\/\/(.+)$/.exec(CONTAINER_HOST)?.[1] : PODMAN_SOCKET
+  const socket = podmanSocket(host)
   if (socket === undefined || host.inode(socket) === undefined) return askCommand(podman, name, host)
   return askSocket(podman, name, { socket, host }).catch((error: unknown) => {
     if ((error as { code?: string }).code === undefined) throw error
     return askCommand(podman, name, host)
   })
+}
+
+/** Where Podman's service listens when it runs, or undefined where only the command knows the way. */
+export function podmanSocket({ env: { CONTAINER_HOST } }: Host): string | undefined {
+  return CONTAINER_HOST ? /^unix:\/\/(.+)$/.exec(CONTAINER_HOST)?.[1] : PODMAN_SOCKET
 }

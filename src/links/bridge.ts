@@ -3,17 +3,16 @@ import { portsOf } from '../hostlinks'
 import { findPort } from '../ovsdb'
 import { MADE_RECORD } from '../record'
 import { ip, type Plan, rows } from '../step'
-import { formatVlans, type VlanSet } from '../values'
+import { formatVlans, type VlanSet } from '../vlan'
 import type { Context, LinkKind } from './kind'
 import { planVeth } from './veth'
 import { explainVlans, NO_VLANS, planPort, restoreVlans } from './vlans'
 
 /** A veth pair with its host end on a Linux bridge. The bridge is made when missing, brought up when down. */
 export const bridge: LinkKind = {
-  isSeated: ({ request }, { master }) => master === request.hostif,
+  isBridged: true,
 
-  claims: ({ request, facts }) =>
-    facts.hostif === undefined ? request.hostif.startsWith('br') : facts.hostif.kind === 'bridge',
+  isSeated: ({ request }, { master }) => master === request.hostif,
 
   misfit: ({ request, facts }, { kind }) => {
     if (kind !== 'veth') return `is a ${kind}, and not on '${request.hostif}'`

@@ -2,8 +2,9 @@ import { PipeworkError } from '../errors'
 import type { Facts } from '../facts'
 import { DEFAULT_MTU } from '../hostlinks'
 import type { Route } from '../inside'
+import { gatewayOf } from '../options'
 import { type DefaultRoute, encodeRecord, formatGuest, type LinkRecord } from '../record'
-import { type AttachRequest, gatewayOf } from '../request'
+import type { AttachRequest } from '../request'
 import { type IpCommand, ip, ipInGuest, type Plan, type Step } from '../step'
 import { type Family, formatAddress } from '../values'
 import type { Context } from './kind'
@@ -195,7 +196,16 @@ function recordFor(context: Context, nic: string | undefined): LinkRecord {
     words: request.words,
     previous: previousDefaults(context),
     ...(nic === undefined ? {} : { nic }),
+    ...fileOf(context),
   }
+}
+
+/** What was typed stays so, whatever file says the same: `--prune` shall not take away what no file has made. */
+function fileOf({ request, facts }: Context): Pick<LinkRecord, 'file'> {
+  const has = recordOf(facts)
+  if (has !== undefined && has.file === undefined) return {}
+  const file = request.file ?? has?.file
+  return file === undefined ? {} : { file }
 }
 
 /** The commands that put routes of the guest back: those to a gateway before those through it. */

@@ -2,7 +2,7 @@ import { PipeworkError } from '../errors'
 import { DEFAULT_MTU } from '../hostlinks'
 import type { GuestLink } from '../inside'
 import { guestNetns, ip, ipInGuest, nothing, type Plan, rows } from '../step'
-import { formatVlans } from '../values'
+import { formatVlans } from '../vlan'
 import {
   convergeMtu,
   explainMissing,
@@ -16,8 +16,6 @@ import type { Context, LinkKind } from './kind'
 
 /** An interface that leads nowhere, in the guest only: for an address that is to be there whatever happens to the NICs. */
 export const dummy: LinkKind = {
-  claims: ({ request, facts }) => request.hostif === 'dummy' && facts.hostif === undefined,
-
   misfit: (_, { kind }) => (kind === 'dummy' ? undefined : `is a ${kind} and no dummy interface`),
 
   plan: (context) => {

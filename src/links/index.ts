@@ -1,10 +1,61 @@
-import { bridge } from './bridge'
-import { dummy } from './dummy'
-import { ipoib } from './ipoib'
-import type { LinkKind } from './kind'
-import { macvlan } from './macvlan'
-import { ovs } from './ovs'
-import { phys } from './phys'
+import { PipeworkError } from '../errors'
+import { isOvsBridge } from '../ovsdb'
+import type { Context, LinkKind } from './kind'
+
+/** A kind of host interface: which ones it serves, and the file that does. */
+interface Offer {
+  claims(context: Context): boolean
+  /** Nobody waits for the kinds that were not asked for. */
+  load(): Promise<LinkKind>
+}
 
 /** The kinds of host interface; the first that claims one serves it. */
-export const LINK_KINDS: readonly LinkKind[] = [phys, ovs, bridge, ipoib, macvlan, dummy]
+export const LINK_KINDS: readonly Offer[] = [
+  {
+    claims: ({ request }) => request.direct,
+    load: () => import('./phys').then(({ phys }) => phys),
+  },
+  {
+    claims: ({ request, facts }) => isOvsBridge(request.hostif, facts.hostif, facts.ovs),
+    load: () => import('./ovs').then(({ ovs }) => ovs),
+  },
+  {
+    claims: ({ request, facts }) =>
+      facts.hostif === undefined ? request.hostif.startsWith('br') : facts.hostif.kind === 'bridge',
+    load: () => import('./bridge').then(({ bridge }) => bridge),
+  },
+  {
+    claims: ({ facts }) => facts.hostif?.kind === 'infiniband',
+    load: () => import('./ipoib').then(({ ipoib }) => ipoib),
+  },
+  {
+    claims: ({ facts: { hostif } }) => hostif !== undefined && hostif.kind !== 'bridge' && hostif.kind !== 'infiniband',
+    load: () => import('./macvlan').then(({ macvlan }) => macvlan),
+  },
+  {
+    claims: ({ request, facts }) => request.hostif === 'dummy' && facts.hostif === undefined,
+    load: () => import('./dummy').then(({ dummy }) => dummy),
+  },
+]
+
+/** The kind that serves the request's host interface. Throws when none does. */
+export function findKind(context: Context): Offer {
+  const kind = LINK_KINDS.find(({ claims }) => claims(context))
+  if (kind === undefined) throw unclaimed(context)
+  return kind
+}
+
+function unclaimed({ request: { hostif }, facts }: Context): PipeworkError {
+  if (facts.away !== undefined)
+    return new PipeworkError(`the NIC '${hostif}' is in '${facts.away.guest}'`, {
+      hint: `Bring it back first: pipework disconnect ${facts.away.guest}`,
+    })
+  const mute = facts.ovs?.kind === 'silent' ? `\nShould it be a bridge of Open vSwitch: ${facts.ovs.message}.` : ''
+  return facts.hostif === undefined
+    ? new PipeworkError(`there is no interface '${hostif}' on this host`, {
+        hint: `A bridge is made when its name begins with br, like br1, or with ovs. See what there is: ip -br link${mute}`,
+      })
+    : new PipeworkError(`'${hostif}' is neither a bridge nor a NIC`, {
+        hint: `See what it is: ip -d link show ${hostif}`,
+      })
+}

@@ -18,8 +18,6 @@ import type { Context, LinkKind } from './kind'
  * the hardware gives the address.
  */
 export const ipoib: LinkKind = {
-  claims: ({ facts }) => facts.hostif?.kind === 'infiniband',
-
   misfit: (_, { kind }) => (kind === 'ipoib' ? undefined : `is a ${kind} and no IPoIB interface`),
 
   plan: (context) => {

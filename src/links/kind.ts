@@ -14,10 +14,10 @@ export interface Context {
 
 /** One kind of host interface. */
 export interface LinkKind {
+  /** On a Linux bridge, whose frames may meet the host's firewall (br_netfilter). */
+  readonly isBridged?: true
   /** Whether a link's end in the host hangs where it shall; absent where links have no such end. */
   isSeated?(context: Context, hostEnd: Seat): boolean
-  /** Whether this kind serves the request's host interface. */
-  claims(context: Context): boolean
   /** What makes a link of ours that is in the guest unfit to be changed into the one asked for, if anything does. */
   misfit(context: Context, inGuest: GuestLink): string | undefined
   /** Steps after which the link is in the guest, named, with its MAC address and MTU, and recorded. Throws refusals. */

@@ -3,7 +3,7 @@ import type { HostLink } from '../hostlinks'
 import type { GuestLink } from '../inside'
 import { BIRTHMARK, MADE_RECORD } from '../record'
 import { guestNetns, ip, ipInGuest, type Plan, rows } from '../step'
-import { formatVlans } from '../values'
+import { formatVlans } from '../vlan'
 import {
   convergeMtu,
   explainMissing,
@@ -17,8 +17,6 @@ import type { Context, LinkKind } from './kind'
 
 /** A macvlan or ipvlan on a NIC, or on a VLAN of it. It is born in the guest and has no end in the host. */
 export const macvlan: LinkKind = {
-  claims: ({ facts: { hostif } }) => hostif !== undefined && hostif.kind !== 'bridge' && hostif.kind !== 'infiniband',
-
   misfit: (context, { kind, peerIndex }) => {
     const { sharing } = context.request
     if (kind !== sharing.kind) return `is a ${kind}, not a ${sharing.kind} on '${parentOf(context)}'`

@@ -1,7 +1,6 @@
 import { PipeworkError } from '../errors'
 import {
   findPort,
-  isOvsBridge,
   MADE_BY,
   OVS_SYSTEM,
   type Ovs,
@@ -15,15 +14,13 @@ import {
   withoutWaiting,
 } from '../ovsdb'
 import { type Command, type Plan, type Result, rows, type Step } from '../step'
-import { formatVlans, type VlanSet } from '../values'
+import { formatVlans, type VlanSet } from '../vlan'
 import { refuseRemake } from './claim'
 import type { Context, LinkKind } from './kind'
 import { planVeth, type Seat } from './veth'
 
 /** A veth pair with its host end on a bridge of Open vSwitch. The bridge is made when missing. */
 export const ovs: LinkKind = {
-  claims: ({ request, facts }) => isOvsBridge(request.hostif, facts.hostif, facts.ovs),
-
   misfit: ({ request, facts: { hostEnd } }, { kind }) => {
     if (kind !== 'veth') return `is a ${kind}, and not on '${request.hostif}'`
     const master = hostEnd?.master

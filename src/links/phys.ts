@@ -33,8 +33,6 @@ import type { Context, LinkKind } from './kind'
  * addresses and routes from it, so that they are written down first and come back with it.
  */
 export const phys: LinkKind = {
-  claims: ({ request }) => request.direct,
-
   misfit: ({ request }, { record }) =>
     record?.kind === 'link' && record.nic !== undefined && record.hostif === request.hostif
       ? undefined

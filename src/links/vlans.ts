@@ -1,7 +1,7 @@
 import type { Port, PortVlan } from '../ports'
 import { vlansOf } from '../request'
 import type { Plan, Result, RunCommand, Step } from '../step'
-import type { VlanSet } from '../values'
+import type { VlanSet } from '../vlan'
 import { recordOf } from './claim'
 import type { Context } from './kind'
 

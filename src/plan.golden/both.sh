@@ -28,7 +28,7 @@ ip -n "$netns" link set dev eth1 up
 ip -n "$netns" addr add fd00::2/64 dev eth1
 
 # ask whether somebody has 10.0.0.2
-nsenter --net="/run/netns/$netns" timeout --preserve-status -s INT 0.25 arping -D -I eth1 10.0.0.2
+tries=10; until nsenter --net="/run/netns/$netns" timeout --preserve-status -s INT 0.25 arping -D -I eth1 10.0.0.2; do [ $? -eq 130 ] && [ "$((tries -= 1))" -gt 0 ] || exit 1; done
 
 # wait until the kernel has made sure that nobody has fd00::2
 tries=100

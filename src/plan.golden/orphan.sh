@@ -29,7 +29,7 @@ ip netns exec "$netns" sysctl -qw net/ipv4/conf/eth1/arp_notify=1
 ip -n "$netns" link set dev eth1 up
 
 # ask whether somebody has 10.0.0.2
-nsenter --net="/run/netns/$netns" timeout --preserve-status -s INT 0.25 arping -D -I eth1 10.0.0.2
+tries=10; until nsenter --net="/run/netns/$netns" timeout --preserve-status -s INT 0.25 arping -D -I eth1 10.0.0.2; do [ $? -eq 130 ] && [ "$((tries -= 1))" -gt 0 ] || exit 1; done
 
 # give eth1 the address 10.0.0.2/24
 ip -n "$netns" addr add 10.0.0.2/24 brd + dev eth1

@@ -13,7 +13,7 @@ trap 'rm -f "/run/netns/$netns"' EXIT
 ip link set dev veth1plblue alias 'pipework1;g=netns:blue;i=eth1;h=br1;a=10.0.0.9/24,10.0.0.2/24;w=--policy-route'
 
 # ask whether somebody has 10.0.0.9
-nsenter --net="/run/netns/$netns" timeout --preserve-status -s INT 0.25 arping -D -I eth1 10.0.0.9
+tries=10; until nsenter --net="/run/netns/$netns" timeout --preserve-status -s INT 0.25 arping -D -I eth1 10.0.0.9; do [ $? -eq 130 ] && [ "$((tries -= 1))" -gt 0 ] || exit 1; done
 
 # no longer look up what comes from 10.0.0.2 in the table 1109799278
 ip -n "$netns" rule del from 10.0.0.2 table 1109799278 priority 10000

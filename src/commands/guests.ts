@@ -1,0 +1,142 @@
+import type { Planned } from '../converge'
+import { PipeworkError } from '../errors'
+import { awaitGuest, type Guest, NoSuchGuest, pinGuest } from '../guest'
+import type { GuestName } from '../guestname'
+import { NotRunning } from '../guests/kind'
+import type { Host, Pin } from '../host'
+import { resolveHostif } from '../hostlinks'
+import type { AttachRequest } from '../request'
+import type { Call } from './call'
+import type { Wish } from './file'
+
+/** What came of a wish: what was planned for it, or why nothing was. */
+export type Told = { readonly wish: Wish; readonly guest?: Guest } & (
+  | { readonly state: 'planned'; readonly guest: Guest; readonly planned: Planned }
+  /** The guest does not run. */
+  | { readonly state: 'absent'; readonly why: PipeworkError }
+  | { readonly state: 'failed'; readonly why: unknown }
+)
+
+/** Wishes of one guest, which succeed together or not at all. */
+interface Group {
+  readonly wishes: readonly Wish[]
+  readonly guest: Guest
+}
+
+/** What is done with the wishes of a guest. */
+export type Action = (
+  requests: readonly AttachRequest[],
+  held: { readonly guest: Guest; readonly pin: Pin | undefined },
+) => Promise<readonly Planned[]>
+
+/** How many guests are under way at once: most of the time they wait for each other's LAN to answer. */
+const AT_ONCE = 16
+
+/** Runs the action for each item, so many at once; the results in the order of the items. */
+async function inParallel<T, R>(items: readonly T[], action: (item: T) => Promise<R>): Promise<readonly R[]> {
+  const results: R[] = []
+  const rest = [...items.entries()]
+  const work = async () => {
+    for (let next = rest.shift(); next !== undefined; next = rest.shift()) results[next[0]] = await action(next[1])
+  }
+  await Promise.all(Array.from({ length: Math.min(AT_ONCE, items.length) }, work))
+  return results
+}
+
+/** The guests of the wishes, each looked up once; what does not run or cannot be found is told. */
+export async function reachGuests(
+  wishes: readonly Wish[],
+  call: Call,
+  limit: number,
+): Promise<{ readonly groups: readonly Group[]; readonly told: readonly Told[] }> {
+  const byName = groupBy(wishes, ({ request }) => nameOf(request.guest))
+  const found = await inParallel([...byName.values()], async (group) => ({
+    group,
+    reached: await reach(group, call, limit),
+  }))
+  const told = found.flatMap(({ group, reached }) =>
+    'guest' in reached ? [] : group.map((wish): Told => ({ wish, ...reached })),
+  )
+  const reached = found.flatMap(({ group, reached }) =>
+    'guest' in reached ? group.map((wish) => ({ wish, guest: reached.guest })) : [],
+  )
+  // `web`, `docker:web` and the beginning of its id may stand in one file.
+  const groups = [...groupBy(reached, ({ guest }) => `${guest.kind}:${guest.name} ${guest.id}`).values()].flatMap(
+    (group) => (group[0] === undefined ? [] : [{ guest: group[0].guest, wishes: group.map(({ wish }) => wish) }]),
+  )
+  return { groups, told }
+}
+
+function nameOf({ kind, name }: GuestName): string {
+  return `${kind ?? ''}:${name}`
+}
+
+function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): ReadonlyMap<string, readonly T[]> {
+  const groups = new Map<string, T[]>()
+  for (const item of items) {
+    const group = groups.get(keyOf(item)) ?? []
+    groups.set(keyOf(item), [...group, item])
+  }
+  return groups
+}
+
+type Reached =
+  | { readonly guest: Guest }
+  | { readonly state: 'absent'; readonly why: PipeworkError }
+  | { readonly state: 'failed'; readonly why: unknown }
+
+async function reach([first, ...others]: readonly Wish[], { host, io }: Call, limit: number): Promise<Reached> {
+  if (first === undefined) throw new TypeError('a guest without wishes')
+  const patience = Math.max(limit, first.patience, ...others.map((it) => it.patience))
+  try {
+    return { guest: await awaitGuest(first.request.guest, host, { limit: patience, interrupt: io.interrupt }) }
+  } catch (why) {
+    const cause = why instanceof PipeworkError && why.cause !== undefined ? why.cause : why
+    const isAbsent = cause instanceof NoSuchGuest || cause instanceof NotRunning
+    return isAbsent && why instanceof PipeworkError ? { state: 'absent', why } : { state: 'failed', why }
+  }
+}
+
+/** Does the action for each guest, many at once; what one cannot have does not stop the others. */
+export function forEachGuest(
+  groups: readonly Group[],
+  call: Call,
+  { action, onDone }: { readonly action: Action; readonly onDone?: () => void },
+): Promise<readonly (readonly Told[])[]> {
+  return inParallel(groups, async (group) => {
+    const told = await tell(group, call, action)
+    onDone?.()
+    return told
+  })
+}
+
+async function tell({ wishes, guest }: Group, { host, io }: Call, action: Action): Promise<readonly Told[]> {
+  try {
+    if (io.interrupt.heard) throw new PipeworkError('interrupted')
+    const requests = wishes.map(({ request }) => resolveHostif(request, host))
+    refuseTwice(requests, guest)
+    const planned = await hold(guest, host, (pin) => action(requests, { guest, pin }))
+    return wishes.flatMap((wish, index): Told[] => {
+      const one = planned[index]
+      return one === undefined ? [] : [{ wish, guest, state: 'planned', planned: one }]
+    })
+  } catch (why) {
+    return wishes.map((wish) => ({ wish, guest, state: 'failed', why }))
+  }
+}
+
+/** One guest may stand in the files under several names. */
+function refuseTwice(requests: readonly AttachRequest[], { name }: Guest): void {
+  const names = requests.map(({ ifname }) => ifname)
+  const twice = names.find((ifname, index) => names.indexOf(ifname) !== index)
+  if (twice !== undefined) throw new PipeworkError(`two lines are about '${twice}' of '${name}'`)
+}
+
+async function hold<T>(guest: Guest, host: Host, action: (pin: Pin | undefined) => Promise<T>): Promise<T> {
+  const pin = host.isRoot ? pinGuest(guest, host) : undefined
+  try {
+    return await action(pin)
+  } finally {
+    pin?.release()
+  }
+}

@@ -1,0 +1,185 @@
+import { PipeworkError } from './errors'
+import { execute, failWith, type Run, takeBack } from './execute'
+import { gatherFacts } from './facts'
+import type { Guest } from './guest'
+import type { Host, Interrupt, Pin } from './host'
+import { readSeat, type Seat } from './hostlinks'
+import { findKind } from './links'
+import type { Context, LinkKind } from './links/kind'
+import { findMisfit, planAttach } from './plan'
+import { formatStep } from './report'
+import type { AttachRequest } from './request'
+import type { Plan, Step } from './step'
+
+/** A guest, and its namespace held for this run. */
+export interface Pinned {
+  readonly guest: Guest
+  readonly pin: Pin
+}
+
+/** What a change is made with. */
+export interface Means {
+  readonly host: Host
+  readonly interrupt: Interrupt
+  /** Told of each step before it runs. */
+  readonly onStep?: (step: Step) => void
+}
+
+/** An attachment asked for, what was known when it was planned, and the steps that make it true. */
+export interface Planned extends Context {
+  readonly kind: LinkKind
+  readonly plan: Plan
+}
+
+/** How often a plan is made anew because another run changed the host in the meantime. */
+const TRIES = 5
+/** Seconds that a run waits for another one at the same interface: more than the slowest step may take. */
+const LOCK_LIMIT = 60
+/** Seconds between two looks at the lock. */
+const LOCK_POLL = 0.01
+
+/** What would be done now. Without a pin (not root) the inside of the guest is taken to be empty. Throws refusals. */
+export async function foresee(
+  request: AttachRequest,
+  { guest, pin }: { readonly guest: Guest; readonly pin: Pin | undefined },
+  host: Host,
+): Promise<Planned> {
+  const facts = await gatherFacts(request, { guest, host, netns: pin?.netns })
+  const context = { request, guest, facts }
+  const kind = await findKind(context).load()
+  return { ...context, kind, plan: [...(await toPlan(context, kind)), ...(await toPassage(context, kind, host))] }
+}
+
+async function toPlan(context: Context, kind: LinkKind): Promise<Plan> {
+  const misfit = findMisfit(context, kind)
+  if (misfit === undefined) return planAttach(context, kind)
+  const { planRemake } = await import('./remake')
+  return planRemake(context, kind, misfit)
+}
+
+/** With --firewall allow and --strict the firewall is looked at before the first change, and not after the last. */
+async function toPassage(context: Context, kind: LinkKind, host: Host): Promise<Plan> {
+  const { firewall, strict } = context.request
+  if (!kind.isBridged || !host.isRoot || !(strict || firewall === 'allow')) return []
+  const { planPassage } = await import('./passage')
+  return planPassage(context, host)
+}
+
+/**
+ * Makes what is asked of one guest true: all of it, or nothing. The requests have interfaces of their own each. Throws
+ * the first refusal or failure, the guest being as it was then; or what is left.
+ */
+export async function converge(
+  requests: readonly AttachRequest[],
+  pinned: Pinned,
+  means: Means,
+): Promise<readonly Planned[]> {
+  const locks: (() => void)[] = []
+  try {
+    // In one order, so that no two runs wait for each other.
+    for (const ifname of requests.map((it) => it.ifname).sort()) locks.push(await lockLink(ifname, pinned, means))
+    // What one of several cannot have is refused before the first of them is made.
+    if (requests.length > 1) await Promise.all(requests.map((it) => foresee(it, pinned, means.host)))
+    return await convergeInTurn(requests, pinned, means)
+  } finally {
+    for (const release of locks) release()
+  }
+}
+
+/** One after the other, so that each sees the routes and bridges that the one before has made. */
+async function convergeInTurn(
+  requests: readonly AttachRequest[],
+  pinned: Pinned,
+  means: Means,
+): Promise<readonly Planned[]> {
+  const done: Planned[] = []
+  for (const request of requests) {
+    const before = done.reduce((sum, { plan }) => sum + plan.length, 0)
+    try {
+      done.push(await convergeOne(request, pinned, { ...means, before }))
+    } catch (error) {
+      const run = toRun(pinned, { ...means, before })
+      const left = error instanceof PipeworkError ? [...error.leftovers] : []
+      for (const { plan } of [...done].reverse()) left.push(...(await takeBack(plan, run)))
+      throw failWith(error, left)
+    }
+  }
+  return done
+}
+
+interface Turn extends Means {
+  /** Steps that the same change has done before. */
+  readonly before: number
+}
+
+/** One run at a time: what one finds half-made, and takes back to that when it fails, may be another's by then. */
+async function lockLink(ifname: string, { guest, pin }: Pinned, { host, interrupt }: Means): Promise<() => void> {
+  const deadline = host.elapsed() + LOCK_LIMIT * 1000
+  for (;;) {
+    const release = host.lock(`${pin.inode}-${ifname}`)
+    if (release !== undefined) return release
+    if (interrupt.heard) throw new PipeworkError('interrupted')
+    if (host.elapsed() >= deadline)
+      throw new PipeworkError(`another pipework has been at '${ifname}' of '${guest.name}' for ${LOCK_LIMIT} s`, {
+        hint: 'Look what it is waiting for: pgrep -a -f pipework',
+      })
+    await host.sleep(LOCK_POLL)
+  }
+}
+
+/** Plans and acts; when that fails because the host has changed since it was looked at, looks and plans again. */
+async function convergeOne(request: AttachRequest, pinned: Pinned, turn: Turn): Promise<Planned> {
+  let failed: (Planned & { readonly error: unknown }) | undefined
+  for (let tries = TRIES; ; tries -= 1) {
+    const planned = await foresee(request, pinned, turn.host)
+    // A bridge of that name may be another one by now, which makes the same plan worth another try.
+    const isSame =
+      planned.facts.hostif?.ifindex === failed?.facts.hostif?.ifindex && isSamePlan(planned.plan, failed?.plan ?? [])
+    if (failed !== undefined && (tries === 0 || isSame)) throw failed.error
+    try {
+      await act(planned, pinned, turn)
+      return planned
+    } catch (error) {
+      if (!(error instanceof PipeworkError) || error.leftovers.length > 0 || turn.interrupt.heard) throw error
+      failed = { ...planned, error }
+    }
+  }
+}
+
+function isSamePlan(a: Plan, b: Plan): boolean {
+  return a.map(formatStep).join('') === b.map(formatStep).join('')
+}
+
+function toRun({ guest, pin }: Pinned, { host, interrupt, onStep, before }: Turn): Run {
+  return { host, guest, netns: pin.netns, interrupt, before, ...(onStep === undefined ? {} : { onStep }) }
+}
+
+async function act(planned: Planned, pinned: Pinned, turn: Turn): Promise<void> {
+  const { host } = turn
+  const { guest, request, plan } = planned
+  await execute(plan, {
+    ...toRun(pinned, turn),
+    verify: () => {
+      if (host.inode(guest.nsPath) !== pinned.pin.inode)
+        throw new PipeworkError(`'${guest.name}' stopped while it was being attached`, {
+          hint: 'Start it and run the command again.',
+        })
+      if (!isSeated(planned, host))
+        throw new PipeworkError(`the bridge '${request.hostif}' was removed while '${guest.name}' was being attached`)
+    },
+  })
+}
+
+/** Whether the link's end in the host, if its kind has one, is there and hangs where it shall. */
+function isSeated(planned: Planned, host: Host): boolean {
+  const { kind } = planned
+  const hostEnd = hostEndOf(planned, host)
+  return kind.isSeated === undefined || (hostEnd !== undefined && kind.isSeated(planned, hostEnd))
+}
+
+/** The link's end in the host, when the kind has one and it is there. */
+export function hostEndOf({ request, facts }: Context, host: Host): Seat | undefined {
+  // One that was made anew has the name that its kind gives, whatever it had before.
+  const names = [request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName, facts.hostEndName]
+  return names.map((name) => readSeat(name, host)).find((seat) => seat !== undefined)
+}

@@ -1,0 +1,55 @@
+import * as fs from 'node:fs'
+import { dirname } from 'node:path'
+/** What the action answers, or undefined where it throws. */
+export function attempt<T>(action: () => T): T | undefined {
+  try {
+    return action()
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether the path is that of a program. */
+export function isExecutable(path: string): boolean {
+  return attempt(() => fs.accessSync(path, fs.constants.X_OK) === undefined) ?? false
+}
+
+/** Whether a symbolic link leads nowhere. */
+export function dangles(path: string): boolean {
+  if (attempt(() => fs.readlinkSync(path)) === undefined) return false
+  try {
+    fs.statSync(path)
+    return false
+  } catch (error) {
+    // EACCES is what a living process of somebody else answers.
+    return (error as NodeJS.ErrnoException).code === 'ENOENT'
+  }
+}
+
+/** Straight to the descriptor: setting up process.stdout costs each start 3 ms. */
+export function writeAll(fd: 1 | 2, text: string): void {
+  let rest = Buffer.from(text)
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(fs.writeSync(fd, rest))
+    } catch (error) {
+      // A pipe that somebody made non-blocking is full: its reader needs a moment.
+      if ((error as NodeJS.ErrnoException).code === 'EAGAIN')
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+      // A reader that has seen enough (`pipework ls | head -1`) is no error.
+      else return
+    }
+  }
+}
+
+/** In one rename, so that nobody ever reads half of it; for root's eyes alone. */
+export function saveFile(path: string, text: string | undefined, readers?: 'everybody'): void {
+  if (text === undefined) {
+    fs.rmSync(path, { force: true })
+    return
+  }
+  const [folder, file] = readers === 'everybody' ? [0o755, 0o644] : [0o700, 0o600]
+  fs.mkdirSync(dirname(path), { recursive: true, mode: folder })
+  fs.writeFileSync(`${path}.new`, `${text}\n`, { mode: file })
+  fs.renameSync(`${path}.new`, path)
+}

@@ -1,0 +1,96 @@
+import * as fs from 'node:fs'
+import type { Host, HostProcess } from '../host'
+import { attempt } from './files'
+
+const NETNS_DIR = '/run/netns'
+
+const LOCK_DIR = '/run/pipework'
+
+/** The type of the file system that namespaces are files of, for statfs(2). */
+const NSFS = 0x6e736673
+
+/** When a process began, in clock ticks since boot: with its PID it names a process for ever (proc(5), field 22). */
+function startTime(pid: number): string | undefined {
+  const stat = attempt(() => fs.readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+}
+
+/** Removes the names of runs that were killed: their process is gone, so the name leads nowhere or to a stranger. */
+function sweepPins(): void {
+  for (const name of attempt(() => fs.readdirSync(NETNS_DIR)) ?? []) {
+    const [, pid, start] = /^pipework-(\d+)-(\d+)-\d+$/.exec(name) ?? []
+    if (pid !== undefined && startTime(Number(pid)) !== start) attempt(() => fs.unlinkSync(`${NETNS_DIR}/${name}`))
+  }
+}
+
+/** Whether the process that `<pid>-<start>` names still runs; a zombie does not. */
+function isAlive(owner: string): boolean {
+  const [pid, start] = owner.split('-')
+  const stat = attempt(() => fs.readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  return stat !== undefined && !stat.includes(') Z ') && startTime(Number(pid)) === start
+}
+
+/** Takes a dead run's lock away. Somebody quicker may have done so, and have its own there by now: that is put back. */
+function removeStale(path: string, owner: string, me: string): void {
+  const aside = `${path}.${me}`
+  attempt(() => fs.renameSync(path, aside))
+  if (attempt(() => fs.readlinkSync(aside)) === owner) fs.unlinkSync(aside)
+  else attempt(() => fs.renameSync(aside, path))
+}
+
+/** Makes locks: links that say whose they are, so that one of a killed run binds nobody. */
+export function createLocker(self: HostProcess): Host['lock'] {
+  const locks = new Set<string>()
+  self.onExit(() => {
+    for (const path of locks) attempt(() => fs.unlinkSync(path))
+  })
+
+  return (name) => {
+    const path = `${LOCK_DIR}/${name}.lock`
+    const me = `${self.pid}-${startTime(self.pid)}`
+    const owner = attempt(() => fs.readlinkSync(path))
+    if (owner !== undefined && isAlive(owner)) return undefined
+    if (owner !== undefined) removeStale(path, owner, me)
+    fs.mkdirSync(LOCK_DIR, { recursive: true, mode: 0o700 })
+    try {
+      fs.symlinkSync(me, path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return undefined
+      throw error
+    }
+    locks.add(path)
+    return () => {
+      if (locks.delete(path)) fs.unlinkSync(path)
+    }
+  }
+}
+
+/** Makes pins; those that are still held when the process ends go with it. */
+export function createPinner(self: HostProcess): Host['pin'] {
+  const pins = new Set<() => void>()
+  let count = 0
+  self.onExit(() => {
+    for (const release of pins) release()
+  })
+
+  return (path) => {
+    if (count === 0) sweepPins()
+    const fd = fs.openSync(path, 'r')
+    if (fs.statfsSync(`/proc/self/fd/${fd}`).type !== NSFS) {
+      fs.closeSync(fd)
+      throw Object.assign(new Error(`EINVAL: not a namespace, '${path}'`), { code: 'EINVAL' })
+    }
+    count += 1
+    const netns = `pipework-${self.pid}-${startTime(self.pid)}-${count}`
+    const link = `${NETNS_DIR}/${netns}`
+    const release = () => {
+      if (!pins.delete(release)) return
+      attempt(() => fs.unlinkSync(link))
+      fs.closeSync(fd)
+    }
+    pins.add(release)
+    fs.mkdirSync(NETNS_DIR, { recursive: true })
+    fs.symlinkSync(`/proc/${self.pid}/fd/${fd}`, link)
+    return { netns, inode: fs.fstatSync(fd).ino, release }
+  }
+}

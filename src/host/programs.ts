@@ -1,0 +1,120 @@
+import { PipeworkError } from '../errors'
+import type { Host, HostProcess, IpBatch } from '../host'
+import type { Result } from '../step'
+
+/** Seconds a program may take. */
+const DEFAULT_LIMIT = 30
+
+// In a group of its own, so that Ctrl-C at the terminal reaches pipework alone, which finishes its step and rolls back.
+const CHILD = { detached: true } as const
+
+/** Which Debian package brings a program. */
+const PACKAGES: Readonly<Record<string, string>> = {
+  ip: 'iproute2',
+  bridge: 'iproute2',
+  sysctl: 'procps',
+  nsenter: 'util-linux',
+  docker: 'docker.io',
+  podman: 'podman',
+  'lxc-info': 'lxc',
+  arping: 'iputils-arping',
+}
+
+function notInstalled(program: string): PipeworkError {
+  const from = PACKAGES[program]
+  return new PipeworkError(`'${program}' is not installed`, {
+    hint: from === undefined ? undefined : `Install it: apt install ${from}`,
+  })
+}
+
+/** What a program gets to read, what is wanted of its output, and how long it may take in seconds. */
+interface Exchange {
+  readonly input?: string
+  readonly output: 'ignore' | 'pipe'
+  readonly limit: number
+}
+
+/**
+ * Every attach runs `ip`, so it goes straight to node:child_process: loading execa and its first call cost as much as
+ * all the rest of an attach (18 ms beside 20 of bare node).
+ */
+async function collect([file = '', ...args]: readonly string[], { input, output, limit }: Exchange): Promise<Result> {
+  const { spawn } = await import('node:child_process')
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, { ...CHILD, stdio: [input === undefined ? 'ignore' : 'pipe', output, 'pipe'] })
+    const [out, err]: [string[], string[]] = [[], []]
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => out.push(text))
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => err.push(text))
+    // spawn's own timeout goes on where there is no such program: the error would be followed by 30 seconds of nothing.
+    const timer = setTimeout(() => child.kill(), limit * 1000)
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      clearTimeout(timer)
+      reject(error.code === 'ENOENT' ? notInstalled(file) : notStarted(file, error.message))
+    })
+    child.on('close', (code, signal) => {
+      clearTimeout(timer)
+      if (signal === 'SIGTERM') reject(tooSlow([file, ...args], limit))
+      else resolve({ code: code ?? 1, stdout: out.join(''), stderr: err.join('') })
+    })
+    // An ip that stops at an early line closes its end; what it said of that line comes with its exit.
+    child.stdin?.on('error', () => {})
+    child.stdin?.end(input)
+  })
+}
+
+/** Sends the lines of a batch to one `ip`. */
+export function runIp({ netns, lines, answer }: IpBatch): Promise<Result> {
+  const details = answer === 'json' ? ['-j', '-d'] : []
+  const argv = ['ip', ...(netns === undefined ? [] : ['-n', netns]), ...details, '-batch', '-']
+  const input = lines.map((line) => `${line}\n`).join('')
+  return collect(argv, { input, output: answer === undefined ? 'ignore' : 'pipe', limit: DEFAULT_LIMIT })
+}
+
+/** Runs a program that only answers, without execa. */
+export function runQuery(argv: readonly string[], limit = DEFAULT_LIMIT): Promise<Result> {
+  return collect(argv, { output: 'pipe', limit })
+}
+
+/** Runs a program by execa, to its end. */
+export async function runProgram(argv: readonly string[], limit = DEFAULT_LIMIT): Promise<Result> {
+  const [file = '', ...args] = argv
+  const { execa } = await import('execa')
+  const result = await execa(file, args, {
+    ...CHILD,
+    reject: false,
+    env: { LC_ALL: 'C' },
+    stdin: 'ignore',
+    stripFinalNewline: false,
+    timeout: limit * 1000,
+  })
+  if (result.code === 'ENOENT') throw notInstalled(file)
+  if (result.timedOut) throw tooSlow(argv, limit)
+  if (result.exitCode === undefined && result.signal === undefined) throw notStarted(file, result.shortMessage ?? '')
+  return { code: result.exitCode ?? 1, stdout: result.stdout, stderr: result.stderr }
+}
+
+/** Straight to node:child_process, as runIp: execa has nothing to add, and this way `exec` starts 20 ms sooner. */
+export function createAttendant(self: HostProcess): Host['attend'] {
+  return async ([file = '', ...args]) => {
+    const [{ spawn }, { constants }] = await Promise.all([import('node:child_process'), import('node:os')])
+    return new Promise((resolve, reject) => {
+      const child = spawn(file, args, { stdio: 'inherit' })
+      // Ctrl-C and Ctrl-\ reach it from the terminal, as they reach us. The others may be meant for us alone.
+      self.relay((signal) => {
+        if (signal === 'SIGTERM' || signal === 'SIGHUP') child.kill(signal)
+      })
+      child.on('error', (error: NodeJS.ErrnoException) =>
+        reject(error.code === 'ENOENT' ? notInstalled(file) : notStarted(file, error.message)),
+      )
+      child.on('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])))
+    })
+  }
+}
+
+function notStarted(program: string, reason: string): PipeworkError {
+  return new PipeworkError(`'${program}' could not be started: ${reason}`)
+}
+
+function tooSlow(argv: readonly string[], limit: number): PipeworkError {
+  return new PipeworkError(`'${argv.join(' ')}' did not end within ${limit} s`)
+}

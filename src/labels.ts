@@ -1,0 +1,154 @@
+import { PipeworkError } from './errors'
+import type { AttachRequest } from './request'
+
+/** What a container says of itself: whoever may start one has written it, and is not trusted. */
+export interface Labelled {
+  readonly name: string
+  readonly id: string
+  readonly hostname: string
+  readonly labels: Readonly<Record<string, string>>
+  /** `NAME=value`, as engines list it. */
+  readonly env: readonly string[]
+}
+
+/** A text of a container's that asks for attachments, and the label or variable that it stands in. */
+export interface Asked {
+  readonly key: string
+  readonly text: string
+}
+
+/** The labels `pipework` and `pipework.<n>`, in the order of their numbers. */
+export function listLabels({ labels }: Pick<Labelled, 'labels'>): readonly Asked[] {
+  const numberOf = (key: string) => (key === 'pipework' ? -1 : Number(key.slice('pipework.'.length)))
+  return Object.entries(labels)
+    .filter(([key]) => /^pipework(\.\d+)?$/.test(key))
+    .map(([key, text]) => ({ key, text }))
+    .sort((a, b) => numberOf(a.key) - numberOf(b.key))
+}
+
+/** The variables that dreamcat4's image reads, in the order of their names: whole command lines, with the guest. */
+export function listVariables({ env }: Pick<Labelled, 'env'>): readonly Asked[] {
+  return env
+    .flatMap((entry) => {
+      const [, key, text] = /^([^=]*pipework_cmd[^=]*)=(.*)$/s.exec(entry) ?? []
+      return key === undefined || text === undefined ? [] : [{ key, text: text.replace(/^\s*pipework\s/, '') }]
+    })
+    .sort((a, b) => (a.key < b.key ? -1 : Number(a.key > b.key)))
+}
+
+/**
+ * A word of such a variable with what its macros stand for. The words are split before, so that no hostname or project
+ * becomes more than part of one word.
+ */
+export function expandMacros(word: string, { name, id, hostname, labels }: Omit<Labelled, 'env'>): string {
+  const values: Readonly<Record<string, string>> = {
+    CONTAINER_NAME: name,
+    CONTAINER_ID: id.slice(0, 12),
+    HOSTNAME: hostname,
+    INSTANCE: name.match(/\d+/g)?.at(-1) ?? '',
+    COMPOSE_PROJECT_NAME: labels['com.docker.compose.project'] ?? '',
+  }
+  return word.replaceAll(/@([A-Z_]+)@/g, (macro, key: string) =>
+    Object.hasOwn(values, key) ? (values[key] ?? '') : macro,
+  )
+}
+
+/** The words of a label with the guest at its place in the grammar: behind the host interface. */
+export function insertGuest([hostif, ...others]: readonly string[], guest: string): readonly string[] {
+  return hostif === undefined ? [] : [hostif, guest, ...others]
+}
+
+/** Refuses a variable that speaks of another container than its own. */
+export function refuseOtherGuest(words: readonly string[], { name, id }: Pick<Labelled, 'name' | 'id'>): void {
+  const [, guest = ''] = words
+  const typed = guest.replace(/^(docker|podman):/, '')
+  if (typed === name || (typed.length >= 12 && id.startsWith(typed))) return
+  throw new PipeworkError(`'${guest}' is not the container that this stands in, which is '${name}'`, {
+    hint: 'Write @CONTAINER_NAME@ there. For other containers there are files: pipework up.',
+  })
+}
+
+/** What is looked at before a label is obeyed: the words as they were typed, and what they mean. */
+export interface LabelLine {
+  /** The first word where it names a command. */
+  readonly command: string
+  readonly words: readonly string[]
+  /** The options that were given, by their names without dashes. */
+  readonly options: readonly string[]
+  readonly request: AttachRequest
+}
+
+/** Options that concern the inside of the guest only. What is not among them has to be allowed by its name. */
+const HARMLESS = ['i', 'a', 'mtu', 'metric', 'no-default-route', 'route', 'policy-route', 'tx-offload', 'kind']
+/** Ways to share a NIC that leave it to its other users as it is. */
+const HARMLESS_MODES = ['bridge', 'private', 'vepa', 'l2']
+/** First words that are no interface, but mean something to the host. */
+const KEYWORDS = ['ptp', 'dummy']
+
+/**
+ * Refuses what a label may not ask for. `allowed` are globs for bridges and NICs (`br0`, `eth*`), with the VLANs behind
+ * `@` where there may be any (`br0@10`, `br0@*`), and, literally, further options (`--publish`, `-l`) and keywords.
+ * Everything is refused that is not known to be harmless: what the grammar learns later, too.
+ */
+export function refuseLabel(line: LabelLine, allowed: readonly string[]): void {
+  const { command, words, options, request } = line
+  const [hostif = '', , address = ''] = words
+  if (command !== '')
+    throw refusal(`'${command}' is a command, and a label may only ask for attachments`, 'Leave that word out.')
+  const option = options.find(
+    (it) => !HARMLESS.includes(it) && !isHarmlessMode(it, request) && !has(allowed, optionOf(it)),
+  )
+  if (option !== undefined)
+    throw refusal(`a label may not use '${optionOf(option)}'`, `To let all labels: --allow=${optionOf(option)}`)
+  if (!isPlainAddress(address))
+    throw refusal(
+      `a label may not give '${address}' for an address`,
+      'It takes addresses, 0/0, or dhcp without options.',
+    )
+  refuseHostif(hostif, request, allowed)
+}
+
+function refusal(message: string, hint: string): PipeworkError {
+  return new PipeworkError(message, { hint })
+}
+
+const has = (allowed: readonly string[], word: string) => allowed.includes(word)
+const optionOf = (name: string) => (name.length === 1 ? `-${name}` : `--${name}`)
+
+function isHarmlessMode(option: string, { sharing }: AttachRequest): boolean {
+  return option === 'mode' && HARMLESS_MODES.includes(sharing.mode)
+}
+
+/** Static addresses, or the bare name of a way to get one: what follows a colon would be handed to a program of root's. */
+function isPlainAddress(word: string): boolean {
+  return word.split(',').every((item) => /^[0-9a-fA-F.:/@]+$/.test(item) || /^[a-z][a-z0-9-]*$/.test(item))
+}
+
+function refuseHostif(hostif: string, { vlan, tag }: AttachRequest, allowed: readonly string[]): void {
+  // `mac:…` and `br0@eth0` name a NIC that no glob has seen; `routed:eth0` changes the host's routes.
+  if (!/^[\w.-]+$/.test(hostif))
+    throw refusal(`a label may not use '${hostif}'`, 'It takes the name of a bridge or NIC, as it is.')
+  const names = tag === undefined ? [hostif] : listVlans(vlan, tag).map((id) => `${hostif}@${id}`)
+  const globs = allowed.filter((it) => !it.startsWith('-'))
+  const isAllowed = (name: string) =>
+    KEYWORDS.includes(hostif) ? has(globs, name) : globs.some((glob) => toPattern(glob).test(name))
+  const refused = names.find((name) => !isAllowed(name))
+  if (refused === undefined) return
+  const given = globs.length === 0 ? 'nothing is allowed' : `allowed is ${globs.map((glob) => `'${glob}'`).join(', ')}`
+  throw refusal(`a label may not use '${refused}': ${given}`, `To let all labels: --allow ${refused}`)
+}
+
+/** Each VLAN by itself: `10,20-22` is four of them. */
+function listVlans(vlan: AttachRequest['vlan'], tag: string): readonly string[] {
+  if (vlan === undefined) return [tag]
+  const ids = new Set<number>()
+  if (vlan.native !== undefined) ids.add(vlan.native)
+  for (const [from, to] of vlan.tagged) for (let id = from; id <= to; id += 1) ids.add(id)
+  return [...ids].map(String)
+}
+
+/** `*` for any characters, `?` for one; everything else is itself. A VLAN is never matched by a glob without `@`. */
+function toPattern(glob: string): RegExp {
+  const escaped = glob.replaceAll(/[.+^${}()|[\]\\]/g, '\\$&')
+  return new RegExp(`^${escaped.replaceAll('*', '[^@]*').replaceAll('?', '[^@]')}$`)
+}

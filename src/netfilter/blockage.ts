@@ -1,0 +1,103 @@
+import type { Family } from '../values'
+import { type Fate, type Flow, judge, type Obstacle } from '../verdict'
+import { describeObstacle, findOpenings, type Opening, type ToolOf, toCommand } from './mend'
+import type { Ruleset } from './ruleset'
+
+/** A port of a bridge, and the addresses behind it; none where they are not known. */
+export interface Member {
+  /** Absent while the port has no name: it is not made yet. */
+  readonly port?: string
+  readonly ips: readonly string[]
+}
+
+/** One family of IP that does not get over a bridge, or may not: where it ends, and what would let it pass. */
+export interface Blockage {
+  readonly family: Family
+  readonly bridge: string
+  readonly fate: Exclude<Fate, 'passes'>
+  readonly obstacle: Obstacle
+  /** The other ports that are concerned, where others are not. */
+  readonly ports: readonly string[]
+  /** Absent where no rule of ours helps. */
+  readonly openings?: readonly Opening[]
+}
+
+/** More ports than these tell nothing new. */
+const MANY = 32
+
+/** What goes to and comes from a port, at the beginning of a connection. */
+export function flowsOf(
+  bridge: string,
+  { port, ips }: Member,
+  { families, others }: { readonly families: readonly Family[]; readonly others: readonly string[] },
+): readonly Flow[] {
+  const own = port === undefined ? [] : [port]
+  const peers = others.length === 0 ? [undefined] : others.slice(0, MANY)
+  return families.flatMap((family) => {
+    const mine = ips.filter((ip) => ip.includes(':') === (family === 6))
+    // A port without addresses may get some of either family; one with addresses of the other family does not ask.
+    if (mine.length === 0 && ips.length > 0) return []
+    return (mine.length === 0 ? [undefined] : mine).flatMap((ip) =>
+      peers.flatMap((peer): readonly Flow[] => [
+        { family, bridge, ...toPart('from', own[0]), ...toPart('to', peer), ...toPart('saddr', ip) },
+        { family, bridge, ...toPart('from', peer), ...toPart('to', own[0]), ...toPart('daddr', ip) },
+      ]),
+    )
+  })
+}
+
+function toPart(key: 'from' | 'to' | 'saddr' | 'daddr', value: string | undefined): Partial<Flow> {
+  return value === undefined ? {} : { [key]: value }
+}
+
+/** What keeps these flows from getting over the bridge, for each family at most once. */
+export function findBlockages(ruleset: Ruleset, flows: readonly Flow[], own?: string): readonly Blockage[] {
+  return ([4, 6] as const).flatMap((family) => {
+    const all = flows.filter((flow) => flow.family === family).map((flow) => ({ flow, ...judge(ruleset, flow) }))
+    const stopped = all.filter(({ fate }) => fate !== 'passes')
+    const worst = stopped.find(({ fate }) => fate === 'dropped') ?? stopped[0]
+    const obstacle = worst?.obstacles.find(({ fate }) => fate === worst.fate) ?? worst?.obstacles[0]
+    if (worst === undefined || obstacle === undefined) return []
+    const names = stopped.flatMap(({ flow: { from, to } }) => [from, to]).filter((name) => name !== own)
+    const ports = [...new Set(names.flatMap((name) => name ?? []))]
+    const isAll = stopped.length === all.length
+    const openings = openingsFor(ruleset, stopped)
+    return [
+      {
+        ...{ family, bridge: worst.flow.bridge, obstacle, ports: isAll ? [] : ports },
+        fate: worst.fate === 'dropped' ? 'dropped' : 'perhaps',
+        ...(openings === undefined ? {} : { openings }),
+      } satisfies Blockage,
+    ]
+  })
+}
+
+type Stopped = readonly { readonly flow: Flow; readonly obstacles: readonly Obstacle[] }[]
+
+function openingsFor(ruleset: Ruleset, stopped: Stopped): readonly Opening[] | undefined {
+  const found = stopped.map(({ flow, obstacles }) => findOpenings(obstacles, flow, ruleset))
+  if (found.some((it) => it === undefined)) return undefined
+  const all = found.flatMap((it) => it ?? [])
+  return all.filter((opening, index) => all.findIndex(({ chain }) => chain === opening.chain) === index)
+}
+
+/** The blockages of one bridge in one line. */
+export function describeBlockages(blockages: readonly Blockage[]): string {
+  const [first] = blockages
+  if (first === undefined) return ''
+  const { fate, bridge, ports, obstacle } = first
+  const what = blockages.map(({ family }) => `IPv${family}`).join(' and ')
+  const where =
+    ports.length === 0 ? `between the ports of '${bridge}'` : `on '${bridge}' to or from ${ports.join(', ')}`
+  const verb = fate === 'dropped' ? 'drops' : 'may drop'
+  return `the firewall of this host ${verb} ${what} ${where}: ${describeObstacle(obstacle)}`
+}
+
+/** The one command that mends them all; undefined where there is none. */
+export function mendCommand(blockages: readonly Blockage[], toolOf: ToolOf): string | undefined {
+  if (blockages.some(({ openings }) => openings === undefined)) return undefined
+  return toCommand(
+    blockages.flatMap(({ openings = [] }) => openings),
+    toolOf,
+  )
+}

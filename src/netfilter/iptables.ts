@@ -1,0 +1,121 @@
+import {
+  type Action,
+  type Backend,
+  type Chain,
+  type Field,
+  IPTABLES_TABLES,
+  type Match,
+  type OpenMatch,
+  type Rule,
+} from './ruleset'
+
+/** What `iptables-save` printed, and of which family and kind of iptables. */
+export interface Saved {
+  readonly text: string
+  readonly backend: Backend
+  readonly family: 'ip' | 'ip6'
+}
+
+/** Conditions with one value, and what they look at. */
+const FIELDS: Readonly<Record<string, Field>> = {
+  '-i': 'in',
+  '-o': 'out',
+  '-s': 'saddr',
+  '-d': 'daddr',
+  '--physdev-in': 'physIn',
+  '--physdev-out': 'physOut',
+  '--ctstate': 'state',
+  '--state': 'state',
+}
+
+/** Conditions that hold for every frame between two ports of a bridge. */
+const BRIDGED = ['--physdev-is-bridged', '--physdev-is-in', '--physdev-is-out']
+
+const TARGETS: Readonly<Record<string, Action>> = {
+  ACCEPT: { kind: 'accept' },
+  DROP: { kind: 'drop' },
+  REJECT: { kind: 'drop' },
+  RETURN: { kind: 'return' },
+  QUEUE: { kind: 'open' },
+  NFQUEUE: { kind: 'open' },
+}
+
+/** The words of a line, quotes taken off. */
+function splitLine(line: string): readonly string[] {
+  const words = line.match(/"(?:[^"\\]|\\.)*"|\S+/g) ?? []
+  return words.map((word) => (word.startsWith('"') ? word.slice(1, -1).replaceAll(/\\(.)/g, '$1') : word))
+}
+
+interface Parts {
+  readonly matches: (Match | OpenMatch)[]
+  action: Action
+  comment?: string
+}
+
+function toAction(target: string, how: 'jump' | 'goto', chains: ReadonlySet<string>): Action {
+  // What is no chain and not listed changes or counts the packet, and the next rule is asked.
+  return chains.has(target) ? { kind: how, chain: target } : (TARGETS[target] ?? { kind: 'continue' })
+}
+
+function toValues(field: Field, value: string): readonly string[] {
+  if (field === 'state') return value.toLowerCase().split(',')
+  return [field === 'saddr' || field === 'daddr' ? value : value.replace(/\+$/, '*')]
+}
+
+function parseRule(line: string, chains: ReadonlySet<string>): Rule {
+  const words = splitLine(line).slice(2)
+  const parts: Parts = { matches: [], action: { kind: 'continue' } }
+  let negated = false
+  for (let at = 0; at < words.length; at += 1) {
+    const [word = '', value = ''] = words.slice(at)
+    const field = FIELDS[word]
+    if (word === '!') {
+      negated = true
+      continue
+    }
+    if (word === '-j' || word === '-g') {
+      parts.action = toAction(value, word === '-j' ? 'jump' : 'goto', chains)
+      break
+    }
+    if (word === '--comment') parts.comment = value
+    else if (BRIDGED.includes(word)) parts.matches.push({ field: 'bridged', values: [], ...(negated && { negated }) })
+    else if (field !== undefined)
+      parts.matches.push({ field, values: toValues(field, value), ...(negated && { negated }) })
+    else if (word !== '-m' && word.startsWith('-'))
+      parts.matches.push({ field: 'open', text: `${word} ${value}`.trim() })
+    negated = false
+    if (!BRIDGED.includes(word) && word.startsWith('-')) at += 1
+  }
+  return { ...parts, text: line }
+}
+
+interface Draft extends Omit<Chain, 'rules'> {
+  readonly lines: string[]
+}
+
+/** `:FORWARD DROP [0:0]`; a chain without a policy is one that others jump to. */
+function toDraft(line: string, table: string, { backend, family }: Saved): Draft {
+  const [name = '', policy = '-'] = line.slice(1).split(' ')
+  const base = { hook: name.toLowerCase(), type: table === 'nat' ? 'nat' : 'filter' }
+  return {
+    ...{ backend, family, table, name, lines: [] },
+    ...(policy === '-' ? {} : { ...base, policy: policy === 'DROP' ? 'drop' : 'accept' }),
+  }
+}
+
+/** The chains of the tables that can drop what is forwarded. */
+export function parseSaved(saved: Saved): readonly Chain[] {
+  const drafts: Draft[] = []
+  let table = ''
+  for (const line of saved.text.split('\n')) {
+    if (line.startsWith('*')) table = line.slice(1).trim()
+    if (!IPTABLES_TABLES.includes(table)) continue
+    if (line.startsWith(':')) drafts.push(toDraft(line, table, saved))
+    const chain = /^-A (\S+) /.exec(line)?.[1]
+    drafts.find((draft) => draft.table === table && draft.name === chain)?.lines.push(line)
+  }
+  return drafts.map(({ lines, ...chain }) => {
+    const names = new Set(drafts.filter((it) => it.table === chain.table).map(({ name }) => name))
+    return { ...chain, rules: lines.map((line) => parseRule(line, names)) }
+  })
+}

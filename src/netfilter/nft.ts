@@ -1,0 +1,166 @@
+import { type Action, type Chain, type Field, IPTABLES_TABLES, type Match, type OpenMatch, type Rule } from './ruleset'
+
+type Json = Readonly<Record<string, unknown>>
+
+interface NftChain {
+  readonly family: string
+  readonly table: string
+  readonly name: string
+  readonly hook?: string
+  readonly type?: string
+  readonly policy?: string
+}
+
+interface NftRule {
+  readonly family: string
+  readonly table: string
+  readonly chain: string
+  readonly handle: number
+  readonly comment?: string
+  readonly expr: readonly Json[]
+}
+
+const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** What the left side of a comparison looks at, where that is known of a frame beforehand. */
+function fieldOf(left: unknown): Field | undefined {
+  if (!isObject(left)) return undefined
+  const { meta, payload, ct } = left as { meta?: Json; payload?: Json; ct?: Json }
+  if (ct !== undefined) return ct.key === 'state' ? 'state' : undefined
+  if (payload !== undefined) {
+    if (payload.protocol === 'ether' && payload.field === 'type') return 'family'
+    if (payload.protocol !== 'ip' && payload.protocol !== 'ip6') return undefined
+    return payload.field === 'saddr' || payload.field === 'daddr' ? payload.field : undefined
+  }
+  return META[String(meta?.key)]
+}
+
+const META: Readonly<Record<string, Field>> = {
+  iif: 'in',
+  iifname: 'in',
+  oif: 'out',
+  oifname: 'out',
+  ibrname: 'bridge',
+  obrname: 'bridge',
+  nfproto: 'family',
+  protocol: 'family',
+}
+
+/** The families as the various expressions call them. */
+const FAMILIES: Readonly<Record<string, string>> = { ip: '4', ipv4: '4', ip6: '6', ipv6: '6' }
+
+/** The values on the right, or undefined when they stand elsewhere (a named set) or are no plain values. */
+function valuesOf(right: unknown, field: Field): readonly string[] | undefined {
+  if (Array.isArray(right)) {
+    const all = right.map((it) => valuesOf(it, field))
+    return all.some((it) => it === undefined) ? undefined : all.flatMap((it) => it ?? [])
+  }
+  if (isObject(right)) {
+    const { set, prefix } = right as { set?: unknown; prefix?: { addr: string; len: number } }
+    if (set !== undefined) return valuesOf(set, field)
+    return prefix === undefined ? undefined : [`${prefix.addr}/${prefix.len}`]
+  }
+  const text = String(right)
+  if (text.startsWith('@')) return undefined
+  return [field === 'family' ? (FAMILIES[text] ?? text) : text]
+}
+
+function toMatch(left: unknown, right: unknown, op: string): Match | OpenMatch {
+  const field = fieldOf(left)
+  const values = field === undefined ? undefined : valuesOf(right, field)
+  const isPlain = ['==', 'in', '!=', '!'].includes(op)
+  if (field === undefined || values === undefined || !isPlain) return { field: 'open', text: JSON.stringify(left) }
+  return { field, values, ...(op.startsWith('!') && { negated: true as const }) }
+}
+
+/** A source or target address says which family the frame has, too. */
+function familyMatch(left: unknown): readonly Match[] {
+  const protocol = isObject(left) && isObject(left.payload) ? left.payload.protocol : undefined
+  const family = protocol === 'ip' || protocol === 'ip6' ? FAMILIES[protocol] : undefined
+  return family === undefined ? [] : [{ field: 'family', values: [family] }]
+}
+
+function toAction(statement: Json): Action | undefined {
+  const { jump, goto } = statement as { jump?: { target: string }; goto?: { target: string } }
+  if (jump !== undefined) return { kind: 'jump', chain: jump.target }
+  if (goto !== undefined) return { kind: 'goto', chain: goto.target }
+  if ('accept' in statement) return { kind: 'accept' }
+  if ('drop' in statement || 'reject' in statement) return { kind: 'drop' }
+  if ('return' in statement) return { kind: 'return' }
+  if ('queue' in statement) return { kind: 'open' }
+  const { xt } = statement as { xt?: { type: string; name: string } }
+  return xt?.type === 'target' ? XT_TARGETS[xt.name] : undefined
+}
+
+const XT_TARGETS: Readonly<Record<string, Action>> = { REJECT: { kind: 'drop' }, NFQUEUE: { kind: 'open' } }
+
+type Condition = readonly (Match | OpenMatch)[]
+
+function toCondition(statement: Json): Condition {
+  const { match, limit, xt } = statement as {
+    match?: { op: string; left: unknown; right: unknown }
+    limit?: unknown
+    xt?: { type: string; name: string }
+  }
+  if (match !== undefined) return [...familyMatch(match.left), toMatch(match.left, match.right, match.op)]
+  if (limit !== undefined) return [{ field: 'open', text: 'limit' }]
+  return xt?.type === 'match' && xt.name !== 'comment' ? [{ field: 'open', text: `-m ${xt.name}` }] : []
+}
+
+/** A verdict map as the rules that it stands for, one for each element. */
+function expandMap(vmap: { key: unknown; data: unknown }, before: Condition): readonly Omit<Rule, 'handle'>[] {
+  const { set } = (isObject(vmap.data) ? vmap.data : {}) as { set?: unknown }
+  if (!Array.isArray(set)) return [{ matches: [...before, { field: 'open', text: 'a map' }], action: { kind: 'open' } }]
+  return (set as [unknown, Json][]).map(([value, verdict]) => ({
+    matches: [...before, toMatch(vmap.key, value, '==')],
+    action: toAction(verdict) ?? { kind: 'continue' },
+  }))
+}
+
+function toRules({ expr, handle, comment }: NftRule): readonly Rule[] {
+  const matches: (Match | OpenMatch)[] = []
+  const named = { handle, ...(comment === undefined ? {} : { comment }) }
+  for (const statement of expr) {
+    const { vmap } = statement as { vmap?: { key: unknown; data: unknown } }
+    if (vmap !== undefined) return expandMap(vmap, matches).map((rule) => ({ ...rule, ...named }))
+    matches.push(...toCondition(statement))
+    const action = toAction(statement)
+    if (action !== undefined) return [{ matches, action, ...named }]
+  }
+  return [{ matches, action: { kind: 'continue' }, ...named }]
+}
+
+/** A table that iptables-nft keeps: its commands are what people know it by. */
+function isIptables({ family, table }: { family: string; table: string }): boolean {
+  return (family === 'ip' || family === 'ip6') && [...IPTABLES_TABLES, 'nat', 'raw'].includes(table)
+}
+
+/** What `nft -j list ruleset` printed, apart from what concerns no bridge. */
+export function parseNft(text: string): readonly Chain[] {
+  const { nftables = [] } = JSON.parse(text) as { nftables?: readonly { chain?: NftChain; rule?: NftRule }[] }
+  const rules = nftables.flatMap(({ rule }) => (rule === undefined ? [] : [rule]))
+  return nftables.flatMap(({ chain }) => {
+    if (chain === undefined || !['ip', 'ip6', 'inet', 'bridge'].includes(chain.family)) return []
+    const { family, table, name, hook, type, policy } = chain
+    const own = rules.filter((rule) => rule.family === family && rule.table === table && rule.chain === name)
+    return [
+      {
+        backend: isIptables(chain) ? ('iptables-nft' as const) : ('nft' as const),
+        ...{ family: family as Chain['family'], table, name },
+        ...(hook === undefined ? {} : { hook, type: type ?? 'filter', policy: policy === 'drop' ? 'drop' : 'accept' }),
+        rules: own.flatMap(toRules),
+      } satisfies Chain,
+    ]
+  })
+}
+
+/** The families in whose tables of iptables a rule stands that nft names but does not spell out. */
+export function opaqueFamilies(text: string, including: 'comments' | 'conditions'): readonly ('ip' | 'ip6')[] {
+  const { nftables = [] } = JSON.parse(text) as { nftables?: readonly { rule?: NftRule }[] }
+  const isOpaque = ({ xt }: { xt?: { name?: string } }) =>
+    xt !== undefined && (including === 'comments' || xt?.name !== 'comment')
+  const found = nftables.flatMap(({ rule }) =>
+    rule !== undefined && isIptables(rule) && rule.table !== 'nat' && rule.expr.some(isOpaque) ? [rule.family] : [],
+  )
+  return (['ip', 'ip6'] as const).filter((family) => found.includes(family))
+}

@@ -1,0 +1,97 @@
+import type { Guest } from './guest'
+import type { Host } from './host'
+import { type HostLink, readHostLink, readOurLinks } from './hostlinks'
+import { type GuestLink, type GuestState, readGuest, toAddrWords } from './inside'
+import { type NicState, readNic } from './nics'
+import { BIRTHMARK } from './record'
+import type { AttachRequest } from './request'
+import { fingerprint } from './values'
+
+/** What is known of a NIC that goes in itself, and of the VLAN device on one. */
+export interface NicFacts {
+  /** With --direct-phys: how the NIC is, or was before it went into a guest that has ended. */
+  readonly nic?: NicState
+  /** Whether that is written down already. */
+  readonly nicIsKept?: boolean
+  /** The VLAN device under a macvlan of the request: its name, and the link when it is there. */
+  readonly vlanDevice?: {
+    readonly name: string
+    readonly link?: HostLink
+    readonly id?: number
+    readonly unrecorded?: true
+  }
+}
+
+/** `eth0.10`, or where that exceeds what the kernel takes a name of our own that is always the same. */
+function vlanNameOf(nic: string, vlan: number): string {
+  const name = `${nic}.${vlan}`
+  return name.length <= 15 ? name : `vl${fingerprint(nic).slice(0, 8)}.${vlan}`
+}
+
+/** The VLAN device that the request needs. */
+export function readVlanDevice({ hostif, vlan }: AttachRequest, host: Host): NicFacts['vlanDevice'] {
+  // A NIC has no trunks: that is refused.
+  if (vlan?.native === undefined) return undefined
+  const name = vlanNameOf(hostif, vlan.native)
+  const link = readHostLink(name, host)
+  const id = /\bVID: (\d+)/.exec(host.read(`/proc/net/vlan/${name}`) ?? '')?.[1]
+  const unrecorded = host.read(`/sys/class/net/${name}/netdev_group`) === BIRTHMARK
+  return {
+    name,
+    ...(link === undefined ? {} : { link }),
+    ...(id === undefined ? {} : { id: Number(id) }),
+    ...(unrecorded ? { unrecorded } : {}),
+  }
+}
+
+/** A NIC that fell back into the host under a foreign name, or that a killed run left half-way. */
+export function findStray(nic: string, host: Host): HostLink | undefined {
+  return readOurLinks(host).find(({ record }) => record?.kind === 'link' && record.nic === nic)
+}
+
+/** How the NIC is: as it is written down when it has been away, else as the kernel shows it. */
+async function readNicState(
+  { name, up, mtu, mac, alias, record }: HostLink,
+  guest: Guest,
+  host: Host,
+): Promise<Pick<NicFacts, 'nic' | 'nicIsKept'>> {
+  const kept = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined
+  if (kept !== undefined) return { nic: kept, nicIsKept: true }
+  const { links, routes } = await readGuest(undefined, host)
+  const live = links.find((link) => link.name === name)
+  const phy = host.read(`/sys/class/net/${name}/phy80211/name`)
+  const addresses = live?.addresses.filter(({ automatic }) => !automatic) ?? []
+  const nic = {
+    name,
+    guest: `${guest.kind}:${guest.name}`,
+    kind: live?.kind ?? 'NIC',
+    ...(phy === undefined ? {} : { phy }),
+    ...{ up, mtu, mac },
+    ...(alias === undefined ? {} : { alias }),
+    addresses: addresses.map(toAddrWords),
+    routes: routes
+      .filter(({ dev, protocol }) => dev === name && protocol !== 'kernel')
+      .sort((a, b) => Number(a.gateway !== undefined) - Number(b.gateway !== undefined))
+      .map(({ family, dst, words }) => ({ family, dst, words })),
+  }
+  return { nic, nicIsKept: false }
+}
+
+/** Of the NIC that is to go in, or else of the one that is there under the name asked for. */
+export async function readNicFacts(
+  { hostif, inGuest, guest }: { hostif: HostLink | undefined; inGuest: GuestLink | undefined; guest: Guest },
+  host: Host,
+): Promise<Pick<NicFacts, 'nic' | 'nicIsKept'>> {
+  if (hostif !== undefined) return readNicState(hostif, guest, host)
+  const { record } = inGuest ?? {}
+  const nic = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined
+  return nic === undefined ? {} : { nic, nicIsKept: true }
+}
+
+/** The NIC of the request in the guest, under another name than the one asked for. */
+export function findParked({ hostif, ifname }: AttachRequest, { links }: GuestState): GuestLink | undefined {
+  return links.find(
+    ({ name, record }) =>
+      name !== ifname && record?.kind === 'link' && record.nic !== undefined && record.nic === hostif,
+  )
+}

@@ -1,0 +1,116 @@
+import { PipeworkError } from './errors'
+import type { Host } from './host'
+import { listPorts } from './hostlinks'
+import type { Context } from './links/kind'
+import { type Blockage, describeBlockages, findBlockages, flowsOf, mendCommand } from './netfilter/blockage'
+import { filteredFamilies } from './netfilter/gate'
+import { type Opening, type ToolOf, taggedBridge, tagOf, toArgv } from './netfilter/mend'
+import { readRuleset } from './netfilter/read'
+import type { Chain, Ruleset } from './netfilter/ruleset'
+import type { Warning } from './report'
+import type { Plan, RunCommand, Step } from './step'
+
+/** Which of the two kinds of iptables the plain name means, where links say so. */
+function plainKind(program: string, host: Host): string | undefined {
+  const all = (host.env.PATH ?? '').split(':').map((dir) => `${dir}/${program}`)
+  let path = all.find((it) => host.target(it) !== undefined)
+  for (let hops = 0; path !== undefined && hops < 4; hops += 1) {
+    const kind = /(?:-|xtables-)(nft|legacy)/.exec(path)?.[1]
+    if (kind !== undefined) return kind
+    const target = host.target(path)
+    path = target === undefined || target.startsWith('/') ? target : `${path.slice(0, path.lastIndexOf('/'))}/${target}`
+  }
+  return undefined
+}
+
+/** The program for the rules of a chain: the plain name where that is the right kind, or the only one. */
+function toolFor(host: Host): ToolOf {
+  return ({ backend, family }: Chain) => {
+    const plain = family === 'ip6' ? 'ip6tables' : 'iptables'
+    const kind = backend === 'iptables-legacy' ? 'legacy' : 'nft'
+    const exact = `${plain}-${kind}`
+    return plainKind(plain, host) === kind || !host.has(exact) ? plain : exact
+  }
+}
+
+/** What stands in the way of the attachment's frames on its bridge, by the rules as they are. */
+function judgeAttachment({ request, facts }: Context, ruleset: Ruleset, host: Host): readonly Blockage[] {
+  const { hostif: bridge, addresses } = request
+  const own = request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName
+  const others = listPorts(bridge, host).filter((port) => port !== own)
+  const member = { port: own, ips: addresses.map(({ ip }) => ip) }
+  return findBlockages(ruleset, flowsOf(bridge, member, { families: filteredFamilies(host), others }), own)
+}
+
+/** The warning of those blockages, for an attach and for the doctor. */
+function toWarning(blockages: readonly Blockage[], host: Host): Warning | undefined {
+  if (blockages.length === 0) return undefined
+  const command = mendCommand(blockages, toolFor(host))
+  return { message: describeBlockages(blockages), ...(command === undefined ? {} : { command }) }
+}
+
+/**
+ * The steps of `--firewall allow`: a rule of ours for the bridge in each chain that drops its frames, or may. With
+ * `--strict` alone: none, but a refusal. Throws where frames are dropped and nothing is allowed to change that.
+ */
+export async function planPassage(context: Context, host: Host): Promise<Plan> {
+  if (filteredFamilies(host).length === 0) return []
+  const { firewall, hostif } = context.request
+  const blockages = judgeAttachment(context, await readRuleset(host), host)
+  const warning = toWarning(blockages, host)
+  if (warning === undefined) return []
+  if (firewall !== 'allow')
+    throw new PipeworkError(warning.message, { hint: `Let them pass with --firewall allow${orBy(warning.command)}.` })
+  const isOurs = blockages.every(({ openings }) => openings?.every(({ chain }) => chain.backend !== 'nft') ?? false)
+  if (!isOurs)
+    throw new PipeworkError(warning.message, {
+      hint: `--firewall allow changes rules of iptables only. ${warning.command === undefined ? 'Change that rule' : `Do it by hand: ${warning.command}`}`,
+    })
+  return blockages.flatMap(({ openings = [] }) => openings.map((opening) => allow(opening, hostif, host)))
+}
+
+function orBy(command: string | undefined): string {
+  return command === undefined ? '' : `, or by hand: ${command}`
+}
+
+/** Somebody else may hold the lock of iptables for a moment. */
+function iptables(how: '-I' | '-D', opening: Opening, host: Host): RunCommand {
+  const [tool = '', ...words] = toArgv(how, opening, { tool: toolFor(host)(opening.chain), tag: tagOf(opening.bridge) })
+  return { kind: 'run', in: 'host', argv: [tool, '-w', '10', ...words] }
+}
+
+function allow(opening: Opening, bridge: string, host: Host): Step {
+  return {
+    why: `let the frames of ${bridge} pass the firewall, in chain ${opening.chain.name}`,
+    command: iptables('-I', opening, host),
+    undo: iptables('-D', opening, host),
+  }
+}
+
+/** The rules of ours that stand in the firewall, each as often as it does. */
+async function readOpenings(host: Host): Promise<readonly Opening[]> {
+  const ruleset = await readRuleset(host, 'comments')
+  return ruleset
+    .flatMap((chain) =>
+      chain.backend === 'nft' ? [] : chain.rules.flatMap((rule) => ({ chain, bridge: taggedBridge(rule) ?? '' })),
+    )
+    .filter(({ bridge }) => bridge !== '')
+}
+
+/** The steps that take the rules of a bridge away with its last attachment. */
+export async function planNoPassage(bridge: string, host: Host): Promise<Plan> {
+  const openings = await readOpenings(host)
+  return openings
+    .filter((opening) => opening.bridge === bridge)
+    .map((opening) => ({
+      why: `remove the rule for ${bridge} from the firewall, in chain ${opening.chain.name}`,
+      command: iptables('-D', opening, host),
+      undo: iptables('-I', opening, host),
+    }))
+}
+
+/** Reads the rules beside other work, where frames on bridges meet them at all; what they do to an attachment is said after it. */
+export function watchPassage(host: Host): (context: Context) => Promise<Warning | undefined> {
+  const reading = readRuleset(host)
+  return async (context) => toWarning(judgeAttachment(context, await reading, host), host)
+}

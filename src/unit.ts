@@ -1,0 +1,77 @@
+/** What the unit runs. */
+export interface UnitCommand {
+  /** Absolute: a service has no PATH of ours to look in. */
+  readonly node: string
+  readonly script: string
+  /** What follows `pipework watch`. */
+  readonly words: readonly string[]
+}
+
+/** The unit's name, and where its file is: below /etc/systemd/system an administrator's own are (systemd.unit(5)). */
+export const UNIT = 'pipework.service'
+export const UNIT_FILE = `/etc/systemd/system/${UNIT}`
+
+/** One word of ExecStart= as systemd reads it back: in quotes, its own specifiers and variables doubled (systemd.service(5)). */
+function quoteForSystemd(word: string): string {
+  const escaped = word
+    .replaceAll('\\', '\\\\')
+    .replaceAll('"', '\\"')
+    .replaceAll('%', '%%')
+    .replaceAll('$', '$$$$')
+    .replaceAll('\n', '\\n')
+  return /^[\w./:@=,+-]+$/.test(word) ? word : `"${escaped}"`
+}
+
+/**
+ * The service that runs a watch. It comes after the engines and in nobody's way: no engine waits for it. What it may
+ * not do is all that it does not need; what it needs is said beside it.
+ */
+export function formatUnit({ node, script, words }: UnitCommand): string {
+  const command = [node, script, 'watch', ...words].map(quoteForSystemd).join(' ')
+  return `# Written by: pipework service install
+[Unit]
+Description=Network attachments of containers, kept by pipework
+After=network.target docker.service podman.service openvswitch-switch.service
+PartOf=docker.service podman.service
+
+[Service]
+Type=notify
+NotifyAccess=all
+ExecStart=${command}
+ExecReload=/bin/kill -HUP $MAINPID
+WatchdogSec=2min
+Restart=on-failure
+RestartSec=2
+# DHCP clients outlive a restart of the watch, as the leases do that they keep.
+KillMode=process
+
+# Namespaces of containers: to enter them (SYS_ADMIN), to find them by their processes (SYS_PTRACE), to change what is
+# in them (NET_ADMIN). DHCP clients and arping: NET_RAW, NET_BIND_SERVICE, and an own user (SETUID, SETGID, SYS_CHROOT,
+# CHOWN, KILL). Sockets and files of other users: DAC_OVERRIDE.
+CapabilityBoundingSet=CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_DAC_OVERRIDE
+CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_SYS_CHROOT CAP_CHOWN CAP_KILL
+NoNewPrivileges=yes
+# /run, /proc/sys/net and /sys stay writable: network namespaces, locks and settings are there.
+ProtectSystem=full
+ProtectHome=read-only
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+LockPersonality=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+RestrictNamespaces=net mnt
+RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6 AF_PACKET
+SystemCallArchitectures=native
+SystemCallFilter=@system-service @mount
+SystemCallErrorNumber=EPERM
+UMask=0077
+
+[Install]
+# With Docker: PartOf= ends it when Docker is stopped, and this brings it back.
+WantedBy=multi-user.target docker.service
+`
+}

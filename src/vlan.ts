@@ -1,0 +1,60 @@
+import { usageError } from './errors'
+
+/** The VLANs of a port (IEEE 802.1Q). */
+export interface VlanSet {
+  /** The one whose frames carry no tag on the port. */
+  readonly native?: number
+  /** Those whose frames carry their tag: ranges from and to, in rising order, none touching the next. */
+  readonly tagged: readonly (readonly [from: number, to: number])[]
+}
+
+function parseVlan(text: string, typed: string): number {
+  const vlan = /^[1-9]\d{0,3}$/.test(text) ? Number(text) : 0
+  if (vlan < 1 || vlan > 4094)
+    throw usageError(
+      text === typed ? `'${text}' is not a VLAN id` : `'${typed}': '${text}' is not a VLAN id`,
+      'It goes from 1 to 4094; a trunk is written like 10,20-22.',
+    )
+  return vlan
+}
+
+/**
+ * `10`: untagged in VLAN 10. `10,20-22`: that, and tagged in 20 to 22. `20-22`, a range in the first place: only tagged.
+ * Throws a usage error.
+ */
+export function parseVlans(typed: string): VlanSet {
+  const ranges = typed.split(',').map((item) => {
+    const [first = '', last = first, ...rest] = item.split('-')
+    if (rest.length > 0) throw usageError(`'${typed}': '${item}' is not a range of VLANs`, 'Write it like 20-22.')
+    const [from, to] = [parseVlan(first, typed), parseVlan(last, typed)]
+    if (from > to) throw usageError(`'${typed}': the range '${item}' runs backwards`, `Did you mean ${to}-${from}?`)
+    return [from, to] as const
+  })
+  const sorted = [...ranges].sort(([a], [b]) => a - b)
+  const twice = sorted.find(([from], index) => index > 0 && from <= (sorted[index - 1]?.[1] ?? 0))
+  if (twice !== undefined) throw usageError(`'${typed}': VLAN ${twice[0]} stands there twice`)
+  const native = typed.split(',', 1)[0]?.includes('-') ? undefined : ranges[0]
+  return {
+    ...(native === undefined ? {} : { native: native[0] }),
+    tagged: mergeRanges(sorted.filter((range) => range !== native)),
+  }
+}
+
+/** Neighbours made one: 20,21-22 is 20-22. */
+function mergeRanges(sorted: VlanSet['tagged']): VlanSet['tagged'] {
+  const merged: [number, number][] = []
+  for (const [from, to] of sorted) {
+    const last = merged.at(-1)
+    if (last?.[1] === from - 1) last[1] = to
+    else merged.push([from, to])
+  }
+  return merged
+}
+
+/** As it is typed, the native one first: `10,20-22`. */
+export function formatVlans({ native, tagged }: VlanSet): string {
+  const format = ([from, to]: readonly [number, number], index: number) =>
+    // In the first place a single id would be the native one.
+    from === to && (native !== undefined || index > 0) ? `${from}` : `${from}-${to}`
+  return [...(native === undefined ? [] : [`${native}`]), ...tagged.map(format)].join(',')
+}

@@ -1,0 +1,43 @@
+import type { Host } from '../host'
+
+/** How much an entry matters: the priorities of syslog(3) that are used. */
+const PRIORITY = { error: 3, warning: 4, notice: 5, info: 6 } as const
+
+export type Level = keyof typeof PRIORITY
+
+/** One line of the log. */
+export interface Entry {
+  readonly level: Level
+  /** The container it is about, as one types it; or the engine, or the file. */
+  readonly about?: string
+  readonly text: string
+  /** What programs read beside that. */
+  readonly details?: Readonly<Record<string, unknown>>
+}
+
+export type Log = (entry: Entry) => void
+
+/** Nothing that comes from a label or from a program may begin a line of its own, or speak to the terminal. */
+function toOneLine(text: string): string {
+  return text
+    .trim()
+    .replaceAll(/\s*\n\s*/g, '; ')
+    .replaceAll(/\p{Cc}/gu, '?')
+}
+
+/**
+ * A line for each entry: JSON with --json, else words. With a time in front, but in systemd's journal, which has its
+ * own, and where a number in front says how much the line matters (sd-daemon(3)).
+ */
+export function createLog(host: Host, form: 'json' | 'text', write: (line: string) => void): Log {
+  const isJournal = Boolean(host.env.JOURNAL_STREAM)
+  return ({ level, about, text, details }) => {
+    const time = new Date(host.now()).toISOString()
+    const line = toOneLine(about === undefined ? text : `${about}: ${text}`)
+    if (form === 'json')
+      write(
+        `${JSON.stringify({ time, level, ...(about === undefined ? {} : { about }), text: toOneLine(text), ...details })}\n`,
+      )
+    else write(isJournal ? `<${PRIORITY[level]}>${line}\n` : `${time} ${line}\n`)
+  }
+}

@@ -1,0 +1,162 @@
+import type { Line } from '../commands/call'
+import { converge, type Planned } from '../converge'
+import { ExitCode, PipeworkError } from '../errors'
+import { findGuest, NoSuchGuest, pinGuest } from '../guest'
+import type { GuestKind } from '../guestname'
+import { NotRunning } from '../guests/kind'
+import { isEventful, readConfig } from '../guests/running'
+import type { Host, Interrupt } from '../host'
+import { resolveHostif } from '../hostlinks'
+import { formatGuest } from '../record'
+import { formatAddress } from '../values'
+import type { Log } from './journal'
+import type { Queues } from './queues'
+import { isMeant, type LabelRules, type LabelWishes, readLabelWishes, type Wish } from './wishes'
+
+/** A container whose attachments are kept. */
+export interface Kept {
+  readonly kind: GuestKind
+  readonly id: string
+  readonly name: string
+}
+
+/** What a keeper works with. */
+export interface KeeperMeans {
+  readonly host: Host
+  readonly queues: Queues
+  readonly log: Log
+  readonly rules: LabelRules
+  /** The lines of the files, as they are now. */
+  wishes(): readonly Wish[]
+  parse(argv: readonly string[]): Promise<Line>
+}
+
+/** Seconds until the next try of what failed, the last for all further ones. */
+const PAUSES = [0.25, 1, 4, 15, 60] as const
+
+/** How many tries there were, and what went wrong at the last. */
+interface Try {
+  readonly count: number
+  readonly said: readonly string[]
+}
+
+export const keyOf = ({ kind, id }: Pick<Kept, 'kind' | 'id'>) => `${kind}:${id}`
+
+/** Puts into the container's queue that it gets what is wished for it. */
+export function keep(container: Kept, means: KeeperMeans, delay = 0): void {
+  const work = (last: Try) => (interrupt: Interrupt) => attempt(container, { means, interrupt, last, again })
+  const again = (next: Try) => {
+    const pause = PAUSES[Math.min(next.count, PAUSES.length) - 1] ?? 60
+    means.queues.put(keyOf(container), work(next), pause)
+  }
+  means.queues.put(keyOf(container), work({ count: 0, said: [] }), delay)
+}
+
+interface Attempt {
+  readonly means: KeeperMeans
+  readonly interrupt: Interrupt
+  readonly last: Try
+  again(next: Try): void
+}
+
+async function attempt(container: Kept, { means, interrupt, last, again }: Attempt): Promise<void> {
+  const { host, log } = means
+  const said: string[] = []
+  const fail = (error: unknown) => {
+    if (!(error instanceof PipeworkError)) throw error
+    // It has ended: its next start is an event of its own.
+    if (error instanceof NotRunning || error instanceof NoSuchGuest) return
+    const { message, hint, leftovers, exitCode } = error
+    const left = leftovers.map(({ what, command }) => `left: ${what}, take it back with: ${command}`)
+    const text = [message, ...left].join('; ')
+    // Words that make no sense make none later.
+    if (exitCode !== ExitCode.usage) said.push(text)
+    if (!interrupt.heard && !last.said.includes(text))
+      log({ level: 'error', about: formatGuest(container), text, details: { hint } })
+  }
+  try {
+    // A label that cannot be had is no reason not to have what the files say.
+    for (const wishes of await findWishes(container, { means, isFirst: last.count === 0 }))
+      if (wishes.length > 0 && !interrupt.heard) await attach(wishes, container, { host, log, interrupt }).catch(fail)
+  } catch (error) {
+    fail(error)
+  }
+  // A newer event, if there is one, is worked on next.
+  if (said.length > 0 && !interrupt.heard) again({ count: last.count + 1, said })
+}
+
+/** Whether anything may be wished for the container, as far as its name tells. */
+export function mayConcern(container: Kept, { rules, wishes }: KeeperMeans): boolean {
+  return rules.labels || rules.envCompat || wishes().some(({ request }) => isMeant(request.guest, container))
+}
+
+interface Search {
+  readonly means: KeeperMeans
+  /** Whether refusals are news. */
+  readonly isFirst: boolean
+}
+
+/** What files and labels wish for the container. Where two speak of one interface, the first has the say. */
+async function findWishes(container: Kept, { means, isFirst }: Search): Promise<readonly (readonly Wish[])[]> {
+  const { host } = means
+  const warn = (text: string, hint?: string) => {
+    if (isFirst) means.log({ level: 'warning', about: formatGuest(container), text, details: { hint } })
+  }
+  const fromFiles: Wish[] = []
+  for (const wish of means.wishes())
+    if (isMeant(wish.request.guest, container) && (await isOwner(wish, container, host))) fromFiles.push(wish)
+  const { wishes: fromLabels, refused } = await askContainer(container, means)
+  for (const { where, why } of refused) warn(`${where} is refused: ${why.message}`, why.hint)
+  const taken = new Map<string, string>()
+  const isFree = ({ request, where }: Wish) => {
+    const { ifname } = resolveHostif(request, host)
+    const rival = taken.get(ifname)
+    if (rival === undefined) taken.set(ifname, where)
+    else warn(`${where} is left out: ${rival} has ${ifname}, and goes first`)
+    return rival === undefined
+  }
+  return [fromFiles.filter(isFree), fromLabels.filter(isFree)]
+}
+
+async function askContainer({ kind, id }: Kept, { host, rules, parse }: KeeperMeans): Promise<LabelWishes> {
+  const isAsked = isEventful(kind) && (rules.labels || rules.envCompat)
+  const config = isAsked ? await readConfig(kind, id, host).catch(toSilent) : undefined
+  return config === undefined ? { wishes: [], refused: [] } : readLabelWishes(config, rules, parse)
+}
+
+/** An engine that dies while it answers: another try will tell. */
+function toSilent(cause: unknown): never {
+  const why = cause instanceof Error ? cause.message : String(cause)
+  throw new PipeworkError(`its labels cannot be read: ${why}`, { cause })
+}
+
+/** A bare name means a container of Podman only where Docker has none of that name. */
+async function isOwner({ request: { guest } }: Wish, { kind, id }: Kept, host: Host): Promise<boolean> {
+  if (guest.kind !== undefined || kind === 'docker') return true
+  const owner = await findGuest(guest, host).catch(() => undefined)
+  return owner?.id === id
+}
+
+/** Makes the wishes true, as one change, and tells so. */
+async function attach(wishes: readonly Wish[], container: Kept, { host, log, interrupt }: AttachMeans): Promise<void> {
+  const began = host.elapsed()
+  const guest = await findGuest({ kind: container.kind, name: container.id }, host)
+  const pin = pinGuest(guest, host)
+  try {
+    const requests = wishes.map(({ request }) => resolveHostif(request, host))
+    const done = await converge(requests, { guest, pin }, { host, interrupt })
+    const changed = done.some(({ plan }) => plan.length > 0)
+    const ms = Math.round(host.elapsed() - began)
+    const text = `${done.map(describeDone).join('; ')}${changed ? ` (${ms} ms)` : ''}`
+    log({ level: 'info', about: formatGuest(guest), text, details: { changed, ms } })
+  } finally {
+    pin.release()
+  }
+}
+
+type AttachMeans = Pick<KeeperMeans, 'host' | 'log'> & { readonly interrupt: Interrupt }
+
+function describeDone({ request: { ifname, hostif, addresses }, plan }: Planned): string {
+  const list = addresses.map(formatAddress).join(',') || 'no address'
+  return `${ifname} on ${hostif}, ${list}${plan.length === 0 ? ' already' : ''}`
+}

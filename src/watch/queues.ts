@@ -1,0 +1,142 @@
+import type { Host, Interrupt } from '../host'
+
+/** Work for one container. It ends early when `interrupt` is heard, having taken back what it began. */
+export type Work = (interrupt: Interrupt) => Promise<void>
+
+export interface QueueOptions {
+  readonly host: Host
+  /** How many containers are worked on side by side. */
+  readonly atOnce: number
+  /** Seconds that one piece of work may take before it is interrupted and its place given to others. */
+  readonly limit: number
+  /** Told when that happens. */
+  onSlow(key: string): void
+  /** Told of what work throws: it is meant to throw nothing. */
+  onError(key: string, error: unknown): void
+}
+
+/** What there is for one container: one piece of work at most is under way, one at most waits. */
+interface Entry {
+  running?: { heard: boolean }
+  waiting?: Work
+  /** Ends the delay of what waits; absent when it may begin. */
+  hold?: AbortController
+}
+
+/** A number of places, given in the order of asking. */
+interface Places {
+  take(): Promise<void>
+  give(): void
+}
+
+function createPlaces(count: number): Places {
+  const asking: (() => void)[] = []
+  const free = { count }
+  return {
+    async take(): Promise<void> {
+      if (free.count > 0) free.count -= 1
+      else await new Promise<void>((resolve) => asking.push(resolve))
+    },
+    give(): void {
+      const next = asking.shift()
+      if (next === undefined) free.count += 1
+      else next()
+    },
+  }
+}
+
+/**
+ * One queue for each container, in which the newest wins: of several events only the last is worked on, and never two
+ * at once. Nothing is kept of a container that has nothing to do.
+ */
+export class Queues {
+  private readonly entries = new Map<string, Entry>()
+  private readonly places: Places
+  private readonly awaited: (() => void)[] = []
+
+  constructor(private readonly options: QueueOptions) {
+    this.places = createPlaces(options.atOnce)
+  }
+
+  /**
+   * Puts work into the queue of that container, in place of what still waits there. Without a delay (in seconds) it
+   * interrupts what is under way.
+   */
+  put(key: string, work: Work, delay = 0): void {
+    const entry = this.entries.get(key) ?? {}
+    this.entries.set(key, entry)
+    release(entry)
+    entry.waiting = work
+    if (delay > 0) {
+      const hold = new AbortController()
+      entry.hold = hold
+      void this.options.host.sleep(delay, hold.signal).then(() => {
+        if (hold.signal.aborted) return
+        delete entry.hold
+        this.advance(key, entry)
+      })
+      return
+    }
+    // What is under way is for a state of the container that has passed.
+    if (entry.running !== undefined) entry.running.heard = true
+    this.advance(key, entry)
+  }
+
+  /** Resolves when nothing is under way, and nothing waits but what has been put off. */
+  async settled(): Promise<void> {
+    if (!this.isQuiet()) await new Promise<void>((resolve) => this.awaited.push(resolve))
+  }
+
+  /** Drops what waits, interrupts what is under way, and resolves when that has ended. */
+  async stop(): Promise<void> {
+    for (const [key, entry] of this.entries) {
+      release(entry)
+      delete entry.waiting
+      if (entry.running === undefined) this.entries.delete(key)
+      else entry.running.heard = true
+    }
+    await this.settled()
+  }
+
+  private isQuiet(): boolean {
+    return [...this.entries.values()].every(({ running, hold }) => running === undefined && hold !== undefined)
+  }
+
+  private advance(key: string, entry: Entry): void {
+    const { running, waiting, hold } = entry
+    if (running !== undefined || hold !== undefined) return
+    if (waiting === undefined) this.entries.delete(key)
+    else {
+      delete entry.waiting
+      entry.running = { heard: false }
+      void this.perform(key, waiting, entry.running).then(() => {
+        delete entry.running
+        this.advance(key, entry)
+      })
+    }
+    if (this.isQuiet()) for (const resolve of this.awaited.splice(0)) resolve()
+  }
+
+  /** The place goes to others when the limit has passed; the container's own queue stays held until the work ends. */
+  private async perform(key: string, work: Work, interrupt: { heard: boolean }): Promise<void> {
+    const { host, limit, onSlow, onError } = this.options
+    await this.places.take()
+    const done = new AbortController()
+    const slow = host.sleep(limit, done.signal).then(() => {
+      if (done.signal.aborted) return false
+      interrupt.heard = true
+      onSlow(key)
+      this.places.give()
+      return true
+    })
+    await work(interrupt).catch((error: unknown) => onError(key, error))
+    done.abort()
+    if (!(await slow)) this.places.give()
+  }
+}
+
+/** What has been put off may begin, or be replaced. */
+function release(entry: Entry): void {
+  entry.hold?.abort()
+  delete entry.hold
+}
