@@ -88,7 +88,7 @@ export interface Host {
   elapsed(): number
   /** The time of day, in milliseconds since 1970. */
   now(): number
-  /** The signal ends it early. */
+  /** The signal ends it early. 0: until what was asked of others before is on its way. */
   sleep(seconds: number, signal?: AbortSignal): Promise<void>
   /** Whether a person reads what is written there: 1 or 2, as below. */
   isTerminal(fd: 1 | 2): Promise<boolean>

@@ -37,6 +37,7 @@ async function getOverSocket(path: string, url: string, limit: number): Promise<
 
 function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    if (seconds === 0) return void setImmediate(resolve)
     const end = () => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', end)
