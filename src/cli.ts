@@ -27,7 +27,7 @@ export async function main(argv: readonly string[], host: Host, io: Io): Promise
   }
   const { parseLine, splitArgv } = await import('./parse')
   const line = splitArgv(argv)
-  const json = line.ours.includes('--json')
+  const { json } = line
   try {
     if (argv.length === 0) throw usageError('nothing to do', (await import('./help')).formatShortUsage())
     const parsed = await parseLine(line)

@@ -151,7 +151,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     elapsed: () => clock.now,
     now: () => clock.now,
     async sleep(seconds) {
-      ran.push(`sleep ${seconds}`)
+      if (seconds > 0) ran.push(`sleep ${seconds}`)
       clock.now += seconds * 1000
     },
     write(fd, text) {

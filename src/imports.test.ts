@@ -72,7 +72,6 @@ const waiting = [
 /** Which files may reach for what is not ours. What is not listed has no door yet. */
 const doors: Readonly<Record<string, readonly string[]>> = {
   yargs: ['help'],
-  'yargs-parser': ['parse'],
   execa: ['host/*'],
   leven: ['nearest'],
   netmask: ['values'],
