@@ -19,6 +19,8 @@ interface FakeHostOptions {
   readonly programs?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
   readonly isRoot?: boolean
+  /** The width of the terminal; without one, output goes elsewhere. */
+  readonly columns?: number
   /** By a part of what `ran` would say; the first that fits answers, and without one all is well and silent. */
   readonly answers?: Answers
 }
@@ -148,6 +150,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       return { netns: 'pinned', inode: inodes[path] ?? 0, release: () => void ran.push(`release ${path}`) }
     },
     md5: async (text) => createHash('md5').update(text).digest('hex'),
+    columns: () => options.columns,
     elapsed: () => clock.now,
     now: () => clock.now,
     async sleep(seconds) {

@@ -84,6 +84,8 @@ export interface Host {
   lock(name: string): (() => void) | undefined
   /** MD5 in hexadecimal: how the original derives an address from U:TEXT. */
   md5(text: string): Promise<string>
+  /** The width of the terminal on standard output; undefined where that is none. */
+  columns(): number | undefined
   /** Milliseconds since the process started. */
   elapsed(): number
   /** The time of day, in milliseconds since 1970. */
@@ -111,6 +113,8 @@ export interface HostProcess {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Seconds since it started. */
   uptime(): number
+  /** The width of the terminal on standard output; undefined where that is none. */
+  columns(): number | undefined
   kill(): void
   /** From now on signals are told to `tell` and do nothing else. */
   relay(tell: (signal: NodeJS.Signals) => void): void

@@ -1,10 +1,18 @@
 import { parseArgs } from 'node:util'
 import type { CommandTable, Line, Typed } from './commands/call'
 import { type PipeworkError, usageError } from './errors'
-import { ATTACH, COMMANDS, GLOBAL_OPTIONS, type OptionSpec, type OptionTable, type Subcommand } from './table'
+import {
+  ATTACH,
+  COMMANDS,
+  GLOBAL_OPTIONS,
+  OPTION_GROUPS,
+  type OptionSpec,
+  type OptionTable,
+  type Subcommand,
+} from './table'
 
 /** All that can be typed, for the commands that tell of it. */
-export const TABLE: CommandTable = { commands: COMMANDS, options: GLOBAL_OPTIONS }
+export const TABLE: CommandTable = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: OPTION_GROUPS }
 
 type Value = string | boolean | readonly string[]
 
@@ -33,7 +41,7 @@ function tokenize(args: readonly string[], table: OptionTable): readonly Token[]
 }
 
 /** A command line taken apart: the command, what is ours to read, and the words that it passes on as they are. */
-interface Split {
+export interface Split {
   readonly command: Subcommand
   readonly tokens: readonly Token[]
   readonly theirs: readonly string[]

@@ -22,6 +22,16 @@ export const ATTACH: Subcommand = {
   synopsis: '<bridge> [-i ifname] [-l hostname] [-a 4|6] <guest> <ip/prefix[@gateway]>[,…] [mac|U:text][@vlan]',
   summary:
     'give a container an interface on a bridge of Linux or Open vSwitch, with addresses, gateway and MAC address',
+  words: {
+    '<bridge>':
+      'an interface that exists: a bridge of Linux or Open vSwitch, or a NIC, by name or mac:address; else a bridge to make: br…, ovs…; or dummy',
+    '<guest>':
+      'a container by name or id, of Docker, else of Podman, LXC or containerd; or kind:name, like netns:blue, pid:1234',
+    '<ip/prefix[@gateway]>':
+      'IPv4 or IPv6, with the prefix in bits or as a netmask; several with commas between; 0/0 for none',
+    '[mac|U:text]': 'the MAC address in the guest, or a text to derive it from; without it, one that stays the same',
+    '[@vlan]': 'a VLAN, 1 to 4094; on a bridge also a trunk: @10,20-22',
+  },
   options: {
     i: { value: 'ifname', summary: 'name of the interface in the guest (default eth1)' },
     l: { value: 'hostname', summary: "name of the link's end in the host (default: derived, and stable)" },
@@ -70,6 +80,15 @@ export const ATTACH: Subcommand = {
     { line: 'pipework --dry-run br1 web 192.168.1.10/24', does: 'the same as a shell script, to read or to keep' },
   ],
   load: () => import('./commands/attach'),
+}
+
+/** Headings for the options of the main form; the first is for those that none names. */
+export const OPTION_GROUPS: Readonly<Record<string, readonly string[]>> = {
+  'The interface': ['i', 'l', 'mtu', 'tx-offload', 'kind', 'mode', 'direct-phys', 'vlan-filtering', 'host-access'],
+  'Addresses and routes': ['a', 'metric', 'no-default-route', 'route', 'policy-route', 'no-probe'],
+  DHCP: ['dhcp-timeout', 'dhcp-once', 'dhcp-dns'],
+  'The host': ['bridge-address', 'nat', 'publish', 'firewall', 'strict', 'confirm', 'write-unmanaged'],
+  'The run': ['wait-guest', 'force', 'dry-run', 'verbose', 'quiet', 'json', 'help', 'version'],
 }
 
 const LS: Subcommand = {
@@ -183,7 +202,10 @@ const TC: Subcommand = {
   summary: '`tc` in the network of a guest, the words passed on as they are',
   options: PASSAGE_OPTIONS,
   examples: [
-    { line: 'pipework tc web qdisc add dev eth1 root netem delay 10ms', does: 'what web sends takes 10 ms longer' },
+    {
+      line: 'pipework tc web qdisc add dev eth1 root tbf rate 1mbit burst 32k latency 50ms',
+      does: 'what web sends, at 1 Mbit/s',
+    },
     { line: 'pipework tc web -s qdisc show dev eth1', does: 'the queues of eth1, with their counters' },
   ],
   verbatim: true,
@@ -239,6 +261,19 @@ const WAIT: Subcommand = {
     { line: 'pipework --wait -i eth2 --for addr --timeout 30', does: 'until eth2 has an address, at most 30 s' },
   ],
   load: () => import('./commands/wait'),
+}
+
+const HELP: Subcommand = {
+  word: 'help',
+  synopsis: 'help [command] | help --man',
+  summary: 'tell what a command does, with its options and with examples that run',
+  options: { man: { summary: 'print the manual page instead' } },
+  examples: [
+    { line: 'pipework help', does: 'the main form, and a list of commands' },
+    { line: 'pipework help disconnect', does: 'one command' },
+    { line: 'pipework help --man', does: 'the manual page pipework(8): pipe it into man -l -' },
+  ],
+  load: () => import('./commands/help'),
 }
 
 const COMPLETION: Subcommand = {
@@ -328,6 +363,7 @@ export const COMMANDS: readonly Subcommand[] = [
   WATCH,
   SERVICE,
   WAIT,
+  HELP,
   COMPLETION,
   COMPLETE,
 ]

@@ -83,6 +83,8 @@ export interface Subcommand {
   readonly word: string
   readonly synopsis: string
   readonly summary: string
+  /** What the words of the synopsis mean. */
+  readonly words?: Readonly<Record<string, string>>
   readonly options: OptionTable
   readonly examples: readonly Example[]
   /** True when only options before the guest are ours, and everything from there on belongs to the guest's program. */
@@ -98,4 +100,6 @@ export interface CommandTable {
   readonly commands: readonly Subcommand[]
   /** Options of every command. */
   readonly options: OptionTable
+  /** Headings for the options of a command that has many; the first is for those that none names. */
+  readonly groups: Readonly<Record<string, readonly string[]>>
 }

@@ -81,6 +81,7 @@ export function createHost(self: HostProcess): Host {
       return createHash('md5').update(text).digest('hex')
     },
 
+    columns: () => self.columns(),
     elapsed: () => self.uptime() * 1000,
     now: () => Date.now(),
     sleep,
