@@ -5,10 +5,12 @@ import type { Guest } from './guest'
 import type { Host, Interrupt, Pin } from './host'
 import { readSeat, type Seat } from './hostlinks'
 import { findKind } from './links'
+import { recordOf } from './links/claim'
 import type { Context, LinkKind } from './links/kind'
 import { findMisfit, planAttach } from './plan'
 import { formatStep } from './report'
 import type { AttachRequest } from './request'
+import { LEASES } from './sources'
 import type { Plan, Step } from './step'
 
 /** A guest, and its namespace held for this run. */
@@ -47,7 +49,11 @@ export async function foresee(
   const facts = await gatherFacts(request, { guest, host, netns: pin?.netns })
   const context = { request, guest, facts }
   const kind = await findKind(context).load()
-  return { ...context, kind, plan: [...(await toPlan(context, kind)), ...(await toPassage(context, kind, host))] }
+  const planRest = async (it: Context) => [...(await toPlan(it, kind)), ...(await toPassage(it, kind, host))]
+  if (!mayLease(context, host)) return { ...context, kind, plan: await planRest(context) }
+  const { foreseeLeases } = await import('./dhcp/foresee')
+  const isRemade = findMisfit(context, kind) !== undefined
+  return { kind, ...(await foreseeLeases(context, { host, netns: pin?.netns, isRemade, planRest })) }
 }
 
 async function toPlan(context: Context, kind: LinkKind): Promise<Plan> {
@@ -63,6 +69,11 @@ async function toPassage(context: Context, kind: LinkKind, host: Host): Promise<
   if (!kind.isBridged || !host.isRoot || !(strict || firewall === 'allow')) return []
   const { planPassage } = await import('./passage')
   return planPassage(context, host)
+}
+
+/** Whether leases are asked for, or were: nobody else waits for what knows of them. */
+function mayLease({ request, facts }: Context, host: Host): boolean {
+  return request.sources.length > 0 || recordOf(facts)?.sources !== undefined || host.list(LEASES) !== undefined
 }
 
 /**

@@ -114,6 +114,18 @@ const QUIET = {
   lock: () => () => {},
 }
 
+/** What is only done, and answers nothing. */
+function createEffects(ran: string[]) {
+  return {
+    save: (path: string, text: string | undefined) =>
+      void ran.push(text === undefined ? `remove ${path}` : `save ${path} ${text}`),
+    overwrite: (path: string, text: string) => void ran.push(`overwrite ${path} ${text}`),
+    send: async (_: Uint8Array, way: { from: string; to: string; port: number }) =>
+      void ran.push(`send ${way.from} ${way.to}:${way.port}`),
+    die: () => void ran.push('die'),
+  }
+}
+
 /** The one fake of the outside world. */
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   const { inodes = {}, programs = [], addresses = {}, env = {}, isRoot = true, answers = {} } = options
@@ -132,7 +144,6 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     isRoot,
     env,
     ...createFiles(options),
-    save: (path, text) => void ran.push(text === undefined ? `remove ${path}` : `save ${path} ${text}`),
     has: (program) => programs.includes(program),
     ip: ({ netns, lines }) => perform([`ip${netns === undefined ? '' : ` -n ${netns}`}`, ...lines].join(' | ')),
     run: (argv) => perform(argv.join(' ')),
@@ -160,6 +171,6 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     write(fd, text) {
       written[fd] += text
     },
-    die: () => void ran.push('die'),
+    ...createEffects(ran),
   }
 }

@@ -80,6 +80,10 @@ export interface Host {
   save(path: string, text: string | undefined, readers?: 'everybody'): void
   /** Opens a namespace's file and gives it a name in /run/netns that lasts as long as the pin. */
   pin(path: string): Pin
+  /** Writes over what a file has, which stays the file that is mounted elsewhere. Throws the system's error. */
+  overwrite(path: string, text: string): void
+  /** Sends one packet by UDP from an address of the namespace that this process is in; errors are nobody's. */
+  send(packet: Uint8Array, way: { readonly from: string; readonly to: string; readonly port: number }): Promise<void>
   /** Takes the lock of that name until it is released or the process ends; undefined while another run has it. */
   lock(name: string): (() => void) | undefined
   /** MD5 in hexadecimal: how the original derives an address from U:TEXT. */

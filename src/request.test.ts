@@ -14,6 +14,8 @@ const base: AttachRequest = {
   addresses: [{ family: 4, ip: '10.0.0.2', prefix: 24 }],
   sharing: { kind: 'macvlan', mode: 'bridge' },
   direct: false,
+  sources: [],
+  dhcp: { timeout: 30, once: false, dns: false },
   routes: [],
   defaultRoute: true,
   policyRoute: false,

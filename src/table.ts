@@ -55,6 +55,9 @@ export const ATTACH: Subcommand = {
     'policy-route': { summary: 'let replies to what arrives on the interface leave by it' },
     mtu: { value: 'bytes', summary: 'largest packet (default: that of the bridge or NIC)' },
     'tx-offload': { value: 'on|off', summary: 'off: checksums are complete before a packet leaves the interface' },
+    'dhcp-timeout': { value: 'seconds', summary: 'how long a DHCP server may take to answer (default 30)' },
+    'dhcp-once': { summary: 'ask for an address once, and do not renew it' },
+    'dhcp-dns': { summary: 'tell the guest the DHCP server’s name servers, in its own resolv.conf' },
     'no-probe': { summary: 'do not ask the LAN whether an address is taken' },
     'wait-guest': { value: 'seconds', summary: 'wait that long for the guest to run' },
     firewall: {
@@ -70,6 +73,7 @@ export const ATTACH: Subcommand = {
     { line: 'pipework br1 web 192.168.1.10/24@192.168.1.1', does: 'eth1 in web, on br1, with a default route' },
     { line: 'pipework br1 -i eth2 db 10.0.0.2/24,fd00::2/64@fd00::1', does: 'IPv4 and IPv6 on eth2 of db' },
     { line: 'pipework br1 podman:web 10.0.0.3/24', does: 'of Podman; also docker: lxc: nerdctl: netns: pid:' },
+    { line: 'pipework br1 web dhcp', does: 'by DHCP, renewed; also udhcpc, dhclient, dhcpcd, dhcp6, slaac' },
     { line: 'pipework br1 web 192.168.10.5/24 @10,20-22', does: 'in VLAN 10, and with tags in 20 to 22' },
     { line: 'pipework dummy web 10.255.0.1/32', does: 'an interface that leads nowhere' },
     { line: 'pipework br2 -i eth2 --metric 200 web 10.0.0.2/24@10.0.0.1', does: 'a second default route' },
@@ -346,6 +350,17 @@ const SERVICE: Subcommand = {
   load: () => import('./commands/service'),
 }
 
+/** What the keeper of a DHCP client calls, and scripts of --dry-run. */
+const DHCP: Subcommand = {
+  word: '__dhcp',
+  synopsis: '__dhcp await|apply|drop|release <directory> [seconds]',
+  summary: 'what a DHCP client has heard, made true',
+  options: {},
+  examples: [],
+  hidden: true,
+  load: () => import('./commands/dhcp'),
+}
+
 /** The command table: parser, help and completion all read it. */
 export const COMMANDS: readonly Subcommand[] = [
   ATTACH,
@@ -366,4 +381,5 @@ export const COMMANDS: readonly Subcommand[] = [
   HELP,
   COMPLETION,
   COMPLETE,
+  DHCP,
 ]

@@ -30,7 +30,7 @@ export async function attach(
   if (planned === undefined) throw new TypeError('one request, and no plan')
   const warning = planned.kind.isBridged ? await warn?.(planned) : undefined
   if (warning !== undefined) call.io.err(formatWarning(warning))
-  return toOutcome(planned, warning, call)
+  return await toOutcome(planned, warning, call)
 }
 
 function toScriptOutcome({ request, guest, plan }: Planned, pin: Pin | undefined): Outcome {
@@ -53,7 +53,8 @@ export function toAttached(planned: Planned, host: Host): Attachment {
   const hostEnd = hostEndOf(planned, host)
   const { kind, name, id } = guest
   const { ifname, hostif, addresses, words } = request
-  const record = { kind: 'link', ifname, hostif, addresses, words, previous: [] } as const
+  const sources = request.sources.length === 0 ? {} : { sources: request.sources.map(({ word }) => word) }
+  const record = { kind: 'link', ifname, hostif, addresses, ...sources, words, previous: [] } as const
   return toAttachment(
     { ...record, guest: { kind, name, ...(id === undefined ? {} : { id }) } },
     { mtu: request.mtu ?? facts.hostif?.mtu ?? DEFAULT_MTU, up: true },
@@ -61,9 +62,21 @@ export function toAttached(planned: Planned, host: Host): Attachment {
   )
 }
 
-function toOutcome(planned: Planned, warning: Warning | undefined, { host }: Call): Outcome {
+/** The same with what the DHCP servers gave. */
+async function withLeases(attachment: Attachment, host: Host): Promise<Attachment> {
+  if (attachment.sources === undefined) return attachment
+  const { readLeases } = await import('../dhcp/tell')
+  const leases = readLeases(attachment, host)
+  const given = leases.flatMap(({ address, router }) =>
+    address === null ? [] : [`${address}${router === null ? '' : `@${router}`}`],
+  )
+  const typed = attachment.addresses?.filter((it) => !given.includes(it)) ?? []
+  return { ...attachment, addresses: [...given, ...typed], leases }
+}
+
+async function toOutcome(planned: Planned, warning: Warning | undefined, { host }: Call): Promise<Outcome> {
   const { request, guest, plan } = planned
-  const attachment = toAttached(planned, host)
+  const attachment = await withLeases(toAttached(planned, host), host)
   const { name } = guest
   const changed = plan.length > 0
   const undo = `pipework disconnect ${formatGuest(guest)}${request.ifname === 'eth1' ? '' : ` ${request.ifname}`}`

@@ -21,6 +21,7 @@ import { readPort } from '../ports'
 import { formatGuest, type LinkRecord } from '../record'
 import { formatStep, toScript } from '../report'
 import { readPolicy } from '../rules'
+import { LEASES } from '../sources'
 import type { Plan } from '../step'
 import { parseIfname } from '../values'
 import { type Call, type Outcome, refuseUnlessRoot } from './call'
@@ -150,13 +151,50 @@ async function detachAll(asked: Wanted, call: Call): Promise<Taken> {
     const others = now.all.filter((it) => it !== attached && it.deadPort === undefined)
     const gone = [...(asked.gone ?? []), ...(foreseen === undefined ? [] : done.map((it) => it.attached))]
     const detachment = await gather({ attached, others, gone, ...now }, asked, call.host)
-    const plan = planDetach(detachment)
+    const plan = await planDeparture(planDetach(detachment), { attached, asked }, call.host)
     if (call.flag('dry-run')) foreseen = foreseeAll(detachment, now)
     else await act(plan, attached, { asked, call })
     done.push({ attached, plan })
   }
-  return { done, all, asked }
+  return { done: [...done, ...(await returnLeft(asked, call))], all, asked }
 }
+
+/** Where there are DHCP clients, the link's own end before it does. */
+async function planDeparture(
+  plan: Plan,
+  { attached: { record, inGuest }, asked: { reached } }: { readonly attached: Attached; readonly asked: Wanted },
+  host: Host,
+): Promise<Plan> {
+  if (host.list(LEASES) === undefined) return plan
+  const { planDeparture } = await import('../dhcp/depart')
+  const pin = reached.guest === undefined || inGuest === undefined ? undefined : reached.pin
+  return planDeparture(plan, { record, ...(pin === undefined ? {} : { netns: pin.inode }) }, host)
+}
+
+/** Gives back the leases that outlived the links of a guest: it has ended, or was started again. */
+async function returnLeft(asked: Wanted, call: Call): Promise<readonly Detached[]> {
+  if (call.host.list(LEASES) === undefined || asked.files !== undefined) return []
+  const { listLeft } = await import('../dhcp/depart')
+  const { ifnames } = asked
+  const left = listLeft(
+    ({ guest, ifname }) => isMeant(guest, asked) && (ifnames === undefined || ifnames.includes(ifname)),
+    call.host,
+  )
+  const done = left.map(({ tenant, plan }) => ({ attached: toAttached(tenant.client), plan }))
+  for (const { attached, plan } of done)
+    if (!call.flag('dry-run')) await act(plan, attached, { asked: { ...asked, reached: { why: GONE } }, call })
+  return done
+}
+
+/** A link that is gone, as its client remembers it. */
+function toAttached({ guest, ifname, hostif }: Pick<LinkRecord, 'guest' | 'ifname' | 'hostif'>): Attached {
+  return {
+    record: { kind: 'link', guest, ifname, hostif, addresses: [], words: [], previous: [] },
+    alias: '',
+  }
+}
+
+const GONE = new PipeworkError('the guest is gone')
 
 /** What the next look will show: without the link, and with the dead ports but the one that goes. */
 function foreseeAll(detachment: Detachment, { all, ovs }: Seen): Seen {
@@ -290,7 +328,7 @@ function toScriptOutcome(taken: Taken, call: Call): Outcome {
 export function toOutcome(done: readonly Detached[]): Outcome {
   const lines = done.flatMap(({ attached: { record }, plan }) => [
     `${formatGuest(record.guest)} no longer has ${record.ifname} on ${record.hostif}`,
-    ...plan.filter(({ why }) => /^(remove |put the earlier)/.test(why)).map(({ why }) => `  ${why}`),
+    ...plan.filter(({ why }) => /^(remove |put the earlier|give .* back)/.test(why)).map(({ why }) => `  ${why}`),
   ])
   const detached = done.map(({ attached: { record, hostEnd }, plan }) => ({
     guest: record.guest,

@@ -49,6 +49,16 @@ function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
   })
 }
 
+async function sendPacket(packet: Uint8Array, { from, to, port }: Parameters<Host['send']>[1]): Promise<void> {
+  const { createSocket } = await import('node:dgram')
+  return new Promise((resolve) => {
+    const socket = createSocket('udp4')
+    const end = () => socket.close(() => resolve())
+    socket.on('error', end)
+    socket.bind({ address: from, port: 0 }, () => socket.send(packet, port, to, end))
+  })
+}
+
 /** The host as it really is. */
 export function createHost(self: HostProcess): Host {
   return {
@@ -74,6 +84,8 @@ export function createHost(self: HostProcess): Host {
     attendSignals: (tell) => self.relay(tell),
 
     save: saveFile,
+    overwrite: (path, text) => fs.writeFileSync(path, text),
+    send: sendPacket,
     pin: createPinner(self),
     lock: createLocker(self),
     async md5(text) {
