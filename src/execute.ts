@@ -175,9 +175,13 @@ async function performOne(command: Command, run: Run): Promise<Result> {
   return command.kind === 'run' ? runProgram(command, argv, run) : ask(command, argv, run)
 }
 
-async function runProgram({ onlyIf, failsIf }: RunCommand, argv: readonly string[], { host }: Run): Promise<Result> {
+async function runProgram(
+  { onlyIf, failsIf, input }: RunCommand,
+  argv: readonly string[],
+  { host }: Run,
+): Promise<Result> {
   if (onlyIf !== undefined && (await host.run(onlyIf.argv)).stdout.trim() !== onlyIf.says) return OK
-  const result = await host.run(argv)
+  const result = await host.run(argv, undefined, input)
   return failsIf !== undefined && result.stderr.includes(failsIf) ? { ...result, code: 1 } : result
 }
 

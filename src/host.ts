@@ -57,10 +57,11 @@ export interface Host {
   /** Sends lines to the kernel through one `ip -batch`. Throws when ip is not installed or does not end. */
   ip(batch: IpBatch): Promise<Result>
   /**
-   * Runs another program, never a shell, for 30 seconds at most unless another limit is given.
+   * Runs another program, never a shell, for 30 seconds at most unless another limit is given; it reads the input
+   * and a newline.
    * Throws when it is not installed or does not end; an exit status is an answer.
    */
-  run(argv: readonly string[], limit?: number): Promise<Result>
+  run(argv: readonly string[], limit?: number, input?: string): Promise<Result>
   /** The same for a question that many an attach has to ask: without execa, which takes 18 ms to load. */
   query(argv: readonly string[], limit?: number): Promise<Result>
   /**

@@ -1,5 +1,6 @@
 import { type Addressing, type DhcpOptions, mayLeaseDefault } from './addressing'
 import { usageError } from './errors'
+import { type OutsideOptions, toOutsideWords } from './outside/wish'
 import { type Address, type Family, parseMetric, parseMtu, parseRoute, type RouteWish, toNetwork } from './values'
 
 /** How a link shares a NIC with others: a MAC address of its own (macvlan), or the NIC's (ipvlan). */
@@ -16,7 +17,7 @@ export interface Sharing {
 }
 
 /** The options of the main form, as typed. */
-export interface AttachOptions extends DhcpOptions {
+export interface AttachOptions extends DhcpOptions, OutsideOptions {
   readonly i?: string | undefined
   readonly l?: string | undefined
   readonly a?: string | undefined
@@ -182,5 +183,6 @@ export function toRecordWords(options: AttachOptions): readonly string[] {
     ...(options.firewall === 'allow' ? ['--firewall=allow'] : []),
     ...(options.dhcpOnce ? ['--dhcp-once'] : []),
     ...(options.dhcpDns ? ['--dhcp-dns'] : []),
+    ...toOutsideWords(options),
   ]
 }

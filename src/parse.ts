@@ -29,10 +29,11 @@ type Token = NonNullable<ReturnType<typeof parseArgs>['tokens']>[number]
 /** Node's own parser, which changes no word and knows no option but those of the table: `007` and `1e3` are names. */
 function tokenize(args: readonly string[], table: OptionTable): readonly Token[] {
   const options = Object.fromEntries(
-    Object.entries(table).map(([name, { short, value }]) => [
+    Object.entries(table).map(([name, { short, value, optional }]) => [
       name,
       {
-        type: value === undefined ? ('boolean' as const) : ('string' as const),
+        // A switch may have a value behind `=`, and never takes the next word for it.
+        type: value === undefined || optional ? ('boolean' as const) : ('string' as const),
         ...(name.length === 1 ? { short: name } : short === undefined ? {} : { short }),
       },
     ]),
@@ -82,6 +83,7 @@ function readValue(
   spec: OptionSpec,
 ): string | true {
   const option = optionName(name)
+  if (spec.optional) return value ?? ''
   if (spec.value === undefined) {
     if (value !== undefined) throw usageError(`${option} takes no value, and is given '${value}'`)
     return true

@@ -48,6 +48,9 @@ export interface UnknownRecord {
 
 export type PipeworkRecord = LinkRecord | MadeRecord | UnknownRecord
 
+/** The protocol of routes, and the metric of addresses, that pipework gives the host: they can bear no other name. */
+export const MARK = '112'
+
 const VERSION = 1
 const MAX_BYTES = 255
 /**

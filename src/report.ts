@@ -39,6 +39,8 @@ export interface Attachment {
   readonly sources?: readonly string[]
   /** What DHCP servers gave; present where they are asked. */
   readonly leases?: readonly LeaseReport[]
+  /** What this host should have for it and has not: rules, addresses, routes, sysctls; the same command mends it. */
+  readonly missing?: readonly string[]
 }
 
 /** A table with aligned columns, two spaces apart, in docker's manner. */
@@ -57,7 +59,7 @@ export function formatTable(header: readonly string[], lines: readonly (readonly
 /** `ls` for people. */
 export function formatAttachments(attachments: readonly Attachment[]): string {
   const hasLeases = attachments.some(({ leases }) => leases !== undefined)
-  return formatTable(
+  const table = formatTable(
     ['GUEST', 'INTERFACE', 'ADDRESS', 'ON', 'HOST END', 'STATE', ...(hasLeases ? ['LEASE'] : [])],
     attachments.map(({ guest, ifname, addresses, hostif, hostEnd, state, leases = [] }) => [
       guest.kind === 'docker' ? guest.name : `${guest.kind}:${guest.name}`,
@@ -69,6 +71,12 @@ export function formatAttachments(attachments: readonly Attachment[]): string {
       ...(hasLeases ? [leases.map(formatLease).join(', ')] : []),
     ]),
   )
+  const notes = attachments.flatMap(({ guest, ifname, missing = [] }) =>
+    missing.length === 0
+      ? []
+      : [`${guest.name} ${ifname}: missing on this host: ${missing.join(', ')}; the same command again mends it\n`],
+  )
+  return table + notes.join('')
 }
 
 /** Who gave it, until when, and whether somebody renews it. */

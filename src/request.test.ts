@@ -18,6 +18,7 @@ const base: AttachRequest = {
   dhcp: { timeout: 30, once: false, dns: false },
   routes: [],
   defaultRoute: true,
+  outside: { bridgeAddresses: [], published: [], hostAccess: false },
   policyRoute: false,
   isNamed: false,
   words: [],

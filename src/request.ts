@@ -13,6 +13,7 @@ import {
   type Sharing,
   toRecordWords,
 } from './options'
+import { type Outside, parseOutside, parseRouted } from './outside/wish'
 import { type Family, formatAddress, isPkey, parseIfname, parseMac } from './values'
 import { parseVlans, type VlanSet } from './vlan'
 
@@ -43,6 +44,8 @@ export interface AttachRequest extends Routing, Firewalling, Addressing {
   readonly txOffload?: 'on' | 'off'
   /** How leases are got and kept. */
   readonly dhcp: DhcpWishes
+  /** What is wanted of the host beside the link. */
+  readonly outside: Outside
   /** The words beside host interface, guest, names and addresses, as typed: they go into the record. */
   readonly words: readonly string[]
   /** Whether to ask the LAN if an address is taken. */
@@ -58,6 +61,8 @@ export interface AttachRequest extends Routing, Firewalling, Addressing {
 /** A name, or `mac:` and the address of a NIC, in any case. */
 function parseHostif(typed: string): string {
   if (/^mac:/i.test(typed)) return `mac:${parseMac(typed.slice(4))}`
+  const nic = parseRouted(typed)?.nic
+  if (nic !== undefined) return `routed:${parseIfname(nic, 'NIC')}`
   const alias = /^([^:]+):\d+$/.exec(typed)?.[1]
   if (alias !== undefined)
     throw usageError(`'${typed}' is an address on '${alias}', not an interface`, `Give the interface: ${alias}`)
@@ -129,6 +134,7 @@ export function toRequest(words: readonly string[], options: AttachOptions): Att
     ...parseRouting(options, addressing),
     ...parseSize(options, addressing),
     ...parseOffload(options),
+    outside: parseOutside(options, addressing.addresses),
     words: [...(last === undefined ? [] : [last]), ...toRecordWords(options)],
     probe: options.probe ?? true,
     vlanFiltering: options.vlanFiltering ?? false,

@@ -30,6 +30,8 @@ export interface RunCommand {
   readonly kind: 'run'
   readonly in: Place
   readonly argv: readonly Word[]
+  /** What it reads on standard input, without the last newline. */
+  readonly input?: string
   /** It is skipped unless this program answers exactly so: what others use by now is not taken away. */
   readonly onlyIf?: { readonly argv: readonly string[]; readonly says: string }
   /** What it says on standard error when it has failed with an exit status of 0. */
@@ -169,7 +171,8 @@ function lineOf(command: Command): string {
       : `mkdir -p ${quote(dirname(command.path))} && printf '%s\\n' ${quote(command.text)} > ${quote(command.path)}${command.readers === undefined ? '' : ` && chmod 644 ${quote(command.path)}`}`
   if (command.kind !== 'ip') {
     const argv = command.argv.map(toShellWord).join(' ')
-    return command.in === 'guest' ? `nsenter --net="/run/netns/$netns" ${argv}` : argv
+    const line = command.in === 'guest' ? `nsenter --net="/run/netns/$netns" ${argv}` : argv
+    return command.kind === 'run' && command.input !== undefined ? `${line} <<'END'\n${command.input}\nEND` : line
   }
   const words = command.words.map(toShellWord)
   return ['ip', ...(command.in === 'guest' ? ['-n', '"$netns"'] : []), ...words].join(' ')

@@ -58,6 +58,21 @@ export const ATTACH: Subcommand = {
     'dhcp-timeout': { value: 'seconds', summary: 'how long a DHCP server may take to answer (default 30)' },
     'dhcp-once': { summary: 'ask for an address once, and do not renew it' },
     'dhcp-dns': { summary: 'tell the guest the DHCP server’s name servers, in its own resolv.conf' },
+    'bridge-address': {
+      value: 'ip/prefix[,…]',
+      summary: 'addresses of this host on the bridge; removed with the last attachment that asks for them',
+    },
+    nat: {
+      value: 'out-interface',
+      optional: true,
+      summary: 'let the guest reach the outside with an address of this host, by any interface or by that one',
+    },
+    publish: {
+      value: '[ip:]hostport:guestport[/tcp|udp]',
+      repeatable: true,
+      summary: 'let a port of this host lead to the guest; may be repeated',
+    },
+    'host-access': { summary: 'let this host and a guest on one of its NICs reach each other' },
     'no-probe': { summary: 'do not ask the LAN whether an address is taken' },
     'wait-guest': { value: 'seconds', summary: 'wait that long for the guest to run' },
     firewall: {

@@ -140,6 +140,23 @@ export function toPrefix(text: string, family: Family): number | undefined {
   return parsePrefix(text, family)
 }
 
+/** An address alone, canonical; `what` begins the message. Throws a usage error. */
+export function parseIp(typed: string, what: string): { readonly family: Family; readonly ip: string } {
+  const family = familyOf(typed)
+  if (family === undefined) throw usageError(`${what}: '${typed}' is not an IP address`)
+  return { family, ip: canonical(typed, family) }
+}
+
+/** Whether two subnets have an address in common. */
+export function areOverlapping(a: Address, b: Address): boolean {
+  return a.family === b.family && (isInSubnet(a, b.ip) || isInSubnet(b, a.ip))
+}
+
+/** Whether the subnet of an address contains the other address. */
+function isInSubnet(of: Address, ip: string): boolean {
+  return new Netmask(toCidr(of)).contains(ip)
+}
+
 /** The subnet of an address, as `network/prefix`. */
 export function toNetwork(address: Pick<Address, 'ip' | 'prefix'>): string {
   return `${new Netmask(`${address.ip}/${address.prefix}`).base}/${address.prefix}`

@@ -26,6 +26,10 @@ export function readRequest(typed: Typed): AttachRequest {
     vlanFiltering: typed.flag('vlan-filtering'),
     firewall: typed.text('firewall'),
     strict: typed.flag('strict'),
+    bridgeAddress: typed.text('bridge-address'),
+    nat: typed.text('nat'),
+    publish: typed.texts('publish'),
+    hostAccess: typed.flag('host-access'),
     force: typed.flag('force'),
   })
 }

@@ -66,6 +66,8 @@ export interface OptionSpec {
   readonly value?: string
   /** Whether it may be given several times. */
   readonly repeatable?: true
+  /** Whether the value may be left out: it stands behind `=` only, and the next word is never taken for it. */
+  readonly optional?: true
   readonly summary: string
 }
 
