@@ -13,7 +13,6 @@ teardown() {
 }
 
 @test "labels ask for what is allowed, in the words of the command line; the file goes first" {
-  local state
   # whatever stands in labels: without --labels nobody reads them
   start_guest web --label pipework='br1 192.168.1.50/24@192.168.1.1'
   write_lan 'br1 -i eth2 web 192.168.1.60/24'
@@ -84,7 +83,7 @@ END
   start_guest mixed --label pipework.1='eth0 10.0.0.2/24' --label pipework.2='br7 0/0' --label pipework.3=$'\e[2Jbr1 0/0'
   wait_until 60 has mixed eth1
   wait_until 60 said 'mixed: pipework.3 is refused'
-  ! grep -q $'\e' "$BATS_TEST_TMPDIR/pw.out"
+  run ! grep -q $'\e' "$BATS_TEST_TMPDIR/pw.out"
   docker rm --force mixed > /dev/null
   on_host ip link del br7
   assert_same_state "$before" "$(host_state)"
