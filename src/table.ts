@@ -376,6 +376,19 @@ const DHCP: Subcommand = {
   load: () => import('./commands/dhcp'),
 }
 
+const DOCTOR: Subcommand = {
+  word: 'doctor',
+  synopsis: 'doctor [bridge] | doctor [guest]',
+  summary: 'find what makes traffic vanish, and the command that mends it; exit code 1 when there is something',
+  options: {},
+  examples: [
+    { line: 'pipework doctor', does: 'everything that concerns pipework on this host' },
+    { line: 'pipework doctor br1', does: 'one bridge and its guests' },
+    { line: 'pipework doctor web --json', does: 'one guest, for programs' },
+  ],
+  load: () => import('./commands/doctor'),
+}
+
 /** The command table: parser, help and completion all read it. */
 export const COMMANDS: readonly Subcommand[] = [
   ATTACH,
@@ -392,6 +405,7 @@ export const COMMANDS: readonly Subcommand[] = [
   NETNS,
   WATCH,
   SERVICE,
+  DOCTOR,
   WAIT,
   HELP,
   COMPLETION,
