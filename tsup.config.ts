@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, renameSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { defineConfig, type Options } from 'tsup'
 import { version } from './package.json'
@@ -64,10 +65,9 @@ export default defineConfig(({ outDir = 'dist' }) => ({
   silent: true,
   // Licence texts travel with the one file that users copy; only esbuild knows which packages got into it.
   esbuildPlugins: [embedText, oneFile('#!/usr/bin/env node\n', (metafile) => licences(usedFiles(metafile)))],
-  esbuildOptions: (options) => {
-    // yargs 17 looks for its locale file near its own, else relative to the current directory: here is no such file.
-    options.define = { ...options.define, 'import.meta.url': '"file:///nonexistent/yargs/lib/shims/"' }
-  },
   // tsup cannot write a name without extension, and makes a file executable that begins with #!.
-  onSuccess: () => Promise.resolve(renameSync(`${outDir}/main.js`, `${outDir}/pipework`)),
+  onSuccess: async () => {
+    renameSync(`${outDir}/main.js`, `${outDir}/pipework`)
+    writeFileSync(`${outDir}/pipework.8`, execFileSync(process.execPath, [`${outDir}/pipework`, 'help', '--man']))
+  },
 }))

@@ -63,3 +63,17 @@ run_examples() {
   [ "$COUNT" -ge 5 ]
   assert_same_state "$before" "$(host_state)"
 }
+
+@test "the examples with DHCP" {
+  load promise
+  load dhcp
+  start_guest web
+  start_guest db
+  lan_bridge
+  serve_dhcp
+  run_examples dhcp
+  [ "$COUNT" -ge 5 ]
+  run_pw ls --json
+  dhcp_teardown
+  assert_json "$output" '.attachments == []'
+}

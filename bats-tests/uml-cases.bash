@@ -568,6 +568,20 @@ case_README_examples_of_VLANs_and_dummy() {
   ((count >= 5)) || fail "only $count examples"
 }
 
+case_examples_of_help_with_VLANs_and_dummy() {
+  local line count=0
+  guest web
+  "$PIPEWORK" help --json | jq -r '.examples[].line' | grep -E ' @| dummy ' | sed 's/ web / netns:web /; s/^pipework //' > /run/lines
+  while IFS= read -r line; do
+    echo "$line"
+    # shellcheck disable=SC2086 # the line is words, as at a prompt
+    pw $line
+    pw disconnect netns:web
+    count=$((count + 1))
+  done < /run/lines
+  ((count >= 2)) || fail "only $count examples"
+}
+
 # --- how they are run --------------------------------------------------------------------------------------
 
 # clean — ends what a case has left: namespaces, links but for lo and vec0, and vec0 as it was.

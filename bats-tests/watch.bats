@@ -3,61 +3,16 @@
 
 load rig
 load promise
+load watching
 
-setup() {
-  need_docker
-  LAN=$BATS_TEST_TMPDIR/lan.pipework
-}
+setup() { need_docker; }
 
 teardown() {
   [[ -z ${PW_PID-} ]] || end_watch
   stop_own_docker
+  stop_ovs
+  [[ ! -e $RIG_DIR/podman-service.pid ]] || rig_stop podman-service
   clean_host
-}
-
-# write_lan LINE… — the file that is watched.
-write_lan() {
-  printf '%s\n' "$@" > "$LAN"
-}
-
-# start_watch ARG… — starts a watch and waits until it follows Docker's events.
-start_watch() {
-  start_pw watch "$@"
-  wait_until 60 said 'Docker: follows its events'
-}
-
-# said TEXT [TIMES] — the watch has said so, that often at least.
-said() {
-  (($(grep -cF -- "$1" "$BATS_TEST_TMPDIR/pw.out") >= ${2-1}))
-}
-
-# count TEXT — how often it has.
-count() {
-  grep -cF -- "$1" "$BATS_TEST_TMPDIR/pw.out" || true
-}
-
-# end_watch — ends it in order; sets status, output and stderr.
-end_watch() {
-  kill -TERM "$PW_PID" 2> /dev/null || true
-  wait_pw
-  PW_PID=
-}
-
-# has GUEST IFNAME ADDRESS… — the interface is up, with exactly these addresses.
-has() {
-  [[ $(in_guest "$1" ip -j address show dev "$2" | jq --arg wanted "${*:3}" '.[0] | (.flags | index("UP") != null) and
-    ([.addr_info[] | select(.family == "inet") | "\(.local)/\(.prefixlen)"] | join(" ")) == $wanted') == true ]]
-} 2> /dev/null
-
-# identity GUEST — what neighbours and the host's administrator know the attachment by.
-identity() {
-  link "$1" eth1 | jq -c '[.address, [.addr_info[] | select(.family == "inet") | .local]]'
-  pw ls --json | jq -r --arg name "$1" '.attachments[] | select(.guest.name == $name) | .hostEnd'
-}
-
-# is GOT WANTED — the two are equal.
-is() {
-  [[ $1 == "$2" ]] || fail "$1" 'is not' "$2"
 }
 
 # start_own_docker [ARG…] — a dockerd of this test alone, which may be killed; DOCKER_HOST leads to it.
@@ -122,7 +77,6 @@ stop_own_docker() {
   [ -z "$stderr" ]
   # what it attached stays
   has web eth1 192.168.1.50/24
-  [ ! -e "$RIG_DIR/none" ]
   on_host test ! -e /run/pipework/watch.lock
 }
 
@@ -222,4 +176,160 @@ stop_own_docker() {
   wait_until 90 has web eth1 192.168.1.50/24
   wait_until 90 has db eth1 192.168.1.51/24
   is "$(identity web)" "$before"
+}
+
+@test "Podman alongside: by prefix, by a bare name that Docker does not have, and by its events without a service" {
+  need_podman
+  write_lan 'br1 web 192.168.1.50/24' 'br1 --no-probe podman:web 192.168.1.51/24' 'br1 pod 192.168.1.52/24'
+  start_guest web
+  start_watch "$LAN"
+  wait_until 60 said 'Podman: follows its events'
+  start_podman_guest web
+  start_podman_guest pod
+  wait_until 60 has podman:web eth1 192.168.1.51/24
+  wait_until 60 has podman:pod eth1 192.168.1.52/24
+  wait_until 60 has web eth1 192.168.1.50/24
+  on_host podman restart --time 0 pod > /dev/null
+  wait_until 60 said 'podman:pod: eth1 on br1, 192.168.1.52/24 (' 2
+  wait_until 60 has podman:pod eth1 192.168.1.52/24
+  # the same over its socket
+  end_watch
+  on_host mkdir -p /run/podman
+  rig_daemon podman-service podman system service --time 0 unix:///run/podman/podman.sock
+  wait_until 60 on_host test -S /run/podman/podman.sock
+  on_host podman restart --time 0 pod > /dev/null
+  start_watch "$LAN"
+  wait_until 60 has podman:pod eth1 192.168.1.52/24
+  on_host podman restart --time 0 web > /dev/null
+  wait_until 60 has podman:web eth1 192.168.1.51/24
+  end_watch
+  assert_exit 0
+  rig_stop podman-service
+  on_host rm -rf /run/podman
+}
+
+@test "what a dead container leaves: its NIC comes back as it was, and is there for the next start; namespaces, too" {
+  local before
+  on_host ip link add eth1 type veth peer name lan1 netns "$LAN_NS"
+  on_lan ip link set dev lan1 up
+  on_host ip -batch - <<< $'link set dev eth1 up mtu 1400\naddr add 192.168.78.10/24 dev eth1\nroute add 192.168.79.0/24 via 192.168.78.1'
+  before=$(host_state)
+  write_lan '--direct-phys eth1 -i lan5 web 192.168.78.50/24' 'br1 netns:blue 192.168.1.60/24'
+  start_guest web
+  start_watch "$LAN"
+  wait_until 60 has web lan5 192.168.78.50/24
+  # What the kernel does with a real NIC when its namespace ends, and with a veth does not: down, with the name that it
+  # had in there. (uml.bats has a real one.)
+  in_guest web ip link set dev lan5 down
+  in_guest web ip link set dev lan5 netns "$(< "$RIG_DIR/dockerd.pid")"
+  on_host ip link show dev lan5 > /dev/null
+  docker stop web > /dev/null
+  wait_until 60 said 'web: eth1 is back in the host, as it was'
+  assert_same_state "$before" "$(host_state)"
+  on_host test ! -e /run/pipework/nics/eth1
+  docker start web > /dev/null
+  wait_until 60 has web lan5 192.168.78.50/24
+  # namespaces of `ip netns` have no events, and are looked for
+  netns_guest blue
+  wait_until 60 has blue eth1 192.168.1.60/24
+  on_host ip netns del blue
+  netns_guest blue
+  wait_until 60 has blue eth1 192.168.1.60/24
+  end_watch
+  assert_exit 0
+}
+
+@test "Open vSwitch: the row of a container that ended goes, those of others and the bridge stay" {
+  need ovs-vsctl openvswitch-switch
+  start_ovs
+  write_lan 'ovs1 --no-probe web 192.168.1.50/24' 'ovs1 --no-probe db 192.168.1.51/24'
+  start_guest web
+  start_guest db
+  start_watch "$LAN"
+  wait_until 60 has web eth1 192.168.1.50/24
+  wait_until 60 has db eth1 192.168.1.51/24
+  is "$(on_host ovs-vsctl list-ports ovs1 | wc -l)" 2
+  docker restart --time 0 web > /dev/null
+  wait_until 60 said 'web: eth1 on ovs1, 192.168.1.50/24 (' 2
+  wait_until 60 has web eth1 192.168.1.50/24
+  docker stop web > /dev/null
+  wait_until 60 said 'is no longer a port of ovs1'
+  is "$(on_host ovs-vsctl list-ports ovs1 | wc -l)" 1
+  has db eth1 192.168.1.51/24
+  end_watch
+  assert_exit 0
+  stop_ovs
+}
+
+@test "a container that is stuck holds up nobody; one in a restart loop is damped; the log as JSON" {
+  local bin=$BATS_TEST_TMPDIR/bin before
+  # The question for one address takes 15 seconds, whatever asks it to end.
+  mkdir "$bin"
+  cat > "$bin/arping" << 'END'
+#!/bin/sh
+case "$*" in *192.168.1.99*) trap '' INT; exec sleep 15 ;; esac
+exec /usr/bin/arping "$@"
+END
+  chmod +x "$bin/arping"
+  on_host ip link add dev br1 type bridge
+  on_host ip link set dev br1 up
+  write_lan 'br1 stuck 192.168.1.99/24' 'br1 web 192.168.1.50/24' 'br1 looping 192.168.1.51/24'
+  before=$PATH
+  PATH=$bin:$PATH start_watch --json "$LAN"
+  [ "$PATH" = "$before" ]
+  start_guest stuck
+  wait_until 60 in_guest stuck ip link show dev eth1 > /dev/null 2>&1
+  start_guest web
+  wait_until 25 has web eth1 192.168.1.50/24
+  docker restart --time 0 web > /dev/null
+  wait_until 25 has web eth1 192.168.1.50/24
+  docker restart --time 0 stuck > /dev/null
+  never_said 192.168.1.99
+  # A process that ends at once, started anew by its policy: the first are attached at once, then it has to wait.
+  docker run --detach --name looping --network none --restart always busybox true > /dev/null
+  wait_until 120 said '"text":"starts again and again'
+  docker rm --force looping > /dev/null
+  end_watch
+  assert_exit 0
+  is "$(grep -c 'starts again and again' <<< "$output")" 1
+  # One document a line, whatever it says; the last is the result.
+  assert_json "$(jq -s . <<< "$output")" '
+    (.[:-1] | all(has("time") and has("level") and has("text"))) and .[-1] == { ok: true, ended: true }
+    and any(.[]; .about == "web" and .changed and .level == "info" and (.ms | type) == "number")'
+  # What was under way was taken back.
+  no_link stuck eth1
+}
+
+# sent — what has come over the socket that systemd would listen on.
+sent() {
+  grep -qF -- "$1" "$BATS_TEST_TMPDIR/notified"
+}
+
+@test "systemd is told when it is ready, alive, reading its files again, and ending" {
+  need socat socat
+  need systemd-notify systemd
+  local socket=$BATS_TEST_TMPDIR/notify.sock socat
+  on_host_exec socat -u "UNIX-RECV:$socket" "CREATE:$BATS_TEST_TMPDIR/notified" 3>&- 4>&- &
+  socat=$!
+  wait_until 30 test -S "$socket"
+  write_lan 'br1 --no-probe web 192.168.1.50/24'
+  start_guest web
+  NOTIFY_SOCKET=$socket WATCHDOG_USEC=1000000 JOURNAL_STREAM=1:1 start_watch "$LAN"
+  wait_until 60 sent 'READY=1'
+  sent 'STATUS=1 attachment'
+  # ready means attached
+  has web eth1 192.168.1.50/24
+  wait_until 60 sent 'WATCHDOG=1'
+  kill -HUP "$PW_PID"
+  wait_until 60 sent 'RELOADING=1'
+  # in the journal, lines have a level and no time of their own
+  said '<6>web: eth1 on br1, 192.168.1.50/24 ('
+  end_watch
+  assert_exit 0
+  wait_until 30 sent 'STOPPING=1'
+  kill "$socat"
+  # nothing of that without systemd: no complaint, no program
+  start_watch "$LAN"
+  end_watch
+  never_said systemd
 }

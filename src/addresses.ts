@@ -4,6 +4,7 @@ import { hasAddress, type LiveAddress, SYSCTLS, toAddrWords } from './inside'
 import { recordOf, restoreRoutes, unlessNew } from './links/claim'
 import type { Context } from './links/kind'
 import { dropPolicy, planPolicy } from './policy'
+import type { AttachRequest } from './request'
 import { dropRouters, listRoutes, planDepartures, planRoutes } from './routes'
 import { ipInGuest, type Plan, type Result, rows, type Step, sysctlInGuest } from './step'
 import { type Address, type Family, isOnLink, toCidr } from './values'
@@ -25,7 +26,7 @@ export function planAddresses(context: Context): Plan {
   const undecided = [...missing6.filter(isNew), ...listTentative(context)]
   const surplus = listSurplus(context)
   const dragged = listDragged(surplus, context)
-  if (missing6.length > 0 && !facts.ipv6)
+  if ((missing6.length > 0 || request.sources.some(({ family }) => family === 6)) && !facts.ipv6)
     throw new PipeworkError('this kernel has no IPv6', { hint: 'Leave the IPv6 address out.' })
   return rows(
     planSysctls(context, missing),
@@ -68,11 +69,23 @@ function hasWithOtherPrefix(facts: Facts, { ip, prefix }: Address): boolean {
   return facts.inGuest?.addresses.some((live) => live.ip === ip && live.prefix !== prefix) ?? false
 }
 
-function planSysctls({ request: { ifname }, facts }: Context, missing: readonly Address[]): Plan {
-  const has = (family: Family) => missing.some((address) => address.family === family)
+/** What the kernel is to make of a router's advertisements: an address where that is asked for, and the default route. */
+function toAdvertised({ ifname, sources, defaultRoute }: AttachRequest): Readonly<Record<string, string>> {
+  return {
+    // 2: also where the guest forwards packets.
+    [SYSCTLS.acceptRa(ifname)]: '2',
+    [SYSCTLS.autoconf(ifname)]: sources.some(({ kind }) => kind === 'slaac') ? '1' : '0',
+    [SYSCTLS.acceptRaDefault(ifname)]: defaultRoute ? '1' : '0',
+  }
+}
+
+function planSysctls({ request, facts }: Context, missing: readonly Address[]): Plan {
+  const { ifname, sources } = request
+  const has = (family: Family) => [...missing, ...sources].some((it) => it.family === family)
   const wanted = {
     ...(has(4) ? { [SYSCTLS.arpNotify(ifname)]: '1' } : {}),
     ...(has(6) ? { [SYSCTLS.ndiscNotify(ifname)]: '1', [SYSCTLS.disableIpv6(ifname)]: '0' } : {}),
+    ...(sources.some(({ family }) => family === 6) ? toAdvertised(request) : {}),
   }
   const changes = Object.entries(wanted).filter(([key, value]) => facts.sysctls[key] !== value)
   if (changes.length === 0) return []

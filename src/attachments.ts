@@ -4,6 +4,7 @@ import { type HostLink, readHostLink, readOurLinks } from './hostlinks'
 import { type GuestState, readGuest } from './inside'
 import type { Unplugging } from './links/ovs'
 import { findPort, guestOfPort, ifnameOfPort, isOvsThere, type OvsDatabase, readOvs } from './ovsdb'
+import { MARK } from './record'
 
 /** The attachments with an end in the host, where their record is: a few reads of sysfs. */
 export function readHostSide(host: Host): readonly (Attached & { readonly hostEnd: HostLink })[] {
@@ -60,10 +61,10 @@ export async function findUnplugging(
   return { port, dead, isSwitching: ovs.isSwitching, ...(isOurs && !isUsed ? { unused: port.bridge } : {}) }
 }
 
-/** Whether the link has an address that somebody gave it; taken to be so when that cannot be told. */
+/** Whether the link has an address that somebody gave it, and not we; taken to be so when that cannot be told. */
 export async function hasGlobalAddress(name: string, host: Host): Promise<boolean> {
   const { code, stdout } = await host.ip({ lines: [`addr show dev ${name} scope global`], answer: 'text' })
-  return code !== 0 || /^\s*inet6? /m.test(stdout)
+  return code !== 0 || new RegExp(`^\\s*inet6? \\S+ (?!metric ${MARK} )`, 'm').test(stdout)
 }
 
 /** The files of all network namespaces but our own, one for each: those of processes, and those with a name. */

@@ -36,6 +36,7 @@ describe('options in any order and place', () => {
     ['-i eth2 br1 web 10.0.0.2/24', ['br1', 'web', '10.0.0.2/24'], { i: 'eth2' }],
     ['br1 web 10.0.0.2/24 -i eth2', ['br1', 'web', '10.0.0.2/24'], { i: 'eth2' }],
     ['br1 -i=eth2 web 10.0.0.2/24 -l=x', ['br1', 'web', '10.0.0.2/24'], { i: 'eth2', l: 'x' }],
+    ['br1 -ieth2 web 10.0.0.2/24', ['br1', 'web', '10.0.0.2/24'], { i: 'eth2' }],
     ['br1 web -a 6 10.0.0.2/24 -nv', ['br1', 'web', '10.0.0.2/24'], { a: '6', 'dry-run': true, verbose: true }],
     ['--wait-guest 5 br1 web 0/0 --force', ['br1', 'web', '0/0'], { 'wait-guest': '5', force: true }],
     ['br1 web 0/0 --no-probe', ['br1', 'web', '0/0'], { 'no-probe': true }],
@@ -71,7 +72,10 @@ describe('options in any order and place', () => {
 
 describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
   test.each<[readonly string[], string, string]>([
-    [[], 'nothing to do', 'For example: pipework br1 web'],
+    [[], 'nothing to do', 'pipework br1 web 192.168.1.10/24@192.168.1.1'],
+    [['disconect', 'web'], "after 'web' there is no address", 'Did you mean pipework disconnect?'],
+    [['help', 'disconect'], "there is no command 'disconect'", 'Did you mean disconnect?'],
+    [['help', 'zzzzzzz'], "there is no command 'zzzzzzz'", 'The commands are ls, disconnect'],
     [['--forse', 'br1', 'web', '0/0'], "there is no option '--forse'", 'Did you mean --force?'],
     [['br1', 'web', '0/0', '--dryrun'], "there is no option '--dryrun'", 'Did you mean --dry-run?'],
     [['br1', 'web', '0/0', '-x'], "there is no option '-x'", ''],
@@ -82,7 +86,7 @@ describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
     [['br1', 'web', '0/0', '-i', 'a', '-i', 'b'], '-i is given 2 times', 'Give it once'],
     [['br1', 'web', '0/0', '--mtu', '1400', '--mtu=1300'], '--mtu is given 2 times', 'Give it once'],
     [['br1', 'web', '0/0', '--route', '10.0.0.0/8', '--route='], '--route needs a value', ''],
-    [['br1', '-ieth2', 'web', '0/0'], '-i needs a value: -i <ifname>', ''],
+    [['br1', 'web', '0/0', '--force=yes'], "--force takes no value, and is given 'yes'", ''],
     [['br1', 'web', '0/0', '-i'], '-i needs a value: -i <ifname>', ''],
     [['br1', '-i', '--force', 'web', '0/0'], '-i needs a value: -i <ifname>', ''],
     [['br1', 'web', '0/0', '--wait-guest='], '--wait-guest needs a value: --wait-guest <seconds>', ''],
@@ -103,13 +107,16 @@ describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
 })
 
 describe('--help', () => {
-  test.each(COMMANDS.map((command) => [command.word || 'the main form', command] as const))(
+  const shown = COMMANDS.filter(({ hidden }) => hidden !== true)
+  const unicode: Options = { env: { LANG: 'C.UTF-8' } }
+
+  test.each(shown.map((command) => [command.word || 'the main form', command] as const))(
     'of %s names every option, every example and the synopsis',
     async (_, { word, options, examples, synopsis }) => {
-      const { code, out, err } = await run([...(word === '' ? [] : [word]), '--help'])
+      const { code, out, err } = await run([...(word === '' ? [] : [word]), '--help'], unicode)
       expect([code, err]).toEqual([ExitCode.ok, ''])
       const said = out.replaceAll(/\s+/g, ' ')
-      expect(said).toContain(`pipework ${synopsis}`)
+      for (const form of synopsis.split(' | ')) expect(said).toContain(`pipework ${form}`)
       for (const [name, { short, summary }] of Object.entries({ ...options, ...GLOBAL_OPTIONS })) {
         expect(said).toContain(name.length === 1 ? `-${name} ` : `--${name} `)
         if (short !== undefined) expect(said).toContain(`-${short}, `)
@@ -119,15 +126,15 @@ describe('--help', () => {
         expect(said).toContain(line)
         expect(said).toContain(does)
       }
+      expect((await run(['help', ...(word === '' ? [] : [word.replace(/^-+/, '')])], unicode)).out).toBe(out)
     },
   )
 
   test('of the main form names every command', async () => {
-    const { out } = await run(['-h'])
-    for (const { synopsis, summary } of COMMANDS) {
-      expect(out).toContain(`pipework ${synopsis}`)
-      expect(out.toLowerCase()).toContain(summary.toLowerCase())
-    }
+    const said = (await run(['-h'], unicode)).out.replaceAll(/\s+/g, ' ')
+    for (const { word, summary } of shown)
+      expect(said.toLowerCase()).toContain(`${word} ${summary.toLowerCase()}`.trim())
+    expect(said).not.toContain('__complete')
   })
 
   test.each(COMMANDS.flatMap(({ examples, word }) => examples.map(({ line }) => [line, word] as const)))(

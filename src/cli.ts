@@ -1,7 +1,7 @@
-import type { Io, Outcome } from './commands/call'
+import type { Io, Outcome, Subcommand } from './commands/call'
 import { ExitCode, PipeworkError, usageError } from './errors'
 import type { Host } from './host'
-import type { Parsed } from './parse'
+import type { Parsed, Split } from './parse'
 
 declare const PIPEWORK_VERSION: string
 
@@ -13,10 +13,29 @@ function asksVersion([first, ...others]: readonly string[]): boolean {
 async function answer({ command, words, values }: Parsed, host: Host, io: Io): Promise<Outcome> {
   if (values.get('version'))
     return { text: `${PIPEWORK_VERSION}\n`, json: { ok: true, version: PIPEWORK_VERSION }, wanted: true }
-  if (values.get('help'))
-    return { text: await (await import('./help')).formatHelp(command), json: { ok: true }, wanted: true }
+  if (values.get('help')) return showHelp(command, host)
   const [{ run }, { readLine, TABLE, toTyped }] = await Promise.all([command.load(), import('./parse')])
   return run({ ...toTyped({ command, words, values }), host, io, table: TABLE, parse: readLine })
+}
+
+/** `--help` of a command is `help` and its word. */
+async function showHelp({ word }: Subcommand, host: Host): Promise<Outcome> {
+  const [{ help }, { TABLE }] = await Promise.all([import('./commands/help'), import('./parse')])
+  return help(word, TABLE, host)
+}
+
+/** What may have been meant by a first word that is no interface: a command, with a typing error in it. */
+async function suggestCommand(error: unknown, { tokens }: Split, host: Host): Promise<unknown> {
+  const first = tokens.find(({ kind }) => kind !== 'option')
+  const word = first?.kind === 'positional' ? first.value : ''
+  if (!(error instanceof PipeworkError) || !/^[a-z]+$/.test(word)) return error
+  if (host.inode(`/sys/class/net/${word}`) !== undefined) return error
+  const [{ listNearest }, { TABLE }] = await Promise.all([import('./nearest'), import('./parse')])
+  const known = TABLE.commands.filter(({ hidden }) => hidden !== true).map((it) => it.word)
+  const near = listNearest(word, known.filter(Boolean)).filter((it) => it !== word)
+  if (near.length === 0) return error
+  const hint = `Did you mean ${near.map((it) => `pipework ${it}`).join(' or ')}?`
+  return new PipeworkError(error.message, { ...error, hint: [hint, error.hint].filter(Boolean).join('\n') })
 }
 
 /** Runs what argv asks. Results go to io.out, everything else to io.err; never throws. */
@@ -27,18 +46,22 @@ export async function main(argv: readonly string[], host: Host, io: Io): Promise
   }
   const { parseLine, splitArgv } = await import('./parse')
   const line = splitArgv(argv)
-  const json = line.ours.includes('--json')
+  const { json } = line
   try {
-    if (argv.length === 0) throw usageError('nothing to do', (await import('./help')).formatShortUsage())
+    if (argv.length === 0) throw usageError('nothing to do', (await import('./prompt/help')).SHORT_USAGE)
     const parsed = await parseLine(line)
     const outcome = await answer(parsed, host, io)
     if (json) io.out(`${JSON.stringify(outcome.json)}\n`)
     else if (outcome.wanted || !parsed.values.get('quiet')) io.out(outcome.text)
     return outcome.exitCode ?? ExitCode.ok
-  } catch (error) {
-    const { errorToJson, formatError } = await import('./report')
+  } catch (thrown) {
+    const error = line.command.word === '' ? await suggestCommand(thrown, line, host) : thrown
+    const [{ errorToJson, formatError }, { toLocale }] = await Promise.all([
+      import('./report'),
+      import('./prompt/screen'),
+    ])
     if (json) io.out(`${JSON.stringify(errorToJson(error))}\n`)
-    else io.err(formatError(error))
+    else io.err(toLocale(formatError(error), host.env))
     return error instanceof PipeworkError ? error.exitCode : ExitCode.failed
   }
 }

@@ -5,10 +5,13 @@ import type { Guest } from './guest'
 import type { Host, Interrupt, Pin } from './host'
 import { readSeat, type Seat } from './hostlinks'
 import { findKind } from './links'
+import { recordOf } from './links/claim'
 import type { Context, LinkKind } from './links/kind'
+import { isConcerned, MARKER, wishesOf } from './outside/wish'
 import { findMisfit, planAttach } from './plan'
 import { formatStep } from './report'
 import type { AttachRequest } from './request'
+import { LEASES } from './sources'
 import type { Plan, Step } from './step'
 
 /** A guest, and its namespace held for this run. */
@@ -47,7 +50,15 @@ export async function foresee(
   const facts = await gatherFacts(request, { guest, host, netns: pin?.netns })
   const context = { request, guest, facts }
   const kind = await findKind(context).load()
-  return { ...context, kind, plan: [...(await toPlan(context, kind)), ...(await toPassage(context, kind, host))] }
+  const planRest = async (it: Context) => [
+    ...(await toPlan(it, kind)),
+    ...(await toPassage(it, kind, host)),
+    ...(await planBeside(it, host)),
+  ]
+  if (!mayLease(context, host)) return { ...context, kind, plan: await planRest(context) }
+  const { foreseeLeases } = await import('./dhcp/foresee')
+  const isRemade = findMisfit(context, kind) !== undefined
+  return { kind, ...(await foreseeLeases(context, { host, netns: pin?.netns, isRemade, planRest })) }
 }
 
 async function toPlan(context: Context, kind: LinkKind): Promise<Plan> {
@@ -57,12 +68,30 @@ async function toPlan(context: Context, kind: LinkKind): Promise<Plan> {
   return planRemake(context, kind, misfit)
 }
 
+/** Whether the request, or what the attachment was before, needs more of the host than a link. */
+function concernsHost({ request, facts }: Context): boolean {
+  const record = recordOf(facts)
+  return isConcerned(request) || (record !== undefined && isConcerned(wishesOf(record)))
+}
+
+/** What is needed of the host beside the link; nothing is loaded for who needs nothing. */
+async function planBeside(context: Context, host: Host): Promise<Plan> {
+  if (!concernsHost(context)) return []
+  const { planOutside } = await import('./outside/plan')
+  return planOutside(context, host)
+}
+
 /** With --firewall allow and --strict the firewall is looked at before the first change, and not after the last. */
 async function toPassage(context: Context, kind: LinkKind, host: Host): Promise<Plan> {
   const { firewall, strict } = context.request
   if (!kind.isBridged || !host.isRoot || !(strict || firewall === 'allow')) return []
   const { planPassage } = await import('./passage')
   return planPassage(context, host)
+}
+
+/** Whether leases are asked for, or were: nobody else waits for what knows of them. */
+function mayLease({ request, facts }: Context, host: Host): boolean {
+  return request.sources.length > 0 || recordOf(facts)?.sources !== undefined || host.list(LEASES) !== undefined
 }
 
 /**
@@ -78,6 +107,7 @@ export async function converge(
   try {
     // In one order, so that no two runs wait for each other.
     for (const ifname of requests.map((it) => it.ifname).sort()) locks.push(await lockLink(ifname, pinned, means))
+    if (requests.some(isConcerned) || means.host.read(MARKER) !== undefined) locks.push(await lockShared(means))
     // What one of several cannot have is refused before the first of them is made.
     if (requests.length > 1) await Promise.all(requests.map((it) => foresee(it, pinned, means.host)))
     return await convergeInTurn(requests, pinned, means)
@@ -113,14 +143,26 @@ interface Turn extends Means {
 }
 
 /** One run at a time: what one finds half-made, and takes back to that when it fails, may be another's by then. */
-async function lockLink(ifname: string, { guest, pin }: Pinned, { host, interrupt }: Means): Promise<() => void> {
+async function lockLink(ifname: string, { guest, pin }: Pinned, means: Pick<Means, 'host' | 'interrupt'>) {
+  return lock({ name: `${pin.inode}-${ifname}`, what: `'${ifname}' of '${guest.name}'` }, means)
+}
+
+/** The same for what several attachments have in common: the firewall, the sysctls and the bridges' addresses. */
+export async function lockShared(means: Pick<Means, 'host' | 'interrupt'>): Promise<() => void> {
+  return lock({ name: 'outside', what: "the host's firewall" }, means)
+}
+
+async function lock(
+  { name, what }: { readonly name: string; readonly what: string },
+  { host, interrupt }: Pick<Means, 'host' | 'interrupt'>,
+): Promise<() => void> {
   const deadline = host.elapsed() + LOCK_LIMIT * 1000
   for (;;) {
-    const release = host.lock(`${pin.inode}-${ifname}`)
+    const release = host.lock(name)
     if (release !== undefined) return release
     if (interrupt.heard) throw new PipeworkError('interrupted')
     if (host.elapsed() >= deadline)
-      throw new PipeworkError(`another pipework has been at '${ifname}' of '${guest.name}' for ${LOCK_LIMIT} s`, {
+      throw new PipeworkError(`another pipework has been at ${what} for ${LOCK_LIMIT} s`, {
         hint: 'Look what it is waiting for: pgrep -a -f pipework',
       })
     await host.sleep(LOCK_POLL)

@@ -45,6 +45,8 @@ export interface Detachment {
   readonly nic?: NicState
   /** Rules and routes for replies that leave where they came in. */
   readonly policy?: Policy
+  /** What takes away what the host has for the sake of this link only. */
+  readonly release?: Plan
   /** A bridge or VLAN device that pipework made and that nobody uses after this. */
   readonly unused?: HostLink
   /** Takes our rules for its bridge out of the firewall, where it is the last attachment there. */
@@ -62,6 +64,7 @@ export function planDetach(detachment: Detachment): Plan {
     planNoPolicy(policy),
     planReturn(detachment),
     planRelink(detachment),
+    detachment.release,
     unplugging !== undefined && planUnplug(unplugging),
     attached.deadPort === undefined && {
       why: `take ${record.ifname} away from ${record.guest.name}`,

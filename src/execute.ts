@@ -167,25 +167,36 @@ async function performOne(command: Command, run: Run): Promise<Result> {
     run.host.save(command.path, command.text, command.readers)
     return OK
   }
+  if (command.kind === 'lease') {
+    const { perform } = await import('./dhcp/perform')
+    return perform(command.argv.slice(run.host.program.length), run)
+  }
   const argv = toArgv(command, { netns: run.netns, pid: run.host.pid })
   return command.kind === 'run' ? runProgram(command, argv, run) : ask(command, argv, run)
 }
 
-async function runProgram({ onlyIf, failsIf }: RunCommand, argv: readonly string[], { host }: Run): Promise<Result> {
+async function runProgram(
+  { onlyIf, failsIf, input }: RunCommand,
+  argv: readonly string[],
+  { host }: Run,
+): Promise<Result> {
   if (onlyIf !== undefined && (await host.run(onlyIf.argv)).stdout.trim() !== onlyIf.says) return OK
-  const result = await host.run(argv)
+  const result = await host.run(argv, undefined, input)
   return failsIf !== undefined && result.stderr.includes(failsIf) ? { ...result, code: 1 } : result
 }
 
 async function ask(command: AskCommand, argv: readonly string[], run: Run): Promise<Result> {
-  const { againWhile, refusedIf, unaskedIf, limit } = command
+  const { againWhile, againUntil, refusedIf, unaskedIf, limit } = command
   const deadline = run.host.elapsed() + limit * 1000
   for (;;) {
     const result = await run.host.run(argv)
     const isUnasked = result.code !== 0 && result.code === unaskedIf
     if (result.code !== 0 && !isUnasked) return result
     if (refusedIf !== undefined && result.stdout.includes(refusedIf)) return { ...result, code: 1 }
-    if (!isUnasked && (againWhile === undefined || !result.stdout.includes(againWhile))) return result
+    const isAgain =
+      (againWhile !== undefined && result.stdout.includes(againWhile)) ||
+      (againUntil !== undefined && !result.stdout.includes(againUntil))
+    if (!isUnasked && !isAgain) return result
     if (run.interrupt.heard) throw interrupted()
     if (run.host.elapsed() >= deadline) return { ...result, code: result.code || 1 }
     await run.host.sleep(ASK_AGAIN)

@@ -19,7 +19,7 @@ import { type Port, readPort } from './ports'
 import type { LinkRecord } from './record'
 import type { AttachRequest } from './request'
 import { type Policy, readPolicy } from './rules'
-import { fingerprint } from './values'
+import { type Address, fingerprint } from './values'
 
 /** What is known of the host and the guest when the plan is made. */
 export interface Facts extends NicFacts {
@@ -195,15 +195,16 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
       { guest, host, netns },
     )),
     sysctls:
-      inGuest === undefined ||
-      netns === undefined ||
-      // With --force the link may be made anew, and taken back.
-      (!request.force && request.addresses.every((address) => hasAddress(inGuest, address)))
-        ? {}
-        : await readSysctls(request.ifname, netns, host),
+      netns !== undefined && needsSysctls(request, inGuest) ? await readSysctls(request.ifname, netns, host) : {},
     ipv6: hasIpv6(host),
     arping: needsArping(request, inGuest) && host.has('arping') && (await isIputils(host)),
   }
+}
+
+/** Whether addresses may come to a link that is there; with --force it may be made anew, and taken back. */
+function needsSysctls({ force, sources, addresses }: AttachRequest, inGuest: GuestLink | undefined): boolean {
+  const isMissing = (address: Address) => !hasAddress(inGuest, address)
+  return inGuest !== undefined && (force || sources.length > 0 || addresses.some(isMissing))
 }
 
 /** The facts that there are. */

@@ -19,6 +19,8 @@ interface FakeHostOptions {
   readonly programs?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
   readonly isRoot?: boolean
+  /** The width of the terminal; without one, output goes elsewhere. */
+  readonly columns?: number
   /** By a part of what `ran` would say; the first that fits answers, and without one all is well and silent. */
   readonly answers?: Answers
 }
@@ -112,6 +114,18 @@ const QUIET = {
   lock: () => () => {},
 }
 
+/** What is only done, and answers nothing. */
+function createEffects(ran: string[]) {
+  return {
+    save: (path: string, text: string | undefined) =>
+      void ran.push(text === undefined ? `remove ${path}` : `save ${path} ${text}`),
+    overwrite: (path: string, text: string) => void ran.push(`overwrite ${path} ${text}`),
+    send: async (_: Uint8Array, way: { from: string; to: string; port: number }) =>
+      void ran.push(`send ${way.from} ${way.to}:${way.port}`),
+    die: () => void ran.push('die'),
+  }
+}
+
 /** The one fake of the outside world. */
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   const { inodes = {}, programs = [], addresses = {}, env = {}, isRoot = true, answers = {} } = options
@@ -130,7 +144,6 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     isRoot,
     env,
     ...createFiles(options),
-    save: (path, text) => void ran.push(text === undefined ? `remove ${path}` : `save ${path} ${text}`),
     has: (program) => programs.includes(program),
     ip: ({ netns, lines }) => perform([`ip${netns === undefined ? '' : ` -n ${netns}`}`, ...lines].join(' | ')),
     run: (argv) => perform(argv.join(' ')),
@@ -148,15 +161,16 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
       return { netns: 'pinned', inode: inodes[path] ?? 0, release: () => void ran.push(`release ${path}`) }
     },
     md5: async (text) => createHash('md5').update(text).digest('hex'),
+    columns: () => options.columns,
     elapsed: () => clock.now,
     now: () => clock.now,
     async sleep(seconds) {
-      ran.push(`sleep ${seconds}`)
+      if (seconds > 0) ran.push(`sleep ${seconds}`)
       clock.now += seconds * 1000
     },
     write(fd, text) {
       written[fd] += text
     },
-    die: () => void ran.push('die'),
+    ...createEffects(ran),
   }
 }

@@ -57,10 +57,11 @@ export interface Host {
   /** Sends lines to the kernel through one `ip -batch`. Throws when ip is not installed or does not end. */
   ip(batch: IpBatch): Promise<Result>
   /**
-   * Runs another program, never a shell, for 30 seconds at most unless another limit is given.
+   * Runs another program, never a shell, for 30 seconds at most unless another limit is given; it reads the input
+   * and a newline.
    * Throws when it is not installed or does not end; an exit status is an answer.
    */
-  run(argv: readonly string[], limit?: number): Promise<Result>
+  run(argv: readonly string[], limit?: number, input?: string): Promise<Result>
   /** The same for a question that many an attach has to ask: without execa, which takes 18 ms to load. */
   query(argv: readonly string[], limit?: number): Promise<Result>
   /**
@@ -80,15 +81,21 @@ export interface Host {
   save(path: string, text: string | undefined, readers?: 'everybody'): void
   /** Opens a namespace's file and gives it a name in /run/netns that lasts as long as the pin. */
   pin(path: string): Pin
+  /** Writes over what a file has, which stays the file that is mounted elsewhere. Throws the system's error. */
+  overwrite(path: string, text: string): void
+  /** Sends one packet by UDP from an address of the namespace that this process is in; errors are nobody's. */
+  send(packet: Uint8Array, way: { readonly from: string; readonly to: string; readonly port: number }): Promise<void>
   /** Takes the lock of that name until it is released or the process ends; undefined while another run has it. */
   lock(name: string): (() => void) | undefined
   /** MD5 in hexadecimal: how the original derives an address from U:TEXT. */
   md5(text: string): Promise<string>
+  /** The width of the terminal on standard output; undefined where that is none. */
+  columns(): number | undefined
   /** Milliseconds since the process started. */
   elapsed(): number
   /** The time of day, in milliseconds since 1970. */
   now(): number
-  /** The signal ends it early. */
+  /** The signal ends it early. 0: until what was asked of others before is on its way. */
   sleep(seconds: number, signal?: AbortSignal): Promise<void>
   /** Whether a person reads what is written there: 1 or 2, as below. */
   isTerminal(fd: 1 | 2): Promise<boolean>
@@ -111,6 +118,8 @@ export interface HostProcess {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Seconds since it started. */
   uptime(): number
+  /** The width of the terminal on standard output; undefined where that is none. */
+  columns(): number | undefined
   kill(): void
   /** From now on signals are told to `tell` and do nothing else. */
   relay(tell: (signal: NodeJS.Signals) => void): void

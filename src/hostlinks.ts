@@ -1,6 +1,7 @@
 import { PipeworkError } from './errors'
 import type { Host } from './host'
 import { listNics, readNic } from './nics'
+import { parseRouted, withGateways } from './outside/wish'
 import { decodeRecord, type PipeworkRecord } from './record'
 import type { AttachRequest } from './request'
 import { parseVlans } from './vlan'
@@ -102,7 +103,10 @@ export function resolveHostif(request: AttachRequest, host: Host): AttachRequest
   const isInfiniband = HARDWARE[host.read(`${NET}/${hostif}/type`) ?? ''] === 'infiniband'
   // A tag that is no VLAN makes sense as a partition key only: elsewhere the refusal was put off until now.
   if (!isInfiniband && tag !== undefined && vlan === undefined) parseVlans(tag)
-  return { ...request, hostif, ifname: isInfiniband && !isNamed ? 'ib0' : ifname }
+  // A guest that nothing but the host is at the other end for has its gateway there, typed or not.
+  const isAlone = parseRouted(hostif) !== undefined && readHostLink(hostif, host) === undefined
+  const addresses = isAlone ? withGateways(request.addresses) : request.addresses
+  return { ...request, hostif, addresses, ifname: isInfiniband && !isNamed ? 'ib0' : ifname }
 }
 
 /** A link's end in the host, as far as an attach needs to see it again. */

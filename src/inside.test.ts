@@ -138,11 +138,14 @@ describe('a route has the words that restore it', () => {
 
 describe('readSysctls', () => {
   test('asks for all by one process, keys with slashes', async () => {
-    const host = createFakeHost({ files, answers: { sysctl: { stdout: '1\n0\n1\n' } } })
+    const host = createFakeHost({ files, answers: { sysctl: { stdout: '1\n0\n1\n2\n1\n0\n' } } })
     expect(await readSysctls('eth0.1', 'pinned', host)).toEqual({
       'net/ipv4/conf/eth0.1/arp_notify': '1',
       'net/ipv6/conf/eth0.1/ndisc_notify': '0',
       'net/ipv6/conf/eth0.1/disable_ipv6': '1',
+      'net/ipv6/conf/eth0.1/accept_ra': '2',
+      'net/ipv6/conf/eth0.1/autoconf': '1',
+      'net/ipv6/conf/eth0.1/accept_ra_defrtr': '0',
     })
     expect(host.ran).toHaveLength(1)
     expect(host.ran[0]).toMatch(/^ip \| netns exec pinned sysctl -n net\/ipv4/)

@@ -221,7 +221,16 @@ export const SYSCTLS = {
   ndiscNotify: (ifname: string) => `net/ipv6/conf/${ifname}/ndisc_notify`,
   /** Docker sets it to 1 in containers without IPv6. */
   disableIpv6: (ifname: string) => `net/ipv6/conf/${ifname}/disable_ipv6`,
+  /** Whether routers are listened to. */
+  acceptRa: (ifname: string) => `net/ipv6/conf/${ifname}/accept_ra`,
+  /** Whether an address is made of what they say. */
+  autoconf: (ifname: string) => `net/ipv6/conf/${ifname}/autoconf`,
+  /** Whether they become default gateways. */
+  acceptRaDefault: (ifname: string) => `net/ipv6/conf/${ifname}/accept_ra_defrtr`,
 } as const
+
+const { arpNotify: _, ...OF_IPV6 } = SYSCTLS
+const SYSCTLS6 = Object.values(OF_IPV6)
 
 /** The sysctls of an interface in a pinned namespace, by key. */
 export async function readSysctls(
@@ -229,10 +238,7 @@ export async function readSysctls(
   netns: string,
   host: Host,
 ): Promise<Readonly<Record<string, string>>> {
-  const keys = [
-    SYSCTLS.arpNotify(ifname),
-    ...(hasIpv6(host) ? [SYSCTLS.ndiscNotify(ifname), SYSCTLS.disableIpv6(ifname)] : []),
-  ]
+  const keys = [SYSCTLS.arpNotify(ifname), ...(hasIpv6(host) ? SYSCTLS6.map((key) => key(ifname)) : [])]
   const { stdout } = await host.ip({ lines: [`netns exec ${netns} sysctl -n ${keys.join(' ')}`], answer: 'text' })
   const values = stdout.split('\n')
   return Object.fromEntries(keys.map((key, index) => [key, values[index] ?? '']))

@@ -1,4 +1,6 @@
+import { type Addressing, type DhcpOptions, mayLeaseDefault } from './addressing'
 import { usageError } from './errors'
+import { type OutsideOptions, toOutsideWords } from './outside/wish'
 import { type Address, type Family, parseMetric, parseMtu, parseRoute, type RouteWish, toNetwork } from './values'
 
 /** How a link shares a NIC with others: a MAC address of its own (macvlan), or the NIC's (ipvlan). */
@@ -15,7 +17,7 @@ export interface Sharing {
 }
 
 /** The options of the main form, as typed. */
-export interface AttachOptions {
+export interface AttachOptions extends DhcpOptions, OutsideOptions {
   readonly i?: string | undefined
   readonly l?: string | undefined
   readonly a?: string | undefined
@@ -67,12 +69,17 @@ export function viaOf({ family, via }: RouteWish, addresses: readonly Address[])
   return via ?? gatewayOf(addresses, family)
 }
 
-function parseRoutes(typed: readonly string[], addresses: readonly Address[]): readonly RouteWish[] {
+function parseRoutes(typed: readonly string[], { addresses, sources }: Addressing): readonly RouteWish[] {
   const routes = typed.map(parseRoute)
   routes.forEach(({ family, dst, metric, via }, index) => {
     const ofFamily = addresses.filter((address) => address.family === family)
     if (routes.findIndex((it) => it.dst === dst && it.metric === metric) !== index)
       throw usageError(`--route '${typed[index]}': there are two routes to ${dst}`, 'Give each its own metric.')
+    if (ofFamily.length === 0 && sources.some((source) => source.family === family))
+      throw usageError(
+        `--route '${typed[index]}': over an address that is not typed, the server says which routes there are`,
+        'Give the route with pipework route <guest> add …, or in the server (DHCP option 121).',
+      )
     if (ofFamily.length === 0)
       throw usageError(
         `--route '${typed[index]}': the interface is to have no IPv${family} address`,
@@ -99,9 +106,11 @@ export interface Routing {
 }
 
 /** What --route, --metric, --no-default-route and --policy-route say of a link with these addresses. Throws usage errors. */
-export function parseRouting(options: AttachOptions, addresses: readonly Address[]): Routing {
+export function parseRouting(options: AttachOptions, addressing: Addressing): Routing {
+  const { addresses } = addressing
   const { routes = [], metric, defaultRoute = true, policyRoute = false } = options
-  if (metric !== undefined && !addresses.some(({ gateway }) => gateway !== undefined))
+  const hasGateway = addresses.some(({ gateway }) => gateway !== undefined) || mayLeaseDefault(addressing, 4)
+  if (metric !== undefined && !hasGateway)
     throw usageError(
       `--metric '${metric}': there is no gateway`,
       'It is the metric of the default route: IP/PREFIX@GATEWAY.',
@@ -109,9 +118,9 @@ export function parseRouting(options: AttachOptions, addresses: readonly Address
   if (metric !== undefined && !defaultRoute)
     throw usageError(`--metric '${metric}' is for the default route, and --no-default-route forbids one`)
   if (policyRoute && addresses.length === 0)
-    throw usageError('--policy-route goes by the addresses of the interface, and it is to have none')
+    throw usageError('--policy-route goes by the addresses that are typed, and there are none')
   return {
-    routes: parseRoutes(routes, addresses),
+    routes: parseRoutes(routes, addressing),
     ...(metric === undefined ? {} : { metric: parseMetric(metric, '--metric') }),
     defaultRoute,
     policyRoute,
@@ -119,13 +128,13 @@ export function parseRouting(options: AttachOptions, addresses: readonly Address
 }
 
 /** What --mtu says. Throws usage errors. */
-export function parseSize({ mtu: typed }: AttachOptions, addresses: readonly Address[]): { mtu?: number } {
+export function parseSize({ mtu: typed }: AttachOptions, { addresses, sources }: Addressing): { mtu?: number } {
   if (typed === undefined) return {}
   const mtu = parseMtu(typed)
-  const address6 = addresses.find(({ family }) => family === 6)
+  const address6 = addresses.find(({ family }) => family === 6)?.ip ?? sources.find(({ family }) => family === 6)?.word
   if (mtu < 1280 && address6 !== undefined)
     throw usageError(
-      `--mtu '${typed}' is too small for ${address6.ip}`,
+      `--mtu '${typed}' is too small for ${address6}`,
       'IPv6 needs 1280 (RFC 8200); with less the kernel takes it from the interface.',
     )
   return { mtu }
@@ -172,5 +181,8 @@ export function toRecordWords(options: AttachOptions): readonly string[] {
     ...word('mtu', mtu),
     ...word('tx-offload', txOffload),
     ...(options.firewall === 'allow' ? ['--firewall=allow'] : []),
+    ...(options.dhcpOnce ? ['--dhcp-once'] : []),
+    ...(options.dhcpDns ? ['--dhcp-dns'] : []),
+    ...toOutsideWords(options),
   ]
 }

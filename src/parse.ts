@@ -1,10 +1,18 @@
-import parse from 'yargs-parser'
+import { parseArgs } from 'node:util'
 import type { CommandTable, Line, Typed } from './commands/call'
 import { type PipeworkError, usageError } from './errors'
-import { ATTACH, COMMANDS, GLOBAL_OPTIONS, type OptionSpec, type OptionTable, type Subcommand } from './table'
+import {
+  ATTACH,
+  COMMANDS,
+  GLOBAL_OPTIONS,
+  OPTION_GROUPS,
+  type OptionSpec,
+  type OptionTable,
+  type Subcommand,
+} from './table'
 
 /** All that can be typed, for the commands that tell of it. */
-export const TABLE: CommandTable = { commands: COMMANDS, options: GLOBAL_OPTIONS }
+export const TABLE: CommandTable = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: OPTION_GROUPS }
 
 type Value = string | boolean | readonly string[]
 
@@ -15,70 +23,76 @@ export interface Parsed {
   readonly values: ReadonlyMap<string, Value>
 }
 
-type Arguments = Readonly<Record<string, unknown>> & {
-  readonly _: readonly (string | number)[]
-  readonly '--'?: readonly string[]
+/** What Node's parser found at one place: an option with its value, a word, or `--`. */
+type Token = NonNullable<ReturnType<typeof parseArgs>['tokens']>[number]
+
+/** Node's own parser, which changes no word and knows no option but those of the table: `007` and `1e3` are names. */
+function tokenize(args: readonly string[], table: OptionTable): readonly Token[] {
+  const options = Object.fromEntries(
+    Object.entries(table).map(([name, { short, value, optional }]) => [
+      name,
+      {
+        // A switch may have a value behind `=`, and never takes the next word for it.
+        type: value === undefined || optional ? ('boolean' as const) : ('string' as const),
+        ...(name.length === 1 ? { short: name } : short === undefined ? {} : { short }),
+      },
+    ]),
+  )
+  return parseArgs({ args: [...args], options, strict: false, tokens: true }).tokens
 }
 
-/** yargs' own parser, told to change no word: `007` and `1e3` are names. */
-function parseWith(argv: readonly string[], table: OptionTable, extra: Readonly<Record<string, boolean>>): Arguments {
-  const names = Object.entries(table)
-  return parse([...argv], {
-    string: names.filter(([, { value }]) => value !== undefined).map(([name]) => name),
-    boolean: names.filter(([, { value }]) => value === undefined).map(([name]) => name),
-    alias: Object.fromEntries(names.flatMap(([name, { short }]) => (short === undefined ? [] : [[name, short]]))),
-    configuration: {
-      'boolean-negation': false,
-      'camel-case-expansion': false,
-      'dot-notation': false,
-      'parse-numbers': false,
-      'parse-positional-numbers': false,
-      'populate--': true,
-      'strip-aliased': true,
-      ...extra,
-    },
-  }) as Arguments
-}
-
-/** Where the options end and the first word stands. */
-function findFirstWord(argv: readonly string[], table: OptionTable): number {
-  const [first = ''] = argv
-  if (!first.startsWith('-')) return 0
-  return argv.length - (parseWith(argv, table, { 'halt-at-non-option': true })['--'] ?? []).length
-}
-
-/** A command line taken apart: the command, what is ours to parse, and the words that it passes on as they are. */
-interface Split {
+/** A command line taken apart: the command, what is ours to read, and the words that it passes on as they are. */
+export interface Split {
   readonly command: Subcommand
-  readonly ours: readonly string[]
+  readonly tokens: readonly Token[]
   readonly theirs: readonly string[]
+  /** Whether programs are to read the answer, be it that of a wrong usage. */
+  readonly json: boolean
 }
 
 /** Finds the command that the first word names. After `--` a word is an interface's name, never a command's. */
 export function splitArgv(argv: readonly string[]): Split {
   const all = Object.assign({}, GLOBAL_OPTIONS, ...COMMANDS.map(({ options }) => options)) as OptionTable
-  const at = findFirstWord(argv, all)
-  const word = argv[at - 1] === '--' ? undefined : argv[at]
-  const command = COMMANDS.find((it) => it.word !== '' && it.word === word)
-  if (command === undefined) {
-    const end = argv.includes('--') ? argv.indexOf('--') : argv.length
-    const byOption = COMMANDS.find((it) => it.word.startsWith('--') && argv.slice(0, end).includes(it.word))
-    return { command: byOption ?? ATTACH, ours: argv, theirs: [] }
-  }
-  const ours = argv.filter((_, index) => index !== at)
-  if (!command.verbatim) return { command, ours, theirs: [] }
-  const guest = findFirstWord(ours, { ...GLOBAL_OPTIONS, ...command.options })
-  return { command, ours: ours.slice(0, guest), theirs: ours.slice(guest) }
+  const tokens = tokenize(argv, all)
+  const first = tokens.find(({ kind }) => kind !== 'option')
+  const byWord =
+    first?.kind !== 'positional' ? undefined : COMMANDS.find(({ word }) => word !== '' && word === first.value)
+  const byOption = tokens.map((token) => COMMANDS.find(({ word }) => token.kind === 'option' && word === token.rawName))
+  const command = byWord ?? byOption.find((it) => it !== undefined) ?? ATTACH
+  const rest = byWord === undefined ? argv : argv.filter((_, index) => index !== first?.index)
+  return splitRest(command, rest)
 }
 
-function readValue(name: string, spec: OptionSpec, value: unknown): Value {
+function splitRest(command: Subcommand, rest: readonly string[]): Split {
+  const table = { ...GLOBAL_OPTIONS, ...command.options }
+  const tokens = tokenize(rest, table)
+  const isJson = (token: Token) => token.kind === 'option' && token.name === 'json'
+  if (!command.verbatim) return { command, tokens, theirs: [], json: tokens.some(isJson) }
+  const guest = tokens.find(({ kind }) => kind !== 'option')
+  const [end, start] =
+    guest === undefined
+      ? [rest.length, rest.length]
+      : [guest.index, guest.index + (guest.kind === 'positional' ? 0 : 1)]
+  const ours = tokenize(rest.slice(0, end), table)
+  return { command, tokens: ours, theirs: rest.slice(start), json: ours.some(isJson) }
+}
+
+/** The value of an option where it stands. */
+function readValue(
+  { name, value, inlineValue, rawName }: Token & { readonly kind: 'option' },
+  spec: OptionSpec,
+): string | true {
   const option = optionName(name)
-  const { repeatable, ...single } = spec
-  if (repeatable) return [value].flat().map((one) => String(readValue(name, single, one)))
-  if (Array.isArray(value)) throw usageError(`${option} is given ${value.length} times`, 'Give it once.')
-  if (spec.value === undefined) return value === true
-  if (value === '' || typeof value !== 'string') throw usageError(`${option} needs a value: ${option} <${spec.value}>`)
-  return value
+  if (spec.optional) return value ?? ''
+  if (spec.value === undefined) {
+    if (value !== undefined) throw usageError(`${option} takes no value, and is given '${value}'`)
+    return true
+  }
+  // Of -i=eth2 Node's parser takes the = for a part of the name.
+  const typed = inlineValue && !rawName.startsWith('--') ? value?.replace(/^=/, '') : value
+  if (typed === undefined || typed === '' || (!inlineValue && /^-./.test(typed)))
+    throw usageError(`${option} needs a value: ${option} <${spec.value}>`)
+  return typed
 }
 
 function optionName(name: string): string {
@@ -100,18 +114,27 @@ export function parseArgv(argv: readonly string[]): Promise<Parsed> {
 }
 
 /** Reads the options of a line. Throws usage errors. */
-export async function parseLine({ command, ours, theirs }: Split): Promise<Parsed> {
+export async function parseLine({ command, tokens, theirs }: Split): Promise<Parsed> {
   const table: OptionTable = { ...GLOBAL_OPTIONS, ...command.options }
-  const { _, '--': rest = [], ...options } = parseWith(ours, table, {})
-  const words = [..._, ...rest, ...theirs].map(String)
-  const values = new Map<string, Value>()
-  for (const [name, value] of Object.entries(options)) {
+  const given = new Map<string, (string | true)[]>()
+  for (const token of tokens) {
+    if (token.kind !== 'option') continue
     // `--constructor` is no option, though every object has one.
-    const spec = Object.hasOwn(table, name) ? table[name] : undefined
-    if (spec === undefined) throw await unknownOption(name, table)
-    values.set(name, readValue(name, spec, value))
+    const spec = Object.hasOwn(table, token.name) ? table[token.name] : undefined
+    if (spec === undefined) throw await unknownOption(token.name, table)
+    given.set(token.name, [...(given.get(token.name) ?? []), readValue(token, spec)])
   }
-  return { command, words, values }
+  const values = [...given].map(([name, all]) => [name, settle(name, all, table[name])] as const)
+  const words = tokens.flatMap((token) => (token.kind === 'positional' ? [token.value] : []))
+  return { command, words: [...words, ...theirs], values: new Map(values) }
+}
+
+/** What an option comes to: a switch may be given twice, a value only where the table says so. */
+function settle(name: string, values: readonly (string | true)[], spec: OptionSpec | undefined): Value {
+  const texts = values.filter((value) => value !== true)
+  if (spec?.repeatable) return texts
+  if (texts.length > 1) throw usageError(`${optionName(name)} is given ${texts.length} times`, 'Give it once.')
+  return texts[0] ?? true
 }
 
 /** The words and options as commands ask for them. */

@@ -24,7 +24,7 @@ function plainKind(program: string, host: Host): string | undefined {
 }
 
 /** The program for the rules of a chain: the plain name where that is the right kind, or the only one. */
-function toolFor(host: Host): ToolOf {
+export function toolFor(host: Host): ToolOf {
   return ({ backend, family }: Chain) => {
     const plain = family === 'ip6' ? 'ip6tables' : 'iptables'
     const kind = backend === 'iptables-legacy' ? 'legacy' : 'nft'
@@ -88,8 +88,7 @@ function allow(opening: Opening, bridge: string, host: Host): Step {
 }
 
 /** The rules of ours that stand in the firewall, each as often as it does. */
-async function readOpenings(host: Host): Promise<readonly Opening[]> {
-  const ruleset = await readRuleset(host, 'comments')
+export function pickOpenings(ruleset: Ruleset): readonly Opening[] {
   return ruleset
     .flatMap((chain) =>
       chain.backend === 'nft' ? [] : chain.rules.flatMap((rule) => ({ chain, bridge: taggedBridge(rule) ?? '' })),
@@ -99,7 +98,7 @@ async function readOpenings(host: Host): Promise<readonly Opening[]> {
 
 /** The steps that take the rules of a bridge away with its last attachment. */
 export async function planNoPassage(bridge: string, host: Host): Promise<Plan> {
-  const openings = await readOpenings(host)
+  const openings = pickOpenings(await readRuleset(host, 'comments'))
   return openings
     .filter((opening) => opening.bridge === bridge)
     .map((opening) => ({

@@ -14,6 +14,8 @@ export interface LinkRecord {
   readonly hostif: string
   /** Undefined when they did not fit into the alias; the guest then knows them. */
   readonly addresses: readonly Address[] | undefined
+  /** The words that say where other addresses come from: dhcp, slaac. What they brought is among the addresses. */
+  readonly sources?: readonly string[]
   /** The other words that asked for it, as typed: the MAC address or U:text, @vlan, --options. */
   readonly words: readonly string[]
   /** The default routes that this link's own replaced. */
@@ -46,6 +48,9 @@ export interface UnknownRecord {
 
 export type PipeworkRecord = LinkRecord | MadeRecord | UnknownRecord
 
+/** The protocol of routes, and the metric of addresses, that pipework gives the host: they can bear no other name. */
+export const MARK = '112'
+
 const VERSION = 1
 const MAX_BYTES = 255
 /**
@@ -67,7 +72,12 @@ const unescapeWord = (text: string) => decodeURIComponent(text)
 
 /** The ifalias for a link; addresses and file are left out where they do not fit. Throws when even that is too long. */
 export function encodeRecord(record: LinkRecord): string {
-  const { guest, ifname, hostif, addresses, words, previous, nic } = record
+  const { guest, ifname, hostif, addresses, sources = [], words, previous, nic } = record
+  const leased =
+    addresses
+      ?.filter((it) => it.leased)
+      .map(formatAddress)
+      .join(',') ?? ''
   const format = (list: string, file = record.file) =>
     [
       `pipework${VERSION}`,
@@ -76,13 +86,19 @@ export function encodeRecord(record: LinkRecord): string {
       `i=${escapeWord(ifname)}`,
       `h=${escapeWord(hostif)}`,
       `a=${list}`,
+      ...sources.map((word) => `s=${escapeWord(word)}`),
+      ...(leased === '' || list === '*' ? [] : [`l=${leased}`]),
       // Of routes there may be several, and bytes are few.
       ...words.map((word) => (isRoute(word) ? `r=${escapeWord(word.slice(ROUTE.length))}` : `w=${escapeWord(word)}`)),
       ...previous.map(({ family, words }) => `d${family}=${words.map(escapeWord).join('+')}`),
       ...(nic === undefined ? [] : [`n=${escapeWord(nic)}`]),
       ...(file === undefined || file === '' ? [] : [`f=${file}`]),
     ].join(';')
-  const list = addresses?.map(formatAddress).join(',') ?? '*'
+  const list =
+    addresses
+      ?.filter((it) => !it.leased)
+      .map(formatAddress)
+      .join(',') ?? '*'
   const fitting = [format(list), format('*'), format('*', '')].find((it) => Buffer.byteLength(it) <= MAX_BYTES)
   if (fitting === undefined)
     throw new PipeworkError(
@@ -90,7 +106,9 @@ export function encodeRecord(record: LinkRecord): string {
       {
         hint: words.some(isRoute)
           ? `Give fewer routes with --route, and the others with: pipework route ${guest.name} add …\nA change needs room for what was, too: take it away first, with pipework disconnect.`
-          : 'The name of the guest is too long: take its id.',
+          : sources.some((word) => word.includes(':'))
+            ? 'Give the DHCP client fewer options.'
+            : 'The name of the guest is too long: take its id.',
       },
     )
   return fitting
@@ -116,6 +134,10 @@ function refuseUnsafe(word: string): string {
   return word
 }
 
+function toLeased(typed: string): Address {
+  return { ...parseAddress(typed), leased: true }
+}
+
 function decodeLink(fields: readonly string[]): LinkRecord {
   const all = (key: string) =>
     fields.filter((field) => field.startsWith(`${key}=`)).map((field) => field.slice(key.length + 1))
@@ -123,13 +145,16 @@ function decodeLink(fields: readonly string[]): LinkRecord {
   const [kind = '', ...name] = (all('g')[0] ?? '').split(':')
   const id = one('c')
   const addresses = one('a')
+  const leased = one('l').split(',').filter(Boolean).map(toLeased)
+  const sources = all('s').map(unescapeWord)
   const [nic, file] = [one('n'), one('f')]
   return {
     kind: 'link',
     guest: { kind, name: unescapeWord(name.join(':')), ...(id === '' ? {} : { id }) },
     ifname: one('i'),
     hostif: one('h'),
-    addresses: addresses === '*' ? undefined : addresses.split(',').filter(Boolean).map(parseAddress),
+    addresses: addresses === '*' ? undefined : [...addresses.split(',').filter(Boolean).map(parseAddress), ...leased],
+    ...(sources.length === 0 ? {} : { sources }),
     words: [...all('w').map(unescapeWord), ...all('r').map((route) => ROUTE + unescapeWord(route))],
     previous: ([4, 6] as const).flatMap((family) =>
       all(`d${family}`).map((words) => ({ family, words: words.split('+').map(unescapeWord).map(refuseUnsafe) })),

@@ -2,7 +2,22 @@ import { ExitCode, PipeworkError } from './errors'
 import type { Guest } from './guest'
 import { formatGuest, type LinkRecord } from './record'
 import { type Plan, quote, toShell } from './step'
-import { formatAddress } from './values'
+import { type Family, formatAddress } from './values'
+
+/** A lease as `ls` and the attach tell of it. */
+export interface LeaseReport {
+  readonly family: Family
+  readonly client: string
+  /** Null where the server has given nothing, or taken it back. */
+  readonly address: string | null
+  readonly router: string | null
+  readonly server: string | null
+  readonly dns: readonly string[]
+  /** When it runs out, in UTC; null for never. */
+  readonly expires: string | null
+  /** `kept`: renewed in time. `once`: nobody renews it. `lost`: asked for again. `ended`: it has no client any more. */
+  readonly state: 'kept' | 'once' | 'lost' | 'ended'
+}
 
 /** An attachment as it is now: what `ls` shows, and what an attach has made true. */
 export interface Attachment {
@@ -20,6 +35,12 @@ export interface Attachment {
   readonly mtu: number
   /** `stray`: a NIC that was moved into a guest, and fell back into the host when that ended. */
   readonly state: 'up' | 'down' | 'stray'
+  /** The words that say where other addresses come from. */
+  readonly sources?: readonly string[]
+  /** What DHCP servers gave; present where they are asked. */
+  readonly leases?: readonly LeaseReport[]
+  /** What this host should have for it and has not: rules, addresses, routes, sysctls; the same command mends it. */
+  readonly missing?: readonly string[]
 }
 
 /** A table with aligned columns, two spaces apart, in docker's manner. */
@@ -37,17 +58,31 @@ export function formatTable(header: readonly string[], lines: readonly (readonly
 
 /** `ls` for people. */
 export function formatAttachments(attachments: readonly Attachment[]): string {
-  return formatTable(
-    ['GUEST', 'INTERFACE', 'ADDRESS', 'ON', 'HOST END', 'STATE'],
-    attachments.map(({ guest, ifname, addresses, hostif, hostEnd, state }) => [
+  const hasLeases = attachments.some(({ leases }) => leases !== undefined)
+  const table = formatTable(
+    ['GUEST', 'INTERFACE', 'ADDRESS', 'ON', 'HOST END', 'STATE', ...(hasLeases ? ['LEASE'] : [])],
+    attachments.map(({ guest, ifname, addresses, hostif, hostEnd, state, leases = [] }) => [
       guest.kind === 'docker' ? guest.name : `${guest.kind}:${guest.name}`,
       ifname,
       addresses === null ? '?' : addresses.join(',') || '-',
       hostif,
       hostEnd ?? '-',
       state,
+      ...(hasLeases ? [leases.map(formatLease).join(', ')] : []),
     ]),
   )
+  const notes = attachments.flatMap(({ guest, ifname, missing = [] }) =>
+    missing.length === 0
+      ? []
+      : [`${guest.name} ${ifname}: missing on this host: ${missing.join(', ')}; the same command again mends it\n`],
+  )
+  return table + notes.join('')
+}
+
+/** Who gave it, until when, and whether somebody renews it. */
+function formatLease({ server, expires, state }: LeaseReport): string {
+  const until = expires === null ? 'for ever' : `until ${expires.slice(0, 19).replace('T', ' ')} UTC`
+  return `${state}${server === null || state === 'lost' ? '' : ` from ${server} ${until}`}`
 }
 
 /** How an error reads: the message, the hint indented below, and what is left with the command that removes it. */
@@ -152,6 +187,7 @@ export function toAttachment(
     ifname: record.ifname,
     addresses: record.addresses?.map(formatAddress) ?? null,
     hostif: record.hostif,
+    ...(record.sources === undefined ? {} : { sources: record.sources }),
     words: record.words,
     hostEnd: hostEnd ?? null,
     mtu: link?.mtu ?? 0,

@@ -1,3 +1,4 @@
+import { type Addressing, type DhcpWishes, parseAddressing, parseDhcp } from './addressing'
 import { usageError } from './errors'
 import { type GuestName, parseGuest } from './guestname'
 import {
@@ -12,14 +13,15 @@ import {
   type Sharing,
   toRecordWords,
 } from './options'
-import { type Address, type Family, formatAddress, isPkey, parseAddress, parseIfname, parseMac } from './values'
+import { type Outside, parseOutside, parseRouted } from './outside/wish'
+import { type Family, formatAddress, isPkey, parseIfname, parseMac } from './values'
 import { parseVlans, type VlanSet } from './vlan'
 
 /** A MAC address, or the text after `U:` from which one is derived. */
 export type MacWish = { readonly mac: string } | { readonly from: string }
 
 /** One attachment, wished for: what the words after `pipework` ask. */
-export interface AttachRequest extends Routing, Firewalling {
+export interface AttachRequest extends Routing, Firewalling, Addressing {
   readonly hostif: string
   readonly guest: GuestName
   /** The interface's name in the guest. */
@@ -28,8 +30,6 @@ export interface AttachRequest extends Routing, Firewalling {
   readonly isNamed: boolean
   /** The name of the link's host end, where `-l` gave one. */
   readonly hostEnd?: string
-  /** Empty for `0/0`: an interface without an address. */
-  readonly addresses: readonly Address[]
   readonly mac?: MacWish
   readonly vlan?: VlanSet
   /** The text after the last @, which is the partition key where the host interface is an InfiniBand one. */
@@ -42,6 +42,10 @@ export interface AttachRequest extends Routing, Firewalling {
   readonly mtu?: number
   /** Whether the interface may leave checksums to whoever sends its packets on. */
   readonly txOffload?: 'on' | 'off'
+  /** How leases are got and kept. */
+  readonly dhcp: DhcpWishes
+  /** What is wanted of the host beside the link. */
+  readonly outside: Outside
   /** The words beside host interface, guest, names and addresses, as typed: they go into the record. */
   readonly words: readonly string[]
   /** Whether to ask the LAN if an address is taken. */
@@ -57,6 +61,8 @@ export interface AttachRequest extends Routing, Firewalling {
 /** A name, or `mac:` and the address of a NIC, in any case. */
 function parseHostif(typed: string): string {
   if (/^mac:/i.test(typed)) return `mac:${parseMac(typed.slice(4))}`
+  const nic = parseRouted(typed)?.nic
+  if (nic !== undefined) return `routed:${parseIfname(nic, 'NIC')}`
   const alias = /^([^:]+):\d+$/.exec(typed)?.[1]
   if (alias !== undefined)
     throw usageError(`'${typed}' is an address on '${alias}', not an interface`, `Give the interface: ${alias}`)
@@ -68,27 +74,6 @@ export function parseFamily(typed: string): Family {
   if (typed === '4' || typed === 'inet') return 4
   if (typed === '6' || typed === 'inet6') return 6
   throw usageError(`-a '${typed}' is not an address family`, 'Write 4, inet, 6 or inet6.')
-}
-
-function parseAddresses(typed: string, family: Family | undefined): readonly Address[] {
-  if (typed === '0/0') return []
-  const all = typed.split(',').map((item) => {
-    if (item === '0/0') throw usageError(`'${typed}': 0/0 means no address and stands alone`)
-    return parseAddress(item)
-  })
-  const addresses = all.filter((address) => family === undefined || address.family === family)
-  if (addresses.length === 0) throw usageError(`'${typed}' has no IPv${family} address, and -a asks for one`)
-  addresses.forEach((address, index) => {
-    if (addresses.findIndex(({ ip }) => ip === address.ip) !== index)
-      throw usageError(`'${typed}': ${address.ip} stands there twice`)
-    const first = addresses.find((other) => other.family === address.family && other.gateway !== undefined)
-    if (first !== undefined && address.gateway !== undefined && first.gateway !== address.gateway)
-      throw usageError(
-        `'${typed}': two gateways for IPv${address.family}, ${first.gateway} and ${address.gateway}`,
-        'An interface has one default gateway for each family.',
-      )
-  })
-  return addresses
 }
 
 /** What follows the last @: VLANs, or what can only be the partition key of an InfiniBand network. */
@@ -134,20 +119,22 @@ export function toRequest(words: readonly string[], options: AttachOptions): Att
   if (rest.length > 0)
     throw usageError(`'${rest[0]}' is a word too many`, 'Several addresses have a comma between them and no space.')
   const { i, l, a } = options
-  const addresses = parseAddresses(address, a === undefined ? undefined : parseFamily(a))
+  const addressing = parseAddressing(address, a === undefined ? undefined : parseFamily(a))
   return {
     hostif: parseHostif(hostif),
     guest: parseGuest(guest),
     ifname: parseIfname(i ?? 'eth1', 'interface in the guest'),
     isNamed: i !== undefined,
     ...(l === undefined ? {} : { hostEnd: parseIfname(l, "link's host end") }),
-    addresses,
+    ...addressing,
     ...(last === undefined ? {} : parseMacAndVlan(last)),
     sharing: parseSharing(options),
     direct: options.direct ?? false,
-    ...parseRouting(options, addresses),
-    ...parseSize(options, addresses),
+    dhcp: parseDhcp(options, addressing),
+    ...parseRouting(options, addressing),
+    ...parseSize(options, addressing),
     ...parseOffload(options),
+    outside: parseOutside(options, addressing.addresses),
     words: [...(last === undefined ? [] : [last]), ...toRecordWords(options)],
     probe: options.probe ?? true,
     vlanFiltering: options.vlanFiltering ?? false,
@@ -158,13 +145,14 @@ export function toRequest(words: readonly string[], options: AttachOptions): Att
 
 /** The request in the words that ask for it: what stands in a file, in a record, in a message. */
 export function toWords(request: AttachRequest): readonly string[] {
-  const { hostif, ifname, isNamed, hostEnd, guest, addresses, words } = request
+  const { hostif, ifname, isNamed, hostEnd, guest, addresses, sources, words } = request
+  const list = [...sources.map(({ word }) => word), ...addresses.filter((it) => !it.leased).map(formatAddress)]
   return [
     hostif,
     ...(isNamed ? ['-i', ifname] : []),
     ...(hostEnd === undefined ? [] : ['-l', hostEnd]),
     guest.kind === undefined ? guest.name : `${guest.kind}:${guest.name}`,
-    addresses.length === 0 ? '0/0' : addresses.map(formatAddress).join(','),
+    list.join(',') || '0/0',
     ...words,
   ]
 }

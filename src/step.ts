@@ -30,6 +30,8 @@ export interface RunCommand {
   readonly kind: 'run'
   readonly in: Place
   readonly argv: readonly Word[]
+  /** What it reads on standard input, without the last newline. */
+  readonly input?: string
   /** It is skipped unless this program answers exactly so: what others use by now is not taken away. */
   readonly onlyIf?: { readonly argv: readonly string[]; readonly says: string }
   /** What it says on standard error when it has failed with an exit status of 0. */
@@ -54,6 +56,8 @@ export interface AskCommand {
   readonly argv: readonly string[]
   /** While the answer contains this word, ask again. */
   readonly againWhile?: string
+  /** Until the answer contains this word, ask again. */
+  readonly againUntil?: string
   /** An answer that contains this word is a refusal; so is a non-zero exit status. */
   readonly refusedIf?: string
   /** The exit status of a program that was stopped before it had asked: on a busy machine. It is started again. */
@@ -62,7 +66,14 @@ export interface AskCommand {
   readonly limit: number
 }
 
-export type Command = IpCommand | RunCommand | FileCommand | AskCommand
+/** Something about a DHCP lease, done in this very process; the words are how a script calls pipework for the same. */
+export interface LeaseCommand {
+  readonly kind: 'lease'
+  readonly in: 'host'
+  readonly argv: readonly string[]
+}
+
+export type Command = IpCommand | RunCommand | FileCommand | AskCommand | LeaseCommand
 
 /** What a command answered. */
 export interface Result {
@@ -160,7 +171,8 @@ function lineOf(command: Command): string {
       : `mkdir -p ${quote(dirname(command.path))} && printf '%s\\n' ${quote(command.text)} > ${quote(command.path)}${command.readers === undefined ? '' : ` && chmod 644 ${quote(command.path)}`}`
   if (command.kind !== 'ip') {
     const argv = command.argv.map(toShellWord).join(' ')
-    return command.in === 'guest' ? `nsenter --net="/run/netns/$netns" ${argv}` : argv
+    const line = command.in === 'guest' ? `nsenter --net="/run/netns/$netns" ${argv}` : argv
+    return command.kind === 'run' && command.input !== undefined ? `${line} <<'END'\n${command.input}\nEND` : line
   }
   const words = command.words.map(toShellWord)
   return ['ip', ...(command.in === 'guest' ? ['-n', '"$netns"'] : []), ...words].join(' ')
@@ -210,17 +222,18 @@ export function toShell(command: Command): string {
     return `[ -n "$(ls -A ${quote(command.onlyIfEmpty)} 2>/dev/null)" ] || ${line}`
   if (command.kind === 'run') return guardRun(command, line)
   if (command.kind !== 'ask') return line
-  const { againWhile, refusedIf, unaskedIf, limit } = command
+  const { againWhile, againUntil, refusedIf, unaskedIf, limit } = command
   if (unaskedIf !== undefined)
     return `tries=${limit}; until ${line}; do [ $? -eq ${unaskedIf} ] && [ "$((tries -= 1))" -gt 0 ] || exit 1; done`
-  if (againWhile === undefined && refusedIf === undefined) return line
+  if (againWhile === undefined && againUntil === undefined && refusedIf === undefined) return line
+  const again = '[ "$((tries -= 1))" -gt 0 ] || exit 1; sleep 0.1'
   return [
     `tries=${limit * 10}`,
     `while answer=$(${line}); do`,
     '  case $answer in',
     ...(refusedIf === undefined ? [] : [`    *${refusedIf}*) printf '%s\\n' "$answer" >&2; exit 1 ;;`]),
-    ...(againWhile === undefined ? [] : [`    *${againWhile}*) [ "$((tries -= 1))" -gt 0 ] || exit 1; sleep 0.1 ;;`]),
-    '    *) break ;;',
+    ...(againWhile === undefined ? [] : [`    *${againWhile}*) ${again} ;;`]),
+    ...(againUntil === undefined ? ['    *) break ;;'] : [`    *${againUntil}*) break ;;`, `    *) ${again} ;;`]),
     '  esac',
     'done',
   ].join('\n')

@@ -22,6 +22,16 @@ export const ATTACH: Subcommand = {
   synopsis: '<bridge> [-i ifname] [-l hostname] [-a 4|6] <guest> <ip/prefix[@gateway]>[,…] [mac|U:text][@vlan]',
   summary:
     'give a container an interface on a bridge of Linux or Open vSwitch, with addresses, gateway and MAC address',
+  words: {
+    '<bridge>':
+      'an interface that exists: a bridge of Linux or Open vSwitch, or a NIC, by name or mac:address; else a bridge to make: br…, ovs…; or dummy',
+    '<guest>':
+      'a container by name or id, of Docker, else of Podman, LXC or containerd; or kind:name, like netns:blue, pid:1234',
+    '<ip/prefix[@gateway]>':
+      'IPv4 or IPv6, with the prefix in bits or as a netmask; several with commas between; 0/0 for none',
+    '[mac|U:text]': 'the MAC address in the guest, or a text to derive it from; without it, one that stays the same',
+    '[@vlan]': 'a VLAN, 1 to 4094; on a bridge also a trunk: @10,20-22',
+  },
   options: {
     i: { value: 'ifname', summary: 'name of the interface in the guest (default eth1)' },
     l: { value: 'hostname', summary: "name of the link's end in the host (default: derived, and stable)" },
@@ -45,6 +55,24 @@ export const ATTACH: Subcommand = {
     'policy-route': { summary: 'let replies to what arrives on the interface leave by it' },
     mtu: { value: 'bytes', summary: 'largest packet (default: that of the bridge or NIC)' },
     'tx-offload': { value: 'on|off', summary: 'off: checksums are complete before a packet leaves the interface' },
+    'dhcp-timeout': { value: 'seconds', summary: 'how long a DHCP server may take to answer (default 30)' },
+    'dhcp-once': { summary: 'ask for an address once, and do not renew it' },
+    'dhcp-dns': { summary: 'tell the guest the DHCP server’s name servers, in its own resolv.conf' },
+    'bridge-address': {
+      value: 'ip/prefix[,…]',
+      summary: 'addresses of this host on the bridge; removed with the last attachment that asks for them',
+    },
+    nat: {
+      value: 'out-interface',
+      optional: true,
+      summary: 'let the guest reach the outside with an address of this host, by any interface or by that one',
+    },
+    publish: {
+      value: '[ip:]hostport:guestport[/tcp|udp]',
+      repeatable: true,
+      summary: 'let a port of this host lead to the guest; may be repeated',
+    },
+    'host-access': { summary: 'let this host and a guest on one of its NICs reach each other' },
     'no-probe': { summary: 'do not ask the LAN whether an address is taken' },
     'wait-guest': { value: 'seconds', summary: 'wait that long for the guest to run' },
     firewall: {
@@ -60,6 +88,7 @@ export const ATTACH: Subcommand = {
     { line: 'pipework br1 web 192.168.1.10/24@192.168.1.1', does: 'eth1 in web, on br1, with a default route' },
     { line: 'pipework br1 -i eth2 db 10.0.0.2/24,fd00::2/64@fd00::1', does: 'IPv4 and IPv6 on eth2 of db' },
     { line: 'pipework br1 podman:web 10.0.0.3/24', does: 'of Podman; also docker: lxc: nerdctl: netns: pid:' },
+    { line: 'pipework br1 web dhcp', does: 'by DHCP, renewed; also udhcpc, dhclient, dhcpcd, dhcp6, slaac' },
     { line: 'pipework br1 web 192.168.10.5/24 @10,20-22', does: 'in VLAN 10, and with tags in 20 to 22' },
     { line: 'pipework dummy web 10.255.0.1/32', does: 'an interface that leads nowhere' },
     { line: 'pipework br2 -i eth2 --metric 200 web 10.0.0.2/24@10.0.0.1', does: 'a second default route' },
@@ -70,6 +99,15 @@ export const ATTACH: Subcommand = {
     { line: 'pipework --dry-run br1 web 192.168.1.10/24', does: 'the same as a shell script, to read or to keep' },
   ],
   load: () => import('./commands/attach'),
+}
+
+/** Headings for the options of the main form; the first is for those that none names. */
+export const OPTION_GROUPS: Readonly<Record<string, readonly string[]>> = {
+  'The interface': ['i', 'l', 'mtu', 'tx-offload', 'kind', 'mode', 'direct-phys', 'vlan-filtering', 'host-access'],
+  'Addresses and routes': ['a', 'metric', 'no-default-route', 'route', 'policy-route', 'no-probe'],
+  DHCP: ['dhcp-timeout', 'dhcp-once', 'dhcp-dns'],
+  'The host': ['bridge-address', 'nat', 'publish', 'firewall', 'strict', 'confirm', 'write-unmanaged'],
+  'The run': ['wait-guest', 'force', 'dry-run', 'verbose', 'quiet', 'json', 'help', 'version'],
 }
 
 const LS: Subcommand = {
@@ -183,7 +221,10 @@ const TC: Subcommand = {
   summary: '`tc` in the network of a guest, the words passed on as they are',
   options: PASSAGE_OPTIONS,
   examples: [
-    { line: 'pipework tc web qdisc add dev eth1 root netem delay 10ms', does: 'what web sends takes 10 ms longer' },
+    {
+      line: 'pipework tc web qdisc add dev eth1 root tbf rate 1mbit burst 32k latency 50ms',
+      does: 'what web sends, at 1 Mbit/s',
+    },
     { line: 'pipework tc web -s qdisc show dev eth1', does: 'the queues of eth1, with their counters' },
   ],
   verbatim: true,
@@ -239,6 +280,19 @@ const WAIT: Subcommand = {
     { line: 'pipework --wait -i eth2 --for addr --timeout 30', does: 'until eth2 has an address, at most 30 s' },
   ],
   load: () => import('./commands/wait'),
+}
+
+const HELP: Subcommand = {
+  word: 'help',
+  synopsis: 'help [command] | help --man',
+  summary: 'tell what a command does, with its options and with examples that run',
+  options: { man: { summary: 'print the manual page instead' } },
+  examples: [
+    { line: 'pipework help', does: 'the main form, and a list of commands' },
+    { line: 'pipework help disconnect', does: 'one command' },
+    { line: 'pipework help --man', does: 'the manual page pipework(8): pipe it into man -l -' },
+  ],
+  load: () => import('./commands/help'),
 }
 
 const COMPLETION: Subcommand = {
@@ -311,6 +365,30 @@ const SERVICE: Subcommand = {
   load: () => import('./commands/service'),
 }
 
+/** What the keeper of a DHCP client calls, and scripts of --dry-run. */
+const DHCP: Subcommand = {
+  word: '__dhcp',
+  synopsis: '__dhcp await|apply|drop|release <directory> [seconds]',
+  summary: 'what a DHCP client has heard, made true',
+  options: {},
+  examples: [],
+  hidden: true,
+  load: () => import('./commands/dhcp'),
+}
+
+const DOCTOR: Subcommand = {
+  word: 'doctor',
+  synopsis: 'doctor [bridge] | doctor [guest]',
+  summary: 'find what makes traffic vanish, and the command that mends it; exit code 1 when there is something',
+  options: {},
+  examples: [
+    { line: 'pipework doctor', does: 'everything that concerns pipework on this host' },
+    { line: 'pipework doctor br1', does: 'one bridge and its guests' },
+    { line: 'pipework doctor web --json', does: 'one guest, for programs' },
+  ],
+  load: () => import('./commands/doctor'),
+}
+
 /** The command table: parser, help and completion all read it. */
 export const COMMANDS: readonly Subcommand[] = [
   ATTACH,
@@ -327,7 +405,10 @@ export const COMMANDS: readonly Subcommand[] = [
   NETNS,
   WATCH,
   SERVICE,
+  DOCTOR,
   WAIT,
+  HELP,
   COMPLETION,
   COMPLETE,
+  DHCP,
 ]

@@ -71,7 +71,6 @@ describe('parseAddress refuses', () => {
     ['fe80::1%eth0/64', 'is not an address', 'IP/PREFIX'],
     ['fd00::1::2/64', 'is not an address', 'IP/PREFIX'],
     ['fd00::12345/64', 'is not an address', 'IP/PREFIX'],
-    ['dhcp', 'not supported yet', '0/0'],
     ['1.2.3.4/24x', "'24x' is not a prefix length", '0 to 32'],
     ['1.2.3.4/', "'' is not a prefix length", '0 to 32'],
     ['1.2.3.4/33', "'33' is not a prefix length", '0 to 32'],

@@ -13,6 +13,8 @@ export interface Address {
   readonly prefix: number
   /** Canonical, same family. */
   readonly gateway?: string
+  /** Given by a DHCP server, and not typed. */
+  readonly leased?: true
 }
 
 /** The `ip/prefix` of an address. */
@@ -107,11 +109,6 @@ export function parseAddress(typed: string): Address {
   const [cidr = '', gateway, ...rest] = typed.split('@')
   const [ip = '', prefixText, ...more] = cidr.split('/')
   const family = familyOf(ip)
-  if (/^(dhcp|udhcpc|dhclient|dhcpcd)\b/.test(typed))
-    throw usageError(
-      `'${typed}': addresses by DHCP are not supported yet`,
-      'Give 0/0 for an interface without an address, and run a DHCP client in the container.',
-    )
   if (rest.length > 0 || more.length > 0 || family === undefined)
     throw usageError(
       `'${typed}' is not an address`,
@@ -131,6 +128,33 @@ export function parseAddress(typed: string): Address {
   refuseUnusable(address, typed)
   refuseNetworkAddress(address, typed)
   return gateway === undefined ? address : { ...address, gateway: parseGateway(gateway, address, typed) }
+}
+
+/** The canonical text of an address of that family; undefined for anything else. */
+export function toIp(text: string, family: Family): string | undefined {
+  return familyOf(text) === family ? canonical(text, family) : undefined
+}
+
+/** The length of a netmask like 255.255.255.0, or of one that is a length already; undefined for anything else. */
+export function toPrefix(text: string, family: Family): number | undefined {
+  return parsePrefix(text, family)
+}
+
+/** An address alone, canonical; `what` begins the message. Throws a usage error. */
+export function parseIp(typed: string, what: string): { readonly family: Family; readonly ip: string } {
+  const family = familyOf(typed)
+  if (family === undefined) throw usageError(`${what}: '${typed}' is not an IP address`)
+  return { family, ip: canonical(typed, family) }
+}
+
+/** Whether two subnets have an address in common. */
+export function areOverlapping(a: Address, b: Address): boolean {
+  return a.family === b.family && (isInSubnet(a, b.ip) || isInSubnet(b, a.ip))
+}
+
+/** Whether the subnet of an address contains the other address. */
+function isInSubnet(of: Address, ip: string): boolean {
+  return new Netmask(toCidr(of)).contains(ip)
 }
 
 /** The subnet of an address, as `network/prefix`. */

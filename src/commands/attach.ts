@@ -1,11 +1,6 @@
-import { converge, foresee, hostEndOf, type Means, type Planned } from '../converge'
 import { awaitGuest, pinGuest } from '../guest'
-import type { Host, Pin } from '../host'
-import { DEFAULT_MTU, resolveHostif } from '../hostlinks'
-import { filteredFamilies } from '../netfilter/gate'
-import { formatGuest } from '../record'
-import { type Attachment, describe, formatStep, formatWarning, toAttachment, toScript, type Warning } from '../report'
-import { type AttachRequest, toRequest, toWords } from '../request'
+import { resolveHostif } from '../hostlinks'
+import { type AttachRequest, toRequest } from '../request'
 import { parseSeconds } from '../values'
 import { type Call, type Outcome, refuseUnlessRoot, type Typed } from './call'
 
@@ -24,89 +19,36 @@ export function readRequest(typed: Typed): AttachRequest {
     policyRoute: typed.flag('policy-route'),
     mtu: typed.text('mtu'),
     txOffload: typed.text('tx-offload'),
+    dhcpTimeout: typed.text('dhcp-timeout'),
+    dhcpOnce: typed.flag('dhcp-once'),
+    dhcpDns: typed.flag('dhcp-dns'),
     probe: !typed.flag('no-probe'),
     vlanFiltering: typed.flag('vlan-filtering'),
     firewall: typed.text('firewall'),
     strict: typed.flag('strict'),
+    bridgeAddress: typed.text('bridge-address'),
+    nat: typed.text('nat'),
+    publish: typed.texts('publish'),
+    hostAccess: typed.flag('host-access'),
     force: typed.flag('force'),
   })
 }
 
-/** What a call lends to the changes that it asks for. */
-export function toMeans({ host, io, flag }: Call): Means {
-  return {
-    host,
-    interrupt: io.interrupt,
-    ...(flag('verbose') ? { onStep: (step) => io.err(formatStep(step)) } : {}),
-  }
-}
-
 /** The main form: makes the attachment that the words ask for true. */
 export async function run(call: Call): Promise<Outcome> {
-  const { host } = call
+  const { host, io } = call
   const request = resolveHostif(readRequest(call), host)
   const limit = parseSeconds(call.text('wait-guest') ?? '0', '--wait-guest')
   refuseUnlessRoot(call)
-  const guest = await awaitGuest(request.guest, host, { limit, interrupt: call.io.interrupt })
+  const [guest, { attach }] = await Promise.all([
+    awaitGuest(request.guest, host, { limit, interrupt: io.interrupt }),
+    // What does the rest is loaded when the question is out: it takes as long as the answer.
+    host.sleep(0).then(() => import('./attached')),
+  ])
   const pin = host.isRoot ? pinGuest(guest, host) : undefined
   try {
-    if (pin === undefined || call.flag('dry-run'))
-      return toScriptOutcome(await foresee(request, { guest, pin }, host), pin)
-    const warn = request.firewall === 'warn' ? await watchFirewall(host) : undefined
-    const [planned] = await converge([request], { guest, pin }, toMeans(call))
-    if (planned === undefined) throw new TypeError('one request, and no plan')
-    const warning = planned.kind.isBridged ? await warn?.(planned) : undefined
-    if (warning !== undefined) call.io.err(formatWarning(warning))
-    return toOutcome(planned, warning, call)
+    return await attach(request, { guest, pin }, call)
   } finally {
     pin?.release()
-  }
-}
-
-function toScriptOutcome({ request, guest, plan }: Planned, pin: Pin | undefined): Outcome {
-  const notes =
-    pin === undefined ? [`not root: the inside of ${guest.name} could not be read and is taken to be empty`] : []
-  const script = toScript({ plan, guest, words: toWords(request), notes })
-  return { text: script, json: { ok: true, dryRun: true, steps: plan.map(({ why }) => why), script }, wanted: true }
-}
-
-/** Nobody waits for the rules of a firewall that no bridge's frames meet. */
-async function watchFirewall(host: Host) {
-  if (!host.isRoot || filteredFamilies(host).length === 0) return undefined
-  const { watchPassage } = await import('../passage')
-  return watchPassage(host)
-}
-
-/** The attachment as it is now, for who reads of it. */
-export function toAttached(planned: Planned, host: Host): Attachment {
-  const { request, guest, facts } = planned
-  const hostEnd = hostEndOf(planned, host)
-  const { kind, name, id } = guest
-  const { ifname, hostif, addresses, words } = request
-  const record = { kind: 'link', ifname, hostif, addresses, words, previous: [] } as const
-  return toAttachment(
-    { ...record, guest: { kind, name, ...(id === undefined ? {} : { id }) } },
-    { mtu: request.mtu ?? facts.hostif?.mtu ?? DEFAULT_MTU, up: true },
-    hostEnd?.name,
-  )
-}
-
-function toOutcome(planned: Planned, warning: Warning | undefined, { host }: Call): Outcome {
-  const { request, guest, plan } = planned
-  const attachment = toAttached(planned, host)
-  const { name } = guest
-  const changed = plan.length > 0
-  const undo = `pipework disconnect ${formatGuest(guest)}${request.ifname === 'eth1' ? '' : ` ${request.ifname}`}`
-  const { sharedWith } = guest
-  const shared = sharedWith === undefined ? '' : `  ${name} shares the network of ${sharedWith}: both have it now\n`
-  return {
-    text: changed
-      ? `${describe(attachment)} (${Math.round(host.elapsed())} ms)\n${shared}  undo: ${undo}\n`
-      : `${describe(attachment)} already; nothing changed\n${shared}`,
-    json: {
-      ...{ ok: true, changed, attachment, steps: plan.map(({ why }) => why), undo },
-      ...(sharedWith === undefined ? {} : { sharedWith }),
-      ...(warning === undefined ? {} : { warnings: [warning] }),
-    },
   }
 }

@@ -66,6 +66,8 @@ export interface OptionSpec {
   readonly value?: string
   /** Whether it may be given several times. */
   readonly repeatable?: true
+  /** Whether the value may be left out: it stands behind `=` only, and the next word is never taken for it. */
+  readonly optional?: true
   readonly summary: string
 }
 
@@ -83,6 +85,8 @@ export interface Subcommand {
   readonly word: string
   readonly synopsis: string
   readonly summary: string
+  /** What the words of the synopsis mean. */
+  readonly words?: Readonly<Record<string, string>>
   readonly options: OptionTable
   readonly examples: readonly Example[]
   /** True when only options before the guest are ours, and everything from there on belongs to the guest's program. */
@@ -98,4 +102,6 @@ export interface CommandTable {
   readonly commands: readonly Subcommand[]
   /** Options of every command. */
   readonly options: OptionTable
+  /** Headings for the options of a command that has many; the first is for those that none names. */
+  readonly groups: Readonly<Record<string, readonly string[]>>
 }

@@ -7,23 +7,27 @@ import {
   readNamespaces,
   readOvsIfThere,
 } from '../attachments'
+import { lockShared } from '../converge'
 import { type Attached, type Detachment, foresee, planDetach } from '../detach'
 import { PipeworkError, usageError } from '../errors'
-import { execute } from '../execute'
+import { execute, type Run } from '../execute'
 import { AmbiguousGuest, findGuest, type Guest, NoSuchGuest, pinGuest } from '../guest'
 import { type GuestName, parseGuest } from '../guestname'
 import type { Host, Pin } from '../host'
 import { type HostLink, listPorts, readHostLink } from '../hostlinks'
 import { arePeers, findLower, type GuestLink, type GuestState, readGuest, readSysctls } from '../inside'
 import { readNic } from '../nics'
+import { MARKER } from '../outside/wish'
 import type { OvsDatabase } from '../ovsdb'
 import { readPort } from '../ports'
 import { formatGuest, type LinkRecord } from '../record'
 import { formatStep, toScript } from '../report'
 import { readPolicy } from '../rules'
+import { LEASES } from '../sources'
 import type { Plan } from '../step'
 import { parseIfname } from '../values'
 import { type Call, type Outcome, refuseUnlessRoot } from './call'
+import { sweep } from './sweep'
 
 /** Takes a guest's attachments away, all or the one named. */
 export async function run(call: Call): Promise<Outcome> {
@@ -37,7 +41,8 @@ export async function run(call: Call): Promise<Outcome> {
   if (ifname !== undefined) parseIfname(ifname, 'interface in the guest')
   refuseUnlessRoot(call)
   const taken = await detach({ wanted, ...(ifname === undefined ? {} : { ifnames: [ifname] }) }, call)
-  if (taken.done.length === 0) return reportNothing(taken, ifname)
+  if (taken.done.length === 0)
+    return (taken.all.length === 0 ? await sweep(call) : undefined) ?? reportNothing(taken, ifname)
   return call.flag('dry-run') ? toScriptOutcome(taken, call) : toOutcome(taken.done)
 }
 
@@ -136,8 +141,20 @@ export interface Taken {
   readonly asked: Wanted
 }
 
-/** One after the other, so that each sees the routes as the one before has left them. */
+/** Alone, where the host has more of ours than links: what one no longer needs may be what another has just asked for. */
 async function detachAll(asked: Wanted, call: Call): Promise<Taken> {
+  const { host, io } = call
+  if (host.read(MARKER) === undefined || call.flag('dry-run')) return detachInTurn(asked, call)
+  const release = await lockShared({ host, interrupt: io.interrupt })
+  try {
+    return await detachInTurn(asked, call)
+  } finally {
+    release()
+  }
+}
+
+/** One after the other, so that each sees the routes as the one before has left them. */
+async function detachInTurn(asked: Wanted, call: Call): Promise<Taken> {
   const { all } = await look(asked, call.host)
   const names = all.filter((it) => isAimedAt(it, asked)).map(({ record }) => record.ifname)
   if (names.length > 0) refuseSeveral(all, asked.wanted)
@@ -149,14 +166,54 @@ async function detachAll(asked: Wanted, call: Call): Promise<Taken> {
     if (attached === undefined) continue
     const others = now.all.filter((it) => it !== attached && it.deadPort === undefined)
     const gone = [...(asked.gone ?? []), ...(foreseen === undefined ? [] : done.map((it) => it.attached))]
-    const detachment = await gather({ attached, others, gone, ...now }, asked, call.host)
-    const plan = planDetach(detachment)
+    // A script is written before its first line runs: there all go at once.
+    const together = call.flag('dry-run') ? all.filter((it) => isAimedAt(it, asked)) : [attached]
+    const leaving = done.length > 0 && call.flag('dry-run') ? [] : [...(asked.gone ?? []), ...together]
+    const detachment = await gather({ attached, others, gone, leaving, ...now }, asked, call.host)
+    const plan = await planDeparture(planDetach(detachment), { attached, asked }, call.host)
     if (call.flag('dry-run')) foreseen = foreseeAll(detachment, now)
     else await act(plan, attached, { asked, call })
     done.push({ attached, plan })
   }
-  return { done, all, asked }
+  return { done: [...done, ...(await returnLeft(asked, call))], all, asked }
 }
+
+/** Where there are DHCP clients, the link's own end before it does. */
+async function planDeparture(
+  plan: Plan,
+  { attached: { record, inGuest }, asked: { reached } }: { readonly attached: Attached; readonly asked: Wanted },
+  host: Host,
+): Promise<Plan> {
+  if (host.list(LEASES) === undefined) return plan
+  const { planDeparture } = await import('../dhcp/depart')
+  const pin = reached.guest === undefined || inGuest === undefined ? undefined : reached.pin
+  return planDeparture(plan, { record, ...(pin === undefined ? {} : { netns: pin.inode }) }, host)
+}
+
+/** Gives back the leases that outlived the links of a guest: it has ended, or was started again. */
+async function returnLeft(asked: Wanted, call: Call): Promise<readonly Detached[]> {
+  if (call.host.list(LEASES) === undefined || asked.files !== undefined) return []
+  const { listLeft } = await import('../dhcp/depart')
+  const { ifnames } = asked
+  const left = listLeft(
+    ({ guest, ifname }) => isMeant(guest, asked) && (ifnames === undefined || ifnames.includes(ifname)),
+    call.host,
+  )
+  const done = left.map(({ tenant, plan }) => ({ attached: toAttached(tenant.client), plan }))
+  for (const { attached, plan } of done)
+    if (!call.flag('dry-run')) await act(plan, attached, { asked: { ...asked, reached: { why: GONE } }, call })
+  return done
+}
+
+/** A link that is gone, as its client remembers it. */
+function toAttached({ guest, ifname, hostif }: Pick<LinkRecord, 'guest' | 'ifname' | 'hostif'>): Attached {
+  return {
+    record: { kind: 'link', guest, ifname, hostif, addresses: [], words: [], previous: [] },
+    alias: '',
+  }
+}
+
+const GONE = new PipeworkError('the guest is gone')
 
 /** What the next look will show: without the link, and with the dead ports but the one that goes. */
 function foreseeAll(detachment: Detachment, { all, ovs }: Seen): Seen {
@@ -170,6 +227,15 @@ interface Known extends Pick<Detachment, 'attached' | 'others'> {
   readonly ovs?: OvsDatabase
   /** Taken away by the plans before this one, and still there: it is a dry run. */
   readonly gone: readonly Attached[]
+  /** Those that leave with this one, itself among them, and whose needs of the host end with it. */
+  readonly leaving: readonly Attached[]
+}
+
+/** What the host no longer needs; who has only links has nothing there. */
+async function planLeaving({ leaving }: Known, host: Host): Promise<Pick<Detachment, 'release'>> {
+  if (leaving.length === 0 || host.read(MARKER) === undefined) return {}
+  const { planRelease } = await import('../outside/plan')
+  return { release: await planRelease(leaving, host) }
 }
 
 async function gather(known: Known, { reached }: Wanted, host: Host): Promise<Detachment> {
@@ -191,6 +257,7 @@ async function gather(known: Known, { reached }: Wanted, host: Host): Promise<De
     ...(parent === undefined ? {} : { parent }),
     ...(nic === undefined ? {} : { nic }),
     ...(await gatherPolicy(known, pin, host)),
+    ...(await planLeaving(known, host)),
     ...(unused === undefined ? {} : { unused }),
     ...(await gatherPassage(known, host)),
   }
@@ -264,14 +331,17 @@ function absent({ record }: Attached): Guest {
 }
 
 async function act(plan: Plan, attached: Attached, { asked, call }: { asked: Wanted; call: Call }): Promise<void> {
-  const { reached } = asked
-  await execute(plan, {
-    host: call.host,
-    guest: reached.guest ?? absent(attached),
+  await execute(plan, toRun(asked.reached.guest ?? absent(attached), asked, call))
+}
+
+function toRun(guest: Guest, { reached }: Wanted, { host, io, flag }: Call): Run {
+  return {
+    host,
+    guest,
     netns: reached.guest === undefined ? '' : (reached.pin?.netns ?? ''),
-    interrupt: call.io.interrupt,
-    ...(call.flag('verbose') ? { onStep: (step) => call.io.err(formatStep(step)) } : {}),
-  })
+    interrupt: io.interrupt,
+    ...(flag('verbose') ? { onStep: (step) => io.err(formatStep(step)) } : {}),
+  }
 }
 
 /** The shell script that does the same. */
@@ -290,7 +360,7 @@ function toScriptOutcome(taken: Taken, call: Call): Outcome {
 export function toOutcome(done: readonly Detached[]): Outcome {
   const lines = done.flatMap(({ attached: { record }, plan }) => [
     `${formatGuest(record.guest)} no longer has ${record.ifname} on ${record.hostif}`,
-    ...plan.filter(({ why }) => /^(remove |put the earlier)/.test(why)).map(({ why }) => `  ${why}`),
+    ...plan.filter(({ why }) => /^(remove |put the earlier|give .* back)/.test(why)).map(({ why }) => `  ${why}`),
   ])
   const detached = done.map(({ attached: { record, hostEnd }, plan }) => ({
     guest: record.guest,

@@ -1,13 +1,45 @@
 import { readAttachments } from '../attachments'
-import { formatAttachments, toAttachment } from '../report'
+import type { Attached } from '../detach'
+import type { Host } from '../host'
+import { isConcerned, wishesOf } from '../outside/wish'
+import type { LinkRecord } from '../record'
+import { formatAttachments, type LeaseReport, toAttachment } from '../report'
+import { LEASES } from '../sources'
 import type { Call, Outcome } from './call'
 
 /** Lists the attachments from the records on their links. */
 export async function run({ host }: Call): Promise<Outcome> {
-  const attachments = (await readAttachments(host))
-    .map(({ record, hostEnd, inGuest }) => toAttachment(record, hostEnd ?? inGuest, hostEnd?.name))
+  const all = await readAttachments(host)
+  const [readLeases, lacking] = [await loadLeases(host), await readLacking(all, host)]
+  const attachments = all
+    .map((attached) => {
+      const { record, hostEnd, inGuest } = attached
+      const missing = lacking.get(attached)
+      return {
+        ...toAttachment(record, hostEnd ?? inGuest, hostEnd?.name),
+        ...(record.sources === undefined ? {} : { leases: readLeases(record) }),
+        ...(missing === undefined ? {} : { missing }),
+      }
+    })
     .sort((a, b) => compare(a.guest.name, b.guest.name) || compare(a.ifname, b.ifname))
   return { text: formatAttachments(attachments), json: { ok: true, attachments }, wanted: true }
+}
+
+/** How leases are read, where there are any; those that nobody keeps any more are swept. */
+async function loadLeases(host: Host): Promise<(record: LinkRecord) => readonly LeaseReport[]> {
+  if (!host.isRoot || host.list(LEASES) === undefined) return () => []
+  const [{ readLeases }, { sweepClients }] = await Promise.all([import('../dhcp/tell'), import('../dhcp/sweep')])
+  await sweepClients(host)
+  return (record) => readLeases(record, host)
+}
+
+/** What of the host's side of the attachments is not there; nobody is asked where none has more than a link. */
+async function readLacking(all: readonly Attached[], host: Host): Promise<ReadonlyMap<Attached, readonly string[]>> {
+  if (!host.isRoot || !all.some(({ record }) => isConcerned(wishesOf(record)))) return new Map()
+  const [{ readLive }, { listLacking }] = await Promise.all([import('../outside/live'), import('../outside/plan')])
+  const live = await readLive(host)
+  const entries = all.map((attached) => [attached, listLacking(attached, live, host)] as const)
+  return new Map(entries.filter(([, missing]) => missing.length > 0))
 }
 
 /** By code units: the order of a locale takes 7 ms to load. */

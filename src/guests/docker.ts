@@ -30,7 +30,8 @@ export function dockerSocket(host: Host): string | undefined {
   return contextOf(host) === 'default' ? DOCKER_SOCKET : undefined
 }
 
-function contextOf(host: Host): string {
+/** The context that the docker command uses. */
+export function contextOf(host: Host): string {
   const { DOCKER_CONTEXT, DOCKER_CONFIG, HOME } = host.env
   if (DOCKER_CONTEXT) return DOCKER_CONTEXT
   const config = host.read(`${DOCKER_CONFIG || `${HOME ?? '/root'}/.docker`}/config.json`) ?? ''

@@ -37,6 +37,7 @@ async function getOverSocket(path: string, url: string, limit: number): Promise<
 
 function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
+    if (seconds === 0) return void setImmediate(resolve)
     const end = () => {
       clearTimeout(timer)
       signal?.removeEventListener('abort', end)
@@ -45,6 +46,16 @@ function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
     const timer = setTimeout(end, seconds * 1000)
     if (signal?.aborted) end()
     else signal?.addEventListener('abort', end)
+  })
+}
+
+async function sendPacket(packet: Uint8Array, { from, to, port }: Parameters<Host['send']>[1]): Promise<void> {
+  const { createSocket } = await import('node:dgram')
+  return new Promise((resolve) => {
+    const socket = createSocket('udp4')
+    const end = () => socket.close(() => resolve())
+    socket.on('error', end)
+    socket.bind({ address: from, port: 0 }, () => socket.send(packet, port, to, end))
   })
 }
 
@@ -73,6 +84,8 @@ export function createHost(self: HostProcess): Host {
     attendSignals: (tell) => self.relay(tell),
 
     save: saveFile,
+    overwrite: (path, text) => fs.writeFileSync(path, text),
+    send: sendPacket,
     pin: createPinner(self),
     lock: createLocker(self),
     async md5(text) {
@@ -80,6 +93,7 @@ export function createHost(self: HostProcess): Host {
       return createHash('md5').update(text).digest('hex')
     },
 
+    columns: () => self.columns(),
     elapsed: () => self.uptime() * 1000,
     now: () => Date.now(),
     sleep,

@@ -76,14 +76,14 @@ export function runQuery(argv: readonly string[], limit = DEFAULT_LIMIT): Promis
 }
 
 /** Runs a program by execa, to its end. */
-export async function runProgram(argv: readonly string[], limit = DEFAULT_LIMIT): Promise<Result> {
+export async function runProgram(argv: readonly string[], limit = DEFAULT_LIMIT, input?: string): Promise<Result> {
   const [file = '', ...args] = argv
   const { execa } = await import('execa')
   const result = await execa(file, args, {
     ...CHILD,
     reject: false,
     env: { LC_ALL: 'C' },
-    stdin: 'ignore',
+    ...(input === undefined ? { stdin: 'ignore' } : { input: `${input}\n` }),
     stripFinalNewline: false,
     timeout: limit * 1000,
   })

@@ -1,3 +1,4 @@
+import { mayLeaseDefault } from '../addressing'
 import { PipeworkError } from '../errors'
 import type { Facts } from '../facts'
 import { DEFAULT_MTU } from '../hostlinks'
@@ -125,7 +126,8 @@ export function unlessNew({ facts }: Context, undo: IpCommand): { undo?: IpComma
 export function previousDefaults(context: Context): readonly DefaultRoute[] {
   const { request, facts } = context
   return ([4, 6] as const).flatMap((family) => {
-    if (defaultGateway(request, family) === undefined) return []
+    const mayBeLeased = request.defaultRoute && mayLeaseDefault(request, family)
+    if (defaultGateway(request, family) === undefined && !mayBeLeased) return []
     // On a second run the live default is our own, or another link's; what we replaced first stays the one to return to.
     const isReplaced = (it: DefaultRoute) => it.family === family && metricOf(it) === metricFor(family, request.metric)
     const known = recordOf(facts)?.previous.filter(isReplaced) ?? []
@@ -193,6 +195,7 @@ function recordFor(context: Context, nic: string | undefined): LinkRecord {
     ifname: request.ifname,
     hostif: request.hostif,
     addresses: request.addresses,
+    ...(request.sources.length === 0 ? {} : { sources: request.sources.map(({ word }) => word) }),
     words: request.words,
     previous: previousDefaults(context),
     ...(nic === undefined ? {} : { nic }),

@@ -1,4 +1,5 @@
 import { PipeworkError } from '../errors'
+import { parseRouted } from '../outside/wish'
 import { isOvsBridge } from '../ovsdb'
 import type { Context, LinkKind } from './kind'
 
@@ -31,6 +32,10 @@ export const LINK_KINDS: readonly Offer[] = [
   {
     claims: ({ facts: { hostif } }) => hostif !== undefined && hostif.kind !== 'bridge' && hostif.kind !== 'infiniband',
     load: () => import('./macvlan').then(({ macvlan }) => macvlan),
+  },
+  {
+    claims: ({ request, facts }) => facts.hostif === undefined && parseRouted(request.hostif) !== undefined,
+    load: () => import('./routed').then(({ routed }) => routed),
   },
   {
     claims: ({ request, facts }) => request.hostif === 'dummy' && facts.hostif === undefined,

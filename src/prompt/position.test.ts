@@ -3,7 +3,7 @@ import { COMMANDS, GLOBAL_OPTIONS } from '../table'
 import { locate } from './position'
 import { nextSlots, parseSynopsis } from './synopsis'
 
-const table = { commands: COMMANDS, options: GLOBAL_OPTIONS }
+const table = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: {} }
 
 /** `line` ends at the cursor. */
 function at(line: string) {

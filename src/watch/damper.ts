@@ -1,7 +1,7 @@
 import type { Host } from '../host'
 
 /** Starts in a row, each soon after the one before, that are worked on at once. */
-const PATIENCE = 8
+const PATIENCE = 5
 /** A container that has run that long, in seconds, is not in a loop. */
 const STEADY = 10
 /** Seconds that the work for a container in a loop waits at most. */

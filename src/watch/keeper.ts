@@ -61,18 +61,10 @@ interface Attempt {
 
 async function attempt(container: Kept, { means, interrupt, last, again }: Attempt): Promise<void> {
   const { host, log } = means
-  const said: string[] = []
+  const failed: PipeworkError[] = []
   const fail = (error: unknown) => {
     if (!(error instanceof PipeworkError)) throw error
-    // It has ended: its next start is an event of its own.
-    if (error instanceof NotRunning || error instanceof NoSuchGuest) return
-    const { message, hint, leftovers, exitCode } = error
-    const left = leftovers.map(({ what, command }) => `left: ${what}, take it back with: ${command}`)
-    const text = [message, ...left].join('; ')
-    // Words that make no sense make none later.
-    if (exitCode !== ExitCode.usage) said.push(text)
-    if (!interrupt.heard && !last.said.includes(text))
-      log({ level: 'error', about: formatGuest(container), text, details: { hint } })
+    failed.push(error)
   }
   try {
     // A label that cannot be had is no reason not to have what the files say.
@@ -81,8 +73,30 @@ async function attempt(container: Kept, { means, interrupt, last, again }: Attem
   } catch (error) {
     fail(error)
   }
-  // A newer event, if there is one, is worked on next.
-  if (said.length > 0 && !interrupt.heard) again({ count: last.count + 1, said })
+  // A newer event, if there is one, is worked on next; what has ended starts with an event of its own.
+  const isPast = interrupt.heard || (failed.length > 0 && !(await mayRun(container, host)))
+  if (failed.length === 0 || (isPast && failed.every(({ leftovers }) => leftovers.length === 0))) return
+  const said = failed.map(describeFailure)
+  for (const [index, { hint }] of failed.entries()) {
+    const text = said[index] ?? ''
+    if (!last.said.includes(text)) log({ level: 'error', about: formatGuest(container), text, details: { hint } })
+  }
+  // Words that make no sense make none later.
+  if (!isPast && failed.some(({ exitCode }) => exitCode !== ExitCode.usage)) again({ count: last.count + 1, said })
+}
+
+function describeFailure({ message, leftovers }: PipeworkError): string {
+  return [message, ...leftovers.map(({ what, command }) => `left: ${what}, take it back with: ${command}`)].join('; ')
+}
+
+/** Whether the container still runs, as far as can be told. */
+async function mayRun({ kind, id }: Kept, host: Host): Promise<boolean> {
+  try {
+    await findGuest({ kind, name: id }, host)
+    return true
+  } catch (error) {
+    return !(error instanceof NotRunning || error instanceof NoSuchGuest)
+  }
 }
 
 /** Whether anything may be wished for the container, as far as its name tells. */

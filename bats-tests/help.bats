@@ -1,0 +1,138 @@
+#!/usr/bin/env bats
+# Help and the manual page: what they show on a screen, and that every example of theirs runs.
+
+load rig
+
+setup() { need_docker; }
+
+teardown() {
+  tmux -S "$BATS_TEST_TMPDIR/tmux" kill-server 2> /dev/null || true
+  clean_host
+}
+
+# at_width COLUMNS ARG… — sets OUT to what pipework prints on a terminal of that width, colour and all.
+at_width() {
+  local done=$BATS_TEST_TMPDIR/done.$1
+  tmux -f /dev/null -S "$BATS_TEST_TMPDIR/tmux" new-session -d -x "$1" -y 400 -s "w$1" \
+    "env -u NO_COLOR LC_ALL=C.UTF-8 TERM=xterm '$PIPEWORK' ${*:2} > /dev/tty; touch '$done'; sleep 1000" 3>&- 4>&-
+  wait_until 60 test -e "$done"
+  # One moment for tmux to draw what is there.
+  sleep 0.2
+  OUT=$(tmux -S "$BATS_TEST_TMPDIR/tmux" capture-pane -p -e -t "w$1")
+  tmux -S "$BATS_TEST_TMPDIR/tmux" kill-session -t "w$1"
+}
+
+@test "help fits the terminal, in 80 columns and in 40; bold there, and plain in a pipe" {
+  need tmux tmux
+  at_width 40 help help
+  # Blanks at the end of a line are the terminal's.
+  [[ $OUT == *$'\e[1mExamples:'* ]]
+  diff -u - <(sed 's/\x1b\[[0-9;]*m//g; s/ *$//' <<< "$OUT") << 'END'
+pipework help [command]
+pipework help --man
+
+Tell what a command does, with its
+options and with examples that run.
+
+Options:
+  --man
+      print the manual page instead
+  --json
+      print one JSON document, for
+      success and for failure
+  -h, --help
+      show this help
+  -V, --version
+      show the version
+
+Examples:
+  pipework help
+      the main form, and a list of
+      commands
+  pipework help disconnect
+      one command
+  pipework help --man
+      the manual page pipework(8): pipe
+      it into man -l -
+END
+  at_width 80 help help
+  [[ $OUT == *'
+  -h, --help     show this help
+'* ]] || fail "$OUT"
+  run_pw help disconnect
+  assert_exit 0
+  [[ $output != *$'\e'* ]]
+  # without UTF-8 nothing but ASCII
+  run env LC_ALL=C "$PIPEWORK" help
+  [[ $output == *'[,...]'* ]]
+  ! LC_ALL=C grep -nP '[^\x00-\x7f]' <<< "$output"
+}
+
+@test "the manual page is without fault, and is the one of this tool" {
+  need man man-db
+  need groff groff
+  local page=${PIPEWORK%/*}/pipework.8
+  diff "$page" <("$PIPEWORK" help --man)
+  run groff -man -ww -z -Tutf8 "$page"
+  [[ $status == 0 && -z $output ]] || fail "$output"
+  run env MANWIDTH=80 LC_ALL=C.UTF-8 man --warnings --local-file "$page"
+  [[ $status == 0 && $output == *'EXIT STATUS'* && $output != *warning* ]] || fail "$output"
+  # only what is for copying may be longer than a line
+  [[ -z $(awk 'length > 80 && !/^ *pipework /' <<< "$output") ]] || fail "$output"
+}
+
+# examples COMMAND… — the lines of their examples.
+examples() {
+  local word
+  for word in "$@"; do "$PIPEWORK" help ${word:+"$word"} --json | jq -r '.examples[].line'; done
+}
+
+# type_example LINE — types it on the host; --wait is for the inside of a container.
+type_example() {
+  local place=on_host status=0
+  [[ $1 != 'pipework --wait '* && $1 != 'pipework --wait' ]] || place='in_guest web'
+  echo "$1"
+  # shellcheck disable=SC2086 # the line is words, as at a prompt
+  $place env -u NODE_EXTRA_CA_CERTS PATH="$BATS_TEST_TMPDIR/bin:$PATH" timeout --kill-after=5 "${LIMIT:-60}" $1 < /dev/null || status=$?
+  # Who listens to the network does so until he is told to stop.
+  [[ $status == 0 || ($status == 124 && $1 == *tcpdump*) ]] || fail "'$1' ends with $status"
+}
+
+# furnish — what the examples speak of: containers web and db, a router, and a place for completions that is nobody's.
+furnish() {
+  mkdir -p "$BATS_TEST_TMPDIR/bin"
+  ln -s "$PIPEWORK" "$BATS_TEST_TMPDIR/bin/pipework"
+  start_guest web
+  start_guest db
+  netns_guest router
+  pw br1 netns:router 192.168.1.1/24 -q
+  on_host mount -t tmpfs tmpfs /usr/local/share
+  on_host mkdir -p /etc/fish
+  on_host mount -t tmpfs tmpfs /etc/fish
+}
+
+@test "every example of help, and so of the manual page, runs as it stands" {
+  local line word
+  need_podman
+  furnish
+  start_podman_guest web
+  # VLANs and dummy interfaces need modules that this kernel lacks: uml.bats runs those.
+  while IFS= read -r line; do
+    if [[ $line != *' @'* && $line != *' dummy '* ]]; then type_example "$line"; fi
+  done < <(examples '')
+  # eth1 and eth2 are there now
+  pw br1 web 192.168.1.10/24@192.168.1.1 -q
+  for word in $("$PIPEWORK" help --json | jq -r '.commands[]'); do
+    case $word in
+      disconnect) continue ;; # the last
+      # Those of the commands that live on have bats files of their own.
+      watch | up | down | diff | save | service | uplink | doctor) continue ;;
+    esac
+    while IFS= read -r line; do
+      if [[ $line == *tcpdump* ]]; then LIMIT=2 type_example "$line"; else type_example "$line"; fi
+    done < <(examples "${word#--}")
+  done
+  while IFS= read -r line; do type_example "$line"; done < <(examples disconnect)
+  on_host podman rm --force --time 0 web > /dev/null
+  on_host umount /usr/local/share /etc/fish
+}

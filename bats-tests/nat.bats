@@ -1,0 +1,210 @@
+#!/usr/bin/env bats
+# --bridge-address and --nat: a bridge on which this host is the router. The LAN at the other end of eth0 is the outside.
+
+# shellcheck disable=SC2154 # status, output and stderr are set by run_pw
+load rig
+load promise
+load outside
+
+BOTH=(--bridge-address 10.0.0.1/24,fd00:1::1/64 --nat netns:web 10.0.0.2/24@10.0.0.1,fd00:1::2/64@fd00:1::1)
+
+setup() {
+  need_host
+  need socat socat
+  need nft nftables
+  netns_guest web
+  lan_speaks_ipv6
+}
+
+teardown() {
+  clean_outside
+  clean_host
+}
+
+# seen_as_host — what web sends to the LAN comes from the host's own addresses there.
+seen_as_host() {
+  [[ $(ask TCP4:192.168.77.1:7000 in_guest web) == 192.168.77.10 ]]
+  [[ $(ask TCP6:[fd77::1]:7000 in_guest web) == *fd77:0000:0000:0000:0000:0000:0000:0010* ]]
+}
+
+lan_serves() {
+  serve 7000 on_lan
+  serve 7001 on_host
+}
+
+reaches_the_outside() {
+  remember_outside
+  lan_serves
+  run_pw --no-probe br1 "${BOTH[@]}"
+  assert_exit 0
+  seen_as_host
+  # the host sees the guest itself
+  [[ $(ask TCP4:10.0.0.1:7001 in_guest web) == 10.0.0.2 ]]
+  run_pw br1 "${BOTH[@]}"
+  assert_exit 0
+  assert_out "nothing changed"
+  run_pw ls --json
+  assert_json "$output" '.attachments[0] | has("missing") | not'
+  assert_undone_outside
+}
+
+assert_undone_outside() {
+  run_pw disconnect netns:web
+  assert_exit 0
+  assert_outside_as_remembered
+}
+
+@test "nftables: the guest reaches the outside with the host's addresses, twice is once, and disconnect leaves nothing" {
+  reaches_the_outside
+}
+
+@test "iptables-legacy, without nft: the same" {
+  use_legacy
+  # The tables come with the first look at them, and stay.
+  on_host sh -c 'for i in iptables ip6tables; do for t in raw filter nat; do $i -t $t -S; done; done' > /dev/null
+  reaches_the_outside
+  # and what is forwarded is let through
+  on_host iptables -P FORWARD DROP
+  on_host ip6tables -P FORWARD DROP
+  lan_serves
+  pw --no-probe br1 "${BOTH[@]}"
+  seen_as_host
+}
+
+@test "a dry run prints a script that does the same" {
+  remember_outside
+  pw --no-probe br1 "${BOTH[@]}"
+  outside_state > "$BATS_TEST_TMPDIR/by-us"
+  pw --dry-run disconnect netns:web > "$BATS_TEST_TMPDIR/away"
+  on_host sh "$BATS_TEST_TMPDIR/away"
+  assert_outside_as_remembered
+  pw --dry-run --no-probe br1 "${BOTH[@]}" > "$BATS_TEST_TMPDIR/again"
+  on_host sh "$BATS_TEST_TMPDIR/again"
+  # the kernel draws the address of the host's end
+  diff <(grep -v '"mac"' "$BATS_TEST_TMPDIR/by-us") <(outside_state | grep -v '"mac"')
+}
+
+@test "--nat=eth0: only by that interface; it is refused where there is none of that name" {
+  on_host ip link add dev other type bridge
+  on_host ip addr add 192.168.99.1/24 dev other
+  on_host ip link set dev other up
+  remember web
+  run_pw br1 --bridge-address 10.0.0.1/24 --nat=nowhere netns:web 10.0.0.2/24@10.0.0.1
+  assert_refused 1 "--nat 'nowhere': there is no such interface"
+  lan_serves
+  pw --no-probe br1 --bridge-address 10.0.0.1/24 --nat=eth0 netns:web 10.0.0.2/24@10.0.0.1
+  [[ $(ask TCP4:192.168.77.1:7000 in_guest web) == 192.168.77.10 ]]
+  on_host nft list table inet pipework | grep -F 'oifname "eth0" ip saddr 10.0.0.0/24 masquerade'
+  # another way out: the same command without it converges
+  pw --no-probe br1 --bridge-address 10.0.0.1/24 --nat netns:web 10.0.0.2/24@10.0.0.1
+  run ! on_host nft list table inet pipework '|' grep -F 'oifname "eth0"'
+  on_host nft list table inet pipework | grep -F 'oifname != "br1" ip saddr 10.0.0.0/24 masquerade'
+}
+
+@test "what two share goes with the second, and what others have set stays" {
+  netns_guest db
+  on_host ip link add dev br1 type bridge
+  on_host ip addr add 10.0.0.1/24 dev br1
+  on_host ip link set dev br1 up
+  on_host sysctl -qw net.ipv4.ip_forward=1
+  remember_outside
+  pw --no-probe br1 --bridge-address 10.0.0.1/24,10.0.1.1/24 --nat netns:web 10.0.0.2/24@10.0.0.1
+  pw --no-probe br1 --nat netns:db 10.0.0.3/24@10.0.0.1
+  pw disconnect netns:web
+  # the second address was for web only
+  assert_json "$(on_host ip -j addr show dev br1)" '[.[0].addr_info[] | select(.family == "inet") | .local] == ["10.0.0.1"]'
+  lan_serves
+  [[ $(ask TCP4:192.168.77.1:7000 in_guest db) == 192.168.77.10 ]]
+  pw disconnect netns:db
+  stop_servers
+  assert_outside_as_remembered
+  [[ $(on_host sysctl -n net.ipv4.ip_forward) == 1 ]]
+}
+
+@test "what somebody flushes is reported by ls, and the same command mends it" {
+  remember_outside
+  pw --no-probe br1 "${BOTH[@]}"
+  outside_state > "$BATS_TEST_TMPDIR/whole"
+  on_host nft flush ruleset
+  on_host sysctl -qw net.ipv4.ip_forward=0
+  on_host ip addr del 10.0.0.1/24 dev br1
+  run_pw ls
+  assert_out "missing on this host: 10.0.0.1/24 on br1"
+  assert_out "the same command again mends it"
+  run_pw ls --json
+  assert_json "$output" '.attachments[0].missing | length == 4 and any(test("masquerade4")) and any(test("ip_forward=1"))'
+  pw --no-probe br1 "${BOTH[@]}"
+  assert_same_state "$(sort "$BATS_TEST_TMPDIR/whole")" "$(outside_state | sort)"
+  assert_undone_outside
+}
+
+@test "the guest has ended: the next disconnect, or the next who asks for the like, takes away what is left" {
+  remember_outside
+  pw --no-probe br1 "${BOTH[@]}"
+  on_host ip netns del web
+  wait_until 20 no_ports br1
+  run_pw disconnect netns:web
+  assert_exit 0
+  on_host ip link del dev br1
+  assert_outside_as_remembered
+}
+
+# settled — a state without what chance or the way there decides: the host end's address, and how IPv6 was asked for.
+settled() {
+  grep -v '"mac"\|"nodad"' | sort
+}
+
+no_ports() {
+  [[ -z $(on_host ls "/sys/class/net/$1/brif") ]]
+}
+
+@test "refused before the first change" {
+  netns_guest db
+  remember web
+  remember_outside
+  refused() {
+    local code=$1 message=$2
+    shift 2
+    run_pw "$@"
+    assert_refused "$code" "$message"
+  }
+  refused 1 "overlaps with 192.168.77.10/24 on 'eth0'" br1 --bridge-address 192.168.77.200/25 netns:web 10.0.0.2/24
+  refused 1 "is not an address of this host on 'br1'" br1 --nat netns:web 10.0.0.2/24@10.0.0.9
+  refused 1 "the guest has no gateway" br1 --bridge-address 10.0.0.1/24 --nat netns:web 10.0.0.2/24
+  refused 1 "does not pass through this host" eth0 --nat netns:web 192.168.77.50/24@192.168.77.1
+  refused 1 "is no bridge" eth0 --bridge-address 10.0.0.1/24 netns:web 192.168.77.50/24
+  refused 1 "the guest is to have that address" br1 --bridge-address 10.0.0.2/24 netns:web 10.0.0.2/24
+  refused 2 "has no gateway" br1 --bridge-address 10.0.0.1/24@10.0.0.9 netns:web 10.0.0.2/24
+  refused 2 "it is to have none" br1 --nat netns:web 0/0
+  refused 1 "would be a pattern" 'br+' --bridge-address 10.0.0.1/24 netns:web 10.0.0.2/24
+  assert_outside_as_remembered
+}
+
+@test "undone after every step, mended after kill -9 at every step" {
+  local steps n before whole
+  # Else the kernel asks for two seconds whether somebody has the bridge's address, each time that it comes again.
+  on_host sysctl -qw net.ipv6.conf.default.accept_dad=0
+  before=$(outside_state)
+  steps=$(pw --dry-run --json --no-probe br1 "${BOTH[@]}" | jq '.steps | length')
+  for ((n = 0; n < steps; n++)); do
+    PIPEWORK_FAIL_AFTER=$n run_pw --no-probe br1 "${BOTH[@]}"
+    assert_exit 1
+    assert_same_state "$before" "$(outside_state)" || fail "after step $n of $steps"
+  done
+  pw --no-probe br1 "${BOTH[@]}"
+  whole=$(outside_state | settled)
+  for ((n = 0; n < $(pw --dry-run --json disconnect netns:web | jq '.steps | length'); n++)); do
+    PIPEWORK_FAIL_AFTER=$n run_pw disconnect netns:web
+    assert_exit 1
+    assert_same_state "$whole" "$(outside_state | settled)" || fail "disconnect, after step $n"
+  done
+  pw disconnect netns:web
+  for ((n = 1; n < steps; n++)); do
+    PIPEWORK_KILL_AFTER=$n run_pw --no-probe br1 "${BOTH[@]}"
+    run_pw --no-probe br1 "${BOTH[@]}"
+    assert_same_state "$whole" "$(outside_state | settled)" || fail "killed after step $n of $steps"
+    pw disconnect netns:web
+  done
+  assert_same_state "$before" "$(outside_state)"
+  on_host sysctl -qw net.ipv6.conf.default.accept_dad=1
+}

@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# What the tests of NAT, ports and routed guests ask of the host's firewall. Loaded after rig.
+
+# outside_state — host_state, and what else pipework may change on the host: firewall, sysctls, proxied addresses.
+outside_state() {
+  host_state
+  # shellcheck disable=SC2016 # expanded on the host
+  on_host sh -c '
+    cd /proc/sys/net && grep . ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/*/route_localnet \
+      ipv4/conf/*/proxy_arp ipv4/conf/*/rp_filter ipv6/conf/*/proxy_ndp ipv6/conf/*/accept_ra
+    ip neigh show proxy
+    nft --stateless list ruleset; iptables-legacy-save; ip6tables-legacy-save
+    find /run/pipework -type f 2> /dev/null | sort' | sed '/^#/d; s/\[[0-9]*:[0-9]*\]$//'
+}
+
+# remember_outside — keeps that state; assert_outside_as_remembered compares.
+remember_outside() {
+  outside_state > "$BATS_TEST_TMPDIR/outside.state"
+}
+
+assert_outside_as_remembered() {
+  assert_same_state "$(< "$BATS_TEST_TMPDIR/outside.state")" "$(outside_state)"
+}
+
+# clean_outside — no firewall, forwarding off: for teardown, before clean_host.
+clean_outside() {
+  [[ -z ${RIG_NO_HOST-} ]] || return 0
+  stop_servers
+  on_host sh -c '
+    nft flush ruleset
+    for family in iptables ip6tables; do
+      for table in filter nat raw; do
+        $family-legacy -t $table -F; $family-legacy -t $table -X; done
+      $family-legacy -P FORWARD ACCEPT; done
+    sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
+    rm -rf /run/pipework/outside /run/pipework/sysctls' 2> /dev/null || true
+}
+
+# use_legacy — from here on this test has iptables-legacy and no nft, as hosts of old.
+use_legacy() {
+  local farm=$BATS_TEST_TMPDIR/legacy dir name
+  need iptables-legacy iptables
+  mkdir "$farm"
+  while IFS= read -r -d : dir; do
+    cp -sn "$dir"/* "$farm" 2> /dev/null || true
+  done <<< "$PATH:"
+  rm "$farm/nft"
+  for name in iptables ip6tables; do
+    ln -sf "$(command -v "$name-legacy")" "$farm/$name"
+    for tool in save restore; do ln -sf "$(command -v "$name-legacy-$tool")" "$farm/$name-$tool"; done
+  done
+  PATH=$farm
+}
+
+# serve PORT WHERE… — WHERE (on_lan, in_guest web, …) answers on that port, TCP and UDP, both families, with the
+# address that it saw.
+serve() {
+  local port=$1 socket
+  shift
+  for socket in TCP4-LISTEN TCP6-LISTEN UDP4-RECVFROM UDP6-RECVFROM; do
+    # shellcheck disable=SC2016 # expanded by socat's shell
+    "$@" socat "$socket:$port,fork,reuseaddr$([[ $socket != *6* ]] || echo ,ipv6only=1)" SYSTEM:'echo $SOCAT_PEERADDR' \
+      > /dev/null 2>&1 < /dev/null 3>&- 4>&- &
+    echo "$!" >> "$BATS_TEST_TMPDIR/servers"
+  done
+}
+
+# stop_servers — ends them.
+stop_servers() {
+  local pid
+  [[ -e $BATS_TEST_TMPDIR/servers ]] || return 0
+  while read -r pid; do kill "$pid" 2> /dev/null || true; done < "$BATS_TEST_TMPDIR/servers"
+  rm "$BATS_TEST_TMPDIR/servers"
+}
+
+# ask SOCKET WHERE… — prints what SOCKET (TCP4:10.0.0.1:80, UDP6:[fd00::1]:53) answers to WHERE: the address it saw.
+ask() {
+  local socket=$1 answer end=$((SECONDS + 30))
+  shift
+  until answer=$(echo | "$@" timeout 5 socat -T 2 - "$socket" 2> /dev/null) && [[ -n $answer ]]; do
+    ((SECONDS < end)) || fail "no answer from $socket to $*" || return
+    sleep 0.1
+  done
+  echo "$answer"
+}
+
+# no_answer SOCKET WHERE… — nobody answers there.
+no_answer() {
+  local socket=$1
+  shift
+  [[ -z $(echo | "$@" timeout 3 socat -T 1 - "$socket" 2> /dev/null) ]]
+}
+
+# lan_speaks_ipv6 — the cable to the LAN gets addresses of IPv6: host fd77::10, LAN fd77::1.
+lan_speaks_ipv6() {
+  on_host ip addr add fd77::10/64 dev eth0 nodad
+  on_lan ip addr add fd77::1/64 dev lan0 nodad
+}

@@ -1,0 +1,95 @@
+import { converge, foresee, hostEndOf, type Means, type Planned } from '../converge'
+import type { Guest } from '../guest'
+import type { Host, Pin } from '../host'
+import { DEFAULT_MTU } from '../hostlinks'
+import { filteredFamilies } from '../netfilter/gate'
+import { formatGuest } from '../record'
+import { type Attachment, describe, formatStep, formatWarning, toAttachment, toScript, type Warning } from '../report'
+import { type AttachRequest, toWords } from '../request'
+import type { Call, Outcome } from './call'
+
+/** What a call lends to the changes that it asks for. */
+export function toMeans({ host, io, flag }: Call): Means {
+  return {
+    host,
+    interrupt: io.interrupt,
+    ...(flag('verbose') ? { onStep: (step) => io.err(formatStep(step)) } : {}),
+  }
+}
+
+/** Attaches the guest, or says what that would take. */
+export async function attach(
+  request: AttachRequest,
+  { guest, pin }: { readonly guest: Guest; readonly pin: Pin | undefined },
+  call: Call,
+): Promise<Outcome> {
+  if (pin === undefined || call.flag('dry-run'))
+    return toScriptOutcome(await foresee(request, { guest, pin }, call.host), pin)
+  const warn = request.firewall === 'warn' ? await watchFirewall(call.host) : undefined
+  const [planned] = await converge([request], { guest, pin }, toMeans(call))
+  if (planned === undefined) throw new TypeError('one request, and no plan')
+  const warning = planned.kind.isBridged ? await warn?.(planned) : undefined
+  if (warning !== undefined) call.io.err(formatWarning(warning))
+  return await toOutcome(planned, warning, call)
+}
+
+function toScriptOutcome({ request, guest, plan }: Planned, pin: Pin | undefined): Outcome {
+  const notes =
+    pin === undefined ? [`not root: the inside of ${guest.name} could not be read and is taken to be empty`] : []
+  const script = toScript({ plan, guest, words: toWords(request), notes })
+  return { text: script, json: { ok: true, dryRun: true, steps: plan.map(({ why }) => why), script }, wanted: true }
+}
+
+/** Nobody waits for the rules of a firewall that no bridge's frames meet. */
+async function watchFirewall(host: Host) {
+  if (!host.isRoot || filteredFamilies(host).length === 0) return undefined
+  const { watchPassage } = await import('../passage')
+  return watchPassage(host)
+}
+
+/** The attachment as it is now, for who reads of it. */
+export function toAttached(planned: Planned, host: Host): Attachment {
+  const { request, guest, facts } = planned
+  const hostEnd = hostEndOf(planned, host)
+  const { kind, name, id } = guest
+  const { ifname, hostif, addresses, words } = request
+  const sources = request.sources.length === 0 ? {} : { sources: request.sources.map(({ word }) => word) }
+  const record = { kind: 'link', ifname, hostif, addresses, ...sources, words, previous: [] } as const
+  return toAttachment(
+    { ...record, guest: { kind, name, ...(id === undefined ? {} : { id }) } },
+    { mtu: request.mtu ?? facts.hostif?.mtu ?? DEFAULT_MTU, up: true },
+    hostEnd?.name,
+  )
+}
+
+/** The same with what the DHCP servers gave. */
+async function withLeases(attachment: Attachment, host: Host): Promise<Attachment> {
+  if (attachment.sources === undefined) return attachment
+  const { readLeases } = await import('../dhcp/tell')
+  const leases = readLeases(attachment, host)
+  const given = leases.flatMap(({ address, router }) =>
+    address === null ? [] : [`${address}${router === null ? '' : `@${router}`}`],
+  )
+  const typed = attachment.addresses?.filter((it) => !given.includes(it)) ?? []
+  return { ...attachment, addresses: [...given, ...typed], leases }
+}
+
+async function toOutcome(planned: Planned, warning: Warning | undefined, { host }: Call): Promise<Outcome> {
+  const { request, guest, plan } = planned
+  const attachment = await withLeases(toAttached(planned, host), host)
+  const { name } = guest
+  const changed = plan.length > 0
+  const undo = `pipework disconnect ${formatGuest(guest)}${request.ifname === 'eth1' ? '' : ` ${request.ifname}`}`
+  const { sharedWith } = guest
+  const shared = sharedWith === undefined ? '' : `  ${name} shares the network of ${sharedWith}: both have it now\n`
+  return {
+    text: changed
+      ? `${describe(attachment)} (${Math.round(host.elapsed())} ms)\n${shared}  undo: ${undo}\n`
+      : `${describe(attachment)} already; nothing changed\n${shared}`,
+    json: {
+      ...{ ok: true, changed, attachment, steps: plan.map(({ why }) => why), undo },
+      ...(sharedWith === undefined ? {} : { sharedWith }),
+      ...(warning === undefined ? {} : { warnings: [warning] }),
+    },
+  }
+}

@@ -1,0 +1,215 @@
+import { readHostSide } from '../attachments'
+import { PipeworkError } from '../errors'
+import type { Host, Interrupt, Pin } from '../host'
+import { type GuestState, readGuest } from '../inside'
+import { encodeRecord, type LinkRecord } from '../record'
+import { type IpCommand, ip, type Result, toLine } from '../step'
+import { isOnLink } from '../values'
+import { type Client, keeperOf, type Lease, type LeasedRoute, readTenant, type Tenant, whoIs } from './client'
+import { readNews } from './lease'
+
+/** Seconds between two looks for what a client has heard. */
+const POLL = 0.01
+/** The number that `ip route` shows as dhcp. */
+const PROTOCOL = '16'
+
+const now = () => Math.floor(Date.now() / 1000)
+const OK: Result = { code: 0, stdout: '', stderr: '' }
+
+/** What a lease is applied with. */
+interface Place {
+  readonly tenant: Tenant
+  readonly pin: Pin
+  readonly host: Host
+}
+
+function openTenant(directory: string, host: Host): Tenant {
+  const tenant = readTenant(directory, host)
+  if (tenant === undefined) throw new PipeworkError(`there is no DHCP client in '${directory}'`)
+  return tenant
+}
+
+/** Runs the action where the guest's namespace has a name. The keeper holds it open, whatever became of the guest. */
+async function inNamespace<T>(tenant: Tenant, host: Host, action: (place: Place) => Promise<T>): Promise<T> {
+  const keeper = keeperOf(tenant.directory, host)
+  if (keeper === undefined) throw new PipeworkError(`the DHCP client of '${tenant.client.ifname}' has ended`)
+  const pin = host.pin(`/proc/${keeper}/fd/9`)
+  try {
+    if (pin.inode !== tenant.client.netns) throw new PipeworkError(`'${tenant.client.ifname}' is in another namespace`)
+    return await action({ tenant, pin, host })
+  } finally {
+    pin.release()
+  }
+}
+
+// --- the first lease --------------------------------------------------------------------------------------------------
+
+/** Waits until the client has an address, and gives it to the link: exit status 1, and why, when that comes to nothing. */
+export async function awaitLease(
+  directory: string,
+  { limit, interrupt }: { readonly limit: number; readonly interrupt: Interrupt },
+  host: Host,
+): Promise<Result> {
+  const deadline = host.elapsed() + limit * 1000
+  for (;;) {
+    const text = host.read(`${directory}/event`)
+    const news = text === undefined ? undefined : readNews(text, now())
+    if (news?.kind === 'leased') {
+      await inNamespace(openTenant(directory, host), host, (place) => giveLease(news.lease, place))
+      host.save(`${directory}/event`, undefined)
+      return OK
+    }
+    if (interrupt.heard) throw new PipeworkError('interrupted')
+    const hasFailed = host.read(`${directory}/failed`) !== undefined || keeperOf(directory, host) === undefined
+    if (hasFailed || host.elapsed() >= deadline)
+      return { code: 1, stdout: host.read(`${directory}/log`) ?? '', stderr: hasFailed ? 'ended' : '' }
+    await host.sleep(POLL)
+  }
+}
+
+// --- later --------------------------------------------------------------------------------------------------------------
+
+/** What the keeper calls for: the client has news of its lease. */
+export async function applyNews(directory: string, host: Host): Promise<void> {
+  const tenant = openTenant(directory, host)
+  const news = readNews(host.read(`${directory}/taken`) ?? '', now())
+  if (news.kind === 'none') return
+  await inNamespace(tenant, host, async (place) => {
+    if (news.kind === 'leased') await giveLease(news.lease, place)
+    else await loseLease(place)
+  })
+}
+
+/** The lease is no more: what came with it goes. The client asks again for as long as it runs. */
+async function loseLease(place: Place): Promise<void> {
+  const { tenant, host } = place
+  host.save(`${tenant.directory}/lost`, `${now()}`)
+  await takeLease(place)
+}
+
+/** Takes the lease from the link: its address, and its routes where these do not go with that. */
+async function takeLease({ tenant: { client, lease }, pin, host }: Place): Promise<void> {
+  if (lease === undefined) return
+  const { links } = await readGuest(pin.netns, host)
+  const live = links.find(({ name }) => name === client.ifname)
+  if (live?.addresses.some((it) => it.ip === lease.ip && it.prefix === lease.prefix))
+    await host.ip({ netns: pin.netns, lines: [`addr del ${lease.ip}/${lease.prefix} dev ${client.ifname}`] })
+  await writeRecord(undefined, { client, pin, host })
+}
+
+/** Gives back what a client was given, and ends it: the inverse of a first lease. */
+export async function dropLease(directory: string, host: Host): Promise<Result> {
+  const tenant = readTenant(directory, host)
+  if (tenant?.lease === undefined || !tenant.isKept) return OK
+  await inNamespace(tenant, host, async (place) => {
+    await host.run(['sh', `${directory}/keep`, '--stop'])
+    const self = ['nsenter', `--net=/run/netns/${place.pin.netns}`, ...host.program]
+    await host.run([...self, '__dhcp', 'release', directory])
+    await takeLease(place)
+  })
+  host.save(`${directory}/lease`, undefined)
+  return OK
+}
+
+// --- the link -----------------------------------------------------------------------------------------------------------
+
+/** Makes the link what the lease says, and writes it down. */
+async function giveLease(lease: Lease, place: Place): Promise<void> {
+  const { tenant, pin, host } = place
+  const { directory, client } = tenant
+  const state = await readGuest(pin.netns, host)
+  const lines = toLines(lease, tenant, state).map((command) => toLine(command, { netns: pin.netns, pid: host.pid }))
+  const { code, stderr } = await host.ip({ netns: pin.netns, lines })
+  if (code !== 0)
+    throw new PipeworkError(`the lease of ${lease.ip} could not be given to '${client.ifname}': ${stderr.trim()}`)
+  if (client.resolvConf !== undefined) await writeDns(lease, client.resolvConf, host)
+  await writeRecord(lease, { client, pin, host })
+  host.save(`${directory}/lease`, JSON.stringify(lease))
+  host.save(`${directory}/lost`, undefined)
+}
+
+/** What `ip` is told: the old address goes before the new one comes, which would be its secondary and go with it. */
+function toLines(lease: Lease, { client, lease: old }: Tenant, { links, routes }: GuestState): readonly IpCommand[] {
+  const { ifname } = client
+  const live = links.find(({ name }) => name === ifname)
+  if (live === undefined) throw new PipeworkError(`the interface '${ifname}' is gone`)
+  const has = (it: Lease) => live.addresses.some(({ ip: own, prefix }) => own === it.ip && prefix === it.prefix)
+  const isMoved = old !== undefined && (old.ip !== lease.ip || old.prefix !== lease.prefix) && has(old)
+  const lasts = client.once || lease.seconds === undefined ? 'forever' : `${lease.seconds}`
+  const wanted = listRoutes(lease, client)
+  const stale =
+    isMoved || old === undefined
+      ? []
+      : listRoutes(old, client).filter((it) => !wanted.some(({ dst }) => dst === it.dst))
+  const isOthers = ({ dst }: LeasedRoute) =>
+    dst !== 'default' &&
+    routes.some(
+      (it) =>
+        it.family === 4 &&
+        `${it.dst}${it.dst.includes('/') ? '' : '/32'}` === dst &&
+        it.dev !== ifname &&
+        it.metric === 0,
+    )
+  return [
+    ...(isMoved ? [ip`addr del ${old.ip}/${old.prefix} dev ${ifname}`] : []),
+    ...(lease.mtu !== undefined && lease.mtu !== live.mtu ? [ip`link set dev ${ifname} mtu ${lease.mtu}`] : []),
+    // An address that outlives its lease may be somebody else's: the kernel takes it away, should we not be there to.
+    ip`addr replace ${lease.ip}/${lease.prefix} ${client.family === 4 && ['brd', '+']} dev ${ifname} valid_lft ${lasts} preferred_lft ${lasts}`,
+    ...stale.flatMap(({ dst }) =>
+      routes.some((it) => it.dev === ifname && it.dst === dst) ? [ip`route del ${dst} dev ${ifname}`] : [],
+    ),
+    // The server is not to take over what goes over another interface.
+    ...wanted.filter((route) => !isOthers(route)).flatMap((route) => toRouteLines(route, lease, client)),
+    ...(has(lease) || client.family === 6 || live.kind === 'ipvlan' || live.kind === 'ipoib'
+      ? []
+      : [ip`link set dev ${ifname} address ${live.mac}`]),
+  ]
+}
+
+function listRoutes({ router, routes }: Lease, { defaultRoute }: Client): readonly LeasedRoute[] {
+  return [...routes, ...(defaultRoute && router !== undefined ? [{ dst: 'default', via: router }] : [])]
+}
+
+function toRouteLines({ dst, via }: LeasedRoute, lease: Lease, { ifname, metric }: Client): readonly IpCommand[] {
+  const isFar = via !== undefined && !isOnLink({ family: 4, ip: lease.ip, prefix: lease.prefix }, via)
+  const preference = dst === 'default' && metric !== undefined && ['metric', `${metric}`]
+  return [
+    ...(isFar ? [ip`route replace ${via}/32 dev ${ifname} proto ${PROTOCOL}`] : []),
+    ip`route replace ${dst} ${via !== undefined && ['via', via]} dev ${ifname} proto ${PROTOCOL} ${preference}`,
+  ]
+}
+
+/** The addresses of a link's record, with those of the lease in the place of an earlier one's. */
+function withLease(record: LinkRecord, lease: Lease | undefined, { family, defaultRoute }: Client): LinkRecord {
+  const others = record.addresses?.filter((it) => !(it.leased && it.family === family))
+  if (lease === undefined || others === undefined) return { ...record, addresses: others }
+  const { ip: address, prefix, router } = lease
+  const gateway = defaultRoute && router !== undefined ? { gateway: router } : {}
+  return { ...record, addresses: [...others, { family, ip: address, prefix, ...gateway, leased: true }] }
+}
+
+/** Writes on the link what it has now: on the host's end, or on the link in the guest where that has the record. */
+async function writeRecord(
+  lease: Lease | undefined,
+  { client, pin, host }: Pick<Place, 'pin' | 'host'> & Pick<Tenant, 'client'>,
+): Promise<void> {
+  const isOurs = ({ guest, ifname }: LinkRecord) => ifname === client.ifname && whoIs(guest) === whoIs(client.guest)
+  const seat = readHostSide(host).find(({ record }) => isOurs(record))
+  if (seat !== undefined) {
+    const alias = encodeRecord(withLease(seat.record, lease, client))
+    if (alias !== seat.alias) await host.ip({ lines: [`link set dev ${seat.hostEnd.name} alias ${alias}`] })
+    return
+  }
+  const { links } = await readGuest(pin.netns, host)
+  const link = links.find(({ name, record }) => name === client.ifname && record?.kind === 'link' && isOurs(record))
+  if (link?.record?.kind !== 'link') return
+  const alias = encodeRecord(withLease(link.record, lease, client))
+  if (alias !== link.alias) await host.ip({ netns: pin.netns, lines: [`link set dev ${client.ifname} alias ${alias}`] })
+}
+
+/** Into the guest's own file, in its place: containers have it mounted, and another file of that name is not theirs. */
+async function writeDns({ dns, domain }: Lease, path: string, host: Host): Promise<void> {
+  if (dns.length === 0) return
+  const lines = [...(domain === undefined ? [] : [`search ${domain}`]), ...dns.map((server) => `nameserver ${server}`)]
+  host.overwrite(path, `${lines.join('\n')}\n`)
+}

@@ -1,0 +1,216 @@
+import type { DhcpClient } from '../sources'
+import { quote } from '../step'
+import type { Family } from '../values'
+
+/** What a client is started with. */
+export interface Start {
+  readonly directory: string
+  /** The path that leads to the guest's network namespace for as long as the guest lives. */
+  readonly nsPath: string
+  readonly ifname: string
+  readonly family: Family
+  readonly program: DhcpClient | 'image'
+  /** The program's own words: busybox has several names. */
+  readonly command: readonly string[]
+  /** What the user passes on. */
+  readonly options: readonly string[]
+  /** The guest's name, for the server. */
+  readonly hostname?: string
+  readonly clientId: string
+  /** Node and the script: how pipework calls itself. */
+  readonly self: readonly string[]
+  readonly once: boolean
+  /** Seconds after which a client that nobody took a first lease from gives up. */
+  readonly limit: number
+  /** The guest's container for Docker, where the client is in its image. */
+  readonly container?: string
+}
+
+/** Stands for the hook's path, which the keeper chooses. */
+const HOOK = '$hook'
+
+/** The bytes of the hexadecimal id without colons. */
+const bare = (id: string) => id.replaceAll(':', '')
+
+function toUdhcpc({ command, ifname, hostname, clientId, options }: Start): readonly string[] {
+  return [
+    ...command,
+    ...['-f', '-i', ifname, '-s', HOOK, '-t', '3', '-T', '2', '-A', '3'],
+    ...(hostname === undefined ? [] : ['-x', `hostname:${hostname}`]),
+    ...['-C', '-x', `0x3d:${bare(clientId)}`],
+    // 121 and Microsoft's 249: routes other than the default.
+    ...['-O', 'staticroutes', '-O', 'msstaticroutes'],
+    ...options,
+  ]
+}
+
+function toDhclient({ command, directory, ifname, family, options }: Start): readonly string[] {
+  const file = (name: string) => `${directory}/${name}`
+  return [
+    ...[...command, `-${family}`, '-d', '-e', `PIPEWORK_DHCP=${directory}`, '-sf', HOOK],
+    ...['-pf', file('dhclient.pid'), '-lf', file('dhclient.leases'), '-cf', file('dhclient.conf')],
+    ...options,
+    ifname,
+  ]
+}
+
+/** dhcpcd's files have fixed names, and the namespaces of other guests are no business of its mounts. */
+const PRIVATE = `umount -a -l -t nsfs 2> /dev/null
+dir=$1 duid=$2; shift 2
+mkdir -p /run/dhcpcd /var/lib/dhcpcd
+mount -t tmpfs tmpfs /var/lib/dhcpcd && mkdir /var/lib/dhcpcd/pipework && mount --bind "$dir" /var/lib/dhcpcd/pipework &&
+  mount -t tmpfs tmpfs /run && mkdir -p /run/dhcpcd "$dir" && mount --bind /var/lib/dhcpcd/pipework "$dir" || exit
+echo "$duid" > /var/lib/dhcpcd/duid
+exec "$@"`
+
+function toDhcpcd({ command, directory, ifname, family, hostname, clientId, options }: Start): readonly string[] {
+  const asked =
+    family === 4
+      ? 'subnet_mask,broadcast_address,routers,domain_name_servers,domain_name,classless_static_routes,interface_mtu'
+      : 'dhcp6_name_servers,dhcp6_domain_search'
+  return [
+    ...['unshare', '--mount', '--propagation', 'slave', '--pid', '--fork', '--kill-child=KILL', '--mount-proc'],
+    ...['sh', '-c', PRIVATE, 'dhcpcd', directory, duidOf(clientId)],
+    ...[...command, `-${family}`, '-B', '-f', family === 4 ? '/dev/null' : `${directory}/dhcpcd.conf`],
+    ...['-L', '--noarp', '--nodelay', '--noconfigure', '-c', HOOK, '-e', `PIPEWORK_DHCP=${directory}`, '-o', asked],
+    ...(hostname === undefined ? [] : ['-h', hostname]),
+    ...(family === 4 ? ['-I', clientId] : []),
+    ...options,
+    ifname,
+  ]
+}
+
+/** What identifies a client of DHCPv6 (RFC 6355: type 4, sixteen bytes). */
+function duidOf(clientId: string): string {
+  return `00:04:${clientId}:${clientId}`.slice(0, 3 * 18 - 1)
+}
+
+/** The busybox image shares the guest's network, as the original had it; its hook writes into a directory it is lent. */
+function toImage({ directory, container = '', ...rest }: Start): readonly string[] {
+  const start = { ...rest, directory, command: ['udhcpc'] }
+  return [
+    ...['docker', 'run', '--rm', '--name', imageName(directory), '--network', `container:${container}`],
+    ...['--cap-add', 'NET_ADMIN', '--volume', `${directory}:${directory}`, '--env', `PIPEWORK_DHCP=${directory}`],
+    ...['busybox', ...toUdhcpc(start)],
+  ]
+}
+
+/** The name of the container in which the image's client runs. */
+export function imageName(directory: string): string {
+  return `pipework-dhcp-${directory.slice(directory.lastIndexOf('/') + 1)}`
+}
+
+const COMMANDS: Readonly<Record<Start['program'], (start: Start) => readonly string[]>> = {
+  udhcpc: toUdhcpc,
+  dhclient: toDhclient,
+  dhcpcd: toDhcpcd,
+  image: toImage,
+}
+
+function toClient(start: Start): string {
+  const words = COMMANDS[start.program](start).map((word) => (word === HOOK ? `"${HOOK}"` : quote(word)))
+  if (start.program === 'image') return `exec ${words.join(' ')} 9<&-`
+  const clean = 'env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "PIPEWORK_DHCP=$dir"'
+  // A client dies with its keeper, whatever kills that.
+  return `exec nsenter --net="/proc/$$/fd/9" setpriv --pdeathsig KILL ${clean} ${words.join(' ')} 9<&-`
+}
+
+/**
+ * The keeper of one client, in shell: it is there for as long as the link, and Node would hold 40 MB for that. A client
+ * holds the namespace it is in, and the link with it, past the guest's death; so the keeper looks twice a second whether
+ * the path still leads to the namespace that it has open. Neither a PID that comes again nor a restart deceives that.
+ */
+export function toKeeper(start: Start): string {
+  const { directory, nsPath, ifname, self, once, limit, program } = start
+  return `# pipework: keeps the DHCP client of ${ifname}. sh keep NETNS starts it, sh keep --stop ends it.
+dir=${quote(directory)} guest=${quote(nsPath)} link=${quote(ifname)} child=
+${HEAD}
+client() { ${toClient(start)}; }
+cleanup() { ${program === 'image' ? `docker rm --force ${imageName(directory)} > /dev/null 2>&1` : ':'}; }
+take() { mv "$dir/event" "$dir/taken" && ${self.map(quote).join(' ')} __dhcp apply "$dir" 9<&-; }
+limit=${Math.ceil(limit + 30) * 2} once=${once ? 'yes' : ''}
+${LOOP}`
+}
+
+const HEAD = `umask 077
+started() { { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return; set -- \${stat##*) }; echo "\${20}"; }
+runs() { read -r owner < "$dir/keeper" && [ "$owner" = "\${owner%-*}-$(started "\${owner%-*}")" ]; } 2> /dev/null
+case $1 in
+--run) ;;
+--stop)
+  runs || exit 0
+  kill "\${owner%-*}"
+  tries=200
+  while runs; do
+    [ "$((tries -= 1))" -gt 0 ] || { kill -KILL "\${owner%-*}"; exit 0; }
+    sleep 0.02
+  done
+  exit 0 ;;
+*)
+  runs && exit 0
+  rm -f "$dir/event" "$dir/failed" "$dir/lost"
+  : > "$dir/log"
+  setsid sh "$0" --run "$1" < /dev/null >> "$dir/log" 2>&1 9< "/run/netns/$1" &
+  echo "$!-$(started "$!")" > "$dir/keeper"
+  exit 0 ;;
+esac`
+
+const LOOP = `hook=$dir/hook
+cat > "$hook" << 'END'
+#!/bin/sh
+# The DHCP client calls this with what it knows; pipework reads it, and believes none of it unseen.
+umask 077
+event=\${1-}\${reason-}
+case $event in PREINIT* | CARRIER | NOCARRIER* | STOP* | ARP* | ROUTERADVERT | DELEGATED6) exit 0 ;; esac
+env -0 "event=$event" > "$PIPEWORK_DHCP/new.$$" && mv "$PIPEWORK_DHCP/new.$$" "$PIPEWORK_DHCP/event"
+END
+chmod 700 "$hook"
+# Debian mounts /run so that nothing in it can be executed.
+[ -x "$hook" ] || { mkdir -p /var/lib/pipework && cp "$hook" /var/lib/pipework/dhcp-hook && hook=/var/lib/pipework/dhcp-hook; }
+
+has_link() {
+  [ "/proc/$child/ns/net" -ef "/proc/$$/fd/9" ] || return 0
+  while read -r name rest; do [ "$name" != "$link:" ] || return 0; done < "/proc/$child/net/dev"
+  return 1
+} 2> /dev/null
+stop() {
+  trap '' TERM
+  [ -z "$child" ] || kill -KILL "$child"
+  cleanup
+  wait
+  exit 0
+}
+tick() {
+  sleep 0.5 9<&- &
+  wait "$!"
+  [ "$guest" -ef "/proc/$$/fd/9" ] && has_link || stop
+}
+trap stop TERM
+pause=1
+while :; do
+  client &
+  child=$!
+  echo "$child-$(started "$child")" > "$dir/pid"
+  ticks=0
+  while kill -0 "$child" 2> /dev/null; do
+    tick
+    ticks=$((ticks + 1))
+    if [ -e "$dir/lease" ]; then
+      [ -z "$once" ] || stop
+      [ ! -e "$dir/event" ] || take
+    elif [ "$ticks" -gt "$limit" ]; then
+      stop
+    fi
+  done
+  child=
+  cleanup
+  [ -e "$dir/lease" ] || { : > "$dir/failed"; exit 1; }
+  # It had a lease, and was killed or broke down: again, and more slowly each time that it does not last.
+  [ "$ticks" -lt 120 ] || pause=1
+  ticks=0
+  while [ "$ticks" -lt "$((pause * 2))" ]; do
+    tick
+    ticks=$((ticks + 1))
+  done
+  [ "$pause" -ge 60 ] || pause=$((pause * 2))
+done`

@@ -1,0 +1,14 @@
+import { expect, test } from 'vitest'
+import { toPacket } from './release'
+
+test('a DHCPRELEASE, field by field (RFC 2131, table 5)', () => {
+  const packet = Buffer.from(
+    toPacket({ ip: '10.9.0.166', server: '10.9.0.1', mac: '02:30:68:b0:d1:40', clientId: '00:de:ad' }),
+  )
+  expect([...packet.subarray(0, 4)]).toEqual([1, 1, 6, 0])
+  expect([...packet.subarray(12, 16)]).toEqual([10, 9, 0, 166])
+  expect(packet.subarray(28, 34).toString('hex')).toBe('023068b0d140')
+  expect(packet.subarray(236, 240).toString('hex')).toBe('63825363')
+  expect([...packet.subarray(240, 255)]).toEqual([53, 1, 7, 54, 4, 10, 9, 0, 1, 61, 3, 0, 0xde, 0xad, 255])
+  expect(packet.length).toBe(300)
+})

@@ -1,0 +1,278 @@
+import { pickGuestSide, readHostSide, readNamespaces } from '../attachments'
+import type { Attached } from '../detach'
+import { PipeworkError } from '../errors'
+import { findGuest, NoSuchGuest, pinGuest } from '../guest'
+import { GUEST_KINDS } from '../guestname'
+import { contextOf, dockerSocket } from '../guests/docker'
+import type { Host, Pin } from '../host'
+import { readGuest } from '../inside'
+import { filteredFamilies } from '../netfilter/gate'
+import { readRuleset } from '../netfilter/read'
+import { isOvsThere, mayBeOvsPort, readOvs } from '../ovsdb'
+import { pickOpenings, toolFor } from '../passage'
+import { formatGuest } from '../record'
+import { KINDS, TOOLS } from './machine'
+import type { Machine, Manager, Survey, SurveyAddress, SurveyLink, SurveySeat } from './survey'
+
+/** What `ip -j -d address` prints, as far as it is read here (iproute2 6.1). */
+interface IpLink {
+  readonly ifname: string
+  readonly ifindex: number
+  readonly link_index?: number
+  readonly flags: readonly string[]
+  readonly mtu: number
+  readonly master?: string
+  readonly address?: string
+  readonly linkinfo?: {
+    readonly info_kind?: string
+    readonly info_data?: { readonly stp_state?: number }
+    readonly info_slave_data?: { readonly state?: string }
+  }
+  readonly addr_info?: readonly {
+    readonly family: string
+    readonly local?: string
+    readonly prefixlen: number
+    readonly scope: string
+    readonly dadfailed?: boolean
+  }[]
+}
+
+function toAddress(info: NonNullable<IpLink['addr_info']>[number]): readonly SurveyAddress[] {
+  const { family, local, prefixlen: prefix, scope, dadfailed = false } = info
+  if (local === undefined) return []
+  return [
+    { family: family === 'inet' ? 4 : 6, ip: local, prefix, isLinkLocal: scope === 'link', isDuplicate: dadfailed },
+  ]
+}
+
+function toLink(link: IpLink, host: Host): SurveyLink {
+  const { info_kind = 'NIC', info_data, info_slave_data } = link.linkinfo ?? {}
+  return {
+    name: link.ifname,
+    ifindex: link.ifindex,
+    kind: link.flags.includes('LOOPBACK') ? 'loopback' : info_kind,
+    mac: link.address ?? '',
+    mtu: link.mtu,
+    up: link.flags.includes('UP'),
+    hasCarrier: link.flags.includes('LOWER_UP'),
+    isWireless: host.list(`/sys/class/net/${link.ifname}/phy80211`) !== undefined,
+    ...(link.master === undefined ? {} : { master: link.master }),
+    ...(link.link_index === undefined ? {} : { peerIndex: link.link_index }),
+    ...(info_data?.stp_state === undefined ? {} : { stp: info_data.stp_state > 0 }),
+    ...(info_slave_data?.state === undefined ? {} : { portState: info_slave_data.state }),
+    addresses: (link.addr_info ?? []).flatMap(toAddress),
+  }
+}
+
+async function readLinks(netns: string | undefined, host: Host): Promise<readonly SurveyLink[]> {
+  const { code, stdout, stderr } = await host.ip({
+    ...(netns === undefined ? {} : { netns }),
+    lines: ['address show'],
+    answer: 'json',
+  })
+  if (code !== 0) throw new PipeworkError(`the links of ${netns ?? 'this host'} cannot be read: ${stderr.trim()}`)
+  return (JSON.parse(stdout) as IpLink[]).map((link) => toLink(link, host))
+}
+
+/** What is inside a guest, by its name; or why it cannot be reached. */
+type Inside = Pick<SurveySeat, 'routes' | 'netns' | 'away' | 'found'> & {
+  readonly links: readonly SurveyLink[]
+  readonly filters: ReadonlyMap<string, number>
+}
+
+const NOTHING = { links: [], filters: new Map<string, number>() }
+
+/** The strictness for IPv4 of each interface: the kernel takes the larger of the interface's own and that of all. */
+async function readFilters(
+  ifnames: readonly string[],
+  netns: string,
+  host: Host,
+): Promise<ReadonlyMap<string, number>> {
+  const keys = ['all', ...ifnames].map((name) => `net/ipv4/conf/${name}/rp_filter`)
+  const { stdout } = await host.ip({ lines: [`netns exec ${netns} sysctl -n ${keys.join(' ')}`], answer: 'text' })
+  const [all = 0, ...own] = stdout.split('\n').map(Number)
+  return new Map(ifnames.map((name, index) => [name, Math.max(all, own[index] ?? 0)]))
+}
+
+async function enter({ record }: Attached, ifnames: readonly string[], { host, pins }: Means): Promise<Inside> {
+  const kind = GUEST_KINDS.find((it) => it === record.guest.kind)
+  try {
+    const found = await findGuest({ ...(kind === undefined ? {} : { kind }), name: record.guest.name }, host)
+    const pin = pinGuest(found, host)
+    pins.push(pin)
+    const { netns } = pin
+    const [links, { routes }, filters] = await Promise.all([
+      readLinks(netns, host),
+      readGuest(netns, host),
+      readFilters(ifnames, netns, host),
+    ])
+    return { links, routes, filters, netns, found }
+  } catch (error) {
+    if (!(error instanceof PipeworkError)) throw error
+    return { ...NOTHING, away: { message: error.message, isGone: isGone(error) } }
+  }
+}
+
+/** A runtime that does not answer, or is elsewhere, says nothing about its guests. */
+function isGone(error: PipeworkError): boolean {
+  return error instanceof NoSuchGuest || /is not running|is stopped|has exited|is gone/.test(error.message)
+}
+
+/** What a survey is made with; the pins are for whoever made it to release. */
+interface Means {
+  readonly host: Host
+  readonly pins: Pin[]
+}
+
+/** The link of an attachment inside its guest: the other end of its host end, else the one with its name. */
+function pickInside({ record, hostEnd, inGuest }: Attached, links: readonly SurveyLink[]): SurveyLink | undefined {
+  if (hostEnd === undefined) return links.find(({ name }) => name === (inGuest?.name ?? record.ifname))
+  return links.find(({ ifindex, peerIndex }) => ifindex === hostEnd.peerIndex && peerIndex === hostEnd.ifindex)
+}
+
+async function readSeats(means: Means): Promise<readonly Omit<SurveySeat, 'hostEnd'>[]> {
+  const { host } = means
+  const all = [...readHostSide(host), ...(await readNamespaces(host, 'holding')).flatMap(pickGuestSide)]
+  const guests = [...new Set(all.map(({ record }) => formatGuest(record.guest)))]
+  const seats = await Promise.all(
+    guests.map(async (guest) => {
+      const own = all.filter(({ record }) => formatGuest(record.guest) === guest)
+      const [first] = own
+      if (first === undefined) return []
+      const { links, filters, ...inside } = await enter(
+        first,
+        own.map(({ record }) => record.ifname),
+        means,
+      )
+      return own.map((attached) => {
+        const link = pickInside(attached, links)
+        const rpFilter = filters.get(attached.record.ifname)
+        return {
+          attached,
+          guest,
+          ...inside,
+          ...(link && { inGuest: link }),
+          ...(rpFilter === undefined ? {} : { rpFilter }),
+        }
+      })
+    }),
+  )
+  return seats.flat()
+}
+
+/** Both managers keep a small file for each link, by its index. */
+function readManagers(links: readonly SurveyLink[], host: Host): readonly Manager[] {
+  return links.flatMap(({ name, ifindex }): readonly Manager[] => {
+    const networkd = host.read(`/run/systemd/netif/links/${ifindex}`)
+    const state = /^ADMIN_STATE=(.*)$/m.exec(networkd ?? '')?.[1]
+    const manager = host.read(`/run/NetworkManager/devices/${ifindex}`)
+    return [
+      ...(state === undefined || state === 'unmanaged'
+        ? []
+        : [{ link: name, by: 'systemd-networkd' as const, evidence: `/run/systemd/netif/links/${ifindex}: ${state}` }]),
+      ...(/^managed=true$/m.test(manager ?? '')
+        ? [{ link: name, by: 'NetworkManager' as const, evidence: `/run/NetworkManager/devices/${ifindex}: managed` }]
+        : []),
+    ]
+  })
+}
+
+/** The kinds of links that the kernel does not know: it is asked in a network namespace that lasts as long as the question. */
+async function readMissingKinds(host: Host): Promise<readonly string[]> {
+  const unsure = Object.entries(KINDS).filter(([, { module }]) => host.inode(`/sys/module/${module}`) === undefined)
+  const answers = await Promise.all(
+    unsure.map(async ([kind]) => {
+      const argv = ['unshare', '--net', 'ip', 'link', 'add', 'name', 'pw0', 'type', kind]
+      const { stderr } = await host.query(argv).catch(() => ({ stderr: '' }))
+      return /Unknown device type/i.test(stderr) ? [kind] : []
+    }),
+  )
+  return answers.flat()
+}
+
+/** Seconds that an engine may take to say what it is. */
+const INFO_LIMIT = 3
+
+async function readDocker(host: Host): Promise<Machine['docker']> {
+  const socket = dockerSocket(host)
+  const { DOCKER_HOST } = host.env
+  if (socket === undefined)
+    return DOCKER_HOST
+      ? { kind: 'remote', evidence: `DOCKER_HOST is '${DOCKER_HOST}'`, command: 'unset DOCKER_HOST' }
+      : {
+          kind: 'remote',
+          evidence: `the Docker context is '${contextOf(host)}'`,
+          command: 'docker context use default',
+        }
+  if (host.inode(socket) === undefined) return undefined
+  const { body } = await host.get(socket, '/info', INFO_LIMIT).catch(() => ({ body: '' }))
+  return /"name=rootless"/.test(body)
+    ? {
+        kind: 'rootless',
+        evidence: `${socket} says so: SecurityOptions has name=rootless`,
+        command: 'unset DOCKER_HOST; docker context use default',
+      }
+    : undefined
+}
+
+async function readOvsTrouble(
+  seats: readonly Attached[],
+  links: readonly string[],
+  host: Host,
+): Promise<Machine['ovs']> {
+  // A host end without a master hangs on a userspace datapath, if the record's bridge is none of the kernel's.
+  const isNeeded = seats.some(
+    ({ record, hostEnd }) => hostEnd !== undefined && mayBeOvsPort(hostEnd) && !links.includes(record.hostif),
+  )
+  if (!isNeeded && !isOvsThere(host)) return undefined
+  const ovs = await readOvs(host)
+  if (ovs.kind === 'silent') return isNeeded ? ovs : undefined
+  return ovs.isSwitching || !isNeeded
+    ? undefined
+    : {
+        message: 'Open vSwitch does not switch: ovs-vswitchd does not run',
+        hint: 'Start it: systemctl start openvswitch-switch',
+      }
+}
+
+/** Asks everything, side by side. */
+export async function readSurvey(means: Means): Promise<Survey> {
+  const { host } = means
+  // Before the first guest is held: that sweeps what killed runs have left.
+  const pins = (host.list('/run/netns') ?? []).filter((name) => host.dangles(`/run/netns/${name}`))
+  const [links, seats, ruleset, missingKinds, docker] = await Promise.all([
+    readLinks(undefined, host),
+    readSeats(means),
+    readRuleset(host, 'comments'),
+    readMissingKinds(host),
+    readDocker(host),
+  ])
+  const bridges = links.filter(({ kind }) => kind === 'bridge').map(({ name }) => name)
+  const ovs = await readOvsTrouble(
+    seats.map(({ attached }) => attached),
+    bridges,
+    host,
+  )
+  const dmi = (file: string) => host.read(`/sys/class/dmi/id/${file}`) ?? ''
+  return {
+    links,
+    seats: seats.map((seat) => {
+      const hostEnd = links.find(({ ifindex }) => ifindex === seat.attached.hostEnd?.ifindex)
+      return hostEnd === undefined ? seat : { ...seat, hostEnd }
+    }),
+    ruleset,
+    families: filteredFamilies(host),
+    toolOf: toolFor(host),
+    openings: pickOpenings(ruleset),
+    managers: readManagers(links, host),
+    machine: {
+      vendor: dmi('sys_vendor'),
+      product: dmi('product_name'),
+      missingTools: Object.keys(TOOLS).filter((tool) => !host.has(tool)),
+      missingKinds,
+      ...(docker === undefined ? {} : { docker }),
+      ...(ovs === undefined ? {} : { ovs }),
+    },
+    pins,
+  }
+}

@@ -1,0 +1,108 @@
+import type { Attached } from '../detach'
+import type { Guest } from '../guests/kind'
+import type { Route } from '../inside'
+import type { Opening, ToolOf } from '../netfilter/mend'
+import type { Ruleset } from '../netfilter/ruleset'
+import type { Family } from '../values'
+
+/** An address as `ip` shows it. */
+export interface SurveyAddress {
+  readonly family: Family
+  readonly ip: string
+  readonly prefix: number
+  readonly isLinkLocal: boolean
+  /** IPv6's own detection has found somebody who has it. */
+  readonly isDuplicate: boolean
+}
+
+/** A link of the host or of a guest. */
+export interface SurveyLink {
+  readonly name: string
+  readonly ifindex: number
+  readonly kind: string
+  readonly mac: string
+  readonly mtu: number
+  readonly up: boolean
+  readonly hasCarrier: boolean
+  readonly isWireless: boolean
+  readonly master?: string
+  /** The index of the other end of a veth, or of what a macvlan hangs on. */
+  readonly peerIndex?: number
+  /** Of a bridge: whether spanning tree is on. Of a port: its state, like `forwarding`. */
+  readonly stp?: boolean
+  readonly portState?: string
+  readonly addresses: readonly SurveyAddress[]
+}
+
+/** An attachment as it is: its record, its ends, and the guest it is in. */
+export interface SurveySeat {
+  readonly attached: Attached
+  /** The guest as one types it. */
+  readonly guest: string
+  readonly hostEnd?: SurveyLink
+  readonly inGuest?: SurveyLink
+  /** Whether the guest drops what arrives by an interface that is not the way back: 1 for strict (RFC 3704). */
+  readonly rpFilter?: number
+  /** The guest's main table; absent when it cannot be reached. */
+  readonly routes?: readonly Route[]
+  /** The guest's name for `ip -n`, while it is held. */
+  readonly netns?: string
+  /** Why the guest cannot be reached, and whether that is because it is gone. */
+  readonly away?: { readonly message: string; readonly isGone: boolean }
+  readonly found?: Guest
+}
+
+/** Who manages a link, besides us. */
+export interface Manager {
+  readonly link: string
+  readonly by: 'NetworkManager' | 'systemd-networkd'
+  readonly evidence: string
+}
+
+/** What the host is, apart from its links. */
+export interface Machine {
+  /** What DMI says of maker and model, where it says anything. */
+  readonly vendor: string
+  readonly product: string
+  /** Programs that are not there. */
+  readonly missingTools: readonly string[]
+  /** Kinds of links that the kernel does not know. */
+  readonly missingKinds: readonly string[]
+  readonly docker?: { readonly kind: 'remote' | 'rootless'; readonly evidence: string; readonly command: string }
+  /** Why Open vSwitch does not answer, where something of ours needs it. */
+  readonly ovs?: { readonly message: string; readonly hint: string }
+}
+
+/** Everything that was asked, side by side, before a finding is made. */
+export interface Survey {
+  readonly links: readonly SurveyLink[]
+  readonly seats: readonly SurveySeat[]
+  readonly ruleset: Ruleset
+  /** The families in which bridges' frames meet the firewall of IP. */
+  readonly families: readonly Family[]
+  readonly toolOf: ToolOf
+  readonly openings: readonly Opening[]
+  readonly managers: readonly Manager[]
+  readonly machine: Machine
+  readonly pins: readonly string[]
+}
+
+/** The bridges of the host. */
+export function bridgesOf({ links }: Survey): readonly SurveyLink[] {
+  return links.filter(({ kind }) => kind === 'bridge')
+}
+
+/** The ports of a bridge. */
+export function portsOf(bridge: string, { links }: Survey): readonly SurveyLink[] {
+  return links.filter(({ master }) => master === bridge)
+}
+
+/** The attachments on a host interface. */
+export function seatsOn(hostif: string, { seats }: Survey): readonly SurveySeat[] {
+  return seats.filter(({ attached: { record }, hostEnd }) => (hostEnd?.master ?? record.hostif) === hostif)
+}
+
+/** The command that runs another in the network of the attachment's guest. */
+export function inGuest({ guest }: SurveySeat, command: string): string {
+  return `pipework exec ${guest} ${command}`
+}

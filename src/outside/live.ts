@@ -1,0 +1,125 @@
+import { PipeworkError } from '../errors'
+import type { Firewall } from '../firewall/live'
+import { readFirewall } from '../firewall/live'
+import type { Host } from '../host'
+import { hasIpv6 } from '../inside'
+import { MADE_RECORD, MARK } from '../record'
+import type { Address, Family } from '../values'
+import type { HostAddresses, HostRoute, Proxied } from './need'
+
+/** A link of the host, and the addresses on it. */
+export interface LiveLink {
+  readonly name: string
+  readonly addresses: readonly (Address & { readonly isOurs: boolean; readonly words: readonly string[] })[]
+  /** Whether it is one that makes host and guests reach each other. */
+  readonly isShim: boolean
+}
+
+/** What of a need is there, on the host that we run on. */
+export interface Live {
+  readonly links: readonly LiveLink[]
+  /** Routes and proxied addresses that bear our mark. */
+  readonly routes: readonly HostRoute[]
+  readonly proxies: readonly Proxied[]
+  /** Interfaces whose default route a router has announced. */
+  readonly announced: readonly string[]
+  /** The values that sysctls had before we set them. */
+  readonly kept: ReadonlyMap<string, string>
+  sysctl(key: string): string | undefined
+  readonly firewall: Firewall
+}
+
+/** Where the earlier values of sysctls stand: no link can hold them, and like them they are gone after a boot. */
+const SYSCTLS = '/run/pipework/sysctls'
+
+/** The file for the earlier value of a sysctl; no interface has a colon in its name. */
+export function sysctlFile(key: string): string {
+  return `${SYSCTLS}/${key.replaceAll('/', ':')}`
+}
+
+interface IpAddress {
+  readonly ifname: string
+  readonly ifalias?: string
+  readonly addr_info?: readonly {
+    readonly family: 'inet' | 'inet6'
+    readonly local: string
+    readonly prefixlen: number
+    readonly metric?: number
+    readonly scope: string
+    readonly broadcast?: string
+  }[]
+}
+
+interface IpRoute {
+  readonly dst: string
+  readonly dev?: string
+  readonly prefsrc?: string
+}
+
+function toLink({ ifname, ifalias, addr_info = [] }: IpAddress): LiveLink {
+  return {
+    name: ifname,
+    isShim: ifname.startsWith('pw-') && ifalias === MADE_RECORD,
+    addresses: addr_info
+      .filter(({ local }) => local !== undefined)
+      .map(({ family, local, prefixlen, metric, scope, broadcast }) => ({
+        family: family === 'inet' ? 4 : 6,
+        ip: local,
+        prefix: prefixlen,
+        isOurs: `${metric}` === MARK,
+        words: [
+          ...(broadcast === undefined ? [] : ['brd', broadcast]),
+          ...(scope === 'global' ? [] : ['scope', scope]),
+          ...(metric === undefined ? [] : ['metric', `${metric}`]),
+          ...(family === 'inet6' ? ['nodad'] : []),
+        ],
+      })),
+  }
+}
+
+function toRoute({ dst, dev = '', prefsrc }: IpRoute, family: Family): HostRoute {
+  return { family, dst, dev, ...(prefsrc === undefined ? {} : { src: prefsrc }) }
+}
+
+function readKept(host: Host): Live['kept'] {
+  const names = host.list(SYSCTLS) ?? []
+  return new Map(names.map((name) => [name.replaceAll(':', '/'), host.read(`${SYSCTLS}/${name}`) ?? '']))
+}
+
+/** Looks at the host: one batch of ip, the firewall, and files. */
+export async function readLive(host: Host): Promise<Live> {
+  const lines6 = hasIpv6(host)
+    ? [`route show table all root ::/0 proto ${MARK}`, 'route show table all root ::/0 proto ra']
+    : []
+  const [answer, firewall] = await Promise.all([
+    host.ip({
+      lines: ['address show', `route show table main proto ${MARK}`, 'neigh show proxy', ...lines6],
+      answer: 'json',
+    }),
+    readFirewall(host),
+  ])
+  if (answer.code !== 0) throw new PipeworkError(`the host's network cannot be read: ${answer.stderr.trim()}`)
+  const [links = [], routes = [], proxies = [], routes6 = [], announced = []] = answer.stdout
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as unknown[])
+  return {
+    links: (links as IpAddress[]).map(toLink),
+    routes: [
+      ...(routes as IpRoute[]).map((it) => toRoute(it, 4)),
+      ...(routes6 as IpRoute[]).map((it) => toRoute(it, 6)),
+    ],
+    proxies: (proxies as { dst: string; dev: string; protocol?: string }[])
+      .filter(({ protocol }) => protocol === MARK)
+      .map(({ dst, dev }) => ({ ip: dst, dev })),
+    announced: (announced as IpRoute[]).filter(({ dst }) => dst === 'default').map(({ dev = '' }) => dev),
+    kept: readKept(host),
+    sysctl: (key) => host.read(`/proc/sys/${key}`),
+    firewall,
+  }
+}
+
+/** The host's own addresses, by interface. */
+export function toHostAddresses({ links }: Live): HostAddresses {
+  return new Map(links.map(({ name, addresses }) => [name, addresses]))
+}

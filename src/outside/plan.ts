@@ -1,0 +1,149 @@
+import { pickGuestSide, readHostSide, readNamespaces } from '../attachments'
+import type { Attached } from '../detach'
+import { PipeworkError } from '../errors'
+import { listMissing } from '../firewall/live'
+import { commentOf } from '../firewall/rule'
+import type { Host } from '../host'
+import { findLower } from '../inside'
+import { toRecord } from '../links/claim'
+import type { Context } from '../links/kind'
+import { SHARE_MODES, type ShareKind } from '../options'
+import { decodeRecord, type LinkRecord } from '../record'
+import type { Plan } from '../step'
+import { type Live, readLive, toHostAddresses } from './live'
+import { describe, type Need, needOf, type Subject, sumOf } from './need'
+import { refuseWishes } from './refuse'
+import { planNeed, planOwnSysctls } from './steps'
+import { isConcerned, MARKER, wishesOf } from './wish'
+
+/** How the link of a record shares its NIC: what its words say, or the defaults. */
+function sharingOf({ words }: LinkRecord): { readonly kind: ShareKind; readonly mode: string } {
+  const optionOf = (name: string) => words.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3)
+  const kind = optionOf('kind') === 'ipvlan' ? 'ipvlan' : 'macvlan'
+  return { kind, mode: optionOf('mode') ?? SHARE_MODES[kind][0] }
+}
+
+/** An attachment that is there. */
+function toSubject({ record, hostEnd, inGuest }: Attached, host: Host): Subject {
+  const addresses = record.addresses ?? []
+  const parent = hostEnd === undefined ? findLower(inGuest, host)?.name : undefined
+  return {
+    guest: record.guest.name,
+    ifname: record.ifname,
+    hostif: record.hostif,
+    ...(hostEnd === undefined ? {} : { hostEnd: hostEnd.name }),
+    ...(parent === undefined ? {} : { parent, sharing: sharingOf(record) }),
+    addresses,
+    words: record.words,
+    outside: wishesOf(record).outside,
+  }
+}
+
+/** The attachment that is asked for. */
+function toWanted({ request, guest, facts }: Context): Subject {
+  const isShared = facts.hostif !== undefined && facts.hostif.kind !== 'bridge' && facts.ovs?.kind !== 'database'
+  return {
+    guest: guest.name,
+    ifname: request.ifname,
+    hostif: request.hostif,
+    ...(isShared || request.hostif === 'dummy'
+      ? { parent: facts.vlanDevice?.name ?? request.hostif, sharing: request.sharing }
+      : { hostEnd: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName }),
+    addresses: request.addresses,
+    words: request.words,
+    outside: request.outside,
+  }
+}
+
+const isSame = (a: LinkRecord, b: Pick<LinkRecord, 'guest' | 'ifname'>) =>
+  a.guest.kind === b.guest.kind && a.guest.name === b.guest.name && a.guest.id === b.guest.id && a.ifname === b.ifname
+
+/** The attachments that are there, those in guests only where somebody needs them. */
+async function readAll(host: Host, withGuests: boolean): Promise<readonly Attached[]> {
+  const inGuests = withGuests ? (await readNamespaces(host, 'holding')).flatMap(pickGuestSide) : []
+  return [...readHostSide(host), ...inGuests]
+}
+
+/** What all of these need; what hangs on an interface that is gone needs nothing any more. */
+function needOfAll(subjects: readonly Subject[], live: Live): Need {
+  const own = toHostAddresses(live)
+  return sumOf(subjects.filter(isConcerned).map((it) => needOf(it, own)))
+}
+
+/** What was of ours on that host may be more than links: a file says so, and saves a look at the firewall. */
+function isMarked(host: Host): boolean {
+  return host.read(MARKER) !== undefined
+}
+
+/** The rules are made from the record, again and again: it must hold the addresses. */
+function refuseLongRecord(context: Context): void {
+  const record = decodeRecord(toRecord(context))
+  if (record?.kind === 'link' && record.addresses === undefined)
+    throw new PipeworkError(`the words for '${context.request.ifname}' do not fit into its record of 255 bytes`, {
+      hint: 'Give fewer addresses or published ports, or make two interfaces of it.',
+    })
+}
+
+/**
+ * What the host needs beside the link: its addresses, routes, sysctls and firewall, as this and all other attachments
+ * ask for them. The steps come after those of the link. Throws refusals.
+ */
+export async function planOutside(context: Context, host: Host): Promise<Plan> {
+  const { request, guest, facts } = context
+  const live = await readLive(host)
+  const isAsked = request.outside.hostAccess || live.links.some(({ isShim }) => isShim)
+  const me = { guest: { kind: guest.kind, name: guest.name, ...(guest.id === undefined ? {} : { id: guest.id }) } }
+  const all = await readAll(host, isAsked)
+  const isMine = ({ record, hostEnd }: Attached) =>
+    isSame(record, { ...me, ifname: request.ifname }) ||
+    (hostEnd !== undefined && hostEnd.name === (facts.hostEnd ?? facts.nameTaken)?.name)
+  const others = all.filter((it) => !isMine(it)).map((it) => toSubject(it, host))
+  const mine = all.find(isMine)
+  const subject = toWanted(context)
+  if (isConcerned(subject)) {
+    refuseLongRecord(context)
+    refuseWishes({ subject, before: mine && toSubject(mine, host), others, live, host })
+  }
+  return planNeed(needOfAll([...others, subject], live), live, isMarked(host))
+}
+
+/** What the host no longer needs when these attachments go; before their links do. */
+export async function planRelease(gone: readonly Attached[], host: Host): Promise<Plan> {
+  const live = await readLive(host)
+  const all = await readAll(
+    host,
+    live.links.some(({ isShim }) => isShim),
+  )
+  const isGone = ({ record, hostEnd }: Attached) =>
+    gone.some((it) => (hostEnd === undefined ? isSame(record, it.record) : it.hostEnd?.name === hostEnd.name))
+  const rest = all.filter((it) => !isGone(it)).map((it) => toSubject(it, host))
+  const going = gone.map((it) => toSubject(it, host))
+  return [...planOwnSysctls(needOfAll(going, live), live), ...planNeed(needOfAll(rest, live), live, isMarked(host))]
+}
+
+/**
+ * What is left on the host of attachments whose guests have ended: rules, routes, addresses, sysctls. For who watches,
+ * and for who takes something away.
+ */
+export async function planSweep(host: Host): Promise<Plan> {
+  return host.isRoot && isMarked(host) ? planRelease([], host) : []
+}
+
+/** What of the host's side of an attachment is not there: somebody has flushed the firewall, or set a sysctl. */
+export function listLacking(attached: Attached, live: Live, host: Host): readonly string[] {
+  const subject = toSubject(attached, host)
+  if (!isConcerned(subject)) return []
+  const need = needOf(subject, toHostAddresses(live))
+  const isThere = new Set(live.links.flatMap(({ name, addresses }) => addresses.map((it) => `${it.ip} ${name}`)))
+  return [
+    ...need.addresses.filter(({ ip, dev }) => !isThere.has(`${ip} ${dev}`)).map(describe.address),
+    ...need.routes
+      .filter(({ dst, dev }) => !live.routes.some((it) => it.dst === dst && it.dev === dev))
+      .map(describe.route),
+    ...need.proxies
+      .filter(({ ip, dev }) => !live.proxies.some((it) => it.ip === ip && it.dev === dev))
+      .map(describe.proxy),
+    ...need.sysctls.filter(({ key, value }) => live.sysctl(key) !== value).map(describe.sysctl),
+    ...listMissing(need.rules, live.firewall).map((rule) => `the rule '${commentOf(rule)}'`),
+  ]
+}

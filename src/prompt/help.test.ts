@@ -1,0 +1,72 @@
+import { describe, expect, test } from 'vitest'
+import { createFakeHost } from '../fake-host'
+import { COMMANDS, GLOBAL_OPTIONS, OPTION_GROUPS } from '../table'
+import { formatHelp } from './help'
+import { formatManual } from './manual'
+import { screenOf, toLocale, wrap } from './screen'
+
+const table = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: OPTION_GROUPS }
+const shown = COMMANDS.filter(({ hidden }) => hidden !== true)
+const on = (options: Parameters<typeof createFakeHost>[0]) => screenOf(createFakeHost(options))
+
+describe.each(shown.map((command) => [command.word || 'the main form', command] as const))(
+  'help of %s',
+  (_, command) => {
+    test.each([40, 80, 132])('on a terminal of %i columns', (columns) => {
+      const lines = formatHelp(command, table, on({ columns, env: { NO_COLOR: '1' } })).split('\n')
+      const examples = command.examples.map(({ line }) => `  ${line}`)
+      // What is copied, and what has no blank, is not broken.
+      const long = lines.filter((it) => it.length > columns && !examples.includes(it) && /\S \S/.test(it.trim()))
+      expect(long.filter((it) => !/^ +(\[[^\]]*\]|-.*<[^>]*>)$/.test(it))).toEqual([])
+    })
+  },
+)
+
+test('headings are bold on a terminal, and nowhere else', () => {
+  const help = (options: Parameters<typeof createFakeHost>[0]) => formatHelp(shown[0] ?? never(), table, on(options))
+  expect(help({ columns: 80 })).toContain('\x1b[1mExamples:\x1b[0m')
+  expect(help({ columns: 80, env: { NO_COLOR: '1' } })).not.toContain('\x1b')
+  expect(help({ columns: 80, env: { TERM: 'dumb' } })).not.toContain('\x1b')
+  expect(help({})).not.toContain('\x1b')
+})
+
+function never(): never {
+  throw new Error('no command')
+}
+
+test.each<[Record<string, string>, boolean]>([
+  [{}, false],
+  [{ LANG: 'C' }, false],
+  [{ LANG: 'de_DE.UTF-8' }, true],
+  [{ LANG: 'C.utf8' }, true],
+  [{ LANG: 'C.UTF-8', LC_ALL: 'POSIX' }, false],
+  [{ LANG: 'C', LC_CTYPE: 'C.UTF-8' }, true],
+])('characters beyond ASCII in %j: %s', (env, expected) => {
+  expect(on({ env }).isUnicode).toBe(expected)
+  expect(toLocale('a…b ’ ├─ ü', env)).toBe(expected ? 'a…b ’ ├─ ü' : "a...b ' |- ü")
+})
+
+test.each<[string, number, readonly string[]]>([
+  ['a bc def', 4, ['a bc', 'def']],
+  ['abcdef g', 3, ['abcdef', 'g']],
+  ['a', 3, ['a']],
+])('wrap %j to %i', (text, width, expected) => expect(wrap(text, width)).toEqual(expected))
+
+describe('the manual page', () => {
+  const page = formatManual(table, '1.2.3')
+
+  test('names every command, option and example', () => {
+    const plain = page.replaceAll('\\-', '-').replaceAll('\\(aq', "'").replaceAll('\\&...', '…')
+    for (const { word, options, examples } of shown) {
+      if (word !== '') expect(plain).toContain(`\n.SS ${word}\n`)
+      for (const name of Object.keys(options)) expect(plain).toContain(name.length === 1 ? `-${name}` : `--${name}`)
+      for (const { line } of examples) expect(plain).toContain(line)
+    }
+  })
+
+  test('is ASCII, and no line of text is taken for a request', () => {
+    expect(page).toMatch(/^[\n\x20-\x7e]*$/)
+    const requests = page.split('\n').filter((line) => /^[.']/.test(line))
+    expect(requests.filter((line) => !/^\.(\\"|TH|SH|SS|TP|PP|ad l|nh|nf|fi|in)/.test(line))).toEqual([])
+  })
+})
