@@ -111,6 +111,9 @@ const QUIET = {
   program: ['/usr/bin/node', '/usr/local/bin/pipework'] as const,
   follow: async () => 'ENOENT',
   attendSignals: () => {},
+  kill: () => {},
+  onLine: async () => () => {},
+  arm: async () => {},
   lock: () => () => {},
 }
 

@@ -179,6 +179,29 @@ const SAVE: Subcommand = {
   load: () => import('./commands/save'),
 }
 
+const UPLINK: Subcommand = {
+  word: 'uplink',
+  synopsis: 'uplink add <bridge> <nic> [@vlan] | confirm <bridge> | del <bridge> | ls',
+  summary: "put the host's NIC into a bridge, with its addresses and routes, and take it out again",
+  options: {
+    confirm: { value: 'seconds', summary: 'put all back unless `uplink confirm` says within that time that it works' },
+    'write-unmanaged': {
+      summary: 'write the file that keeps NetworkManager or systemd-networkd off, until the next boot',
+    },
+    force: { summary: 'go on where somebody else manages the NIC, or its gateway does not answer' },
+    ...CHANGE_OPTIONS,
+  },
+  examples: [
+    { line: 'pipework uplink add br0 eth0', does: 'eth0 is a port of br0, which has its addresses and routes' },
+    { line: 'pipework uplink add br0 eth0 --confirm 60', does: 'put back after a minute, unless confirmed' },
+    { line: 'pipework uplink confirm br0', does: 'it works: keep it' },
+    { line: 'pipework uplink add br63 eth0 @63', does: 'VLAN 63 of eth0' },
+    { line: 'pipework uplink del br0', does: 'eth0 has its addresses and routes again' },
+    { line: 'pipework uplink ls', does: 'which bridge has which uplink' },
+  ],
+  load: () => import('./commands/uplink'),
+}
+
 /** Options of the words that run a program in the guest's network namespace. */
 const PASSAGE_OPTIONS: OptionTable = {
   'wait-guest': { value: 'seconds', summary: 'wait that long for the guest to run' },
@@ -394,6 +417,7 @@ export const COMMANDS: readonly Subcommand[] = [
   ATTACH,
   LS,
   DISCONNECT,
+  UPLINK,
   UP,
   DOWN,
   DIFF,

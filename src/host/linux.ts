@@ -78,6 +78,9 @@ export function createHost(self: HostProcess): Host {
     run: runProgram,
     query: runQuery,
     attend: createAttendant(self),
+    arm: async (words) => (await import('./arm')).arm(self, words),
+    kill: (pid) => void attempt(() => self.kill(pid)),
+    onLine: async (tell) => (await import('./arm')).onLine(tell),
     addresses: readAddresses,
     get: getOverSocket,
     follow: async (source, follower, signal) => (await import('./follow')).follow(source, follower, signal),
@@ -99,6 +102,6 @@ export function createHost(self: HostProcess): Host {
     sleep,
     isTerminal: async (fd) => (await import('node:tty')).isatty(fd),
     write: writeAll,
-    die: () => self.kill(),
+    die: () => self.kill(self.pid),
   }
 }

@@ -63,9 +63,16 @@ async function collect([file = '', ...args]: readonly string[], { input, output,
 }
 
 /** Sends the lines of a batch to one `ip`. */
-export function runIp({ netns, lines, answer }: IpBatch): Promise<Result> {
+export function runIp({ netns, lines, answer, force }: IpBatch): Promise<Result> {
   const details = answer === 'json' ? ['-j', '-d'] : []
-  const argv = ['ip', ...(netns === undefined ? [] : ['-n', netns]), ...details, '-batch', '-']
+  const argv = [
+    'ip',
+    ...(netns === undefined ? [] : ['-n', netns]),
+    ...details,
+    ...(force ? ['-force'] : []),
+    '-batch',
+    '-',
+  ]
   const input = lines.map((line) => `${line}\n`).join('')
   return collect(argv, { input, output: answer === undefined ? 'ignore' : 'pipe', limit: DEFAULT_LIMIT })
 }
