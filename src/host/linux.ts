@@ -59,6 +59,11 @@ async function sendPacket(packet: Uint8Array, { from, to, port }: Parameters<Hos
   })
 }
 
+async function md5(text: string): Promise<string> {
+  const { createHash } = await import('node:crypto')
+  return createHash('md5').update(text).digest('hex')
+}
+
 /** The host as it really is. */
 export function createHost(self: HostProcess): Host {
   return {
@@ -91,10 +96,7 @@ export function createHost(self: HostProcess): Host {
     send: sendPacket,
     pin: createPinner(self),
     lock: createLocker(self),
-    async md5(text) {
-      const { createHash } = await import('node:crypto')
-      return createHash('md5').update(text).digest('hex')
-    },
+    md5,
 
     columns: () => self.columns(),
     elapsed: () => self.uptime() * 1000,
