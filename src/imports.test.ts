@@ -9,6 +9,7 @@ import { describe, expect, test } from 'vitest'
 const layers: readonly { readonly files: readonly string[]; readonly inner?: true }[] = [
   { files: ['errors', 'step', 'nearest', 'unit'] },
   { files: ['host'] },
+  { files: ['together'] },
   { files: ['host/*'], inner: true },
   { files: ['values'] },
   { files: ['sources'] },

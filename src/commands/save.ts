@@ -73,9 +73,11 @@ async function toWords(
 
 /** As recorded; what did not fit into the record is read from the guest. */
 async function readAddress({ record, hostEnd }: Attached, host: Host): Promise<string | undefined> {
-  const { addresses, guest, ifname } = record
-  if (addresses !== undefined) return addresses.map(formatAddress).join(',') || '0/0'
-  if (!host.isRoot) return undefined
+  const { addresses, sources = [], guest, ifname } = record
+  if (addresses !== undefined)
+    return [...sources, ...addresses.filter(({ leased }) => !leased).map(formatAddress)].join(',') || '0/0'
+  // What came by a lease could not be told from what was typed.
+  if (!host.isRoot || sources.length > 0) return undefined
   const pin = pinGuest(await findGuest(parseGuest(`${guest.kind}:${guest.name}`), host), host)
   try {
     const { links, routes } = await readGuest(pin.netns, host)
