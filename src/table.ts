@@ -112,14 +112,52 @@ export const OPTION_GROUPS: Readonly<Record<string, readonly string[]>> = {
 
 const LS: Subcommand = {
   word: 'ls',
-  synopsis: 'ls',
+  synopsis: 'ls [guest or bridge]',
   summary: 'list what is attached where, and with what',
-  options: {},
+  options: {
+    filter: { value: 'key=value', repeatable: true, summary: 'only guest=NAME, or bridge=NAME; may be repeated' },
+    format: {
+      value: 'template',
+      summary:
+        'a line for each, as a template of Go: {{.Guest}} .Kind .Name .ID .Interface .Addresses .Bridge .HostEnd .MTU .State .Leases .Words {{json .}}; with `table ` in front a table',
+    },
+  },
   examples: [
     { line: 'pipework ls', does: 'a table of all attachments' },
-    { line: 'pipework ls --json', does: 'the same for programs' },
+    { line: 'pipework ls web', does: 'those of web, or on a bridge of that name' },
+    { line: 'pipework ls --filter bridge=br1 --format {{.Guest}}', does: 'the guests on br1, for a script' },
+    { line: 'pipework ls --json', does: 'everything, for programs' },
   ],
   load: () => import('./commands/ls'),
+}
+
+const INSPECT: Subcommand = {
+  word: 'inspect',
+  synopsis: 'inspect <guest>',
+  summary: 'show all there is to know of the network of a guest on one page',
+  options: {},
+  examples: [
+    { line: 'pipework inspect web', does: 'interfaces, addresses, routes, and the commands that make and undo them' },
+    { line: 'pipework inspect web --json', does: 'the same for programs' },
+    { line: 'pipework inspect netns:router', does: 'of a namespace of ip netns' },
+  ],
+  load: () => import('./commands/inspect'),
+}
+
+const DIAGRAM: Subcommand = {
+  word: 'diagram',
+  synopsis: 'diagram',
+  summary: 'draw the bridges and NICs with what is attached to them, as a tree of text or as a picture',
+  options: {
+    dot: { summary: 'in the language of Graphviz' },
+    svg: { summary: 'as an SVG picture' },
+  },
+  examples: [
+    { line: 'pipework diagram', does: 'a tree' },
+    { line: 'pipework diagram --svg', does: 'a picture for a wiki: pipework diagram --svg > lan.svg' },
+    { line: 'pipework diagram --dot', does: 'for dot -Tpng, and for changes by hand' },
+  ],
+  load: () => import('./commands/diagram'),
 }
 
 const DISCONNECT: Subcommand = {
@@ -416,6 +454,8 @@ const DOCTOR: Subcommand = {
 export const COMMANDS: readonly Subcommand[] = [
   ATTACH,
   LS,
+  INSPECT,
+  DIAGRAM,
   DISCONNECT,
   UPLINK,
   UP,

@@ -38,7 +38,8 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : Number(a > b)
 }
 
-async function toLine(attached: Attached, host: Host, parse: Call['parse']): Promise<Saved> {
+/** The line of a file that asks for the attachment. */
+export async function toLine(attached: Attached, host: Host, parse: Call['parse']): Promise<Saved> {
   const { record } = attached
   const what = `${formatGuest(record.guest)} has ${record.ifname} on ${record.hostif}`
   if (record.guest.kind === 'pid') return { comment: `${what}: a process does not come again` }

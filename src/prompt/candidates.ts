@@ -138,7 +138,7 @@ async function listLinks(name: string, host: Host): Promise<readonly Candidate[]
 }
 
 /** Commands that only make sense for what is attached already. */
-const OF_ATTACHED = ['disconnect', 'ls']
+const OF_ATTACHED = ['disconnect', 'ls', 'inspect']
 
 async function findGuests({ command, values, current }: Position, host: Host): Promise<readonly Candidate[]> {
   if (OF_ATTACHED.includes(command.word)) return host.isRoot ? toGuests(await listAllRecords(host)) : listAttached(host)
