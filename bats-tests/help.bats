@@ -132,14 +132,15 @@ furnish() {
   while IFS= read -r line; do
     if [[ $line != *' @'* && $line != *' dummy '* ]]; then type_example "$line"; fi
   done < <(examples '')
-  # eth1 and eth2 are there now
-  pw br1 web 192.168.1.10/24@192.168.1.1 -q
   for word in $("$PIPEWORK" help --json | jq -r '.commands[]'); do
     case $word in
       disconnect) continue ;; # the last
       # These live on, or take the host's NIC: uplink.bats, watch.bats and the README's examples run them.
       watch | service | uplink) continue ;;
     esac
+    # What the examples before have left is no matter.
+    pw br1 web 192.168.1.10/24@192.168.1.1 -q
+    pw br2 -i eth2 web 10.0.0.2/24 -q
     while IFS= read -r line; do
       if [[ $line == *tcpdump* ]]; then LIMIT=2 type_example "$line"; else type_example "$line"; fi
     done < <(examples "${word#--}")
