@@ -129,6 +129,17 @@ function createEffects(ran: string[]) {
   }
 }
 
+/** The calls that run `ip`, started ahead or not. */
+function createIp<T>(perform: (text: string) => T) {
+  const ip = ({ netns, lines }: { readonly netns?: string | undefined; readonly lines: readonly string[] }) =>
+    perform([`ip${netns === undefined ? '' : ` -n ${netns}`}`, ...lines].join(' | '))
+  const startIp = async (netns?: string) => ({
+    send: (lines: readonly string[]) => ip({ netns, lines }),
+    dismiss: () => {},
+  })
+  return { ip, startIp }
+}
+
 /** The one fake of the outside world. */
 export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
   const { inodes = {}, programs = [], addresses = {}, env = {}, isRoot = true, answers = {} } = options
@@ -148,7 +159,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     env,
     ...createFiles(options),
     has: (program) => programs.includes(program),
-    ip: ({ netns, lines }) => perform([`ip${netns === undefined ? '' : ` -n ${netns}`}`, ...lines].join(' | ')),
+    ...createIp(perform),
     run: (argv) => perform(argv.join(' ')),
     query: (argv) => perform(argv.join(' ')),
     attend: async (argv) => (await perform(`attend ${argv.join(' ')}`)).code,

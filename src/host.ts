@@ -11,6 +11,14 @@ export interface IpBatch {
   readonly force?: true
 }
 
+/** A run of `ip -batch` that waits for its lines. */
+export interface ReadyIp {
+  /** To be called once; resolves and rejects as `Host.ip` does. */
+  send(lines: readonly string[]): Promise<Result>
+  /** Ends it: it has been told nothing, so it has done nothing. */
+  dismiss(): void
+}
+
 /** An answer over HTTP. */
 export interface HttpAnswer {
   readonly status: number
@@ -58,6 +66,8 @@ export interface Host {
   has(program: string): boolean
   /** Sends lines to the kernel through one `ip -batch`. Throws when ip is not installed or does not end. */
   ip(batch: IpBatch): Promise<Result>
+  /** Starts an `ip -batch` in that namespace, or our own. */
+  startIp(netns?: string): Promise<ReadyIp>
   /**
    * Runs another program, never a shell, for 30 seconds at most unless another limit is given; it reads the input
    * and a newline.

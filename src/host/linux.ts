@@ -2,7 +2,7 @@ import * as fs from 'node:fs'
 import type { Host, HostProcess, HttpAnswer } from '../host'
 import { attempt, dangles, isExecutable, saveFile, writeAll } from './files'
 import { createLocker, createPinner } from './pins'
-import { createAttendant, runIp, runProgram, runQuery } from './programs'
+import { createAttendant, runIp, runProgram, runQuery, startIp } from './programs'
 
 async function readAddresses(ifname: string): Promise<readonly string[]> {
   const { networkInterfaces } = await import('node:os')
@@ -80,6 +80,7 @@ export function createHost(self: HostProcess): Host {
     has: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutable(`${dir}/${program}`)),
 
     ip: runIp,
+    startIp: (netns) => startIp(netns === undefined ? {} : { netns }),
     run: runProgram,
     query: runQuery,
     attend: createAttendant(self),
