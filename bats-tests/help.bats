@@ -36,15 +36,13 @@ Tell what a command does, with its
 options and with examples that run.
 
 Options:
-  --man
-      print the manual page instead
-  --json
-      print one JSON document, for
-      success and for failure
-  -h, --help
-      show this help
-  -V, --version
-      show the version
+      --man      print the manual page
+                 instead
+      --json     print one JSON
+                 document, for success
+                 and for failure
+  -h, --help     show this help
+  -V, --version  show the version
 
 Examples:
   pipework help
