@@ -64,7 +64,7 @@ END
   # without UTF-8 nothing but ASCII
   run env LC_ALL=C "$PIPEWORK" help
   [[ $output == *'[,...]'* ]]
-  ! LC_ALL=C grep -nP '[^\x00-\x7f]' <<< "$output"
+  [[ -z $(LC_ALL=C tr -d '\0-\177' <<< "$output") ]]
 }
 
 @test "the manual page is without fault, and is the one of this tool" {

@@ -24,11 +24,11 @@ export const ATTACH: Subcommand = {
     'give a container an interface on a bridge of Linux or Open vSwitch, with addresses, gateway and MAC address',
   words: {
     '<bridge>':
-      'an interface that exists: a bridge of Linux or Open vSwitch, or a NIC, by name or mac:address; else a bridge to make: br…, ovs…; or dummy',
+      'an interface that exists: a bridge of Linux or Open vSwitch, or a NIC, by name or mac:address; else a bridge to make: br…, ovs…; br0@eth0 for one with an uplink; or one of the words ptp, routed:nic, dummy',
     '<guest>':
       'a container by name or id, of Docker, else of Podman, LXC or containerd; or kind:name, like netns:blue, pid:1234',
     '<ip/prefix[@gateway]>':
-      'IPv4 or IPv6, with the prefix in bits or as a netmask; several with commas between; 0/0 for none',
+      'IPv4 or IPv6, with the prefix in bits or as a netmask; several with commas between; 0/0 for none; or dhcp, udhcpc, dhclient, dhcpcd, dhcp6, slaac',
     '[mac|U:text]': 'the MAC address in the guest, or a text to derive it from; without it, one that stays the same',
     '[@vlan]': 'a VLAN, 1 to 4094; on a bridge also a trunk: @10,20-22',
   },
@@ -219,7 +219,7 @@ const SAVE: Subcommand = {
 
 const UPLINK: Subcommand = {
   word: 'uplink',
-  synopsis: 'uplink add <bridge> <nic> [@vlan] | confirm <bridge> | del <bridge> | ls',
+  synopsis: 'uplink add <bridge> <nic> [@vlan] | uplink confirm <bridge> | uplink del <bridge> | uplink ls',
   summary: "put the host's NIC into a bridge, with its addresses and routes, and take it out again",
   options: {
     confirm: { value: 'seconds', summary: 'put all back unless `uplink confirm` says within that time that it works' },

@@ -20,9 +20,10 @@ export interface Group {
 }
 
 /** How an option is written: `-n, --dry-run`, `-i <ifname>`. */
-export function writeOption(name: string, { short, value }: OptionSpec): string {
+export function writeOption(name: string, { short, value, optional }: OptionSpec): string {
   const long = name.length === 1 ? `-${name}` : `--${name}`
-  return `${short === undefined ? '' : `-${short}, `}${long}${value === undefined ? '' : ` <${value}>`}`
+  const written = optional ? `[=<${value}>]` : ` <${value}>`
+  return `${short === undefined ? '' : `-${short}, `}${long}${value === undefined ? '' : written}`
 }
 
 /** The options of a command under the headings of the table; few need none. */
