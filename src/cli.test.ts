@@ -108,7 +108,8 @@ describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
 
 describe('--help', () => {
   const shown = COMMANDS.filter(({ hidden }) => hidden !== true)
-  const unicode: Options = { env: { LANG: 'C.UTF-8' } }
+  // Wide enough that an option's name does not go on in the next line, beside what is said of it.
+  const unicode: Options = { columns: 120, env: { LANG: 'C.UTF-8', NO_COLOR: '1' } }
 
   test.each(shown.map((command) => [command.word || 'the main form', command] as const))(
     'of %s names every option, every example and the synopsis',

@@ -57,9 +57,8 @@ export async function formatHelp(command: Subcommand, table: CommandTable, scree
   // Its form as an ES module breaks lines within words.
   const { default: yargs } = await import('yargs/yargs')
   const width = Math.min(screen.columns ?? DEFAULT_WIDTH, MAX_WIDTH)
-  const usage = [...wrapSynopsis(command.synopsis, width - 4), '', ...wrap(sentence(command.summary), width), '']
   const help = yargs([]).scriptName('').locale('en').version(false).help(false).wrap(width)
-  help.updateStrings({ 'Positionals:': 'Words:' })
+  help.usage(sentence(command.summary)).updateStrings({ 'Positionals:': 'Words:' })
   for (const [word, describe] of Object.entries(command.words ?? {})) help.positional(word, { describe })
   for (const { title, options } of groupOptions(command, table))
     for (const [name, spec] of options) help.option(toTerm(name, spec), { ...toAlias(spec), ...toText(title, spec) })
@@ -67,7 +66,8 @@ export async function formatHelp(command: Subcommand, table: CommandTable, scree
   for (const { word, summary } of others) help.command(word, summary)
   const examples = ['Examples:', ...layOutExamples(command, width)]
   const end = others.length === 0 ? [] : ['', ...wrap('pipework help <command> tells more of each.', width)]
-  const lines = [...usage, ...(await help.getHelp()).split('\n'), '', ...examples, ...end]
+  const synopsis = wrapSynopsis(command.synopsis, width - 4)
+  const lines = [...synopsis, '', ...(await help.getHelp()).split('\n'), '', ...examples, ...end]
   return lines.map((line) => `${toHeading(line, screen)}\n`).join('')
 }
 
