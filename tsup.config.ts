@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { defineConfig, type Options } from 'tsup'
 import { version } from './package.json'
-import { type Metafile, oneFile } from './parts.config'
+import { type Metafile, oneFile } from './scripts/parts'
 
 /** The folder and the name of the package that a file of the bundle came from; the innermost, where they nest. */
 const packageOf = /^(.*node_modules\/((?:@[^/]+\/)?[^/]+))\//
@@ -57,7 +57,11 @@ export default defineConfig(({ outDir = 'dist' }) => ({
   outExtension: () => ({ js: '.js' }),
   platform: 'node',
   target: 'node18',
-  define: { PIPEWORK_VERSION: JSON.stringify(version) },
+  define: {
+    PIPEWORK_VERSION: JSON.stringify(version),
+    // Where yargs looks for its translations, of which it needs none: a place where nobody can put any.
+    __dirname: JSON.stringify('/proc/none/yargs'),
+  },
   noExternal: [/.*/],
   removeNodeProtocol: false,
   // A build must not take away the file that somebody is running: it is replaced in one rename.

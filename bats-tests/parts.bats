@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What a run compiles of the one file: nobody waits for what was not asked for. See parts.config.ts.
+# What a run compiles of the one file: nobody waits for what was not asked for. See scripts/parts.ts.
 
 load rig
 

@@ -412,10 +412,15 @@ take_back() {
   host=$(host_state)
   inside=$(guest_state web)
   lame_ip '^never$'
-  # A competitor removes the bridge as soon as something is changed in the guest.
-  # shellcheck disable=SC2016 # expanded by the script
-  printf '#!/bin/sh\n%s\nexec %q "$@"\n' 'case "$*" in "-n "*-batch*) '"$(command -v ip)"' link del dev br1 2> /dev/null ;; esac' \
-    "$(command -v ip)" > "$BATS_TEST_TMPDIR/bin/ip"
+  # A competitor removes the bridge as soon as something is changed in the guest: when its ip is told what, for it may
+  # have been started long before.
+  cat > "$BATS_TEST_TMPDIR/bin/ip" << END
+#!/bin/sh
+case "\$*" in
+  '-n '*-batch*) lines=\$(cat); $(command -v ip) link del dev br1 2> /dev/null; echo "\$lines" | $(command -v ip) "\$@" ;;
+  *) exec $(command -v ip) "\$@" ;;
+esac
+END
   lame --no-probe br1 netns:web 10.1.1.2/24@10.1.1.1
   assert_exit 1
   assert_same_state "$host" "$(host_state)"
@@ -524,9 +529,9 @@ all_or_nothing() {
   local n
   netns_guest web
   mkdir "$BATS_TEST_TMPDIR/bin"
-  # An ip that hangs in the guest, so that the first signal has to wait.
+  # An ip that hangs when it is told something in the guest, so that the first signal has to wait.
   # shellcheck disable=SC2016 # expanded by the script
-  printf '#!/bin/sh\n%s\nexec %q "$@"\n' "case \"\$*\" in '-n '*' -batch'*) echo \$\$ > '$BATS_TEST_TMPDIR/hangs'; exec sleep 20 ;; esac" \
+  printf '#!/bin/sh\n%s\nexec %q "$@"\n' "case \"\$*\" in '-n '*' -batch'*) read -r line; echo \$\$ > '$BATS_TEST_TMPDIR/hangs'; exec sleep 20 ;; esac" \
     "$(command -v ip)" > "$BATS_TEST_TMPDIR/bin/ip"
   chmod +x "$BATS_TEST_TMPDIR/bin/ip"
   PATH=$BATS_TEST_TMPDIR/bin:$PATH start_pw --no-probe br1 netns:web 10.1.1.2/24

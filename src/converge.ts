@@ -1,3 +1,4 @@
+import type { Ahead } from './ahead'
 import { PipeworkError } from './errors'
 import { execute, failWith, type Run, takeBack } from './execute'
 import { gatherFacts } from './facts'
@@ -26,6 +27,8 @@ export interface Means {
   readonly interrupt: Interrupt
   /** Told of each step before it runs. */
   readonly onStep?: (step: Step) => void
+  /** Where an `ip` may wait for the first lines. */
+  readonly ahead?: Ahead
 }
 
 /** An attachment asked for, what was known when it was planned, and the steps that make it true. */
@@ -192,8 +195,8 @@ function isSamePlan(a: Plan, b: Plan): boolean {
   return a.map(formatStep).join('') === b.map(formatStep).join('')
 }
 
-function toRun({ guest, pin }: Pinned, { host, interrupt, onStep, before }: Turn): Run {
-  return { host, guest, netns: pin.netns, interrupt, before, ...(onStep === undefined ? {} : { onStep }) }
+function toRun({ guest, pin }: Pinned, turn: Turn): Run {
+  return { ...turn, guest, netns: pin.netns }
 }
 
 async function act(planned: Planned, pinned: Pinned, turn: Turn): Promise<void> {

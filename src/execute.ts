@@ -1,3 +1,4 @@
+import { type Ahead, createAhead } from './ahead'
 import { ExitCode, type Leftover, PipeworkError } from './errors'
 import type { Guest } from './guest'
 import type { Host, Interrupt } from './host'
@@ -27,7 +28,11 @@ export interface Run {
   readonly onStep?: (step: Step) => void
   /** Looks, after the last step, whether what the plan wanted has come true; throws when it has not. */
   readonly verify?: () => void
+  /** Where an `ip` may wait for the first lines. */
+  readonly ahead?: Ahead
 }
+
+type Performing = Run & Required<Pick<Run, 'ahead'>>
 
 /** Why a plan stopped: the step that failed, how, and how many steps before it were done. */
 interface Failure {
@@ -46,7 +51,8 @@ const ASK_AGAIN = 0.05
  * On failure or a signal rolls back and throws; exit code 1 when the host is as it was, 3 when something is left.
  */
 export async function execute(plan: Plan, run: Run): Promise<void> {
-  const failure = (await perform(cut(plan, run), run)) ?? verify(plan, run)
+  const ahead = run.ahead ?? createAhead(run.host)
+  const failure = (await perform(cut(plan, run), { ...run, ahead }).finally(ahead.dismiss)) ?? verify(plan, run)
   if (failure === undefined) return
   const { done, uncertain, error } = failure
   throw failWith(error, await rollBack(plan.slice(0, done + uncertain), done, run))
@@ -89,13 +95,16 @@ function cut(plan: Plan, { host: { env, die }, before = 0 }: Run): Plan {
   return [...plan.slice(0, limit), { why: 'fail', command, explain }]
 }
 
-async function perform(plan: Plan, run: Run): Promise<Failure | undefined> {
+async function perform(plan: Plan, run: Performing): Promise<Failure | undefined> {
   let done = 0
-  for (const chunk of toChunks(plan)) {
+  const chunks = toChunks(plan)
+  for (const [index, chunk] of chunks.entries()) {
     if (run.interrupt.heard) return { done, uncertain: 0, error: interrupted() }
     for (const step of chunk) run.onStep?.(step)
     try {
-      const failure = await performChunk(chunk, run)
+      const performed = performChunk(chunk, run)
+      startAhead(chunks[index + 1], run)
+      const failure = await performed
       if (failure !== undefined) return { ...failure, done: done + failure.done }
     } catch (error) {
       return { done, uncertain: chunk.length, error }
@@ -103,6 +112,12 @@ async function perform(plan: Plan, run: Run): Promise<Failure | undefined> {
     done += chunk.length
   }
   return undefined
+}
+
+/** While one batch runs, the `ip` of the next one starts. */
+function startAhead(next: Plan | undefined, { ahead, netns }: Performing): void {
+  const command = next?.[0]?.command
+  if (command?.kind === 'ip') ahead.start(command.in === 'guest' ? netns : undefined)
 }
 
 function interrupted(): PipeworkError {
@@ -126,7 +141,7 @@ function areNeighbours(a: Command, b: Command): boolean {
   return a.kind === 'ip' && b.kind === 'ip' && a.in === b.in && !a.onlyIfEmpty && !b.onlyIfEmpty
 }
 
-async function performChunk(chunk: Plan, run: Run): Promise<Failure | undefined> {
+async function performChunk(chunk: Plan, run: Performing): Promise<Failure | undefined> {
   const [first] = chunk
   if (first?.command.kind === 'ip') return performBatch(chunk, run)
   const results = await Promise.all(chunk.map(({ command }) => performOne(command, run)))
@@ -137,11 +152,11 @@ async function performChunk(chunk: Plan, run: Run): Promise<Failure | undefined>
   return { done: failed, uncertain: step.command.kind === 'run' ? 1 : 0, error: explain(step, result) }
 }
 
-async function performBatch(chunk: Plan, run: Run): Promise<Failure | undefined> {
+async function performBatch(chunk: Plan, run: Performing): Promise<Failure | undefined> {
   const commands = chunk.flatMap(({ command }) => (command.kind === 'ip' ? [command] : []))
   const [first] = commands
   if (first === undefined || skips(first, run.host)) return undefined
-  const result = await runBatch(commands, run)
+  const result = await run.ahead.send(first.in === 'guest' ? run.netns : undefined, toLines(commands, run))
   if (result.code === 0) return undefined
   // `Command failed -:N` counts lines from 1; some errors (a word ip cannot parse) end it without that line.
   const line = Number(/Command failed -:(\d+)/.exec(result.stderr)?.[1] ?? 0)
@@ -152,9 +167,13 @@ async function performBatch(chunk: Plan, run: Run): Promise<Failure | undefined>
   return { done, uncertain: line === 0 ? chunk.length : 0, error: explain(failed, result) }
 }
 
-function runBatch(commands: readonly IpCommand[], { host, netns }: Run): Promise<Result> {
-  const lines = commands.map((command) => toLine(command, { netns, pid: host.pid }))
-  return host.ip(commands[0]?.in === 'guest' ? { netns, lines } : { lines })
+function toLines(commands: readonly IpCommand[], { host, netns }: Run): readonly string[] {
+  return commands.map((command) => toLine(command, { netns, pid: host.pid }))
+}
+
+function runBatch(commands: readonly IpCommand[], run: Run): Promise<Result> {
+  const lines = toLines(commands, run)
+  return run.host.ip(commands[0]?.in === 'guest' ? { netns: run.netns, lines } : { lines })
 }
 
 function skips(command: IpCommand, host: Host): boolean {

@@ -97,6 +97,11 @@ export function deriveHostEnds(
   return { bridge: hostEndNameOf(ifname, own), ovs: hostEndNameOf(ifname, fingerprint(`${own} ovs`)) }
 }
 
+/** The MAC address of a bridge that is to be made: always the same on this host. */
+export function bridgeMacOf(bridge: string, host: Host): string {
+  return macOf(fingerprint(`${bridge} ${machineId(host)}`))
+}
+
 async function deriveNames(request: AttachRequest, { guest, host }: Surroundings, isOvs: boolean) {
   const { mac, ifname, hostif } = request
   const own = hashOf(ifname, guest, host)
@@ -104,7 +109,7 @@ async function deriveNames(request: AttachRequest, { guest, host }: Surroundings
     hostEndName: deriveHostEnds(ifname, guest, host)[isOvs ? 'ovs' : 'bridge'],
     // The original hashes what `echo` prints, trailing newline and all.
     mac: mac === undefined ? macOf(own) : 'mac' in mac ? mac.mac : macOf(await host.md5(`${mac.from}\n`)),
-    bridgeMac: macOf(fingerprint(`${hostif} ${machineId(host)}`)),
+    bridgeMac: bridgeMacOf(hostif, host),
   }
 }
 

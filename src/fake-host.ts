@@ -111,6 +111,9 @@ const QUIET = {
   program: ['/usr/bin/node', '/usr/local/bin/pipework'] as const,
   follow: async () => 'ENOENT',
   attendSignals: () => {},
+  kill: () => {},
+  onLine: async () => () => {},
+  arm: async () => {},
   lock: () => () => {},
 }
 
@@ -124,6 +127,17 @@ function createEffects(ran: string[]) {
       void ran.push(`send ${way.from} ${way.to}:${way.port}`),
     die: () => void ran.push('die'),
   }
+}
+
+/** The calls that run `ip`, started ahead or not. */
+function createIp<T>(perform: (text: string) => T) {
+  const ip = ({ netns, lines }: { readonly netns?: string | undefined; readonly lines: readonly string[] }) =>
+    perform([`ip${netns === undefined ? '' : ` -n ${netns}`}`, ...lines].join(' | '))
+  const startIp = async (netns?: string) => ({
+    send: (lines: readonly string[]) => ip({ netns, lines }),
+    dismiss: () => {},
+  })
+  return { ip, startIp }
 }
 
 /** The one fake of the outside world. */
@@ -145,7 +159,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     env,
     ...createFiles(options),
     has: (program) => programs.includes(program),
-    ip: ({ netns, lines }) => perform([`ip${netns === undefined ? '' : ` -n ${netns}`}`, ...lines].join(' | ')),
+    ...createIp(perform),
     run: (argv) => perform(argv.join(' ')),
     query: (argv) => perform(argv.join(' ')),
     attend: async (argv) => (await perform(`attend ${argv.join(' ')}`)).code,

@@ -7,6 +7,16 @@ export interface IpBatch {
   readonly lines: readonly string[]
   /** What is wanted of its output: with `json`, a document with all details for each line. Nothing when absent. */
   readonly answer?: 'json' | 'text'
+  /** Whether to go on past a line that fails. */
+  readonly force?: true
+}
+
+/** A run of `ip -batch` that waits for its lines. */
+export interface ReadyIp {
+  /** To be called once; resolves and rejects as `Host.ip` does. */
+  send(lines: readonly string[]): Promise<Result>
+  /** Ends it: it has been told nothing, so it has done nothing. */
+  dismiss(): void
 }
 
 /** An answer over HTTP. */
@@ -56,6 +66,8 @@ export interface Host {
   has(program: string): boolean
   /** Sends lines to the kernel through one `ip -batch`. Throws when ip is not installed or does not end. */
   ip(batch: IpBatch): Promise<Result>
+  /** Starts an `ip -batch` in that namespace, or our own. */
+  startIp(netns?: string): Promise<ReadyIp>
   /**
    * Runs another program, never a shell, for 30 seconds at most unless another limit is given; it reads the input
    * and a newline.
@@ -69,6 +81,15 @@ export interface Host {
    * Its exit status, or 128 and the number of the signal that ended it.
    */
   attend(argv: readonly string[]): Promise<number>
+  /**
+   * Starts pipework itself with these words, in a session of its own, where neither a terminal nor our own end reaches
+   * it; comes back when it says that it is ready. Throws when it does not within 30 seconds.
+   */
+  arm(words: readonly string[]): Promise<void>
+  /** kill -9 of another process. */
+  kill(pid: number): void
+  /** Tells of each line that is typed, until the answer is called. */
+  onLine(tell: () => void): Promise<() => void>
   /** GET over a Unix socket. Rejects with the system's error, whose `code` says why. */
   get(socket: string, path: string, limit: number): Promise<HttpAnswer>
   /** Follows a source until it ends or the signal says so. Why it ended, in few words; nothing when it was the signal. */
@@ -97,8 +118,8 @@ export interface Host {
   now(): number
   /** The signal ends it early. 0: until what was asked of others before is on its way. */
   sleep(seconds: number, signal?: AbortSignal): Promise<void>
-  /** Whether a person reads what is written there: 1 or 2, as below. */
-  isTerminal(fd: 1 | 2): Promise<boolean>
+  /** Whether a person reads what is written there, 1 or 2 as below, or types what is read from 0. */
+  isTerminal(fd: 0 | 1 | 2): Promise<boolean>
   /** Writes to standard output (1) or standard error (2). */
   write(fd: 1 | 2, text: string): void
   /** Ends this very process at once, as kill -9 would: only for tests. */
@@ -120,7 +141,7 @@ export interface HostProcess {
   uptime(): number
   /** The width of the terminal on standard output; undefined where that is none. */
   columns(): number | undefined
-  kill(): void
+  kill(pid: number): void
   /** From now on signals are told to `tell` and do nothing else. */
   relay(tell: (signal: NodeJS.Signals) => void): void
   onExit(action: () => void): void

@@ -95,6 +95,12 @@ function findByMac(mac: string, direct: boolean, host: Host): string {
   return hostif
 }
 
+/** The name of a NIC that was typed as that, or as `mac:` and its address. */
+export function findNic(typed: string, host: Host): string {
+  const mac = /^mac:(.*)$/.exec(typed)?.[1]
+  return mac === undefined ? typed : findByMac(mac, false, host)
+}
+
 /** The request with what only the host can tell: the NIC that `mac:` names, and what InfiniBand reads otherwise. */
 export function resolveHostif(request: AttachRequest, host: Host): AttachRequest {
   const { tag, vlan, isNamed, ifname } = request

@@ -81,6 +81,8 @@ describe('what a label may ask for', () => {
     ['br0 -l webhost 10.0.0.2/24', ['br0', '-l']],
     ['--direct-phys eth1 10.0.0.2/24', ['eth1', '--direct-phys']],
     ['dummy 10.255.0.1/32', ['dummy']],
+    ['mac:02:77:00:00:00:10 10.0.0.2/24', ['mac:02:77:00:00:00:10']],
+    ['br0 dhcp --dhcp-timeout 9', ['br0']],
   ])('%s, allowed %j', async (text, allowed) => {
     const line = await read(text)
     expect(() => refuseLabel(line, allowed)).not.toThrow()

@@ -79,7 +79,19 @@ export interface LabelLine {
 }
 
 /** Options that concern the inside of the guest only. What is not among them has to be allowed by its name. */
-const HARMLESS = ['i', 'a', 'mtu', 'metric', 'no-default-route', 'route', 'policy-route', 'tx-offload', 'kind']
+const HARMLESS = [
+  'i',
+  'a',
+  'mtu',
+  'metric',
+  'no-default-route',
+  'route',
+  'policy-route',
+  'tx-offload',
+  'kind',
+  'dhcp-timeout',
+  'dhcp-once',
+]
 /** Ways to share a NIC that leave it to its other users as it is. */
 const HARMLESS_MODES = ['bridge', 'private', 'vepa', 'l2']
 /** First words that are no interface, but mean something to the host. */
@@ -125,13 +137,11 @@ function isPlainAddress(word: string): boolean {
 }
 
 function refuseHostif(hostif: string, { vlan, tag }: AttachRequest, allowed: readonly string[]): void {
-  // `mac:…` and `br0@eth0` name a NIC that no glob has seen; `routed:eth0` changes the host's routes.
-  if (!/^[\w.-]+$/.test(hostif))
-    throw refusal(`a label may not use '${hostif}'`, 'It takes the name of a bridge or NIC, as it is.')
   const names = tag === undefined ? [hostif] : listVlans(vlan, tag).map((id) => `${hostif}@${id}`)
   const globs = allowed.filter((it) => !it.startsWith('-'))
-  const isAllowed = (name: string) =>
-    KEYWORDS.includes(hostif) ? has(globs, name) : globs.some((glob) => toPattern(glob).test(name))
+  // `mac:…` and `br0@eth0` name a NIC that no glob has seen; `ptp` and `routed:eth0` change the host's routes.
+  const isName = /^[\w.-]+$/.test(hostif) && !KEYWORDS.includes(hostif)
+  const isAllowed = (name: string) => (isName ? globs.some((glob) => toPattern(glob).test(name)) : has(globs, name))
   const refused = names.find((name) => !isAllowed(name))
   if (refused === undefined) return
   const given = globs.length === 0 ? 'nothing is allowed' : `allowed is ${globs.map((glob) => `'${glob}'`).join(', ')}`

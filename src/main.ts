@@ -19,7 +19,7 @@ const host = createHost({
   // Setting up the stream takes 3 ms: only who lays out text asks.
   columns: () => process.stdout.columns,
   uptime: () => process.uptime(),
-  kill: () => process.kill(process.pid, 'SIGKILL'),
+  kill: (pid) => process.kill(pid, 'SIGKILL'),
   relay: (tell) => {
     attended.tell = tell
     // Only then: nothing of ours could be rolled back after a core dump.

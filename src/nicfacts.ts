@@ -5,7 +5,7 @@ import { type GuestLink, type GuestState, readGuest, toAddrWords } from './insid
 import { type NicState, readNic } from './nics'
 import { BIRTHMARK } from './record'
 import type { AttachRequest } from './request'
-import { fingerprint } from './values'
+import { vlanNameOf } from './values'
 
 /** What is known of a NIC that goes in itself, and of the VLAN device on one. */
 export interface NicFacts {
@@ -20,12 +20,6 @@ export interface NicFacts {
     readonly id?: number
     readonly unrecorded?: true
   }
-}
-
-/** `eth0.10`, or where that exceeds what the kernel takes a name of our own that is always the same. */
-function vlanNameOf(nic: string, vlan: number): string {
-  const name = `${nic}.${vlan}`
-  return name.length <= 15 ? name : `vl${fingerprint(nic).slice(0, 8)}.${vlan}`
 }
 
 /** The VLAN device that the request needs. */

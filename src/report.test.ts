@@ -7,7 +7,6 @@ import {
   type Attachment,
   describe as describeAttachment,
   errorToJson,
-  formatAttachments,
   formatError,
   formatStep,
   formatTable,
@@ -41,24 +40,6 @@ test.each<[string, readonly string[], readonly (readonly string[])[], string]>([
   ],
   ['no blanks at the end of a line', ['A', 'B'], [['x', '']], 'A  B\nx\n'],
 ])('formatTable: %s', (_, header, lines, expected) => expect(formatTable(header, lines)).toBe(expected))
-
-test('formatAttachments', () => {
-  const table = formatAttachments([
-    attachment,
-    { ...attachment, guest: { kind: 'netns', name: 'blue' }, ifname: 'eth2', addresses: [], state: 'down' },
-    { ...attachment, ifname: 'eth3', addresses: null, hostif: 'up0', hostEnd: null },
-    { ...attachment, ifname: 'eth4', addresses: ['10.0.0.4/24', 'fd00::4/64'] },
-  ])
-  expect(table).toBe(
-    `
-GUEST       INTERFACE  ADDRESS                 ON   HOST END         STATE
-web         eth1       10.0.0.2/24@10.0.0.1    br1  veth1pl3f2a9c1d  up
-netns:blue  eth2       -                       br1  veth1pl3f2a9c1d  down
-web         eth3       ?                       up0  -                up
-web         eth4       10.0.0.4/24,fd00::4/64  br1  veth1pl3f2a9c1d  up
-`.slice(1),
-  )
-})
 
 test.each<[Partial<Attachment>, string]>([
   [{}, 'web has eth1 on br1 with 10.0.0.2/24 (gateway 10.0.0.1)'],

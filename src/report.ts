@@ -56,35 +56,6 @@ export function formatTable(header: readonly string[], lines: readonly (readonly
   return [header, ...lines].map((line) => `${format(line)}\n`).join('')
 }
 
-/** `ls` for people. */
-export function formatAttachments(attachments: readonly Attachment[]): string {
-  const hasLeases = attachments.some(({ leases }) => leases !== undefined)
-  const table = formatTable(
-    ['GUEST', 'INTERFACE', 'ADDRESS', 'ON', 'HOST END', 'STATE', ...(hasLeases ? ['LEASE'] : [])],
-    attachments.map(({ guest, ifname, addresses, hostif, hostEnd, state, leases = [] }) => [
-      guest.kind === 'docker' ? guest.name : `${guest.kind}:${guest.name}`,
-      ifname,
-      addresses === null ? '?' : addresses.join(',') || '-',
-      hostif,
-      hostEnd ?? '-',
-      state,
-      ...(hasLeases ? [leases.map(formatLease).join(', ')] : []),
-    ]),
-  )
-  const notes = attachments.flatMap(({ guest, ifname, missing = [] }) =>
-    missing.length === 0
-      ? []
-      : [`${guest.name} ${ifname}: missing on this host: ${missing.join(', ')}; the same command again mends it\n`],
-  )
-  return table + notes.join('')
-}
-
-/** Who gave it, until when, and whether somebody renews it. */
-function formatLease({ server, expires, state }: LeaseReport): string {
-  const until = expires === null ? 'for ever' : `until ${expires.slice(0, 19).replace('T', ' ')} UTC`
-  return `${state}${server === null || state === 'lost' ? '' : ` from ${server} ${until}`}`
-}
-
 /** How an error reads: the message, the hint indented below, and what is left with the command that removes it. */
 export function formatError(error: unknown): string {
   if (!(error instanceof PipeworkError)) {

@@ -24,11 +24,11 @@ export const ATTACH: Subcommand = {
     'give a container an interface on a bridge of Linux or Open vSwitch, with addresses, gateway and MAC address',
   words: {
     '<bridge>':
-      'an interface that exists: a bridge of Linux or Open vSwitch, or a NIC, by name or mac:address; else a bridge to make: br…, ovs…; or dummy',
+      'an interface that exists: a bridge of Linux or Open vSwitch, or a NIC, by name or mac:address; else a bridge to make: br…, ovs…; br0@eth0 for one with an uplink; or one of the words ptp, routed:nic, dummy',
     '<guest>':
       'a container by name or id, of Docker, else of Podman, LXC or containerd; or kind:name, like netns:blue, pid:1234',
     '<ip/prefix[@gateway]>':
-      'IPv4 or IPv6, with the prefix in bits or as a netmask; several with commas between; 0/0 for none',
+      'IPv4 or IPv6, with the prefix in bits or as a netmask; several with commas between; 0/0 for none; or dhcp, udhcpc, dhclient, dhcpcd, dhcp6, slaac',
     '[mac|U:text]': 'the MAC address in the guest, or a text to derive it from; without it, one that stays the same',
     '[@vlan]': 'a VLAN, 1 to 4094; on a bridge also a trunk: @10,20-22',
   },
@@ -112,14 +112,52 @@ export const OPTION_GROUPS: Readonly<Record<string, readonly string[]>> = {
 
 const LS: Subcommand = {
   word: 'ls',
-  synopsis: 'ls',
+  synopsis: 'ls [guest or bridge]',
   summary: 'list what is attached where, and with what',
-  options: {},
+  options: {
+    filter: { value: 'key=value', repeatable: true, summary: 'only guest=NAME, or bridge=NAME; may be repeated' },
+    format: {
+      value: 'template',
+      summary:
+        'a line for each, as a template of Go: {{.Guest}} .Kind .Name .ID .Interface .Addresses .Bridge .HostEnd .MTU .State .Leases .Words {{json .}}; with `table ` in front a table',
+    },
+  },
   examples: [
     { line: 'pipework ls', does: 'a table of all attachments' },
-    { line: 'pipework ls --json', does: 'the same for programs' },
+    { line: 'pipework ls web', does: 'those of web, or on a bridge of that name' },
+    { line: 'pipework ls --filter bridge=br1 --format {{.Guest}}', does: 'the guests on br1, for a script' },
+    { line: 'pipework ls --json', does: 'everything, for programs' },
   ],
   load: () => import('./commands/ls'),
+}
+
+const INSPECT: Subcommand = {
+  word: 'inspect',
+  synopsis: 'inspect <guest>',
+  summary: 'show all there is to know of the network of a guest on one page',
+  options: {},
+  examples: [
+    { line: 'pipework inspect web', does: 'interfaces, addresses, routes, and the commands that make and undo them' },
+    { line: 'pipework inspect web --json', does: 'the same for programs' },
+    { line: 'pipework inspect netns:router', does: 'of a namespace of ip netns' },
+  ],
+  load: () => import('./commands/inspect'),
+}
+
+const DIAGRAM: Subcommand = {
+  word: 'diagram',
+  synopsis: 'diagram',
+  summary: 'draw the bridges and NICs with what is attached to them, as a tree of text or as a picture',
+  options: {
+    dot: { summary: 'in the language of Graphviz' },
+    svg: { summary: 'as an SVG picture' },
+  },
+  examples: [
+    { line: 'pipework diagram', does: 'a tree' },
+    { line: 'pipework diagram --svg', does: 'a picture for a wiki: pipework diagram --svg > lan.svg' },
+    { line: 'pipework diagram --dot', does: 'for dot -Tpng, and for changes by hand' },
+  ],
+  load: () => import('./commands/diagram'),
 }
 
 const DISCONNECT: Subcommand = {
@@ -177,6 +215,29 @@ const SAVE: Subcommand = {
   options: {},
   examples: [{ line: 'pipework save', does: 'one line for each attachment; redirect it into a file' }],
   load: () => import('./commands/save'),
+}
+
+const UPLINK: Subcommand = {
+  word: 'uplink',
+  synopsis: 'uplink add <bridge> <nic> [@vlan] | uplink confirm <bridge> | uplink del <bridge> | uplink ls',
+  summary: "put the host's NIC into a bridge, with its addresses and routes, and take it out again",
+  options: {
+    confirm: { value: 'seconds', summary: 'put all back unless `uplink confirm` says within that time that it works' },
+    'write-unmanaged': {
+      summary: 'write the file that keeps NetworkManager or systemd-networkd off, until the next boot',
+    },
+    force: { summary: 'go on where somebody else manages the NIC, or its gateway does not answer' },
+    ...CHANGE_OPTIONS,
+  },
+  examples: [
+    { line: 'pipework uplink add br0 eth0', does: 'eth0 is a port of br0, which has its addresses and routes' },
+    { line: 'pipework uplink add br0 eth0 --confirm 60', does: 'put back after a minute, unless confirmed' },
+    { line: 'pipework uplink confirm br0', does: 'it works: keep it' },
+    { line: 'pipework uplink add br63 eth0 @63', does: 'VLAN 63 of eth0' },
+    { line: 'pipework uplink del br0', does: 'eth0 has its addresses and routes again' },
+    { line: 'pipework uplink ls', does: 'which bridge has which uplink' },
+  ],
+  load: () => import('./commands/uplink'),
 }
 
 /** Options of the words that run a program in the guest's network namespace. */
@@ -393,7 +454,10 @@ const DOCTOR: Subcommand = {
 export const COMMANDS: readonly Subcommand[] = [
   ATTACH,
   LS,
+  INSPECT,
+  DIAGRAM,
   DISCONNECT,
+  UPLINK,
   UP,
   DOWN,
   DIFF,

@@ -306,3 +306,9 @@ export function fingerprint(text: string): string {
   for (const byte of Buffer.from(text)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n)
   return hash.toString(16).padStart(16, '0')
 }
+
+/** `eth0.10`, or where that exceeds what the kernel takes a name of our own that is always the same. */
+export function vlanNameOf(nic: string, vlan: number): string {
+  const name = `${nic}.${vlan}`
+  return name.length <= 15 ? name : `vl${fingerprint(nic).slice(0, 8)}.${vlan}`
+}

@@ -1,4 +1,6 @@
+import { createAhead } from '../ahead'
 import { awaitGuest, pinGuest } from '../guest'
+import type { Pin } from '../host'
 import { resolveHostif } from '../hostlinks'
 import { type AttachRequest, toRequest } from '../request'
 import { parseSeconds } from '../values'
@@ -40,15 +42,21 @@ export async function run(call: Call): Promise<Outcome> {
   const request = resolveHostif(readRequest(call), host)
   const limit = parseSeconds(call.text('wait-guest') ?? '0', '--wait-guest')
   refuseUnlessRoot(call)
-  const [guest, { attach }] = await Promise.all([
-    awaitGuest(request.guest, host, { limit, interrupt: io.interrupt }),
-    // What does the rest is loaded when the question is out: it takes as long as the answer.
-    host.sleep(0).then(() => import('./attached')),
-  ])
-  const pin = host.isRoot ? pinGuest(guest, host) : undefined
+  const ahead = createAhead(host)
+  // When the question is out: what does the rest takes as long to start and to load as the answer to come.
+  const begin = async () => {
+    await host.sleep(0)
+    if (host.isRoot && !call.flag('dry-run')) ahead.start()
+    return import('./attached')
+  }
+  let pin: Pin | undefined
   try {
-    return await attach(request, { guest, pin }, call)
+    const asking = awaitGuest(request.guest, host, { limit, interrupt: io.interrupt })
+    const [guest, { attach }] = await Promise.all([asking, begin()])
+    pin = host.isRoot ? pinGuest(guest, host) : undefined
+    return await attach(request, { guest, pin, ahead }, call)
   } finally {
+    ahead.dismiss()
     pin?.release()
   }
 }

@@ -1,3 +1,4 @@
+import type { Ahead } from '../ahead'
 import { converge, foresee, hostEndOf, type Means, type Planned } from '../converge'
 import type { Guest } from '../guest'
 import type { Host, Pin } from '../host'
@@ -20,14 +21,17 @@ export function toMeans({ host, io, flag }: Call): Means {
 /** Attaches the guest, or says what that would take. */
 export async function attach(
   request: AttachRequest,
-  { guest, pin }: { readonly guest: Guest; readonly pin: Pin | undefined },
+  { guest, pin, ahead }: { readonly guest: Guest; readonly pin: Pin | undefined; readonly ahead: Ahead },
   call: Call,
 ): Promise<Outcome> {
   if (pin === undefined || call.flag('dry-run'))
     return toScriptOutcome(await foresee(request, { guest, pin }, call.host), pin)
-  const warn = request.firewall === 'warn' ? await watchFirewall(call.host) : undefined
-  const [planned] = await converge([request], { guest, pin }, toMeans(call))
+  // The rules are read while the first steps run.
+  const watch = request.firewall === 'warn' ? call.host.sleep(0).then(() => watchFirewall(call.host)) : undefined
+  watch?.catch(() => {})
+  const [planned] = await converge([request], { guest, pin }, { ...toMeans(call), ahead })
   if (planned === undefined) throw new TypeError('one request, and no plan')
+  const warn = await watch
   const warning = planned.kind.isBridged ? await warn?.(planned) : undefined
   if (warning !== undefined) call.io.err(formatWarning(warning))
   return await toOutcome(planned, warning, call)

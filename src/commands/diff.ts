@@ -10,7 +10,7 @@ import { inOrder, look } from './up'
 export async function run(call: Call): Promise<Outcome> {
   const wishes = await readFiles(call)
   refuseUnlessRoot(call)
-  const { groups, told } = await reachGuests(wishes, call, 0)
+  const { groups, told } = await reachGuests(wishes, call)
   const done = await forEachGuest(groups, call, { action: look(call) })
   const all = inOrder(wishes, [...told, ...done.flat()])
   const surplus = call.flag('prune')

@@ -1,6 +1,6 @@
 import type { Planned } from '../converge'
 import { PipeworkError } from '../errors'
-import { awaitGuest, type Guest, NoSuchGuest, pinGuest } from '../guest'
+import { findGuest, type Guest, NoSuchGuest, pinGuest } from '../guest'
 import type { GuestName } from '../guestname'
 import { NotRunning } from '../guests/kind'
 import type { Host, Pin } from '../host'
@@ -29,30 +29,35 @@ export type Action = (
   held: { readonly guest: Guest; readonly pin: Pin | undefined },
 ) => Promise<readonly Planned[]>
 
-/** How many guests are under way at once: most of the time they wait for each other's LAN to answer. */
-const AT_ONCE = 16
+/** How many guests are changed at once. Four take as long as 32, but for what waits: the LAN to answer, IPv6's detection. */
+const CHANGED_AT_ONCE = 32
+/** How many are looked for at once: one that Docker does not know is a `podman` of 40 MB for each. */
+const SOUGHT_AT_ONCE = 8
 
 /** Runs the action for each item, so many at once; the results in the order of the items. */
-async function inParallel<T, R>(items: readonly T[], action: (item: T) => Promise<R>): Promise<readonly R[]> {
+async function inParallel<T, R>(
+  items: readonly T[],
+  limit: number,
+  action: (item: T) => Promise<R>,
+): Promise<readonly R[]> {
   const results: R[] = []
   const rest = [...items.entries()]
   const work = async () => {
     for (let next = rest.shift(); next !== undefined; next = rest.shift()) results[next[0]] = await action(next[1])
   }
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, items.length) }, work))
+  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, work))
   return results
 }
 
 /** The guests of the wishes, each looked up once; what does not run or cannot be found is told. */
 export async function reachGuests(
   wishes: readonly Wish[],
-  call: Call,
-  limit: number,
+  { host }: Pick<Call, 'host'>,
 ): Promise<{ readonly groups: readonly Group[]; readonly told: readonly Told[] }> {
   const byName = groupBy(wishes, ({ request }) => nameOf(request.guest))
-  const found = await inParallel([...byName.values()], async (group) => ({
+  const found = await inParallel([...byName.values()], SOUGHT_AT_ONCE, async (group) => ({
     group,
-    reached: await reach(group, call, limit),
+    reached: await reach(group, host),
   }))
   const told = found.flatMap(({ group, reached }) =>
     'guest' in reached ? [] : group.map((wish): Told => ({ wish, ...reached })),
@@ -74,8 +79,10 @@ function nameOf({ kind, name }: GuestName): string {
 function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): ReadonlyMap<string, readonly T[]> {
   const groups = new Map<string, T[]>()
   for (const item of items) {
-    const group = groups.get(keyOf(item)) ?? []
-    groups.set(keyOf(item), [...group, item])
+    const key = keyOf(item)
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, [item])
+    else group.push(item)
   }
   return groups
 }
@@ -85,15 +92,12 @@ type Reached =
   | { readonly state: 'absent'; readonly why: PipeworkError }
   | { readonly state: 'failed'; readonly why: unknown }
 
-async function reach([first, ...others]: readonly Wish[], { host, io }: Call, limit: number): Promise<Reached> {
+async function reach([first]: readonly Wish[], host: Host): Promise<Reached> {
   if (first === undefined) throw new TypeError('a guest without wishes')
-  const patience = Math.max(limit, first.patience, ...others.map((it) => it.patience))
   try {
-    return { guest: await awaitGuest(first.request.guest, host, { limit: patience, interrupt: io.interrupt }) }
+    return { guest: await findGuest(first.request.guest, host) }
   } catch (why) {
-    const cause = why instanceof PipeworkError && why.cause !== undefined ? why.cause : why
-    const isAbsent = cause instanceof NoSuchGuest || cause instanceof NotRunning
-    return isAbsent && why instanceof PipeworkError ? { state: 'absent', why } : { state: 'failed', why }
+    return why instanceof NoSuchGuest || why instanceof NotRunning ? { state: 'absent', why } : { state: 'failed', why }
   }
 }
 
@@ -101,11 +105,11 @@ async function reach([first, ...others]: readonly Wish[], { host, io }: Call, li
 export function forEachGuest(
   groups: readonly Group[],
   call: Call,
-  { action, onDone }: { readonly action: Action; readonly onDone?: () => void },
+  { action, onDone }: { readonly action: Action; readonly onDone?: (lines: number) => void },
 ): Promise<readonly (readonly Told[])[]> {
-  return inParallel(groups, async (group) => {
+  return inParallel(groups, CHANGED_AT_ONCE, async (group) => {
     const told = await tell(group, call, action)
-    onDone?.()
+    onDone?.(group.wishes.length)
     return told
   })
 }

@@ -20,10 +20,10 @@ export async function run({ words, host, table, flag }: Call): Promise<Outcome> 
 }
 
 /** Help for the command of that word, or for the main form. */
-export function help(word: string, table: CommandTable, host: Host): Outcome {
+export async function help(word: string, table: CommandTable, host: Host): Promise<Outcome> {
   const command = findCommand(word, table)
   return {
-    text: toLocale(formatHelp(command, table, screenOf(host)), host.env),
+    text: toLocale(await formatHelp(command, table, screenOf(host)), host.env),
     json: toJson(command, table),
     wanted: true,
   }

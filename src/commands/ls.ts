@@ -1,48 +1,65 @@
-import { readAttachments } from '../attachments'
-import type { Attached } from '../detach'
-import type { Host } from '../host'
-import { isConcerned, wishesOf } from '../outside/wish'
-import type { LinkRecord } from '../record'
-import { formatAttachments, type LeaseReport, toAttachment } from '../report'
-import { LEASES } from '../sources'
+import { usageError } from '../errors'
+import { listNearest } from '../nearest'
+import { FIELDS, formatListing, toFields } from '../prompt/listing'
+import { parseTemplate } from '../prompt/template'
+import type { Attachment } from '../report'
 import type { Call, Outcome } from './call'
+import { listAttachments } from './listed'
 
 /** Lists the attachments from the records on their links. */
-export async function run({ host }: Call): Promise<Outcome> {
-  const all = await readAttachments(host)
-  const [readLeases, lacking] = [await loadLeases(host), await readLacking(all, host)]
-  const attachments = all
-    .map((attached) => {
-      const { record, hostEnd, inGuest } = attached
-      const missing = lacking.get(attached)
-      return {
-        ...toAttachment(record, hostEnd ?? inGuest, hostEnd?.name),
-        ...(record.sources === undefined ? {} : { leases: readLeases(record) }),
-        ...(missing === undefined ? {} : { missing }),
-      }
-    })
-    .sort((a, b) => compare(a.guest.name, b.guest.name) || compare(a.ifname, b.ifname))
-  return { text: formatAttachments(attachments), json: { ok: true, attachments }, wanted: true }
+export async function run({ host, words, text, texts }: Call): Promise<Outcome> {
+  const filters = readFilters(words, texts('filter'))
+  const typed = text('format')
+  const template = typed === undefined ? undefined : parseTemplate(typed, Object.keys(FIELDS))
+  const attachments = (await listAttachments(host)).filter((it) => isWanted(it, filters))
+  return {
+    text:
+      template === undefined
+        ? formatListing(attachments, host.columns())
+        : template.format(attachments.map((whole) => ({ fields: toFields(whole), whole }))),
+    json: { ok: true, attachments },
+    wanted: true,
+  }
 }
 
-/** How leases are read, where there are any; those that nobody keeps any more are swept. */
-async function loadLeases(host: Host): Promise<(record: LinkRecord) => readonly LeaseReport[]> {
-  if (!host.isRoot || host.list(LEASES) === undefined) return () => []
-  const [{ readLeases }, { sweepClients }] = await Promise.all([import('../dhcp/tell'), import('../dhcp/sweep')])
-  await sweepClients(host)
-  return (record) => readLeases(record, host)
+const isGuest = ({ guest }: Attachment, typed: string) =>
+  guest.name === typed ||
+  `${guest.kind}:${guest.name}` === typed ||
+  (typed.length >= 4 && guest.id?.startsWith(typed.slice(0, 12)) === true)
+
+/** How each kind of filter decides. */
+const FILTERS: Readonly<Record<string, (attachment: Attachment, typed: string) => boolean>> = {
+  guest: isGuest,
+  bridge: ({ hostif }, typed) => hostif === typed,
+  /** A word without a key means either. */
+  any: (attachment, typed) => isGuest(attachment, typed) || attachment.hostif === typed,
 }
 
-/** What of the host's side of the attachments is not there; nobody is asked where none has more than a link. */
-async function readLacking(all: readonly Attached[], host: Host): Promise<ReadonlyMap<Attached, readonly string[]>> {
-  if (!host.isRoot || !all.some(({ record }) => isConcerned(wishesOf(record)))) return new Map()
-  const [{ readLive }, { listLacking }] = await Promise.all([import('../outside/live'), import('../outside/plan')])
-  const live = await readLive(host)
-  const entries = all.map((attached) => [attached, listLacking(attached, live, host)] as const)
-  return new Map(entries.filter(([, missing]) => missing.length > 0))
+interface Filter {
+  readonly key: string
+  readonly value: string
 }
 
-/** By code units: the order of a locale takes 7 ms to load. */
-function compare(a: string, b: string): number {
-  return a < b ? -1 : Number(a > b)
+function readFilters([word, ...rest]: readonly string[], typed: readonly string[]): readonly Filter[] {
+  if (rest.length > 0)
+    throw usageError(`'${rest[0]}' is a word too many`, 'pipework ls [guest or bridge] [--filter bridge=br1]')
+  const filters = typed.map((it) => {
+    const [, key = '', value = ''] = /^([^=]*)=(.*)$/s.exec(it) ?? []
+    if (value === '' || key === 'any' || !Object.hasOwn(FILTERS, key)) {
+      const near = listNearest(key || it, ['guest', 'bridge'])
+      throw usageError(
+        `--filter '${it}' is no filter`,
+        near.length > 0 ? `Did you mean ${near[0]}=${value || 'NAME'}?` : 'Write guest=NAME or bridge=NAME.',
+      )
+    }
+    return { key, value }
+  })
+  return word === undefined ? filters : [...filters, { key: 'any', value: word }]
+}
+
+/** As docker has it: one of several values of a key, and every key. */
+function isWanted(attachment: Attachment, filters: readonly Filter[]): boolean {
+  return filters.every(({ key }) =>
+    filters.some((it) => it.key === key && FILTERS[key]?.(attachment, it.value) === true),
+  )
 }

@@ -38,7 +38,8 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : Number(a > b)
 }
 
-async function toLine(attached: Attached, host: Host, parse: Call['parse']): Promise<Saved> {
+/** The line of a file that asks for the attachment. */
+export async function toLine(attached: Attached, host: Host, parse: Call['parse']): Promise<Saved> {
   const { record } = attached
   const what = `${formatGuest(record.guest)} has ${record.ifname} on ${record.hostif}`
   if (record.guest.kind === 'pid') return { comment: `${what}: a process does not come again` }
@@ -73,9 +74,11 @@ async function toWords(
 
 /** As recorded; what did not fit into the record is read from the guest. */
 async function readAddress({ record, hostEnd }: Attached, host: Host): Promise<string | undefined> {
-  const { addresses, guest, ifname } = record
-  if (addresses !== undefined) return addresses.map(formatAddress).join(',') || '0/0'
-  if (!host.isRoot) return undefined
+  const { addresses, sources = [], guest, ifname } = record
+  if (addresses !== undefined)
+    return [...sources, ...addresses.filter(({ leased }) => !leased).map(formatAddress)].join(',') || '0/0'
+  // What came by a lease could not be told from what was typed.
+  if (!host.isRoot || sources.length > 0) return undefined
   const pin = pinGuest(await findGuest(parseGuest(`${guest.kind}:${guest.name}`), host), host)
   try {
     const { links, routes } = await readGuest(pin.netns, host)

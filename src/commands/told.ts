@@ -14,8 +14,8 @@ import type { Pruned } from './prune'
 export interface Sum {
   readonly all: readonly Told[]
   readonly pruned: readonly Pruned[]
-  /** Whether somebody waited for guests that do not run. */
-  readonly isAwaited: boolean
+  /** Seconds that guests were waited for. */
+  readonly patience: number
 }
 
 type State = 'made' | 'changed' | 'same' | 'absent' | 'failed'
@@ -45,10 +45,12 @@ export function toUpOutcome(sum: Sum, { host, io, flag }: Call): Outcome {
   }
 }
 
-function exitCodeOf(failures: readonly unknown[], { all, isAwaited }: Sum): number {
+function exitCodeOf(failures: readonly unknown[], { all, patience }: Sum): number {
   if (failures.some((it) => it instanceof PipeworkError && it.leftovers.length > 0)) return ExitCode.leftover
   if (failures.length > 0) return ExitCode.failed
-  return isAwaited && all.some(({ state }) => state === 'absent') ? ExitCode.timeout : ExitCode.ok
+  return all.some(({ state, wish }) => state === 'absent' && patience + wish.patience > 0)
+    ? ExitCode.timeout
+    : ExitCode.ok
 }
 
 /** Each failure once, though all the lines of its guest share it, and with the places of these lines. */

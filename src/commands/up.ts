@@ -1,6 +1,7 @@
-import { converge, foresee } from '../converge'
+import { converge as attachAll, foresee } from '../converge'
 import { PipeworkError } from '../errors'
 import { formatGuest } from '../record'
+import { shareHost } from '../together'
 import { parseSeconds } from '../values'
 import { toMeans } from './attached'
 import { type Call, type Outcome, refuseUnlessRoot } from './call'
@@ -11,21 +12,53 @@ import { type Pruned, prune } from './prune'
 import { toScripts, toUpOutcome } from './told'
 
 /** Makes true what files ask for: what is right is left alone, what one guest cannot have does not stop the others. */
-export async function run(call: Call): Promise<Outcome> {
-  const wishes = await readFiles(call)
-  refuseUnlessRoot(call)
+export async function run(typed: Call): Promise<Outcome> {
+  const wishes = await readFiles(typed)
+  refuseUnlessRoot(typed)
+  const call = { ...typed, host: shareHost(typed.host) }
   const isDry = call.flag('dry-run')
   const patience = parseSeconds(call.text('wait-guest') ?? '0', '--wait-guest')
-  const { groups, told } = await reachGuests(wishes, call, patience)
+  const first = await reachGuests(wishes, call)
   // First, so that an address that has moved from one guest to another is free.
-  const known = { wishes, guests: groups.map(({ guest }) => guest) }
+  const known = { wishes, guests: first.groups.map(({ guest }) => guest) }
   const pruned = call.flag('prune') ? await prune(known, call) : []
-  const progress = await createProgress(call, groups.length)
-  const done = await forEachGuest(groups, call, { action: isDry ? look(call) : act(call), onDone: progress.step })
-  progress.end()
-  const all = inOrder(wishes, [...told, ...done.flat()])
+  const all = inOrder(wishes, await converge({ wishes, first, patience }, call))
   if (isDry) return toScripts(all, pruned.flatMap(toPruneScript))
-  return toUpOutcome({ all, pruned, isAwaited: patience > 0 }, call)
+  return toUpOutcome({ all, pruned, patience }, call)
+}
+
+/** Seconds between two looks at guests that are awaited. */
+const POLL = 0.5
+
+interface Work {
+  readonly wishes: readonly Wish[]
+  readonly first: Awaited<ReturnType<typeof reachGuests>>
+  /** Seconds. */
+  readonly patience: number
+}
+
+/** Those who run at once, and those who are awaited as they come. */
+async function converge({ wishes, first, patience }: Work, call: Call): Promise<readonly Told[]> {
+  const { host, io } = call
+  const progress = await createProgress(call, wishes.length)
+  const action = call.flag('dry-run') ? look(call) : act(call)
+  const all: Told[] = []
+  for (let now = first; ; ) {
+    const done = await forEachGuest(now.groups, call, { action, onDone: progress.step })
+    all.push(...done.flat(), ...now.told.filter(({ state }) => state !== 'absent'))
+    const absent = now.told.filter(({ state }) => state === 'absent')
+    const isAwaited = ({ wish }: Told) => host.elapsed() < 1000 * Math.max(patience, wish.patience)
+    const awaited = io.interrupt.heard ? [] : absent.filter(isAwaited)
+    all.push(...absent.filter((it) => !awaited.includes(it)))
+    if (awaited.length === 0) break
+    await host.sleep(POLL)
+    now = await reachGuests(
+      awaited.map(({ wish }) => wish),
+      call,
+    )
+  }
+  progress.end()
+  return all
 }
 
 function toPruneScript(pruned: Pruned): readonly string[] {
@@ -37,7 +70,7 @@ function toPruneScript(pruned: Pruned): readonly string[] {
 function act(call: Call): Action {
   return (requests, { guest, pin }) => {
     if (pin === undefined) throw new PipeworkError('only root can change network interfaces')
-    return converge(requests, { guest, pin }, toMeans(call))
+    return attachAll(requests, { guest, pin }, toMeans(call))
   }
 }
 
@@ -48,23 +81,24 @@ export function look({ host }: Pick<Call, 'host'>): Action {
 
 /** What was told, in the order of the lines. */
 export function inOrder(wishes: readonly Wish[], told: readonly Told[]): readonly Told[] {
-  return wishes.flatMap((wish) => told.find((it) => it.wish === wish) ?? [])
+  const byWish = new Map(told.map((it) => [it.wish, it]))
+  return wishes.flatMap((wish) => byWish.get(wish) ?? [])
 }
 
 interface Progress {
-  step(): void
+  step(lines: number): void
   end(): void
 }
 
-/** How many guests are done, where somebody watches. */
+/** How many lines are done, where somebody watches. */
 async function createProgress({ host, io, flag }: Call, count: number): Promise<Progress> {
   const isSilent = flag('quiet') || flag('verbose') || flag('json') || flag('dry-run') || !(await host.isTerminal(2))
   if (isSilent) return { step: () => {}, end: () => {} }
   const done = { count: 0 }
   return {
-    step: () => {
-      done.count += 1
-      io.err(`\r${done.count} of ${count} guests`)
+    step: (lines) => {
+      done.count += lines
+      io.err(`\r${done.count} of ${count}`)
     },
     end: () => io.err('\r\u001b[K'),
   }

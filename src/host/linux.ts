@@ -2,7 +2,7 @@ import * as fs from 'node:fs'
 import type { Host, HostProcess, HttpAnswer } from '../host'
 import { attempt, dangles, isExecutable, saveFile, writeAll } from './files'
 import { createLocker, createPinner } from './pins'
-import { createAttendant, runIp, runProgram, runQuery } from './programs'
+import { createAttendant, runIp, runProgram, runQuery, startIp } from './programs'
 
 async function readAddresses(ifname: string): Promise<readonly string[]> {
   const { networkInterfaces } = await import('node:os')
@@ -59,6 +59,11 @@ async function sendPacket(packet: Uint8Array, { from, to, port }: Parameters<Hos
   })
 }
 
+async function md5(text: string): Promise<string> {
+  const { createHash } = await import('node:crypto')
+  return createHash('md5').update(text).digest('hex')
+}
+
 /** The host as it really is. */
 export function createHost(self: HostProcess): Host {
   return {
@@ -75,9 +80,13 @@ export function createHost(self: HostProcess): Host {
     has: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutable(`${dir}/${program}`)),
 
     ip: runIp,
+    startIp: (netns) => startIp(netns === undefined ? {} : { netns }),
     run: runProgram,
     query: runQuery,
     attend: createAttendant(self),
+    arm: async (words) => (await import('./arm')).arm(self, words),
+    kill: (pid) => void attempt(() => self.kill(pid)),
+    onLine: async (tell) => (await import('./arm')).onLine(tell),
     addresses: readAddresses,
     get: getOverSocket,
     follow: async (source, follower, signal) => (await import('./follow')).follow(source, follower, signal),
@@ -88,10 +97,7 @@ export function createHost(self: HostProcess): Host {
     send: sendPacket,
     pin: createPinner(self),
     lock: createLocker(self),
-    async md5(text) {
-      const { createHash } = await import('node:crypto')
-      return createHash('md5').update(text).digest('hex')
-    },
+    md5,
 
     columns: () => self.columns(),
     elapsed: () => self.uptime() * 1000,
@@ -99,6 +105,6 @@ export function createHost(self: HostProcess): Host {
     sleep,
     isTerminal: async (fd) => (await import('node:tty')).isatty(fd),
     write: writeAll,
-    die: () => self.kill(),
+    die: () => self.kill(self.pid),
   }
 }

@@ -1,5 +1,5 @@
 import { PipeworkError } from '../errors'
-import type { Host, HostProcess, IpBatch } from '../host'
+import type { Host, HostProcess, IpBatch, ReadyIp } from '../host'
 import type { Result } from '../step'
 
 /** Seconds a program may take. */
@@ -27,52 +27,81 @@ function notInstalled(program: string): PipeworkError {
   })
 }
 
-/** What a program gets to read, what is wanted of its output, and how long it may take in seconds. */
-interface Exchange {
-  readonly input?: string
+/** What is wanted of a program's streams. */
+interface Streams {
+  readonly input: 'ignore' | 'pipe'
   readonly output: 'ignore' | 'pipe'
-  readonly limit: number
+}
+
+/** A program that runs, and may wait for its input. */
+interface Started {
+  /** Gives it its input; rejects when it does not end within that many seconds. */
+  finish(input: string, limit: number): Promise<Result>
+  kill(): void
 }
 
 /**
  * Every attach runs `ip`, so it goes straight to node:child_process: loading execa and its first call cost as much as
  * all the rest of an attach (18 ms beside 20 of bare node).
  */
-async function collect([file = '', ...args]: readonly string[], { input, output, limit }: Exchange): Promise<Result> {
+async function start([file = '', ...args]: readonly string[], { input, output }: Streams): Promise<Started> {
   const { spawn } = await import('node:child_process')
-  return new Promise((resolve, reject) => {
-    const child = spawn(file, args, { ...CHILD, stdio: [input === undefined ? 'ignore' : 'pipe', output, 'pipe'] })
-    const [out, err]: [string[], string[]] = [[], []]
-    child.stdout?.setEncoding('utf8').on('data', (text: string) => out.push(text))
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => err.push(text))
-    // spawn's own timeout goes on where there is no such program: the error would be followed by 30 seconds of nothing.
-    const timer = setTimeout(() => child.kill(), limit * 1000)
-    child.on('error', (error: NodeJS.ErrnoException) => {
-      clearTimeout(timer)
-      reject(error.code === 'ENOENT' ? notInstalled(file) : notStarted(file, error.message))
-    })
-    child.on('close', (code, signal) => {
-      clearTimeout(timer)
-      if (signal === 'SIGTERM') reject(tooSlow([file, ...args], limit))
-      else resolve({ code: code ?? 1, stdout: out.join(''), stderr: err.join('') })
-    })
-    // An ip that stops at an early line closes its end; what it said of that line comes with its exit.
-    child.stdin?.on('error', () => {})
-    child.stdin?.end(input)
+  const child = spawn(file, args, { ...CHILD, stdio: [input, output, 'pipe'] })
+  const [out, err]: [string[], string[]] = [[], []]
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => out.push(text))
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => err.push(text))
+  // An ip that stops at an early line closes its end; what it said of that line comes with its exit.
+  child.stdin?.on('error', () => {})
+  const ended = new Promise<Result & { readonly signal: string | null }>((resolve, reject) => {
+    child.on('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'ENOENT' ? notInstalled(file) : notStarted(file, error.message)),
+    )
+    child.on('close', (code, signal) =>
+      resolve({ code: code ?? 1, stdout: out.join(''), stderr: err.join(''), signal }),
+    )
   })
+  // How it ended is nothing to somebody who has dismissed it.
+  ended.catch(() => {})
+  return {
+    async finish(text, limit) {
+      // spawn's own timeout goes on where there is no such program: the error would be followed by 30 seconds of nothing.
+      const timer = setTimeout(() => child.kill(), limit * 1000)
+      child.stdin?.end(text)
+      const { signal, ...result } = await ended.finally(() => clearTimeout(timer))
+      if (signal === 'SIGTERM') throw tooSlow([file, ...args], limit)
+      return result
+    },
+    kill: () => void child.kill(),
+  }
+}
+
+/** Starts an `ip -batch` that waits for its lines. */
+export async function startIp({ netns, answer, force }: Omit<IpBatch, 'lines'>): Promise<ReadyIp> {
+  const argv = [
+    'ip',
+    ...(netns === undefined ? [] : ['-n', netns]),
+    ...(answer === 'json' ? ['-j', '-d'] : []),
+    ...(force ? ['-force'] : []),
+    '-batch',
+    '-',
+  ]
+  const { finish, kill } = await start(argv, { input: 'pipe', output: answer === undefined ? 'ignore' : 'pipe' })
+  return {
+    send: (lines) => finish(lines.map((line) => `${line}\n`).join(''), DEFAULT_LIMIT),
+    dismiss: kill,
+  }
 }
 
 /** Sends the lines of a batch to one `ip`. */
-export function runIp({ netns, lines, answer }: IpBatch): Promise<Result> {
-  const details = answer === 'json' ? ['-j', '-d'] : []
-  const argv = ['ip', ...(netns === undefined ? [] : ['-n', netns]), ...details, '-batch', '-']
-  const input = lines.map((line) => `${line}\n`).join('')
-  return collect(argv, { input, output: answer === undefined ? 'ignore' : 'pipe', limit: DEFAULT_LIMIT })
+export async function runIp({ lines, ...place }: IpBatch): Promise<Result> {
+  const { send } = await startIp(place)
+  return send(lines)
 }
 
 /** Runs a program that only answers, without execa. */
-export function runQuery(argv: readonly string[], limit = DEFAULT_LIMIT): Promise<Result> {
-  return collect(argv, { output: 'pipe', limit })
+export async function runQuery(argv: readonly string[], limit = DEFAULT_LIMIT): Promise<Result> {
+  const { finish } = await start(argv, { input: 'ignore', output: 'pipe' })
+  return finish('', limit)
 }
 
 /** Runs a program by execa, to its end. */

@@ -3,6 +3,7 @@ import type { CommandTable } from '../commands/call'
 import type { Host } from '../host'
 import { SHARE_MODES } from '../options'
 import { formatGuest, type LinkRecord } from '../record'
+import { DHCP_CLIENTS } from '../sources'
 import { formatAddress } from '../values'
 import type { Candidate } from './candidate'
 import { listAttached, listGuests, listInterfaces, listRecords } from './guests'
@@ -55,12 +56,17 @@ function find(position: Position, means: Means): Promise<Found> {
 }
 
 /** Words that stand where an interface could. */
-const KEYWORDS: Readonly<Record<string, string>> = { dummy: 'an interface in the guest that leads nowhere' }
+const KEYWORDS: Readonly<Record<string, string>> = {
+  ptp: 'no bridge: the host itself is the router',
+  'routed:': 'an address of the LAN behind a NIC, without layer 2',
+  dummy: 'an interface in the guest that leads nowhere',
+}
 
 async function listFirst({ current }: Position, { table, host }: Means): Promise<readonly Candidate[]> {
   const { bridges, nics, macs } = await listHostIfs(host)
-  const at = /^(.*[^:\d])@/.exec(current)?.[0]
-  if (at !== undefined) return nics.map((nic) => ({ ...nic, value: `${at}${nic.value}` }))
+  // The uplink of a bridge, and the NIC of a route.
+  const before = /^([^@]+@|routed:)/.exec(current)?.[0]
+  if (before !== undefined) return nics.map((nic) => ({ ...nic, value: `${before}${nic.value}` }))
   const keywords = Object.entries(KEYWORDS).map(([value, text]) => ({ value, text }))
   const commands = table.commands.filter(({ word, hidden }) => word !== '' && !word.startsWith('--') && !hidden)
   const words = commands.map(({ word, summary }) => ({ value: word, text: summary }))
@@ -101,6 +107,7 @@ async function listValues(position: Position, means: Means): Promise<Found> {
   if (name === 'mode') return plain(SHARE_MODES[position.values.get('kind') === 'ipvlan' ? 'ipvlan' : 'macvlan'])
   if (option === 'filter') return listFilters(position, means.host)
   if (/^(file|path)/.test(name)) return 'files'
+  if (name === 'out-interface') return listLinks('nic', means.host)
   if (/^[\w.-]+(\|[\w.-]+)+$/.test(name)) return plain(name.split('|'))
   return plain(VALUES[name] ?? [])
 }
@@ -124,7 +131,7 @@ async function listSlot(slot: Slot, position: Position, means: Means): Promise<F
   if (name === 'ifname') return listAttachedIfnames(position, host)
   if (name === 'ip') return listAddresses(position, host)
   if (name === 'command') return table.commands.filter(({ hidden }) => !hidden).flatMap(toCommandCandidate)
-  if (/^(bridge|nic|uplink|hostif)/.test(name)) return listLinks(name, host)
+  if (/^(bridge|nic)/.test(name)) return listLinks(name, host)
   return /^(file|path)/.test(name) ? 'files' : []
 }
 
@@ -138,7 +145,7 @@ async function listLinks(name: string, host: Host): Promise<readonly Candidate[]
 }
 
 /** Commands that only make sense for what is attached already. */
-const OF_ATTACHED = ['disconnect', 'ls']
+const OF_ATTACHED = ['disconnect', 'ls', 'inspect']
 
 async function findGuests({ command, values, current }: Position, host: Host): Promise<readonly Candidate[]> {
   if (OF_ATTACHED.includes(command.word)) return host.isRoot ? toGuests(await listAllRecords(host)) : listAttached(host)
@@ -192,13 +199,16 @@ async function listIfnames({ command, words }: Position, host: Host): Promise<re
   ]
 }
 
-/** The words that ask for an address from elsewhere, and the programs that one of them needs. */
-const LEASES: readonly { readonly word: string; readonly programs: readonly string[] }[] = [
-  { word: 'dhcp', programs: [] },
-  { word: 'udhcpc', programs: ['udhcpc', 'busybox'] },
-  { word: 'dhclient', programs: ['dhclient'] },
-  { word: 'dhcpcd', programs: ['dhcpcd'] },
-]
+/** The words that ask for an address from elsewhere, as far as what they need is installed. */
+function listSources(host: Host): readonly Candidate[] {
+  const clients = DHCP_CLIENTS.filter((it) => host.has(it) || (it === 'udhcpc' && host.has('busybox')))
+  return [
+    { value: 'dhcp', text: 'DHCP, by the first client that is installed' },
+    ...clients.map((value) => ({ value, text: `DHCP, by ${value}` })),
+    ...(host.has('dhclient') ? [{ value: 'dhcp6', text: 'DHCP for IPv6' }] : []),
+    { value: 'slaac', text: "IPv6, as the router's advertisements say" },
+  ]
+}
 
 async function listAddresses({ words, current }: Position, host: Host): Promise<readonly Candidate[]> {
   const [hostif = ''] = words
@@ -208,7 +218,7 @@ async function listAddresses({ words, current }: Position, host: Host): Promise<
   const recorded = records.filter((it) => it.hostif === hostif).flatMap(({ addresses }) => addresses ?? [])
   const suggested = suggestAddresses({ hostif, subnets: readSubnets(host), recorded })
   const free = suggested.map((value) => ({ value: `${start}${value}`, text: `the next free address on ${hostif}` }))
-  const leases = LEASES.filter(({ programs }) => programs.length === 0 || programs.some((it) => host.has(it)))
+  const leases = listSources(host)
   const other = start === '' ? [{ value: '0/0', text: 'no address' }] : []
-  return [...free, ...leases.map(({ word }) => ({ value: `${start}${word}`, text: 'a lease' })), ...other]
+  return [...free, ...leases.map((it) => ({ ...it, value: `${start}${it.value}` })), ...other]
 }

@@ -12,8 +12,8 @@ const on = (options: Parameters<typeof createFakeHost>[0]) => screenOf(createFak
 describe.each(shown.map((command) => [command.word || 'the main form', command] as const))(
   'help of %s',
   (_, command) => {
-    test.each([40, 80, 132])('on a terminal of %i columns', (columns) => {
-      const lines = formatHelp(command, table, on({ columns, env: { NO_COLOR: '1' } })).split('\n')
+    test.each([40, 80, 132])('on a terminal of %i columns', async (columns) => {
+      const lines = (await formatHelp(command, table, on({ columns, env: { NO_COLOR: '1' } }))).split('\n')
       const examples = command.examples.map(({ line }) => `  ${line}`)
       // What is copied, and what has no blank, is not broken.
       const long = lines.filter((it) => it.length > columns && !examples.includes(it) && /\S \S/.test(it.trim()))
@@ -22,12 +22,12 @@ describe.each(shown.map((command) => [command.word || 'the main form', command] 
   },
 )
 
-test('headings are bold on a terminal, and nowhere else', () => {
+test('headings are bold on a terminal, and nowhere else', async () => {
   const help = (options: Parameters<typeof createFakeHost>[0]) => formatHelp(shown[0] ?? never(), table, on(options))
-  expect(help({ columns: 80 })).toContain('\x1b[1mExamples:\x1b[0m')
-  expect(help({ columns: 80, env: { NO_COLOR: '1' } })).not.toContain('\x1b')
-  expect(help({ columns: 80, env: { TERM: 'dumb' } })).not.toContain('\x1b')
-  expect(help({})).not.toContain('\x1b')
+  expect(await help({ columns: 80 })).toContain('\x1b[1mExamples:\x1b[0m')
+  expect(await help({ columns: 80, env: { NO_COLOR: '1' } })).not.toContain('\x1b')
+  expect(await help({ columns: 80, env: { TERM: 'dumb' } })).not.toContain('\x1b')
+  expect(await help({})).not.toContain('\x1b')
 })
 
 function never(): never {

@@ -12,8 +12,6 @@ pipework --help                                all the rest; pipework help <comm
 const DEFAULT_WIDTH = 80
 /** Longer lines are hard to read. */
 const MAX_WIDTH = 100
-/** What is left of a line for an explanation before it goes below what it explains. */
-const LEAST = 32
 
 /** Options under one heading. */
 export interface Group {
@@ -22,9 +20,10 @@ export interface Group {
 }
 
 /** How an option is written: `-n, --dry-run`, `-i <ifname>`. */
-export function writeOption(name: string, { short, value }: OptionSpec): string {
+export function writeOption(name: string, { short, value, optional }: OptionSpec): string {
   const long = name.length === 1 ? `-${name}` : `--${name}`
-  return `${short === undefined ? '' : `-${short}, `}${long}${value === undefined ? '' : ` <${value}>`}`
+  const written = optional ? `[=<${value}>]` : ` <${value}>`
+  return `${short === undefined ? '' : `-${short}, `}${long}${value === undefined ? '' : written}`
 }
 
 /** The options of a command under the headings of the table; few need none. */
@@ -48,61 +47,38 @@ function wrapSynopsis(synopsis: string, width: number): readonly string[] {
 
 const indentRest = (line: string, index: number) => (index === 0 ? line : `    ${line}`)
 
-/** Terms with their explanations, side by side where there is room. */
-function layOut(rows: readonly (readonly [string, string])[], width: number): readonly string[] {
-  const widest = Math.max(0, ...rows.map(([term]) => term.length))
-  const column = Math.min(widest, 26) + 4
-  const isNarrow = width - column < LEAST
-  return rows.flatMap(([term, text]) => {
-    if (isNarrow || term.length + 4 > column)
-      return [
-        `  ${term}`,
-        ...wrap(text, width - (isNarrow ? 6 : column)).map((line) => `${' '.repeat(isNarrow ? 6 : column)}${line}`),
-      ]
-    return wrap(text, width - column).map((line, index) => `${(index === 0 ? `  ${term}` : '').padEnd(column)}${line}`)
-  })
-}
-
 /** Examples are for copying: a line is never broken, and its explanation goes below. */
 function layOutExamples({ examples }: Subcommand, width: number): readonly string[] {
   return examples.flatMap(({ line, does }) => [`  ${line}`, ...wrap(does, width - 6).map((it) => `      ${it}`)])
 }
 
-/** What `--help` and `help <command>` print. */
-export function formatHelp(command: Subcommand, table: CommandTable, screen: Screen): string {
+/** What `--help` and `help <command>` print: yargs lays it out, but for what must not be broken. */
+export async function formatHelp(command: Subcommand, table: CommandTable, screen: Screen): Promise<string> {
+  // Its form as an ES module breaks lines within words.
+  const { default: yargs } = await import('yargs/yargs')
   const width = Math.min(screen.columns ?? DEFAULT_WIDTH, MAX_WIDTH)
-  const section = (title: string, lines: readonly string[]) =>
-    lines.length === 0 ? [] : ['', screen.bold(`${title}:`), ...lines]
-  const others = table.commands.filter(({ word, hidden }) => word !== '' && hidden !== true)
-  const lines = [
-    ...wrapSynopsis(command.synopsis, width - 4),
-    '',
-    ...wrap(sentence(command.summary), width),
-    ...section('Words', layOut(Object.entries(command.words ?? {}), width)),
-    ...groupOptions(command, table).flatMap(({ title, options }) => section(title, layOutOptions(options, width))),
-    ...section('Examples', layOutExamples(command, width)),
-    ...(command.word === ''
-      ? [
-          ...section(
-            'Commands',
-            layOut(
-              others.map(({ word, summary }) => [word, summary] as const),
-              width,
-            ),
-          ),
-          '',
-          ...wrap('pipework help <command> tells more of each.', width),
-        ]
-      : []),
-  ]
-  return lines.map((line) => `${line}\n`).join('')
+  const help = yargs([]).scriptName('').locale('en').version(false).help(false).wrap(width)
+  help.usage(sentence(command.summary)).updateStrings({ 'Positionals:': 'Words:' })
+  for (const [word, describe] of Object.entries(command.words ?? {})) help.positional(word, { describe })
+  for (const { title, options } of groupOptions(command, table))
+    for (const [name, spec] of options) help.option(toTerm(name, spec), { ...toAlias(spec), ...toText(title, spec) })
+  const others = command.word === '' ? table.commands.filter(({ word, hidden }) => word !== '' && !hidden) : []
+  for (const { word, summary } of others) help.command(word, summary)
+  const examples = ['Examples:', ...layOutExamples(command, width)]
+  const end = others.length === 0 ? [] : ['', ...wrap('pipework help <command> tells more of each.', width)]
+  const synopsis = wrapSynopsis(command.synopsis, width - 4)
+  const lines = [...synopsis, '', ...(await help.getHelp()).split('\n'), '', ...examples, ...end]
+  return lines.map((line) => `${toHeading(line, screen)}\n`).join('')
 }
 
-function layOutOptions(options: Group['options'], width: number): readonly string[] {
-  return layOut(
-    options.map(([name, spec]) => [writeOption(name, spec), spec.summary] as const),
-    width,
-  )
+/** yargs shows the names of options and not what their values are called: here that belongs to the name. */
+const toTerm = (name: string, { value }: OptionSpec) => (value === undefined ? name : `${name} <${value}>`)
+const toAlias = ({ short }: OptionSpec) => (short === undefined ? {} : { alias: short })
+const toText = (title: string, { summary }: OptionSpec) => ({ group: `${title}:`, describe: summary })
+
+/** Headings as the terminal shows them; and of a letter with a value, which yargs takes for a long name, one dash. */
+function toHeading(line: string, { bold }: Screen): string {
+  return /^[A-Z][\w ]*:$/.test(line) ? bold(line) : line.replace(/^( +)--(\w )/, '$1 -$2').trimEnd()
 }
 
 /** A summary as a sentence of its own. */

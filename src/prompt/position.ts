@@ -70,7 +70,8 @@ function step(walk: Walk, typed: string, { table, index }: { table: CommandTable
   const name = findOption(written, options)
   if (name === undefined) return walk
   const next = { ...walk, values: new Map(walk.values).set(name, value ?? '') }
-  return options[name]?.value !== undefined && value === undefined ? { ...next, pending: name } : next
+  const { value: called, optional } = options[name] ?? {}
+  return called !== undefined && optional !== true && value === undefined ? { ...next, pending: name } : next
 }
 
 function takeWord(walk: Walk, typed: string, { table, index }: { table: CommandTable; index: number }): Walk {

@@ -18,12 +18,16 @@ type Output = Metafile['outputs'][string]
 
 const isOurs = (path: string): boolean => path.startsWith('src/')
 
-/** What an output is called in the file: after the module that it is for, or the largest of those in it. */
+/**
+ * What an output is called in the file: after the module that it is for, or the largest of those in it. What an
+ * `import()` names and others import statically too has two: the module itself, and a door that leads to it.
+ */
 function nameOf({ inputs, entryPoint }: Output): string {
   const sizes = Object.entries(inputs).map(([path, { bytesInOutput }]) => ({ path, bytesInOutput }))
   const [largest] = sizes.sort((a, b) => b.bytesInOutput - a.bytesInOutput || (a.path < b.path ? -1 : 1))
   const path = entryPoint ?? largest?.path ?? 'esbuild'
-  return path.replace(/^.*node_modules\/((?:@[^/]+\/)?[^/]+)\/.*/, '$1').replace(/^src\/|\.ts$/g, '')
+  const name = path.replace(/^.*node_modules\/((?:@[^/]+\/)?[^/]+)\/.*/, '$1').replace(/^src\/|\.ts$/g, '')
+  return entryPoint !== undefined && inputs[entryPoint] === undefined ? `door to ${name}` : name
 }
 
 /** The way in, and what it imports without waiting: all that runs before the first `import()`. */
@@ -147,6 +151,8 @@ async function toParts({ metafile, files, esbuild }: Chunks): Promise<readonly P
   // esbuild's own names carry a hash, which says nothing and is another in the next version.
   const baseOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
   const names = new Map(Object.entries(metafile.outputs).map(([path, output]) => [baseOf(path), nameOf(output)]))
+  if (new Set(names.values()).size < names.size)
+    throw new Error(`two parts have one name: ${[...names.values()].sort()}`)
   const rename = (path: string): string => names.get(baseOf(path)) ?? path
   const parts = Object.entries(metafile.outputs).map(async ([path, { inputs }]) => {
     const chunk = files.find((file) => baseOf(file.path) === baseOf(path))?.text ?? ''

@@ -1,0 +1,134 @@
+#!/usr/bin/env bats
+# What is attached, as a table that fits, by a template, on one page, as a tree and as a picture.
+
+load rig
+
+setup() {
+  need_docker
+  export LC_ALL=C.UTF-8
+}
+
+teardown() {
+  tmux -S "$BATS_TEST_TMPDIR/tmux" kill-server 2> /dev/null || true
+  clean_host
+}
+
+# furnish — a bridge with an uplink and a stranger's port, a bridge with an odd name, a macvlan, a namespace.
+furnish() {
+  start_guest web
+  netns_guest blue
+  pw br1 web 10.1.1.2/24@10.1.1.1,fd00::2/64@fd00::1 -l webhost --no-probe -q
+  pw eth0 web -i eth2 192.168.77.50/24 --no-probe -q
+  on_host ip link add 'br<&>' type bridge
+  pw 'br<&>' netns:blue 10.1.2.2/24 -l blue1 -q
+  on_host ip link add up0 type veth peer name other0
+  on_host ip link set dev up0 master br1 up
+}
+
+# at_width COLUMNS ARG… — sets OUT to what pipework prints on a terminal of that width.
+at_width() {
+  local done=$BATS_TEST_TMPDIR/done.$1
+  on_host tmux -f /dev/null -S "$BATS_TEST_TMPDIR/tmux" new-session -d -x "$1" -y 200 -s "w$1" \
+    "env -u NODE_EXTRA_CA_CERTS TERM=xterm '$PIPEWORK' ${*:2} > /dev/tty; touch '$done'; sleep 1000" 3>&- 4>&-
+  wait_until 60 test -e "$done"
+  sleep 0.2
+  OUT=$(tmux -S "$BATS_TEST_TMPDIR/tmux" capture-pane -p -t "w$1" | sed 's/ *$//')
+  tmux -S "$BATS_TEST_TMPDIR/tmux" kill-session -t "w$1"
+}
+
+@test "ls fits a terminal of 80 columns and one of 40; filters and templates choose from it" {
+  need tmux tmux
+  furnish
+  at_width 80 ls
+  diff -u - <(printf '%s\n' "$OUT") << 'END'
+GUEST       INTERFACE  ADDRESS               ON     HOST END  STATE
+netns:blue  eth1       10.1.2.2/24           br<&>  blue1     up
+web         eth1       10.1.1.2/24@10.1.1.1  br1    webhost   up
+                       fd00::2/64@fd00::1
+web         eth2       192.168.77.50/24      eth0   -         up
+END
+  at_width 40 ls web
+  diff -u - <(printf '%s\n' "$OUT") << 'END'
+web eth1
+  on br1, up
+  10.1.1.2/24@10.1.1.1
+  fd00::2/64@fd00::1
+web eth2
+  on eth0, up
+  192.168.77.50/24
+END
+  run_pw ls --filter bridge=br1 --format '{{.Guest}}\t{{.Interface}}\t{{json .Addresses}}'
+  assert_exit 0
+  [[ $output == $'web\teth1\t"10.1.1.2/24@10.1.1.1,fd00::2/64@fd00::1"' ]]
+  run_pw ls --filter guest=web --filter guest=netns:blue --filter bridge=eth0 --json
+  assert_json "$output" '[.attachments[] | "\(.guest.name) \(.ifname)"] == ["web eth2"]'
+  run_pw ls 'br<&>' --format 'table {{.Name}}\t{{.HostEnd}}'
+  [[ $output == $'NAME  HOSTEND\nblue  blue1' ]]
+  run_pw ls nobody --format '{{.Guest}}'
+  [[ $status == 0 && -z $output ]]
+  run_pw ls --format '{{.Gest}}'
+  [[ $status == 2 && $stderr == *"'.Gest'"*'Did you mean .Guest?'* ]]
+  run_pw ls --filter gest=web
+  [[ $status == 2 && $stderr == *"'gest=web'"*'guest=web?'* ]]
+}
+
+@test "inspect: a guest on one page, as it is and as it should be" {
+  furnish
+  run_pw inspect web
+  assert_exit 0
+  [[ $output == 'web  container of Docker, '*', PID '* ]]
+  [[ $output == *'made by   pipework br1 -l webhost web 10.1.1.2/24@10.1.1.1,fd00::2/64@fd00::1'* ]]
+  [[ $output == *'made by   pipework eth0 -i eth2 web 192.168.77.50/24'* ]]
+  [[ $output == *'host end  webhost, up, port of br1'* && $output == *'default via 10.1.1.1 dev eth1'* ]]
+  # the undo that it names undoes, and what it says made it makes it again
+  local made undo before
+  before=$(guest_state web)
+  made=$(sed -n 's/^ *made by *pipework \(eth0 .*\)/\1/p' <<< "$output")
+  undo=$(sed -n 's/^ *undo *pipework \(.* eth2\)/\1/p' <<< "$output")
+  # shellcheck disable=SC2086 # the line is words, as at a prompt
+  pw $undo -q
+  [[ $(pw ls web --format '{{.Interface}}') == eth1 ]]
+  # shellcheck disable=SC2086
+  pw $made --no-probe -q
+  assert_same_state "$before" "$(guest_state web)"
+  # what somebody has taken away is missed
+  in_guest web ip address del 10.1.1.2/24 dev eth1
+  run_pw inspect web
+  [[ $output == *'10.1.1.2/24@10.1.1.1 is missing'* ]]
+  run_pw inspect web --json
+  assert_json "$output" '.guest.name == "web" and (.attachments | map(.ifname) | sort) == ["eth1", "eth2"]'
+  # a guest that has stopped, and one that never was
+  docker stop -t 0 web > /dev/null
+  run_pw inspect web
+  assert_exit 0
+  [[ $output == *"not shown: the container 'web' is not running"* ]]
+  run_pw inspect nobody
+  assert_exit 1
+}
+
+@test "diagram: a tree, valid DOT and valid SVG, whatever the names" {
+  need dot graphviz
+  need xmllint libxml2-utils
+  furnish
+  run_pw diagram
+  assert_exit 0
+  diff -u - <(printf '%s\n' "$output") << 'END'
+br1  bridge, up, MTU 1500
+├─ up0      a port that is not pipework's
+└─ webhost  web eth1  10.1.1.2/24@10.1.1.1  fd00::2/64@fd00::1
+
+br<&>  bridge, up, MTU 1500
+└─ blue1  netns:blue eth1  10.1.2.2/24
+
+eth0  NIC, up, MTU 1500, 192.168.77.10/24
+└─ macvlan  web eth2  192.168.77.50/24
+END
+  LC_ALL=C run_pw diagram
+  [[ $output == *$'\n`- webhost  web eth1'* ]]
+  pw diagram --svg | xmllint --noout -
+  [[ $(pw diagram --svg | xmllint --xpath 'count(//*[local-name()="text"][.="br<&>"])' -) == 1 ]]
+  pw diagram --dot | dot -Tplain > "$BATS_TEST_TMPDIR/plain"
+  [[ $(grep -c '^edge ' "$BATS_TEST_TMPDIR/plain") == 4 ]]
+  run_pw diagram --dot --svg
+  assert_exit 2
+}

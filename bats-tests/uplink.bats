@@ -1,0 +1,368 @@
+#!/usr/bin/env bats
+# The host's NIC goes into a bridge and comes out again, and whoever is connected through it does not notice. Whatever
+# goes wrong (a step, a signal, kill -9, the gateway, nobody who confirms), the host is as it was, byte for byte.
+
+# shellcheck disable=SC2030,SC2031,SC2154 # each test is a process of its own; status, output, stderr are set by wait_pw
+load rig
+load uplinked
+
+setup() {
+  need_host
+  wait_until 30 settled
+}
+teardown() { clean_uplinks; }
+
+# --- the move ----------------------------------------------------------------------------------------------
+
+# talk — lets bytes flow from the host to the LAN, and pings the other way.
+talk() {
+  on_host_exec node "$BATS_TEST_DIRNAME/stream" serve 2222 > "$BATS_TEST_TMPDIR/serve" 3>&- 4>&- &
+  SERVE=$!
+  wait_until 30 grep -q ready "$BATS_TEST_TMPDIR/serve"
+  (exec nsenter --net="$LAN_NS" node "$BATS_TEST_DIRNAME/stream" watch 192.168.77.10 2222) > "$BATS_TEST_TMPDIR/watch" 3>&- 4>&- &
+  WATCH=$!
+  (exec nsenter --net="$LAN_NS" ping -i 0.01 -q 192.168.77.10) > "$BATS_TEST_TMPDIR/ping" 3>&- 4>&- &
+  PING=$!
+  wait_until 30 grep -q ready "$BATS_TEST_TMPDIR/watch"
+}
+
+# hush — ends it; GAP is the longest silence in ms, LOST how many pings had no answer.
+hush() {
+  kill -INT "$PING"
+  wait "$PING" || true
+  kill "$WATCH"
+  wait "$WATCH" || fail "the connection broke: $(< "$BATS_TEST_TMPDIR/watch")"
+  kill "$SERVE"
+  GAP=$(tail -n 1 "$BATS_TEST_TMPDIR/watch" | jq .gap)
+  LOST=$(sed -nE 's/^([0-9]+) packets transmitted, ([0-9]+) received.*/\1 \2/p' "$BATS_TEST_TMPDIR/ping" | awk '{ print $1 - $2 }')
+}
+
+# routes_of LINK — of what network prints, the routes through that link.
+routes_of() {
+  jq --arg dev "$1" '[.[1:3][][] | select(any(.. | objects; .dev == $dev))]'
+}
+
+@test "the NIC moves with all that it has, a connection lives on, and del brings back exactly what was" {
+  furnish
+  local before
+  before=$(network)
+  talk
+  run_pw uplink add br0 eth0
+  assert_exit 0
+  assert_out "undo: pipework uplink del br0"
+  # what eth0 had, br0 has; eth0 has nothing
+  assert_same_state "$(jq '[.[0][] | select(.ifname == "eth0").addr_info[] | del(.label)]' <<< "$before")" \
+    "$(network | jq '[.[0][] | select(.ifname == "br0").addr_info[] | del(.label)]')"
+  # IPv6 has a route for groups on each link, whoever it belongs to
+  assert_same_state "$(routes_of eth0 <<< "$before" | sed 's/"eth0"/"br0"/')" "$(network | routes_of br0)"
+  assert_json "$(network)" '[.[1:3][][] | select(.dev == "eth0" and .type != "multicast")] == []'
+  assert_json "$(network)" '.[0][] | select(.ifname == "eth0") | .master == "br0" and .addr_info == []'
+  assert_json "$(network)" '(.[3] + .[4] | map(select(.iif)) | length == 2 and all(.iif == "br0")) and .[5][0].dev == "br0"'
+  assert_json "$(on_host ip -d -j link show dev br0)" '.[0] | .linkinfo.info_data.stp_state == 0 and .mtu == 1500 and .address == "02:77:00:00:00:10"'
+  on_host ping -c 1 -W 5 -q 192.168.77.1
+  on_host ping -c 1 -W 5 -q fd77::1
+  run_pw uplink ls --json
+  assert_json "$output" '.uplinks == [{ bridge: "br0", uplink: "eth0", state: "kept" }]'
+  local during
+  during=$(network)
+  run_pw uplink add br0 eth0
+  assert_exit 0
+  assert_out "nothing changed"
+  assert_network "$during"
+  run_pw uplink del br0
+  assert_exit 0
+  assert_network "$before"
+  run_pw uplink del br0
+  assert_exit 0
+  assert_out "nothing changed"
+  hush
+  echo "# longest silence $GAP ms, $LOST pings lost, two moves" >&3
+  # The machine itself may be away for longer than the move takes; a connection that has to ask again is away for a second.
+  ((GAP < 1000 && LOST <= 5)) || fail "a silence of $GAP ms, $LOST pings lost"
+  wait_until 30 no_guards
+}
+
+@test "what --dry-run prints does the same" {
+  furnish
+  local before during
+  before=$(network)
+  run_pw --dry-run uplink add br0 eth0
+  assert_exit 0
+  assert_network "$before"
+  local script=$output
+  pw uplink add br0 eth0
+  during=$(network)
+  run_pw --dry-run uplink del br0
+  local back=$output
+  assert_network "$during"
+  on_host sh -c "$back"
+  assert_network "$before"
+  on_host sh -c "$script"
+  assert_network "$during"
+}
+
+@test "del also when guests are on the bridge: they stay on it, the host leaves it" {
+  furnish
+  local before
+  before=$(network)
+  netns_guest blue
+  pw uplink add br0 eth0
+  pw br0 netns:blue 192.168.77.50/24
+  in_guest blue ping -c 1 -W 5 -q 192.168.77.1
+  on_host ip addr add 192.168.77.12/24 dev br0
+  pw uplink del br0
+  assert_json "$(on_host ip -j addr show dev eth0)" '[.[0].addr_info[].local] | index("192.168.77.12") and index("fd77::10")'
+  on_host ip addr del 192.168.77.12/24 dev eth0
+  assert_json "$(on_host ip -j addr show dev br0)" '.[0] | .flags | index("UP")'
+  assert_same_state "$(jq '.[1], (.[0][] | select(.ifname == "eth0"))' <<< "$before")" \
+    "$(network | jq '.[1], (.[0][] | select(.ifname == "eth0"))')"
+  pw disconnect netns:blue
+  assert_network "$before"
+}
+
+@test "a bridge that is there keeps what it has, and gets its MAC address and MTU back" {
+  furnish
+  on_host ip -batch - << 'END'
+link add br0 address 02:00:00:00:00:b0 mtu 1400 type bridge
+link set dev br0 up
+addr add 10.50.0.1/24 dev br0
+END
+  netns_guest blue
+  pw --no-probe br0 netns:blue 10.50.0.2/24
+  wait_until 30 settled
+  local before
+  before=$(network)
+  pw uplink add br0 eth0
+  on_host ping -c 1 -W 5 -q 192.168.77.1
+  assert_json "$(on_host ip -j addr show dev br0)" '.[0] | .address == "02:77:00:00:00:10" and ([.addr_info[].local] | index("10.50.0.1"))'
+  pw uplink del br0
+  assert_network "$before"
+}
+
+# --- whatever goes wrong -----------------------------------------------------------------------------------
+
+# count_steps WORD… — how many steps the plan has now.
+count_steps() {
+  pw --dry-run --json "$@" | jq '.steps | length'
+}
+
+@test "after a failure at every step, and kill -9 at every step, the host is byte for byte as it was" {
+  furnish
+  local before steps n
+  before=$(network)
+  steps=$(count_steps uplink add br0 eth0)
+  ((steps > 40)) || fail "only $steps steps"
+  for ((n = 0; n < steps; n++)); do
+    if ((n % 8 == 1)); then
+      PIPEWORK_FAIL_AFTER=$n run_pw uplink add br0 eth0
+      assert_exit 1 || fail "failing after step $n" || return
+      assert_network "$before" || fail "after step $n" || return
+    fi
+    # nobody is there but the dead man's timer
+    PIPEWORK_KILL_AFTER=$n run -137 pw uplink add br0 eth0
+    wait_until 60 no_guards
+    assert_network "$before" || fail "killed after step $n" || return
+  done
+  run_pw uplink ls
+  assert_out "restored: pipework was killed amid the move"
+  pw uplink add br0 eth0
+}
+
+@test "del: after a failure and kill -9 at every step, the bridge has its uplink as before" {
+  furnish
+  pw uplink add br0 eth0
+  local before steps n
+  before=$(network)
+  steps=$(($(count_steps uplink del br0) - 3))
+  ((steps > 40)) || fail "only $steps steps"
+  for ((n = 0; n < steps; n += 2)); do
+    if ((n % 8 == 0)); then
+      PIPEWORK_FAIL_AFTER=$((n + 1)) run_pw uplink del br0
+      assert_exit 1 || fail "failing after step $n" || return
+      assert_network "$before" || fail "after step $n" || return
+    fi
+    PIPEWORK_KILL_AFTER=$n run -137 pw uplink del br0
+    wait_until 60 no_guards
+    assert_network "$before" || fail "killed after step $n" || return
+  done
+}
+
+@test "a gateway that no longer answers: put back, and said what was seen" {
+  furnish
+  local before
+  on_host ping -c 1 -W 5 -q 192.168.77.1
+  on_host ping -c 1 -W 5 -q fe80::1%eth0
+  before=$(network)
+  on_lan ip link set dev lan0 arp off
+  run_pw uplink add br0 eth0
+  assert_exit 1
+  assert_err "the gateway '192.168.77.1' does not answer on 'br0'"
+  assert_network "$before"
+  # and one that does not answer before is no proof of anything: --force goes without
+  on_host ip neigh flush dev eth0
+  run_pw uplink add br0 eth0
+  assert_exit 1
+  assert_err "does not answer now"
+  assert_network "$before"
+  pw --force uplink add br0 eth0
+}
+
+@test "SSH: whoever is connected must still be reached by the bridge" {
+  furnish
+  run_pw -v uplink add br0 eth0
+  refute_ssh() { [[ $stderr != *"are reached"* ]]; }
+  refute_ssh
+  pw uplink del br0
+  SSH_CONNECTION='192.168.77.1 50000 192.168.77.10 22' run_pw -v uplink add br0 eth0
+  assert_exit 0
+  assert_err "see that you, at 192.168.77.1, are reached by br0"
+  pw uplink del br0
+  local before
+  before=$(network)
+  SSH_CONNECTION='fe80::1%eth0 50000 fe80::2%eth0 22' run_pw uplink add br0 eth0
+  assert_exit 1
+  assert_err "bound to 'eth0' itself"
+  assert_network "$before"
+}
+
+# --- confirmation ------------------------------------------------------------------------------------------
+
+# pending — true when an uplink waits to be confirmed.
+pending() {
+  pw uplink ls --json | jq -e '.uplinks[] | select(.state == "pending")' > /dev/null
+}
+
+@test "--confirm: kept when somebody says so, put back when nobody does, or when the one who waits is killed" {
+  furnish
+  local before
+  before=$(network)
+  start_pw uplink add br0 eth0 --confirm 600
+  wait_until 60 pending
+  run_pw uplink add br0 eth0
+  run_pw uplink confirm br0
+  assert_exit 0
+  wait_pw
+  assert_exit 0
+  assert_err "uplink confirm br0"
+  assert_json "$(network)" '.[0][] | select(.ifname == "eth0").master == "br0"'
+  run_pw uplink confirm br0
+  assert_out "nothing changed"
+  pw uplink del br0
+  assert_network "$before"
+
+  run_pw uplink add br0 eth0 --confirm 1
+  assert_exit 1
+  assert_err "nobody confirmed"
+  assert_network "$before"
+  run_pw uplink confirm br0
+  assert_exit 1
+  assert_err "nobody confirmed it in time"
+
+  start_pw uplink add br0 eth0 --confirm 3
+  wait_until 60 pending
+  kill -KILL "$PW_PID"
+  wait_pw
+  wait_until 60 no_guards
+  assert_network "$before"
+
+  # a signal to the one who waits is a no, and so is del
+  start_pw uplink add br0 eth0 --confirm 600
+  wait_until 60 pending
+  kill -HUP "$PW_PID"
+  wait_pw
+  assert_exit 1
+  assert_network "$before"
+  start_pw uplink add br0 eth0 --confirm 600
+  wait_until 60 pending
+  pw uplink del br0
+  wait_pw
+  assert_exit 1
+  assert_network "$before"
+}
+
+# --- refusals ----------------------------------------------------------------------------------------------
+
+# refused CODE TEXT WORD… — the words are refused with that code and text, and nothing changes.
+refused() {
+  local before
+  before=$(network)
+  run_pw "${@:3}"
+  assert_exit "$1" || return
+  assert_err "$2" || return
+  assert_network "$before"
+}
+
+@test "what cannot be bridged is refused, with the way that works" {
+  local index
+  refused 1 "there is no NIC 'eth7'" uplink add br0 eth7
+  refused 1 "is a loopback" uplink add br0 lo
+  refused 2 "uplink add: which NIC?" uplink add br0
+  refused 2 "'x' is a word too many" uplink add br0 eth0 x
+  refused 2 "uplink knows no 'swap'" uplink swap br0
+  refused 1 "cannot be its own uplink" uplink add eth0 eth0
+  refused 1 "is no bridge of Linux" uplink add lo eth0
+  on_host ip link add br7 type bridge
+  on_host ip link set dev eth0 master br7
+  refused 1 "'eth0' is a port of 'br7' already" uplink add br0 eth0
+  on_host ip link set dev eth0 nomaster
+  on_host ip link del br7
+  on_host ip link add link eth0 name mv0 type macvlan
+  refused 1 "the macvlan mv0" uplink add br0 eth0
+  on_host ip netns add blue
+  on_host ip link set dev mv0 netns blue
+  in_guest blue ip link set dev mv0 up
+  refused 1 "the macvlan mv0 of a guest" uplink add br0 eth0
+  on_host ip netns del blue
+  wait_until 30 unheld
+  on_host ip nexthop add id 7 via 192.168.77.1 dev eth0
+  refused 1 "the nexthop object 7" uplink add br0 eth0
+  on_host ip nexthop del id 7
+  on_host ip route add 10.9.0.0/16 encap ip id 3 dst 10.0.0.1 dev eth0
+  refused 1 "has 'encap'" uplink add br0 eth0
+}
+
+# unheld — true when eth0 has no macvlan any more.
+unheld() {
+  [[ $(on_host cat /sys/class/net/eth0/flags) == 0x1003 ]]
+}
+
+@test "a NIC that another program manages is refused with what keeps it off, or that is written" {
+  local index
+  index=$(on_host cat /sys/class/net/eth0/ifindex)
+  on_host mkdir -p /run/systemd/netif/links /run/NetworkManager/devices /run/network
+  on_host sh -c "printf 'ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/10-netplan-eth0.network\n' > /run/systemd/netif/links/$index"
+  refused 1 "is managed by netplan" uplink add br0 eth0
+  assert_err "Unmanaged=yes"
+  on_host sh -c "printf '[device]\nmanaged=true\n' > /run/NetworkManager/devices/$index; rm /run/systemd/netif/links/$index"
+  refused 1 "is managed by NetworkManager" uplink add br0 eth0
+  assert_err "nmcli connection add type bridge"
+  local before
+  before=$(network)
+  run_pw --write-unmanaged uplink add br0 eth0
+  assert_exit 0
+  assert_out "now: nmcli general reload conf"
+  on_host grep -qx 'unmanaged-devices+=interface-name:eth0;interface-name:br0' /run/NetworkManager/conf.d/90-pipework-br0.conf
+  pw uplink del br0
+  assert_network "$before"
+  on_host test ! -e /run/NetworkManager/conf.d/90-pipework-br0.conf
+  PIPEWORK_FAIL_AFTER=9 run_pw --write-unmanaged uplink add br0 eth0
+  on_host test ! -e /run/NetworkManager/conf.d/90-pipework-br0.conf
+  on_host rm -r /run/NetworkManager
+  on_host sh -c 'echo eth0=eth0 > /run/network/ifstate'
+  refused 1 "is managed by ifupdown" uplink add br0 eth0
+  pw --force uplink add br0 eth0
+}
+
+@test "a DHCP client on the NIC is refused" {
+  need udhcpc udhcpc
+  rig_daemon udhcpc udhcpc -f -i eth0 -s /bin/true -t 1 -A 600
+  wait_until 30 serves_dhcp
+  refused 1 "'eth0' has its address from udhcpc (process" uplink add br0 eth0
+  rig_stop udhcpc
+  pw uplink add br0 eth0
+}
+
+# serves_dhcp — true when the client runs.
+serves_dhcp() {
+  tr '\0' ' ' < "/proc/$(< "$RIG_DIR/udhcpc.pid")/cmdline" | grep -q '^udhcpc'
+}

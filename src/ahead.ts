@@ -1,0 +1,43 @@
+import type { Host, ReadyIp } from './host'
+import type { Result } from './step'
+
+/**
+ * An `ip -batch` that is started before there is anything to tell it: its start takes as long as most of what it is
+ * told, and there is something else to wait for meanwhile.
+ */
+export interface Ahead {
+  /** Starts one for that namespace (the host's own when absent), unless one waits already. */
+  start(netns?: string): void
+  /** Sends lines to the one that waits, if it is for that namespace, else to a new one. */
+  send(netns: string | undefined, lines: readonly string[]): Promise<Result>
+  /** Ends the one that waits. */
+  dismiss(): void
+}
+
+/** Nothing waits yet. */
+export function createAhead(host: Host): Ahead {
+  const waiting: { ip?: Promise<ReadyIp>; netns?: string | undefined } = {}
+  const dismiss = () => {
+    // One that could not be started says so to whoever sends it something.
+    void waiting.ip?.then((ip) => ip.dismiss()).catch(() => {})
+    delete waiting.ip
+  }
+  return {
+    start: (netns) => {
+      if (waiting.ip !== undefined) return
+      waiting.netns = netns
+      waiting.ip = host.startIp(netns)
+      waiting.ip.catch(() => {})
+    },
+    send: async (netns, lines) => {
+      const { ip, netns: place } = waiting
+      if (ip === undefined || place !== netns) {
+        dismiss()
+        return host.ip({ ...(netns === undefined ? {} : { netns }), lines })
+      }
+      delete waiting.ip
+      return (await ip).send(lines)
+    },
+    dismiss,
+  }
+}

@@ -1,0 +1,32 @@
+import { readAttachments, readOvsIfThere } from '../attachments'
+import { usageError } from '../errors'
+import type { Host } from '../host'
+import { readHostLink } from '../hostlinks'
+import { formatTree, type Hub, listHubs } from '../prompt/diagram'
+import { screenOf } from '../prompt/screen'
+import { readSubnets } from '../prompt/subnets'
+import type { Call, Outcome } from './call'
+
+/** Draws what hangs on what. */
+export async function run({ host, words, flag }: Call): Promise<Outcome> {
+  if (words.length > 0) throw usageError(`'${words[0]}' is a word too many`, 'pipework diagram [--dot | --svg]')
+  if (flag('dot') && flag('svg')) throw usageError('--dot and --svg are two pictures', 'Ask for one of them.')
+  const hubs = listHubs(await readScene(host))
+  return { text: await draw(hubs, { host, flag }), json: { ok: true, hubs }, wanted: true }
+}
+
+async function draw(hubs: readonly Hub[], { host, flag }: Pick<Call, 'host' | 'flag'>): Promise<string> {
+  if (!flag('dot') && !flag('svg')) return formatTree(hubs, screenOf(host))
+  const { formatDot, formatSvg } = await import('../prompt/drawing')
+  return flag('dot') ? formatDot(hubs) : formatSvg(hubs)
+}
+
+async function readScene(host: Host) {
+  const [attachments, ovs] = await Promise.all([readAttachments(host), readOvsIfThere(host).catch(() => undefined)])
+  const links = (host.list('/sys/class/net') ?? []).flatMap((name) => readHostLink(name, host) ?? [])
+  const switches = (ovs?.bridges ?? []).map(({ name }) => ({
+    name,
+    ports: (ovs?.ports ?? []).filter(({ bridge }) => bridge === name).map((port) => port.name),
+  }))
+  return { attachments, links, switches, subnets: readSubnets(host) }
+}

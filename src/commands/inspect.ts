@@ -1,0 +1,84 @@
+import { readAttachments } from '../attachments'
+import type { Attached } from '../detach'
+import { PipeworkError, usageError } from '../errors'
+import { findGuest, type Guest, NoSuchGuest, pinGuest } from '../guest'
+import { type GuestName, parseGuest } from '../guestname'
+import type { Host } from '../host'
+import { arePeers, type GuestState, readGuest } from '../inside'
+import { formatPage, type Page } from '../prompt/page'
+import { formatGuest } from '../record'
+import type { Call, Outcome } from './call'
+import { toLine } from './save'
+
+/** All there is to know of one guest. */
+export async function run(call: Call): Promise<Outcome> {
+  const [typed, ...rest] = call.words
+  if (typed === undefined || rest.length > 0)
+    throw usageError(
+      typed === undefined ? 'inspect: which guest?' : `'${rest[0]}' is a word too many`,
+      'pipework inspect <guest>',
+    )
+  const wanted = parseGuest(typed)
+  const reached = await reach(wanted, call.host)
+  const all = await readAttachments(call.host)
+  const own = all.filter(({ record }) => isMeant(record.guest, wanted, reached.guest))
+  // Nobody knows the name, and no link does.
+  if (own.length === 0 && reached.why instanceof NoSuchGuest) throw reached.why
+  const page: Page = {
+    title: reached.guest === undefined ? typed : formatGuest(reached.guest),
+    ...reached,
+    attachments: await Promise.all(own.map((it) => toEntry(it, reached.state, call))),
+  }
+  const { why, ...rest2 } = page
+  const trouble = why === undefined ? {} : { why: why.message }
+  return { text: formatPage(page), json: { ok: true, ...rest2, ...trouble }, wanted: true }
+}
+
+/** The guest and its inside, as far as it can be reached; and why not. */
+type Reached = Pick<Page, 'guest' | 'state' | 'rules' | 'why'>
+
+async function reach(wanted: GuestName, host: Host): Promise<Reached> {
+  try {
+    const guest = await findGuest(wanted, host)
+    if (!host.isRoot) return { guest, why: new PipeworkError('only root sees the inside of a guest: run it with sudo') }
+    const pin = pinGuest(guest, host)
+    try {
+      const [state, rules] = await Promise.all([readGuest(pin.netns, host), readRules(pin.netns, host)])
+      return { guest, state, rules }
+    } finally {
+      pin.release()
+    }
+  } catch (why) {
+    if (why instanceof PipeworkError) return { why }
+    throw why
+  }
+}
+
+/** The rules that somebody has made: not the three that every namespace has. */
+async function readRules(netns: string, host: Host): Promise<readonly string[]> {
+  const { code, stdout } = await host.ip({ netns, lines: ['rule show'], answer: 'text' })
+  const lines = code === 0 ? stdout.split('\n').map((line) => line.trim().replaceAll(/\s+/g, ' ')) : []
+  return lines.filter((line) => line !== '' && !/^(0|32766|32767): from all lookup (local|main|default)$/.test(line))
+}
+
+function isMeant(recorded: Attached['record']['guest'], wanted: GuestName, guest: Guest | undefined): boolean {
+  if (guest !== undefined) return recorded.kind === guest.kind && recorded.name === guest.name
+  return recorded.name === wanted.name && (wanted.kind === undefined || wanted.kind === recorded.kind)
+}
+
+async function toEntry(attached: Attached, state: GuestState | undefined, { host, parse }: Call) {
+  const { record, hostEnd } = attached
+  const inGuest = state?.links.find((link) =>
+    hostEnd === undefined ? link.name === record.ifname : arePeers(link, hostEnd),
+  )
+  const line = await toLine(attached, host, parse)
+  return {
+    ifname: record.ifname,
+    hostif: record.hostif,
+    ...(hostEnd === undefined ? {} : { hostEnd }),
+    ...(inGuest === undefined ? {} : { inGuest }),
+    addresses: record.addresses ?? [],
+    ...('line' in line ? { command: `pipework ${line.line}` } : {}),
+    undo: `pipework disconnect ${formatGuest(record.guest)} ${record.ifname}`,
+  }
+}

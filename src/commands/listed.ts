@@ -1,0 +1,46 @@
+import { readAttachments } from '../attachments'
+import type { Attached } from '../detach'
+import type { Host } from '../host'
+import { isConcerned, wishesOf } from '../outside/wish'
+import type { LinkRecord } from '../record'
+import { type Attachment, type LeaseReport, toAttachment } from '../report'
+import { LEASES } from '../sources'
+
+/** Every attachment of this host, as `ls` tells of it. */
+export async function listAttachments(host: Host): Promise<readonly Attachment[]> {
+  const all = await readAttachments(host)
+  const [readLeases, lacking] = [await loadLeases(host), await readLacking(all, host)]
+  return all
+    .map((attached) => {
+      const { record, hostEnd, inGuest } = attached
+      const missing = lacking.get(attached)
+      return {
+        ...toAttachment(record, hostEnd ?? inGuest, hostEnd?.name),
+        ...(record.sources === undefined ? {} : { leases: readLeases(record) }),
+        ...(missing === undefined ? {} : { missing }),
+      }
+    })
+    .sort((a, b) => compare(a.guest.name, b.guest.name) || compare(a.ifname, b.ifname))
+}
+
+/** How leases are read, where there are any; those that nobody keeps any more are swept. */
+async function loadLeases(host: Host): Promise<(record: LinkRecord) => readonly LeaseReport[]> {
+  if (!host.isRoot || host.list(LEASES) === undefined) return () => []
+  const [{ readLeases }, { sweepClients }] = await Promise.all([import('../dhcp/tell'), import('../dhcp/sweep')])
+  await sweepClients(host)
+  return (record) => readLeases(record, host)
+}
+
+/** What of the host's side of the attachments is not there; nobody is asked where none has more than a link. */
+async function readLacking(all: readonly Attached[], host: Host): Promise<ReadonlyMap<Attached, readonly string[]>> {
+  if (!host.isRoot || !all.some(({ record }) => isConcerned(wishesOf(record)))) return new Map()
+  const [{ readLive }, { listLacking }] = await Promise.all([import('../outside/live'), import('../outside/plan')])
+  const live = await readLive(host)
+  const entries = all.map((attached) => [attached, listLacking(attached, live, host)] as const)
+  return new Map(entries.filter(([, missing]) => missing.length > 0))
+}
+
+/** By code units: the order of a locale takes 7 ms to load. */
+function compare(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b)
+}

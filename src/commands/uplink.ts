@@ -1,0 +1,166 @@
+import {
+  type Connected,
+  type Connector,
+  confirmUplink,
+  connect,
+  disconnectBridge,
+  foreseeConnection,
+  foreseeDisconnection,
+} from '../connect'
+import { PipeworkError, usageError } from '../errors'
+import { guardUplink } from '../guard'
+import { readHostLink } from '../hostlinks'
+import type { Journal } from '../journal'
+import { formatStep, formatTable, toScript } from '../report'
+import { uptime } from '../snapshot'
+import type { Plan } from '../step'
+import { listUplinks } from '../survey'
+import { parseIfname, parseSeconds } from '../values'
+import { readVxlans } from '../vxlan'
+import { onVlan, parseUplink, type UplinkWish } from '../wish'
+import { type Call, type Outcome, refuseUnlessRoot } from './call'
+
+const SYNOPSIS = 'pipework uplink add <bridge> <nic> [@vlan] | confirm <bridge> | del <bridge> | ls'
+/** Seconds that somebody at a terminal has to say that it works. */
+const TERMINAL_LIMIT = 60
+
+const VERBS: Readonly<Record<string, (words: readonly string[], call: Call) => Promise<Outcome>>> = {
+  add,
+  confirm,
+  del,
+  ls,
+  // The dead man's timer, which pipework itself starts.
+  guard,
+}
+
+/** The physical NIC, or a VXLAN, as a port of a bridge. */
+export async function run(call: Call): Promise<Outcome> {
+  const [verb = '', ...words] = call.words
+  const act = Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined
+  if (act === undefined)
+    throw usageError(verb === '' ? 'uplink: what about it?' : `uplink knows no '${verb}'`, SYNOPSIS)
+  return act(words, call)
+}
+
+function readBridge(words: readonly string[], most: number): string {
+  const [bridge] = words
+  if (bridge === undefined) throw usageError('uplink: which bridge?', SYNOPSIS)
+  if (words.length > most) throw usageError(`'${words[most]}' is a word too many`, SYNOPSIS)
+  return parseIfname(bridge, 'bridge')
+}
+
+/** How long to wait for somebody to confirm: as asked for, or where somebody sits there to be asked. */
+export async function toConnector({ host, io, flag, text }: Call): Promise<Connector> {
+  const typed = text('confirm')
+  const isWatched = !flag('quiet') && !flag('json') && (await host.isTerminal(0)) && (await host.isTerminal(2))
+  const seconds = typed === undefined ? (isWatched ? TERMINAL_LIMIT : 0) : parseSeconds(typed, '--confirm')
+  return {
+    host,
+    interrupt: io.interrupt,
+    ...(seconds === 0 ? {} : { confirm: seconds }),
+    tell: (line) => io.err(line),
+    ...(flag('verbose') ? { onStep: (step) => io.err(formatStep(step)) } : {}),
+  }
+}
+
+function readWish([, uplink, vlan]: readonly string[]): UplinkWish {
+  if (uplink === undefined) throw usageError('uplink add: which NIC?', SYNOPSIS)
+  const wish = parseUplink(uplink)
+  if (vlan === undefined) return wish
+  if (!vlan.startsWith('@')) throw usageError(`'${vlan}' is a word too many`, SYNOPSIS)
+  return onVlan(wish, vlan.slice(1))
+}
+
+const NO_TIMER = "without the dead man's timer that pipework has running while it does this"
+
+function toDryRun(plan: Plan, { words }: Call): Outcome {
+  const script = toScript({ plan, words: ['uplink', ...words], notes: [NO_TIMER] })
+  return { text: script, json: { ok: true, dryRun: true, steps: plan.map(({ why }) => why), script }, wanted: true }
+}
+
+async function add(words: readonly string[], call: Call): Promise<Outcome> {
+  const bridge = readBridge(words, 3)
+  const wish = readWish(words)
+  const options = { force: call.flag('force'), writeUnmanaged: call.flag('write-unmanaged') }
+  refuseUnlessRoot(call)
+  if (call.flag('dry-run')) return toDryRun(await foreseeConnection({ bridge, wish }, options, call), call)
+  const connected = await connect({ bridge, wish }, options, await toConnector(call))
+  const { uplink, plan, next } = connected
+  const changed = plan.length > 0
+  const has = `${bridge} has the uplink ${uplink}`
+  return {
+    text: changed
+      ? `${has} (${Math.round(call.host.elapsed())} ms)\n${next.map((line) => `  now: ${line}\n`).join('')}  undo: pipework uplink del ${bridge}\n`
+      : `${has} already; nothing changed\n`,
+    json: { ok: true, changed, bridge, uplink, steps: toSteps(connected), next, undo: `pipework uplink del ${bridge}` },
+  }
+}
+
+const toSteps = ({ plan }: Connected) => plan.map(({ why }) => why)
+
+async function confirm(words: readonly string[], call: Call): Promise<Outcome> {
+  const bridge = readBridge(words, 1)
+  refuseUnlessRoot(call)
+  const changed = await confirmUplink(bridge, await toConnector(call))
+  return {
+    text: changed ? `the uplink of ${bridge} is kept\n` : `the uplink of ${bridge} is kept already; nothing changed\n`,
+    json: { ok: true, changed, bridge },
+  }
+}
+
+async function del(words: readonly string[], call: Call): Promise<Outcome> {
+  const bridge = readBridge(words, 1)
+  refuseUnlessRoot(call)
+  if (call.flag('dry-run')) return toDryRun(await foreseeDisconnection(bridge, call), call)
+  const gone = await disconnectBridge(bridge, await toConnector(call))
+  return {
+    text:
+      gone === undefined
+        ? `${bridge} has no uplink that pipework made; nothing changed\n`
+        : `${bridge} no longer has the uplink ${gone.uplink} (${Math.round(call.host.elapsed())} ms)\n`,
+    json: { ok: true, changed: gone !== undefined, bridge, steps: gone === undefined ? [] : toSteps(gone) },
+  }
+}
+
+/** An uplink as `ls` shows it. */
+interface Row {
+  readonly bridge: string
+  readonly uplink: string
+  /** `gone`: somebody has taken it apart by hand. */
+  readonly state: 'kept' | 'pending' | 'moving' | 'restored' | 'gone' | 'left'
+  /** Seconds until it is put back. */
+  readonly left?: number
+  readonly why?: string
+}
+
+function toRow(journal: Journal, { host }: Call): Row {
+  const { bridge, nic, stage, deadline, why } = journal
+  const isThere = readHostLink(nic, host)?.master === bridge
+  return {
+    ...{ bridge, uplink: nic },
+    state: stage === 'kept' && !isThere ? 'gone' : stage,
+    ...(stage === 'pending' ? { left: Math.max(0, Math.round((deadline ?? 0) - uptime(host))) } : {}),
+    ...(why === undefined ? {} : { why }),
+  }
+}
+
+async function ls(words: readonly string[], call: Call): Promise<Outcome> {
+  if (words.length > 0) throw usageError(`'${words[0]}' is a word too many`, SYNOPSIS)
+  const vxlans = (await readVxlans(call.host)).flatMap(({ isOurs, master: bridge, id, remote }): readonly Row[] =>
+    isOurs && bridge !== undefined ? [{ bridge, uplink: `vxlan:${id},${remote}`, state: 'kept' }] : [],
+  )
+  const uplinks = [...listUplinks(call.host).map((journal) => toRow(journal, call)), ...vxlans]
+  const table = uplinks.map(({ bridge, uplink, state, left, why }) => [
+    bridge,
+    uplink,
+    left === undefined ? `${state}${why === undefined ? '' : `: ${why}`}` : `put back in ${left} s, unless confirmed`,
+  ])
+  return { text: formatTable(['BRIDGE', 'UPLINK', 'STATE'], table), json: { ok: true, uplinks }, wanted: true }
+}
+
+async function guard(words: readonly string[], call: Call): Promise<Outcome> {
+  const bridge = readBridge(words, 1)
+  if (!call.host.isRoot) throw new PipeworkError('only root can guard an uplink')
+  await guardUplink(bridge, call.host)
+  return { text: '', json: { ok: true } }
+}

@@ -1,0 +1,156 @@
+import { readNamespaces } from './attachments'
+import type { Host } from './host'
+import { findNic, type HostLink, readHostLink } from './hostlinks'
+import { type Journal, listJournals, readJournal } from './journal'
+import { findDhcpClient, findKeepers, findSshClient } from './keepers'
+import { type LinkState, readSnapshot, type Snapshot } from './snapshot'
+import type { UplinkFacts } from './uplink'
+import { vlanNameOf } from './values'
+import type { NicWish } from './wish'
+
+/** An uplink asked for, the NIC by its name. */
+export interface UplinkRequest {
+  readonly bridge: string
+  readonly wish: NicWish
+}
+
+/** The journal of a bridge whose NIC is in it; one that was put back, or that somebody took apart by hand, says nothing. */
+export function findUplink(bridge: string, host: Host): Journal | undefined {
+  const journal = readJournal(bridge, host)
+  if (journal === undefined || journal.stage === 'restored') return undefined
+  if (journal.stage === 'left') return journal
+  return readHostLink(journal.nic, host)?.master === bridge ? journal : undefined
+}
+
+/** All of them. */
+export function listUplinks(host: Host): readonly Journal[] {
+  return listJournals(host).flatMap((bridge) => readJournal(bridge, host) ?? [])
+}
+
+/** The request with the NIC's name, where `mac:` was typed. */
+export function resolveUplink({ bridge, wish }: UplinkRequest, host: Host): UplinkRequest {
+  return { bridge, wish: { ...wish, nic: findNic(wish.nic, host) } }
+}
+
+/** Sysctls of the NIC that differ from what a new link has, as `sysctl -w` sets them on the bridge. */
+function readSysctls(nic: string, bridge: string, host: Host): readonly string[] {
+  return ['ipv4', 'ipv6'].flatMap((family) => {
+    const conf = `/proc/sys/net/${family}/conf`
+    return (host.list(`${conf}/${nic}`) ?? []).flatMap((key) => {
+      const value = host.read(`${conf}/${nic}/${key}`)
+      const isOwn = ['mc_forwarding', 'mtu', 'addr_gen_mode', 'stable_secret'].includes(key)
+      if (isOwn || value === undefined || value === host.read(`${conf}/default/${key}`)) return []
+      return /^-?\d+$/.test(value) ? [`net/${family}/conf/${bridge}/${key}=${value}`] : []
+    })
+  })
+}
+
+/** Offloads that are on, and that the kernel turns off for good on a port of a bridge. */
+async function readOffloads(nic: string, host: Host): Promise<readonly string[]> {
+  if (!host.has('ethtool')) return []
+  const { stdout } = await host.run(['ethtool', '-k', nic])
+  return /^large-receive-offload: on$/m.test(stdout) ? ['large-receive-offload'] : []
+}
+
+/** Routers that the link's default routes lead to; where it has none, any that its routes lead to. */
+function listGateways(state: LinkState | undefined): readonly string[] {
+  const routes = state?.holdings.filter(({ gateway }) => gateway !== undefined) ?? []
+  const defaults = routes.filter(({ isDefault }) => isDefault)
+  return [...new Set((defaults.length > 0 ? defaults : routes).flatMap(({ gateway }) => gateway ?? []))]
+}
+
+/** Seconds that a router has to answer before anything is changed. */
+const ANSWER_LIMIT = 3
+
+async function answers(ip: string, dev: string, host: Host): Promise<boolean> {
+  const look = async () => (await host.ip({ lines: [`neigh show to ${ip} dev ${dev}`], answer: 'text' })).stdout
+  const deadline = host.elapsed() + ANSWER_LIMIT * 1000
+  // A cache that knows it from before is not asked again; what it does not know is asked for.
+  if (/lladdr .*(REACHABLE|PERMANENT|DELAY)/.test(await look())) return true
+  await host.ip({ lines: [`neigh replace ${ip} dev ${dev} use`] })
+  for (;;) {
+    if (/lladdr /.test(await look())) return true
+    if (host.elapsed() >= deadline) return false
+    await host.sleep(0.05)
+  }
+}
+
+/** The routers of a link, and whether they answer; taken for granted where nobody may be asked. */
+export async function readGateways(
+  dev: string,
+  { now, routers }: { readonly now: Snapshot; readonly routers: 'ask' | 'trust' },
+  host: Host,
+): Promise<UplinkFacts['gateways']> {
+  return Promise.all(
+    listGateways(now.links.get(dev)).map(async (ip) => ({
+      ip,
+      answers: routers === 'trust' || (await answers(ip, dev, host)),
+    })),
+  )
+}
+
+/** Where the user is connected from over SSH, and whether that is by this link. */
+export async function readSsh(dev: string, host: Host): Promise<Pick<UplinkFacts, 'sshClient' | 'sshByNic'>> {
+  const sshClient = findSshClient(host)
+  if (sshClient === undefined || !/^[\da-fA-F.:]+(%[\w.-]+)?$/.test(sshClient)) return { sshByNic: false }
+  const ip = sshClient.split('%')[0] ?? ''
+  const { stdout } = await host.ip({ lines: [`route get ${ip}`], answer: 'text' })
+  return { sshClient, sshByNic: stdout.includes(` dev ${dev} `) }
+}
+
+/** What takes the NIC's frames: links on it, here and in guests. */
+async function listChildren(nic: string, now: Snapshot, host: Host): Promise<readonly string[]> {
+  const own = now.links.get(nic)
+  const states = await readNamespaces(host, 'all')
+  const likely = states.flatMap(({ links }) =>
+    links.filter(({ kind, peerIndex }) => /^(macv|ipv)(lan|tap)$/.test(kind) && peerIndex === own?.ifindex),
+  )
+  // Indexes repeat from namespace to namespace; an address that the NIC listens for, or its own, does not.
+  const { stdout } = likely.length === 0 ? { stdout: '' } : await host.run(['bridge', 'fdb', 'show', 'dev', nic])
+  const inGuests = likely.filter(({ mac }) => mac === own?.mac || stdout.includes(mac))
+  return [
+    ...(now.children.get(nic) ?? []).map((child) => `the ${child}`),
+    ...inGuests.map(({ name, kind }) => `the ${kind} ${name} of a guest`),
+  ]
+}
+
+/** Seconds that IPv6 may still be asking for an address of the NIC: it takes two. */
+const TENTATIVE_LIMIT = 5
+
+/** The links, when none of the NIC's addresses is being asked for any more. */
+async function readSettled(nic: string, host: Host): Promise<Snapshot> {
+  const deadline = host.elapsed() + TENTATIVE_LIMIT * 1000
+  for (;;) {
+    const now = await readSnapshot(host)
+    const isTentative = now.obstacles.get(nic)?.some((it) => it.includes('tentative')) ?? false
+    if (!isTentative || host.elapsed() >= deadline) return now
+    await host.sleep(0.1)
+  }
+}
+
+/** What needs to be known before a NIC is moved into a bridge; nothing is changed, but the routers are asked for. */
+export async function surveyUplink(
+  { bridge, wish }: UplinkRequest,
+  host: Host,
+  routers: 'ask' | 'trust',
+): Promise<UplinkFacts> {
+  const link: HostLink | undefined = readHostLink(wish.nic, host)
+  const bridgeLink = readHostLink(bridge, host)
+  const nic = wish.vlan === undefined ? wish.nic : vlanNameOf(wish.nic, wish.vlan)
+  const now = await (routers === 'ask' ? readSettled(nic, host) : readSnapshot(host))
+  const dhcpClient = findDhcpClient(nic, host)
+  const uplinked = findUplink(bridge, host)
+  const isThere = now.links.has(nic)
+  return {
+    ...{ bridge, nic, link, bridgeLink, now, uplinked },
+    ...(wish.vlan === undefined ? {} : { vlan: { id: wish.vlan, isThere } }),
+    hardware: host.read(`/sys/class/net/${wish.nic}/type`),
+    keepers: findKeepers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
+    ...(dhcpClient === undefined ? {} : { dhcpClient }),
+    ...(await readSsh(nic, host)),
+    children: isThere ? await listChildren(nic, now, host) : [],
+    gateways: isThere ? await readGateways(nic, { now, routers }, host) : [],
+    sysctls: isThere ? readSysctls(nic, bridge, host) : [],
+    offloads: isThere ? await readOffloads(nic, host) : [],
+  }
+}
