@@ -109,6 +109,14 @@ stop_own_docker() {
   assert_err 'there is nothing to watch'
 }
 
+# no_follower — nobody follows Podman's events on the rig's host.
+no_follower() {
+  local pid
+  for pid in $(pgrep -f 'podman events'); do
+    [[ ! /proc/$pid/ns/net -ef $HOST_NS ]] || return
+  done
+}
+
 @test "a second watch refuses; one that was killed is followed by another, which makes up for what was missed" {
   local pid
   write_lan 'br1 web 192.168.1.50/24' 'br1 db 192.168.1.51/24'
@@ -121,6 +129,8 @@ stop_own_docker() {
   pid=$PW_PID
   kill -KILL "$PW_PID"
   wait_pw
+  # nothing of it lives on
+  wait_until 30 no_follower
   docker restart --time 0 web > /dev/null
   start_guest db
   start_watch "$LAN"

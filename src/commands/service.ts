@@ -63,6 +63,13 @@ function toWatchWords({ words, host, ...call }: Call): readonly string[] {
   ]
 }
 
+/** A service has a /tmp of its own, in which nothing of ours is. */
+function refuseHidden(paths: readonly string[]): void {
+  const hidden = paths.find((path) => /^\/(var\/)?tmp\//.test(path))
+  if (hidden !== undefined)
+    throw usageError(`a service does not see '${hidden}'`, 'Put it elsewhere, like /usr/local/bin or /etc/pipework.')
+}
+
 /** What systemd knows of the unit. */
 interface UnitState {
   readonly isLoaded: boolean
@@ -93,7 +100,9 @@ const RELOAD = { why: 'let systemd read its units', command: systemctl('daemon-r
 async function install(call: Call): Promise<Outcome> {
   const { host } = call
   const [node, script] = host.program
-  const text = formatUnit({ node, script, words: toWatchWords(call) })
+  const words = toWatchWords(call)
+  refuseHidden([node, script, ...words])
+  const text = formatUnit({ node, script, words })
   refuseUnlessRoot(call)
   const [before, state] = [host.read(UNIT_FILE), await readState(host)]
   const isSame = before === text.trimEnd()

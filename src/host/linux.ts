@@ -76,6 +76,7 @@ export function createHost(self: HostProcess): Host {
     target: (path) => attempt(() => fs.readlinkSync(path)),
     resolve: (path) => attempt(() => fs.realpathSync(path)),
     inode: (path) => attempt(() => fs.statSync(path).ino),
+    since: (path) => attempt(() => fs.statSync(path).mtimeMs),
     dangles,
     has: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutable(`${dir}/${program}`)),
 
