@@ -26,8 +26,9 @@ export async function attach(
 ): Promise<Outcome> {
   if (pin === undefined || call.flag('dry-run'))
     return toScriptOutcome(await foresee(request, { guest, pin }, call.host), pin)
-  // The rules are read while the first steps run.
-  const watch = request.firewall === 'warn' ? call.host.sleep(0).then(() => watchFirewall(call.host)) : undefined
+  // The rules are read while the first steps run. With --nat they are ours to write, and not there yet.
+  const isAsked = request.firewall === 'warn' && request.outside.nat === undefined
+  const watch = isAsked ? call.host.sleep(0).then(() => watchFirewall(call.host)) : undefined
   watch?.catch(() => {})
   const [planned] = await converge([request], { guest, pin }, { ...toMeans(call), ahead })
   if (planned === undefined) throw new TypeError('one request, and no plan')

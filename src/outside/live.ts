@@ -26,6 +26,8 @@ export interface Live {
   /** The values that sysctls had before we set them. */
   readonly kept: ReadonlyMap<string, string>
   sysctl(key: string): string | undefined
+  /** Whether a port of a bridge sends back what came in by it; false also where there is no such port. */
+  isHairpin(port: string): boolean
   readonly firewall: Firewall
 }
 
@@ -114,6 +116,7 @@ export async function readLive(host: Host): Promise<Live> {
       .map(({ dst, dev }) => ({ ip: dst, dev })),
     announced: (announced as IpRoute[]).filter(({ dst }) => dst === 'default').map(({ dev = '' }) => dev),
     kept: readKept(host),
+    isHairpin: (port) => host.read(`/sys/class/net/${port}/brport/hairpin_mode`) === '1',
     sysctl: (key) => host.read(`/proc/sys/${key}`),
     firewall,
   }

@@ -45,8 +45,15 @@ export interface Shim {
   readonly mode: string
 }
 
+/** A port of a bridge, and whether it sends back by it what came in by it. */
+export interface Hairpin {
+  readonly port: string
+  readonly on: boolean
+}
+
 /** What attachments need of the host beside their links. */
 export interface Need {
+  readonly hairpins: readonly Hairpin[]
   readonly addresses: readonly HostAddress[]
   readonly routes: readonly HostRoute[]
   readonly proxies: readonly Proxied[]
@@ -63,6 +70,8 @@ export interface Subject {
   readonly hostif: string
   /** The link's end in the host; none of a macvlan. */
   readonly hostEnd?: string
+  /** Whether that end is a port of a Linux bridge. */
+  readonly isPort: boolean
   /** What a macvlan or ipvlan hangs on. */
   readonly parent?: string
   readonly sharing?: { readonly kind: ShareKind; readonly mode: string }
@@ -74,13 +83,14 @@ export interface Subject {
 /** The host's own addresses, by interface. */
 export type HostAddresses = ReadonlyMap<string, readonly Address[]>
 
-const NOTHING: Need = { addresses: [], routes: [], proxies: [], sysctls: [], shims: [], rules: [] }
+const NOTHING: Need = { hairpins: [], addresses: [], routes: [], proxies: [], sysctls: [], shims: [], rules: [] }
 const FAMILIES = [4, 6] as const
 const bitsOf = (family: Family) => (family === 4 ? 32 : 128)
 
 /** All of several needs; what two share is there twice. */
 export function sumOf(needs: readonly Need[]): Need {
   return {
+    hairpins: needs.flatMap((it) => it.hairpins),
     addresses: needs.flatMap((it) => it.addresses),
     routes: needs.flatMap((it) => it.routes),
     proxies: needs.flatMap((it) => it.proxies),
@@ -105,9 +115,11 @@ export function forwardingOf(family: Family): Sysctl {
   return FORWARDING[family]
 }
 
-function needOfBridge({ hostif, outside }: Subject): Need {
+function needOfBridge({ hostif, hostEnd, isPort, outside }: Subject): Need {
   return {
     ...NOTHING,
+    // Where bridges obey the firewall, what a guest sends to a published port of its own goes back by the same port.
+    hairpins: hostEnd === undefined || !isPort ? [] : [{ port: hostEnd, on: outside.published.length > 0 }],
     addresses: outside.bridgeAddresses.map(({ family, ip, prefix }) => ({
       dev: hostif,
       family,

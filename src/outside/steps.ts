@@ -5,6 +5,7 @@ import { type Live, type LiveLink, sysctlFile } from './live'
 import {
   describe,
   forwardingOf,
+  type Hairpin,
   type HostAddress,
   type HostRoute,
   type Need,
@@ -46,6 +47,21 @@ function dropShims({ shims }: Need, { links }: Live): Plan {
   return links
     .filter(({ name, isShim }) => isShim && !shims.some((it) => it.name === name))
     .map(({ name }) => ({ why: `remove ${name}: no guest is reached past it`, command: ip`link del dev ${name}` }))
+}
+
+// --- ports ------------------------------------------------------------------------------------------------------------
+
+function planHairpins({ hairpins }: Need, live: Live): Plan {
+  const toCommand = ({ port, on }: Hairpin) => ip`link set dev ${port} type bridge_slave hairpin ${on ? 'on' : 'off'}`
+  return hairpins
+    .filter(({ port, on }) => live.isHairpin(port) !== on)
+    .map((it) => ({
+      why: it.on
+        ? `let what the guest sends to its own published ports go back by ${it.port}`
+        : `no longer send back by ${it.port} what came in by it`,
+      command: toCommand(it),
+      undo: toCommand({ ...it, on: !it.on }),
+    }))
 }
 
 // --- addresses --------------------------------------------------------------------------------------------------------
@@ -260,6 +276,7 @@ export function planNeed(need: Need, live: Live, isMarked: boolean): Plan {
   return [
     ...planMarker(need, isMarked),
     ...planShims(need, live),
+    ...planHairpins(need, live),
     ...byKey(need.addresses, addressKey)
       .filter((it) => !isLive(it, live))
       .map((it) => addAddress(it, live)),
