@@ -46,7 +46,7 @@ function toScriptOutcome({ request, guest, plan }: Planned, pin: Pin | undefined
 }
 
 /** Nobody waits for the rules of a firewall that no bridge's frames meet. */
-async function watchFirewall(host: Host) {
+export async function watchFirewall(host: Host) {
   if (!host.isRoot || filteredFamilies(host).length === 0) return undefined
   const { watchPassage } = await import('../passage')
   return watchPassage(host)
