@@ -90,6 +90,7 @@ const waiting = [
   'prompt/help',
   'netfilter/read',
   'passage',
+  'doctor/ask',
   'doctor/read',
   'doctor/probe',
   'commands/*',

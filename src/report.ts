@@ -79,6 +79,11 @@ export function formatWarning({ message, command }: Warning): string {
   return `${line.replaceAll(CONTROL, escapeControl)}\n`
 }
 
+/** A text that a terminal shows and does not obey. */
+export function escapeControls(text: string): string {
+  return text.replaceAll(CONTROL, escapeControl)
+}
+
 // A word that is quoted in a message may come from anywhere, and a terminal obeys what stands in it.
 const CONTROL = /(?!\n)\p{Cc}/gu
 const escapeControl = (char: string) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`
