@@ -1,7 +1,7 @@
 import * as fs from 'node:fs'
 import type { Host, HostProcess, HttpAnswer } from '../host'
 import { attempt, dangles, isExecutable, saveFile, writeAll } from './files'
-import { createLocker, createPinner } from './pins'
+import { createLocker, createPinner, createSelfName } from './pins'
 import { createAttendant, runIp, runProgram, runQuery, startIp } from './programs'
 
 async function readAddresses(ifname: string): Promise<readonly string[]> {
@@ -76,6 +76,7 @@ const LOOKS: Pick<Host, 'read' | 'list' | 'target' | 'resolve' | 'inode' | 'sinc
 
 /** The host as it really is. */
 export function createHost(self: HostProcess): Host {
+  const nameOfSelf = createSelfName(self)
   return {
     pid: self.pid,
     isRoot: self.uid === 0,
@@ -101,8 +102,8 @@ export function createHost(self: HostProcess): Host {
     save: saveFile,
     overwrite: (path, text) => fs.writeFileSync(path, text),
     send: sendPacket,
-    pin: createPinner(self),
-    lock: createLocker(self),
+    pin: createPinner(self, nameOfSelf),
+    lock: createLocker(self, nameOfSelf),
     md5,
 
     columns: () => self.columns(),
