@@ -60,7 +60,7 @@ export default defineConfig(({ outDir = 'dist' }) => ({
   define: {
     PIPEWORK_VERSION: JSON.stringify(version),
     // Where yargs looks for its translations, of which it needs none: a place where nobody can put any.
-    'import.meta.url': JSON.stringify('file:///proc/none/a/b/c/yargs'),
+    __dirname: JSON.stringify('/proc/none/yargs'),
   },
   noExternal: [/.*/],
   removeNodeProtocol: false,

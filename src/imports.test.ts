@@ -105,7 +105,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   execa: ['host/*'],
   leven: ['nearest'],
   netmask: ['values'],
-  yargs: ['prompt/help'],
+  'yargs/yargs': ['prompt/help'],
   'node:dgram': ['host/*'],
   'node:child_process': ['host/*'],
   'node:crypto': ['host/*'],

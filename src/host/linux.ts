@@ -1,7 +1,7 @@
 import * as fs from 'node:fs'
 import type { Host, HostProcess, HttpAnswer } from '../host'
 import { attempt, dangles, isExecutable, saveFile, writeAll } from './files'
-import { createLocker, createPinner, createSelfName } from './pins'
+import { createHolds } from './pins'
 import { createAttendant, runIp, runProgram, runQuery, startIp } from './programs'
 
 async function readAddresses(ifname: string): Promise<readonly string[]> {
@@ -76,7 +76,6 @@ const LOOKS: Pick<Host, 'read' | 'list' | 'target' | 'resolve' | 'inode' | 'sinc
 
 /** The host as it really is. */
 export function createHost(self: HostProcess): Host {
-  const nameOfSelf = createSelfName(self)
   return {
     pid: self.pid,
     isRoot: self.uid === 0,
@@ -102,8 +101,7 @@ export function createHost(self: HostProcess): Host {
     save: saveFile,
     overwrite: (path, text) => fs.writeFileSync(path, text),
     send: sendPacket,
-    pin: createPinner(self, nameOfSelf),
-    lock: createLocker(self, nameOfSelf),
+    ...createHolds(self),
     md5,
 
     columns: () => self.columns(),

@@ -16,7 +16,7 @@ function startTime(pid: number): string | undefined {
 }
 
 /** What names our own process for ever. The kernel takes its time to tell when it began, and that does not change. */
-export function createSelfName(self: HostProcess): () => string {
+function createSelfName(self: HostProcess): () => string {
   const known: { name?: string } = {}
   return () => {
     known.name ??= `${self.pid}-${startTime(self.pid)}`
@@ -48,7 +48,7 @@ function removeStale(path: string, owner: string, me: string): void {
 }
 
 /** Makes locks: links that say whose they are, so that one of a killed run binds nobody. */
-export function createLocker(self: HostProcess, nameOfSelf: () => string): Host['lock'] {
+function createLocker(self: HostProcess, nameOfSelf: () => string): Host['lock'] {
   const locks = new Set<string>()
   self.onExit(() => {
     for (const path of locks) attempt(() => fs.unlinkSync(path))
@@ -75,7 +75,7 @@ export function createLocker(self: HostProcess, nameOfSelf: () => string): Host[
 }
 
 /** Makes pins; those that are still held when the process ends go with it. */
-export function createPinner(self: HostProcess, nameOfSelf: () => string): Host['pin'] {
+function createPinner(self: HostProcess, nameOfSelf: () => string): Host['pin'] {
   const pins = new Set<() => void>()
   let count = 0
   self.onExit(() => {
@@ -102,4 +102,10 @@ export function createPinner(self: HostProcess, nameOfSelf: () => string): Host[
     fs.symlinkSync(`/proc/${self.pid}/fd/${fd}`, link)
     return { netns, inode: fs.fstatSync(fd).ino, release }
   }
+}
+
+/** What a run holds, and lets go when it ends. */
+export function createHolds(self: HostProcess): Pick<Host, 'pin' | 'lock'> {
+  const nameOfSelf = createSelfName(self)
+  return { pin: createPinner(self, nameOfSelf), lock: createLocker(self, nameOfSelf) }
 }

@@ -55,7 +55,7 @@ function layOutExamples({ examples }: Subcommand, width: number): readonly strin
 /** What `--help` and `help <command>` print: yargs lays it out, but for what must not be broken. */
 export async function formatHelp(command: Subcommand, table: CommandTable, screen: Screen): Promise<string> {
   // Its form as an ES module breaks lines within words.
-  const { default: yargs } = await import('yargs')
+  const { default: yargs } = await import('yargs/yargs')
   const width = Math.min(screen.columns ?? DEFAULT_WIDTH, MAX_WIDTH)
   const help = yargs([]).scriptName('').locale('en').version(false).help(false).wrap(width)
   help.usage(sentence(command.summary)).updateStrings({ 'Positionals:': 'Words:' })
