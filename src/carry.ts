@@ -51,7 +51,9 @@ export async function withLock<T>({ host, interrupt }: Carrier, action: () => Pr
       }
     if (interrupt.heard) throw new PipeworkError('interrupted')
     if (host.elapsed() >= deadline)
-      throw new PipeworkError(`another pipework has been moving an uplink for ${LOCK_LIMIT} s`)
+      throw new PipeworkError(`another pipework has been moving an uplink for ${LOCK_LIMIT} s`, {
+        hint: 'Look what it is waiting for: pgrep -a -f pipework',
+      })
     await host.sleep(LOCK_POLL)
   }
 }

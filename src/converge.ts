@@ -248,7 +248,9 @@ async function act(planned: Planned, pinned: Pinned, turn: Turn): Promise<void> 
           hint: 'Start it and run the command again.',
         })
       if (!isSeated(planned, host))
-        throw new PipeworkError(`the bridge '${request.hostif}' was removed while '${guest.name}' was being attached`)
+        throw new PipeworkError(`the bridge '${request.hostif}' was removed while '${guest.name}' was being attached`, {
+          hint: 'Find out who removes it, and run the command again.',
+        })
     },
   })
 }

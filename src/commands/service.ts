@@ -84,7 +84,10 @@ interface UnitState {
 async function readState(host: Host): Promise<UnitState> {
   const names = ['LoadState', 'ActiveState', 'SubState', 'UnitFileState', 'StatusText']
   const { code, stdout, stderr } = await host.run(['systemctl', 'show', UNIT, `--property=${names.join(',')}`])
-  if (code !== 0) throw new PipeworkError(`systemd cannot be asked: ${stderr.trim() || `exit code ${code}`}`)
+  if (code !== 0)
+    throw new PipeworkError(`systemd cannot be asked: ${stderr.trim() || `exit code ${code}`}`, {
+      hint: 'See what it says itself: systemctl status',
+    })
   const of = (name: string) => new RegExp(`^${name}=(.*)$`, 'm').exec(stdout)?.[1] ?? ''
   return {
     isLoaded: of('LoadState') === 'loaded',

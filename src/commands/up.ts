@@ -85,7 +85,8 @@ function toPruneScript(pruned: Pruned): readonly string[] {
 /** Makes all that the lines of one guest ask for true, or nothing of it. */
 function act(call: Call): Action {
   return (requests, { guest, pin }) => {
-    if (pin === undefined) throw new PipeworkError('only root can change network interfaces')
+    if (pin === undefined)
+      throw new PipeworkError('only root can change network interfaces: run it with sudo, or look with --dry-run')
     return attachAll(requests, { guest, pin }, toMeans(call))
   }
 }

@@ -71,7 +71,10 @@ async function readLinks(netns: string | undefined, host: Host): Promise<readonl
     lines: ['address show'],
     answer: 'json',
   })
-  if (code !== 0) throw new PipeworkError(`the links of ${netns ?? 'this host'} cannot be read: ${stderr.trim()}`)
+  if (code !== 0)
+    throw new PipeworkError(`the links of ${netns ?? 'this host'} cannot be read: ${stderr.trim()}`, {
+      hint: 'See what `ip address` says there.',
+    })
   // A guest may call its links what it likes; what could be read as more than a name is not looked at.
   return (JSON.parse(stdout) as IpLink[]).filter(({ ifname }) => isName(ifname)).map((link) => toLink(link, host))
 }

@@ -84,7 +84,6 @@ export function createHost(self: HostProcess): Host {
     ...LOOKS,
     dangles,
     has: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutable(`${dir}/${program}`)),
-
     ip: runIp,
     startIp: (netns) => startIp(netns === undefined ? {} : { netns }),
     run: runProgram,

@@ -100,7 +100,10 @@ export async function readLive(host: Host): Promise<Live> {
     }),
     readFirewall(host),
   ])
-  if (answer.code !== 0) throw new PipeworkError(`the host's network cannot be read: ${answer.stderr.trim()}`)
+  if (answer.code !== 0)
+    throw new PipeworkError(`the host's network cannot be read: ${answer.stderr.trim()}`, {
+      hint: 'See what `ip address` and `ip route` say.',
+    })
   const [links = [], routes = [], proxies = [], routes6 = [], announced = []] = answer.stdout
     .split('\n')
     .filter(Boolean)
