@@ -54,7 +54,7 @@ function layOutExamples({ examples }: Subcommand, width: number): readonly strin
 
 /** What `--help` and `help <command>` print: yargs lays it out, but for what must not be broken. */
 export async function formatHelp(command: Subcommand, table: CommandTable, screen: Screen): Promise<string> {
-  // Its form as an ES module breaks lines within words.
+  // Its CommonJS form: the one as an ES module breaks lines within words.
   const { default: yargs } = await import('yargs/yargs')
   const width = Math.min(screen.columns ?? DEFAULT_WIDTH, MAX_WIDTH)
   const help = yargs([]).scriptName('').locale('en').version(false).help(false).wrap(width)
