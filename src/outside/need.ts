@@ -275,17 +275,17 @@ function shimNameOf(parent: string): string {
 function needOfHostAccess({ outside, parent, sharing, addresses }: Subject, own: HostAddresses): Need {
   if (!outside.hostAccess || parent === undefined || sharing === undefined) return NOTHING
   const dev = shimNameOf(parent)
-  const sources = own.get(parent) ?? []
+  const global = (own.get(parent) ?? []).filter(({ ip }) => !/^fe[89ab].:/.test(ip))
   const has6 = addresses.some(({ family }) => family === 6)
   return {
     ...NOTHING,
     shims: [{ name: dev, parent, ...sharing }],
     routes: addresses.flatMap(({ family, ip }) => {
-      const src = sources.find((it) => it.family === family && !/^fe[89ab].:/.test(it.ip))?.ip
+      const src = global.find((it) => it.family === family)?.ip
       return src === undefined ? [] : [{ family, dst: ip, dev, src }]
     }),
     // For IPv4 the kernel answers on any interface; for IPv6 only for what is proxied.
-    proxies: has6 ? sources.flatMap(({ family, ip }) => (family === 6 ? [{ ip, dev }] : [])) : [],
+    proxies: has6 ? global.flatMap(({ family, ip }) => (family === 6 ? [{ ip, dev }] : [])) : [],
     sysctls: has6
       ? ['forwarding', 'proxy_ndp'].map((name) => ({ key: `net/ipv6/conf/${dev}/${name}`, value: '1', own: true }))
       : [],
@@ -302,6 +302,11 @@ export function needOf(subject: Subject, own: HostAddresses): Need {
     needOfHostAccess(subject, own),
   ])
 }
+
+/** One of each key, the last. */
+export const byKey = <T>(items: readonly T[], keyOf: (item: T) => string) => [
+  ...new Map(items.map((item) => [keyOf(item), item])).values(),
+]
 
 /** What people call the parts of a need. */
 export const describe = {

@@ -14,7 +14,8 @@ import type { Plan } from '../step'
 import { type Live, readLive, toHostAddresses } from './live'
 import { describe, type Need, needOf, type Subject, sumOf } from './need'
 import { refuseWishes } from './refuse'
-import { planNeed, planOwnSysctls } from './steps'
+import { planNeed } from './steps'
+import { planOwnSysctls } from './sysctls'
 import { isConcerned, MARKER, parseRouted, wishesOf } from './wish'
 
 /** How the link of a record shares its NIC: what its words say, or the defaults. */
@@ -95,7 +96,7 @@ function refuseLongRecord(context: Context): void {
 export async function planOutside(context: Context, host: Host): Promise<Plan> {
   const { request, guest, facts } = context
   const live = await readLive(host)
-  const isAsked = request.outside.hostAccess || live.links.some(({ isShim }) => isShim)
+  const isAsked = request.outside.hostAccess || live.links.some(({ shim }) => shim !== undefined)
   const me = { guest: { kind: guest.kind, name: guest.name, ...(guest.id === undefined ? {} : { id: guest.id }) } }
   const all = await readAll(host, isAsked)
   const isMine = ({ record, hostEnd }: Attached) =>
@@ -117,7 +118,7 @@ export async function planRelease(gone: readonly Attached[], host: Host): Promis
   const live = await readLive(host)
   const all = await readAll(
     host,
-    live.links.some(({ isShim }) => isShim),
+    live.links.some(({ shim }) => shim !== undefined),
   )
   const isGone = ({ record, hostEnd }: Attached) =>
     gone.some((it) => (hostEnd === undefined ? isSame(record, it.record) : it.hostEnd?.name === hostEnd.name))
