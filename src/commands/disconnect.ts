@@ -270,9 +270,11 @@ async function gatherPassage({ attached: { hostEnd }, gone }: Known, host: Host)
   const bridge = hostEnd?.master
   if (bridge === undefined || !host.isRoot || host.inode('/proc/sys/net/bridge') === undefined) return {}
   const ends = [hostEnd?.name, ...gone.map((it) => it.hostEnd?.name)]
-  if (readHostSide(host).some((it) => it.hostEnd.master === bridge && !ends.includes(it.hostEnd.name))) return {}
+  const others = readHostSide(host).filter((it) => !ends.includes(it.hostEnd.name))
+  const used = others.flatMap((it) => [it.hostEnd.master ?? '', it.record.hostif])
+  if (used.includes(bridge)) return {}
   const { planNoPassage } = await import('../passage')
-  return { passage: await planNoPassage(bridge, host) }
+  return { passage: await planNoPassage(used, host) }
 }
 
 /** The rules of an attachment that was made with --policy-route; routes over links that are gone went with them. */
