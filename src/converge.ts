@@ -239,7 +239,12 @@ async function act(planned: Planned, pinned: Pinned, turn: Turn): Promise<void> 
   const { host } = turn
   const { guest, request, plan } = planned
   if (planned.isUnconnected)
-    throw new PipeworkError(`the uplink of '${request.hostif}' was taken away while '${guest.name}' was being attached`)
+    throw new PipeworkError(
+      `the uplink of '${request.hostif}' was taken away while '${guest.name}' was being attached`,
+      {
+        hint: 'Run the command again, if it is to be there.',
+      },
+    )
   await execute(plan, {
     ...toRun(pinned, turn),
     verify: () => {

@@ -85,6 +85,7 @@ const waiting = [
   'rules',
   'host/*',
   'prompt/candidates',
+  'prompt/found',
   'prompt/guests',
   'prompt/hostifs',
   'prompt/help',
