@@ -73,17 +73,13 @@ dhcp_teardown() {
   clean_host
 }
 
-# clients — what runs of DHCP on the rig's host: clients, and their keepers. (Those of dhcpcd have mounts of their own.)
+# clients — what runs of DHCP on the rig's host: clients, and their keepers. All of them write into a log in its /run.
 clients() {
-  local pid
+  local pid run
+  run=$(on_host stat -c %d /run)
   for pid in $(pgrep -f '^(sh /run/pipework/dhcp/|(busybox )?udhcpc |dhclient |(unshare .*)?dhcpcd)'); do
-    ! is_of_rig "$pid" || tr '\0' ' ' < "/proc/$pid/cmdline" && echo
+    [[ $(stat -L -c %d "/proc/$pid/fd/1") != "$run" ]] || tr '\0' ' ' < "/proc/$pid/cmdline" && echo
   done 2> /dev/null | grep .
-}
-
-is_of_rig() {
-  [[ $(stat -L -c %i "/proc/$1/ns/mnt") == "$(stat -L -c %i "$RIG_DIR/ns/mnt")" ]] ||
-    grep -q "$RIG_DIR" "/proc/$1/mountinfo"
 }
 
 # no_clients — none runs.
@@ -100,4 +96,17 @@ pid_of() {
 lease_of() {
   pw ls --json | jq -c --arg guest "$1" --arg ifname "${2-eth1}" \
     '.attachments[] | select(.guest.name == $guest and .ifname == $ifname) | .leases[0]'
+}
+
+# serve_oddly MODE — the server of dhcp-server on the LAN, in its own directory: $ODD; its log is DHCP_LOG.
+serve_oddly() {
+  ODD=$BATS_TEST_TMPDIR/odd
+  DHCP_LOG=$ODD/log
+  mkdir -p "$ODD"
+  nsenter --mount="$RIG_DIR/ns/mnt" --net="$LAN_NS" setsid env -C "$ODD" -u NODE_EXTRA_CA_CERTS \
+    node "$BATS_TEST_DIRNAME/dhcp-server" "$1" > "$DHCP_LOG" 2>&1 < /dev/null 3>&- 4>&- &
+  echo "$!" > "$RIG_DIR/dnsmasq.pid"
+  # 255.255.255.255 has to leave by the one NIC that there is.
+  on_lan ip route replace 255.255.255.255 dev lan0
+  wait_until 30 grep -q ready "$DHCP_LOG"
 }

@@ -66,3 +66,162 @@ test_count() {
 @test "dhcpcd: the same" {
   keeps_lease dhcpcd
 }
+
+# --- what is not there, or not to be trusted -------------------------------------------------------------
+
+# fails_for SECONDS CLIENTS MESSAGE — with each of them, side by side, an attach fails so, and leaves all as it was.
+fails_for() {
+  local client said runs=()
+  for client in $2; do
+    pw --dhcp-timeout "$1" br1 "netns:for-$client" "$client" > "$BATS_TEST_TMPDIR/$client.out" 2>&1 3>&- &
+    runs+=("$!")
+  done
+  wait "${runs[@]}" || true
+  for client in $2; do
+    said=$(< "$BATS_TEST_TMPDIR/$client.out")
+    [[ $said == "pipework: "*"$3"* ]] || fail "$client: $said"
+  done
+  no_clients
+  [[ -z $(on_host ls /run/pipework/dhcp) ]]
+  assert_as_remembered
+}
+
+@test "no server, no acknowledgement, a refusal, a lie: each is told, and the host is as it was" {
+  local client
+  guard_resolv_conf
+  for client in udhcpc dhclient dhcpcd; do netns_guest "for-$client"; done
+  lan_bridge
+  remember for-udhcpc for-dhclient for-dhcpcd
+  fails_for 1 'udhcpc dhclient dhcpcd' "on 'br1' within 1 s: there was no offer"
+  serve_oddly offer
+  fails_for 5 'udhcpc dhclient dhcpcd' 'there was an offer, and no acknowledgement of it'
+  stop_dhcp
+  serve_oddly nak
+  fails_for 5 'udhcpc dhclient dhcpcd' 'the server refuses what it is asked for (NAK)'
+  stop_dhcp
+  serve_oddly evil
+  fails_for 30 'udhcpc dhclient dhcpcd' '127.0.0.1 is a loopback address'
+  assert_resolv_conf
+}
+
+# has_address GUEST ADDRESS — that is all that its eth1 has of IPv4.
+has_address() {
+  [[ $(addresses "$1") == "$2" ]]
+}
+
+@test "renewed in time; another address at renewal; a lost lease; all of it without a hand" {
+  start_guest web
+  lan_bridge
+  remember web
+  serve_oddly short
+  pw br1 web dhcp
+  [[ $(addresses web) == 192.168.77.60/24 ]]
+  # Ten seconds are over: the second renewal has been acknowledged.
+  wait_until 60 test_count 'ACK 192.168.77.60' 3
+  [[ $(addresses web) == 192.168.77.60/24 ]]
+  assert_json "$(lease_of web)" '.state == "kept" and .address == "192.168.77.60/24"'
+
+  touch "$ODD/MOVE"
+  wait_until 60 has_address web 192.168.77.61/24
+  assert_json "$(pw ls --json)" '.attachments[0].addresses == ["192.168.77.61/24@192.168.77.1"]'
+  [[ $(routes web 4) == 'default via 192.168.77.1 dev eth1'* ]]
+  run_pw br1 web dhcp
+  assert_out 'nothing changed'
+
+  # Nobody renews it: it goes when its time is over, and not before somebody else may have it.
+  stop_dhcp
+  wait_until 60 has_address web ''
+  assert_json "$(lease_of web)" '.state == "lost" and .address == null'
+  [[ -n $(clients) ]]
+  serve_oddly short
+  wait_until 90 has_address web 192.168.77.61/24
+  wait_until 10 test "$(lease_of web | jq -r .state)" = kept
+  assert_undone
+}
+
+@test "what a server says of other networks is not done" {
+  netns_guest web
+  on_host ip link add up0 type veth peer name eth0 netns web
+  in_guest web ip -batch - <<< $'addr add 10.20.0.2/24 dev eth0\nlink set eth0 up\nroute add default via 10.20.0.1 metric 5'
+  lan_bridge
+  remember web
+  serve_oddly far
+  run_pw br1 netns:web dhcp
+  assert_exit 0
+  assert_json "$(in_guest web ip -j route)" 'map("\(.dst) \(.dev) \(.metric // 0)") | sort ==
+    ["10.20.0.0/24 eth0 0", "192.168.77.0/24 eth1 0", "default eth0 5", "default eth1 0"]'
+  run_pw --no-default-route --force br1 netns:web dhcp
+  assert_exit 0
+  assert_json "$(in_guest web ip -j route)" 'map(select(.dst == "default") | .dev) == ["eth0"]'
+  assert_undone netns:web
+}
+
+# --- the end of a guest ----------------------------------------------------------------------------------
+
+# ports — the ports of br1 but for the NIC.
+ports() {
+  on_host ip -j link show master br1 | jq -r '.[].ifname | select(. != "eth0")'
+}
+
+no_ports() {
+  [[ -z $(ports) ]]
+}
+
+@test "the container dies: client and link are gone at once; the same address comes back; given back without it" {
+  local before client
+  lan_bridge
+  serve_dhcp
+  for client in udhcpc dhclient dhcpcd; do
+    start_guest "for-$client"
+    pw br1 "for-$client" "$client" 26:2e:71:98:60:01
+    before=$(addresses "for-$client")
+    docker kill "for-$client" > /dev/null
+    # 0.5 s to notice; the rest is for a machine that is busy.
+    wait_until 5 no_clients
+    wait_until 5 no_ports
+
+    docker start "for-$client" > /dev/null
+    pw br1 "for-$client" "$client" 26:2e:71:98:60:02
+    [[ $(addresses "for-$client") == "$before" ]]
+    docker rm --force "for-$client" > /dev/null
+    wait_until 5 no_clients
+    run_pw disconnect "for-$client"
+    assert_exit 0
+    assert_out "give ${before%/*} back"
+    wait_until 10 served DHCPRELEASE "${before%/*}"
+  done
+  [[ -z $(on_host ls /run/pipework/dhcp) && -z $(on_host ls /run/netns) ]]
+  no_ports
+  run_pw disconnect for-udhcpc
+  assert_exit 1
+}
+
+@test "kill -9 of the keeper, and of pipework after each step: nothing is left running, and the next run heals it" {
+  local steps n
+  netns_guest web
+  lan_bridge
+  serve_dhcp
+  pw br1 netns:web dhcp
+  kill -KILL "$(pid_of keeper)"
+  wait_until 10 no_clients
+  assert_json "$(lease_of web)" '.state == "ended"'
+  run_pw br1 netns:web dhcp
+  assert_exit 0
+  assert_json "$(lease_of web)" '.state == "kept"'
+  pw disconnect netns:web
+  remember web
+
+  steps=$(pw --dry-run --json br1 netns:web dhcp | jq '.steps | length')
+  for ((n = 0; n < steps; n++)); do
+    PIPEWORK_KILL_AFTER=$n run -137 pw br1 netns:web dhcp
+    run_pw br1 netns:web dhcp
+    assert_exit 0 || fail "after kill -9 at step $n"
+    assert_json "$(lease_of web)" '.state == "kept"'
+    [[ $(clients | grep -c udhcpc) == 1 ]] || fail "after step $n: $(clients)"
+    assert_undone netns:web
+  done
+  # A client that was started for a run that is no more, and whose link is taken away by hand.
+  PIPEWORK_KILL_AFTER=$((steps - 1)) run -137 pw br1 netns:web dhcp
+  in_guest web ip link del eth1
+  wait_until 10 no_clients
+}

@@ -188,6 +188,32 @@ couple() {
   on_host ip link show dev nic1
 }
 
+@test "what the host had for a guest and has lost; a guest that hides; a record that somebody else has written" {
+  need_docker
+  netns_guest web
+  pw -q --no-probe br1 --bridge-address 10.7.0.254/24 --nat netns:web 10.7.0.1/24@10.7.0.254
+  doctor
+  assert_exit 0
+  on_host nft delete table inet pipework
+  on_host ip address del 10.7.0.254/24 dev br1
+  cures rule-lost 'masquerade4'
+  on_host nft list table inet pipework | grep -q masquerade
+  start_guest db
+  pw -q --no-probe br2 db 10.8.0.1/24
+  DOCKER_HOST=unix:///run/nobody.sock doctor
+  assert_exit 1
+  # Docker itself is not stopped for this: what is told is tested
+  has guest-hidden
+  [[ $(text_of guest-hidden) == *"'db' cannot be looked into: Docker is not running"*'systemctl start docker'* ]]
+  # the record of a macvlan stands in the guest: nothing that it says becomes a command
+  pw -q --no-probe eth0 -i eth2 netns:web 192.168.77.51/24
+  in_guest web ip link set dev eth2 alias 'pipework1;g=docker:db;i=eth2%0alink add evil type bridge;h=eth0;a=;'
+  in_guest web ip link set dev eth2 name 'a;reboot'
+  doctor
+  [[ $output != *evil* && $output != *reboot* ]]
+  run ! on_host ip link show dev evil
+}
+
 # with_sys FILE=TEXT… -- CMD… — runs CMD on the host with a /sys that has DMI, and eth0 wireless where FILE says so.
 with_sys() {
   local vendor=$1 product=$2 wireless=$3

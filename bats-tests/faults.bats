@@ -72,7 +72,7 @@ farm() {
   run_pw
   assert_exit 2
   assert_err 'nothing to do'
-  assert_err 'pipework <bridge> [-i ifname]'
+  assert_err 'pipework br1 web 192.168.1.10/24@192.168.1.1'
   assert_err '--help'
   [[ -z $output ]]
   (($(wc -l <<< "$stderr") < 24))
@@ -150,7 +150,7 @@ fe80::1%eth0/64              is not an address
 fd00:::1/64                  is not an address
 fd00::1::2/64                is not an address
 [fd00::1]/64                 is not an address
-dhcp4                        is not an address
+dhcp4                        is no way to an address
 1.2.3.4/24x                  '24x' is not a prefix length
 1.2.3.4/                     '' is not a prefix length
 1.2.3.4/33                   '33' is not a prefix length

@@ -170,8 +170,59 @@ docker_trap() {
   run_pw --firewall allow --no-probe br1 netns:web 10.5.0.1/24,fd05::1/64
   assert_out 'nothing changed'
   [[ $(rules | grep -c 'comment "pipework br1"') == 2 ]]
+  # one that died without a disconnect leaves its rules to the next that goes
+  netns_guest db
+  pw -q --firewall allow --no-probe br2 netns:db 10.6.0.1/24
+  on_host ip link del dev "$(host_end db eth1)"
   pw -q disconnect netns:web
   [[ $(rules) == "$before" ]]
+}
+
+# judged KIND RULES — what an attach says of these rules, in that kind of iptables, is
+# what the kernel does with them.
+judged() {
+  local kind=$1 rules=$2
+  { echo '*filter'; sed 's/;/\n/g' <<< "$rules"; echo COMMIT; } | on_host "iptables-$kind-restore" || return
+  run_pw --no-probe br1 netns:db 10.5.0.2/24
+  case $stderr in
+    '') reaches web 10.5.0.2 || fail "said to pass, and lost: $rules" ;;
+    *' drops IPv4'*) lost web 10.5.0.2 || fail "said to be dropped: $rules" ;;
+    *) fail "neither: $rules" "$stderr" ;;
+  esac
+  [[ -n $stderr ]] && DROPPED=$((DROPPED + 1)) || PASSED=$((PASSED + 1))
+  { echo '*filter'; echo ':FORWARD ACCEPT'; echo COMMIT; } | on_host "iptables-$kind-restore"
+}
+
+@test "what is said of rules is what the kernel does with them" {
+  netns_guest web
+  netns_guest db
+  pw -q --firewall off br1 netns:web 10.5.0.1/24
+  pw -q --firewall off --no-probe br1 netns:db 10.5.0.2/24
+  local web db kind=nft rules
+  web=$(host_end web eth1) db=$(host_end db eth1)
+  DROPPED=0 PASSED=0
+  while IFS= read -r rules; do
+    judged "$kind" "$rules" || return
+    [[ $kind == nft ]] && kind=legacy || kind=nft
+  done << END
+:FORWARD DROP;-A FORWARD -i br1 -o br1 -j ACCEPT
+:FORWARD DROP;-A FORWARD -i $web -j ACCEPT;-A FORWARD -i $db -j ACCEPT
+:FORWARD DROP;-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT
+:FORWARD DROP;-A FORWARD -m physdev --physdev-in $web -j ACCEPT
+:FORWARD DROP;-A FORWARD -m physdev --physdev-in $web -j ACCEPT;-A FORWARD -m physdev --physdev-out $web -j ACCEPT
+:FORWARD DROP;-A FORWARD -s 10.5.0.0/24 -d 10.5.0.0/24 -j ACCEPT
+:FORWARD DROP;-A FORWARD -s 10.5.0.1 -j ACCEPT
+:FORWARD DROP;-A FORWARD ! -s 10.6.0.0/16 -i br+ -j ACCEPT
+:FORWARD DROP;-A FORWARD -m conntrack --ctstate NEW -j ACCEPT
+:FORWARD DROP;-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+:FORWARD DROP;-A FORWARD -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT
+:FORWARD ACCEPT;:A - ;:B - ;-A FORWARD -j A;-A FORWARD -j DROP;-A A -g B;-A A -j ACCEPT;-A B -i br9 -j ACCEPT
+:FORWARD DROP;:A - ;:B - ;-A FORWARD -g A;-A FORWARD -j ACCEPT;-A A -j B;-A A -j RETURN;-A B -o br1 -j RETURN
+:FORWARD DROP;:A - ;:B - ;-A FORWARD -j A;-A A -j B;-A A -m comment --comment "-j DROP" -j ACCEPT;-A B -o br1 -j RETURN;-A B -j DROP
+:FORWARD ACCEPT;-A FORWARD -i br1 ! -o br1 -j DROP;-A FORWARD ! -i br1 -j DROP
+:FORWARD ACCEPT;-A FORWARD -d 10.5.0.2 -i br1 -j REJECT
+END
+  ((DROPPED >= 6 && PASSED >= 6)) || fail "$DROPPED dropped, $PASSED passed"
 }
 
 @test "nobody reads the firewall where no bridge's frames meet it, or with --firewall off; words that are wrong" {

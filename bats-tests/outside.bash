@@ -9,8 +9,13 @@ outside_state() {
     cd /proc/sys/net && grep . ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/*/route_localnet \
       ipv4/conf/*/proxy_arp ipv4/conf/*/rp_filter ipv6/conf/*/proxy_ndp ipv6/conf/*/accept_ra
     ip neigh show proxy
-    nft --stateless list ruleset; iptables-legacy-save; ip6tables-legacy-save
+    nft --stateless list ruleset 2> /dev/null; iptables-legacy-save; ip6tables-legacy-save
     find /run/pipework -type f 2> /dev/null | sort' | sed '/^#/d; s/\[[0-9]*:[0-9]*\]$//'
+}
+
+# settled — a state without what chance or the way there decides: the host end's address, and how IPv6 was asked for.
+settled() {
+  grep -v '"mac"\|"nodad"' | sort
 }
 
 # remember_outside — keeps that state; assert_outside_as_remembered compares.
@@ -26,6 +31,7 @@ assert_outside_as_remembered() {
 clean_outside() {
   [[ -z ${RIG_NO_HOST-} ]] || return 0
   stop_servers
+  # shellcheck disable=SC2016 # expanded on the host
   on_host sh -c '
     nft flush ruleset
     for family in iptables ip6tables; do

@@ -40,6 +40,19 @@ run_examples() {
   assert_json "$output" '.attachments[] | select(.guest.name == "db" and .ifname == "eth1") | .addresses == ["192.168.1.12/24"]'
 }
 
+@test "the examples with a file" {
+  start_guest web
+  start_guest db
+  cd "$BATS_TEST_TMPDIR"
+  # shellcheck disable=SC2016 # backquotes are what is looked for
+  sed -n '/^```pipework$/,/^```$/p' "$BATS_TEST_DIRNAME/../README.md" | grep -v '^```' > lan.pipework
+  local before
+  before=$(host_state)
+  run_examples file
+  [ "$COUNT" -ge 6 ]
+  assert_same_state "$before" "$(host_state)"
+}
+
 @test "the examples with the firewall" {
   start_guest web
   start_guest db

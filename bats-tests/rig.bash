@@ -220,7 +220,10 @@ rig_stop() {
 
 # gone PID — true when the process has ended, be it as a zombie that nobody collects.
 gone() {
-  [[ ! -r /proc/$1/stat || $(< "/proc/$1/stat") == *') Z '* ]]
+  local stat
+  # It may end between a look whether it is there and the next.
+  { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return 0
+  [[ $stat == *') Z '* ]]
 }
 
 # capture IF FILE [FILTER…] — writes what passes IF on the host to FILE, as text with MACs; ready on return.

@@ -522,6 +522,11 @@ case_a_real_NIC_comes_home() {
   ip netns del a
   until ip link show dev lan5 > /dev/null 2>&1; do sleep 0.2; done
   pw ls | grep -E 'lan5 .* stray'
+  # the doctor says so, with the command that is right; this kernel has every kind of link
+  ! pw doctor > /run/said || fail 'healthy with a stray NIC'
+  has "$(< /run/said)" "the NIC 'vec0' fell back into the host as 'lan5'"
+  has "$(< /run/said)" 'do: pipework disconnect netns:a lan5'
+  [[ $(< /run/said) != *kernel-missing* ]] || fail "$(< /run/said)"
   pw disconnect netns:a
   guest a
   same "$before" "$(state)"

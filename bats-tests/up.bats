@@ -33,7 +33,7 @@ all_state() {
 br1 web 10.1.1.2/24@10.1.1.1   # with a gateway
 br1 -i eth2 web ${NET:-10.1.2}.2/24 'U:web'
 br1 docker:db ${DB}/24,fd00::3/64
-br1 -l bluehost netns:blue 10.1.1.4/24 --no-default-route
+br1 -l bluehost netns:blue 10.1.1.4/24 --mtu 1400
 END
   run_pw up lan.pipework
   assert_exit 2
@@ -355,4 +355,18 @@ END
   run_pw down lan.pipework
   assert_exit 0
   assert_out '3 taken away'
+}
+
+@test "the firewall is warned of once for each bridge" {
+  need nft nftables
+  netns_guest web
+  netns_guest db
+  printf '%s\n' 'br1 netns:web 10.1.1.2/24' 'br1 netns:db 10.1.1.3/24' > lan.pipework
+  on_host sysctl -qw net.bridge.bridge-nf-call-iptables=1 || skip 'this kernel has no br_netfilter'
+  on_host iptables -P FORWARD DROP
+  run_pw up lan.pipework
+  on_host nft flush ruleset
+  assert_exit 0
+  assert_err 'br1'
+  [[ $(grep -c '^pipework: ' <<< "$stderr") == 1 ]] || fail "$stderr"
 }

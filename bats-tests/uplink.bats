@@ -366,3 +366,65 @@ unheld() {
 serves_dhcp() {
   tr '\0' ' ' < "/proc/$(< "$RIG_DIR/udhcpc.pid")/cmdline" | grep -q '^udhcpc'
 }
+
+# --- the main form -----------------------------------------------------------------------------------------
+
+@test "br0@eth0: one command puts a guest on the LAN; when the attach fails, the uplink is taken back as well" {
+  furnish
+  netns_guest blue
+  local before inside steps n
+  before=$(network) inside=$(guest_state blue)
+  local words=(--no-probe br0@eth0 netns:blue 192.168.77.50/24@192.168.77.1)
+  steps=$(count_steps "${words[@]}")
+  for n in "$((steps - 1))" "$((steps - 3))"; do
+    PIPEWORK_FAIL_AFTER=$n run_pw "${words[@]}"
+    assert_exit 1
+    assert_err "stopped after step $n of $steps"
+    assert_network "$before"
+    assert_same_state "$inside" "$(guest_state blue)"
+  done
+  run_pw --no-probe br0@eth0 netns:blue 192.168.77.50/24@192.168.77.1 -i lo
+  assert_exit 1
+  assert_network "$before"
+
+  run_pw "${words[@]}"
+  assert_exit 0
+  assert_out "pipework uplink del br0"
+  in_guest blue ping -c 1 -W 5 -q 192.168.77.1
+  on_host ping -c 1 -W 5 -q 192.168.77.50
+  run_pw "${words[@]}"
+  assert_exit 0
+  assert_out "nothing changed"
+  run_pw ls
+  assert_out "br0@eth0"
+  assert_json "$(pw ls --json)" '.attachments[0] | .hostif == "br0" and .uplink == "eth0"'
+  run_pw save
+  assert_out "br0@eth0 netns:blue 192.168.77.50/24@192.168.77.1"
+  # the bridge has the host's addresses: it stays when the guest goes
+  pw disconnect netns:blue
+  on_host ping -c 1 -W 5 -q 192.168.77.1
+  pw uplink del br0
+  assert_network "$before"
+
+  # what --dry-run prints does the same
+  run_pw --dry-run "${words[@]}"
+  assert_exit 0
+  on_host sh -c "$output"
+  in_guest blue ping -c 1 -W 5 -q 192.168.77.1
+}
+
+@test "the words of an uplink that make no sense are refused" {
+  netns_guest blue
+  refused 2 "'' is no name for the uplink" br0@ netns:blue 10.0.0.2/24
+  refused 2 "is not the number of a VXLAN" br0@vxlan:x,10.0.0.1 netns:blue 10.0.0.2/24
+  refused 2 "does not name another host" br0@vxlan:42 netns:blue 10.0.0.2/24
+  refused 2 "needs a NIC" br0@vxlan:42,239.1.1.1 netns:blue 10.0.0.2/24
+  refused 2 "one VLAN of a NIC" br0@eth0 netns:blue 10.0.0.2/24 @10,20
+  refused 2 "--direct-phys" --direct-phys br0@eth0 netns:blue 10.0.0.2/24
+  refused 1 "there is no bridge 'lan0'" lan0@eth0 netns:blue 10.0.0.2/24
+  refused 1 "is no bridge of Linux" eth0@br0 netns:blue 10.0.0.2/24
+  refused 1 "there is no NIC 'eth7'" br0@eth7 netns:blue 10.0.0.2/24
+  refused 1 "no NIC of this host has the MAC address" br0@mac:02:00:00:00:00:01 netns:blue 10.0.0.2/24
+  pw br0@mac:02:77:00:00:00:10 netns:blue 192.168.77.50/24
+  in_guest blue ping -c 1 -W 5 -q 192.168.77.1
+}

@@ -3,6 +3,8 @@
 
 load rig
 load promise
+load dhcp
+load outside
 load watching
 
 setup() { need_docker; }
@@ -12,7 +14,8 @@ teardown() {
   stop_own_docker
   stop_ovs
   [[ ! -e $RIG_DIR/podman-service.pid ]] || rig_stop podman-service
-  clean_host
+  clean_outside
+  dhcp_teardown
 }
 
 # start_own_docker [ARG…] — a dockerd of this test alone, which may be killed; DOCKER_HOST leads to it.
@@ -109,6 +112,14 @@ stop_own_docker() {
   assert_err 'there is nothing to watch'
 }
 
+# no_follower — nobody follows Podman's events on the rig's host.
+no_follower() {
+  local pid
+  for pid in $(pgrep -f 'podman events'); do
+    [[ ! /proc/$pid/ns/net -ef $HOST_NS ]] || return
+  done
+}
+
 @test "a second watch refuses; one that was killed is followed by another, which makes up for what was missed" {
   local pid
   write_lan 'br1 web 192.168.1.50/24' 'br1 db 192.168.1.51/24'
@@ -121,6 +132,8 @@ stop_own_docker() {
   pid=$PW_PID
   kill -KILL "$PW_PID"
   wait_pw
+  # nothing of it lives on
+  wait_until 30 no_follower
   docker restart --time 0 web > /dev/null
   start_guest db
   start_watch "$LAN"
@@ -332,4 +345,86 @@ sent() {
   start_watch "$LAN"
   end_watch
   never_said systemd
+}
+
+@test "a lease is the same after a restart; what the host has for a container goes with it: client, rules, address" {
+  local before leased
+  need dnsmasq dnsmasq-base
+  need udhcpc udhcpc
+  need nft nftables
+  guard_resolv_conf
+  lan_bridge
+  serve_dhcp
+  write_lan 'br1 web udhcpc' 'br2 --bridge-address 10.0.0.1/24 --nat db 10.0.0.2/24@10.0.0.1'
+  start_watch "$LAN"
+  start_guest web
+  wait_until 60 test_lease
+  leased=$(addresses web)
+  start_guest db
+  wait_until 60 has db eth1 10.0.0.2/24
+  [[ $(on_host nft list ruleset) == *masquerade* ]]
+  docker restart --time 0 web > /dev/null
+  wait_until 60 said 'web: eth1 on br1, ' 2
+  wait_until 60 test_lease
+  is "$(addresses web)" "$leased"
+  assert_resolv_conf
+  docker rm --force db web > /dev/null
+  wait_until 60 no_clients
+  wait_until 60 no_rules
+  end_watch
+  assert_exit 0
+}
+
+# test_lease — web has an address of the LAN's.
+test_lease() {
+  [[ $(addresses web) == 192.168.77.* ]]
+} 2> /dev/null
+
+no_rules() {
+  [[ $(on_host nft list ruleset) != *masquerade* ]]
+}
+
+# memory — of the watch, in kB: what is its own, and what it shares with others.
+memory() {
+  awk '/^VmRSS/ { print $2 }' "/proc/$PW_PID/status"
+}
+
+@test "many containers restarting at random: those that run lose no packet, and all are attached in the end" {
+  local count=${CHURN_COUNT-12} seconds=${CHURN_SECONDS-10} half number end ping lines=() pids restarts=0
+  half=$((count / 2))
+  for ((number = 1; number <= count; number += 1)); do
+    lines+=("br1 --no-probe c$number 10.9.0.$number/24")
+    start_guest "c$number"
+  done
+  write_lan "${lines[@]}"
+  start_watch "$LAN"
+  for ((number = 1; number <= count; number += 1)); do wait_until 60 has "c$number" eth1 "10.9.0.$number/24"; done
+  echo "memory at rest: $(memory) kB"
+  # The upper half is left alone: what happens to the others does not cost it a packet.
+  in_guest "c$count" ping -i 0.1 -W 5 -q "10.9.0.$((half + 1))" > "$BATS_TEST_TMPDIR/ping" 3>&- 4>&- &
+  ping=$!
+  end=$((SECONDS + seconds))
+  while ((SECONDS < end)); do
+    pids=()
+    for _ in 1 2 3; do
+      docker restart --time 0 "c$((RANDOM % half + 1))" > /dev/null 3>&- 4>&- &
+      pids+=($!)
+    done
+    restarts=$((restarts + 3))
+    wait "${pids[@]}"
+  done
+  for ((number = 1; number <= count; number += 1)); do wait_until 60 has "c$number" eth1 "10.9.0.$number/24"; done
+  for ((number = 1; number < count; number += 1)); do in_guest "c$count" ping -c 1 -W 20 -q "10.9.0.$number" > /dev/null; done
+  pkill -INT -P "$ping" ping 2> /dev/null || kill -INT "$ping"
+  wait "$ping" || true
+  cat "$BATS_TEST_TMPDIR/ping"
+  grep -q ' 0% packet loss' "$BATS_TEST_TMPDIR/ping"
+  echo "memory after $restarts restarts: $(memory) kB"
+  (($(memory) < 120000))
+  end_watch
+  assert_exit 0
+  # Nothing is left of all that but what is attached.
+  assert_json "$(on_host ip -j link)" "length == $count + 3"
+  is "$(on_host find /run/netns /run/pipework -name 'pipework-*' -o -name '*.lock')" ''
+  echo "$output" | grep -c ' ms)'
 }

@@ -3,6 +3,7 @@ import type { Facts } from './facts'
 import { hasAddress, type LiveAddress, SYSCTLS, toAddrWords } from './inside'
 import { recordOf, restoreRoutes, unlessNew } from './links/claim'
 import type { Context } from './links/kind'
+import { parseRouted } from './outside/wish'
 import { dropPolicy, planPolicy } from './policy'
 import type { AttachRequest } from './request'
 import { dropRouters, listRoutes, planDepartures, planRoutes } from './routes'
@@ -148,14 +149,27 @@ function planAddition(address: Address, context: Context): Step {
 
 /** Asks the LAN, from the guest's own interface, who has the address. On a bridge that is being made nobody can. */
 function probes(missing: readonly Address[], { request, facts }: Context): Plan {
-  if (!request.probe || !facts.arping || facts.hostif === undefined) return []
+  const nic = parseRouted(request.hostif)?.nic
+  if (!request.probe || !facts.arping || (facts.hostif === undefined && nic === undefined)) return []
   return missing.map(({ ip }) => ({
     why: `ask whether somebody has ${ip}`,
     command: {
       kind: 'ask',
-      in: 'guest',
+      // Who is behind a NIC of the host is asked there.
+      in: nic === undefined ? 'guest' : 'host',
       // arping can only wait whole seconds; interrupted, it reports what it has heard.
-      argv: ['timeout', '--preserve-status', '-s', 'INT', `${PROBE_WAIT}`, 'arping', '-D', '-I', request.ifname, ip],
+      argv: [
+        'timeout',
+        '--preserve-status',
+        '-s',
+        'INT',
+        `${PROBE_WAIT}`,
+        'arping',
+        '-D',
+        '-I',
+        nic ?? request.ifname,
+        ip,
+      ],
       // 128 + SIGINT: it was not even ready to be interrupted, so it has asked nobody.
       unaskedIf: 130,
       limit: PROBE_LIMIT,
@@ -164,7 +178,7 @@ function probes(missing: readonly Address[], { request, facts }: Context): Plan 
       const owner = /\[([0-9A-Fa-f:]{17})\]/.exec(stdout)?.[1]?.toLowerCase()
       if (code === 1 && owner !== undefined)
         return {
-          message: `the address '${ip}' is taken: ${owner} answers for it on '${request.hostif}'`,
+          message: `the address '${ip}' is taken: ${owner} answers for it on '${nic ?? request.hostif}'`,
           hint: 'Choose another address, or use it all the same with --no-probe.',
         }
       return { message: `the probe for '${ip}' failed: ${stderr.trim()}`, hint: 'Leave it out with --no-probe.' }

@@ -1,5 +1,5 @@
 import { ExitCode, type Leftover, PipeworkError } from './errors'
-import { execute } from './execute'
+import { execute, type Run } from './execute'
 import type { Guest } from './guest'
 import { idOf } from './holdings'
 import type { Host, Interrupt } from './host'
@@ -13,6 +13,8 @@ export interface Carrier {
   readonly host: Host
   readonly interrupt: Interrupt
   readonly onStep?: (step: Step) => void
+  /** Steps that the same change has done before. */
+  readonly before?: number
 }
 
 const LOCK = 'uplink'
@@ -49,7 +51,9 @@ export async function withLock<T>({ host, interrupt }: Carrier, action: () => Pr
       }
     if (interrupt.heard) throw new PipeworkError('interrupted')
     if (host.elapsed() >= deadline)
-      throw new PipeworkError(`another pipework has been moving an uplink for ${LOCK_LIMIT} s`)
+      throw new PipeworkError(`another pipework has been moving an uplink for ${LOCK_LIMIT} s`, {
+        hint: 'Look what it is waiting for: pgrep -a -f pipework',
+      })
     await host.sleep(LOCK_POLL)
   }
 }
@@ -115,11 +119,11 @@ export async function putBack(journal: Journal, host: Host, why?: string): Promi
  * when this process is gone. Comes back when the plan is done and proven; throws when all is as it was.
  */
 export async function carry(journal: Journal, plan: Plan, carrier: Carrier): Promise<void> {
-  const { host, interrupt, onStep } = carrier
+  const { host } = carrier
   saveJournal({ ...journal, deadline: uptime(host) + MOVE_LIMIT }, host)
   try {
     await host.arm(['uplink', 'guard', journal.bridge])
-    await execute(plan, { host, guest: NO_GUEST, netns: '', interrupt, ...(onStep === undefined ? {} : { onStep }) })
+    await execute(plan, toRun(carrier))
   } catch (error) {
     throw fail(error, await putBack(journal, host))
   }
@@ -133,7 +137,11 @@ export function fail(error: unknown, leftovers: readonly Leftover[]): unknown {
   })
 }
 
-/** Runs the last steps, which are never put back. */
-export function finish(plan: Plan, { host, interrupt, onStep }: Carrier): Promise<void> {
-  return execute(plan, { host, guest: NO_GUEST, netns: '', interrupt, ...(onStep === undefined ? {} : { onStep }) })
+/** Runs steps whose own inverses are enough, or that are never put back. */
+export function finish(plan: Plan, carrier: Carrier): Promise<void> {
+  return execute(plan, toRun(carrier))
+}
+
+function toRun({ host, interrupt, onStep, before = 0 }: Carrier): Run {
+  return { host, guest: NO_GUEST, netns: '', interrupt, before, ...(onStep === undefined ? {} : { onStep }) }
 }

@@ -119,7 +119,7 @@ describe('--help', () => {
       const said = out.replaceAll(/\s+/g, ' ')
       for (const form of synopsis.split(' | ')) expect(said).toContain(`pipework ${form}`)
       for (const [name, { short, summary }] of Object.entries({ ...options, ...GLOBAL_OPTIONS })) {
-        expect(said).toContain(name.length === 1 ? `-${name} ` : `--${name} `)
+        expect(said).toMatch(new RegExp(name.length === 1 ? `-${name} ` : `--${name}( |\\[=)`))
         if (short !== undefined) expect(said).toContain(`-${short}, `)
         expect(said).toContain(summary)
       }

@@ -38,6 +38,12 @@ async function suggestCommand(error: unknown, { tokens }: Split, host: Host): Pr
   return new PipeworkError(error.message, { ...error, hint: [hint, error.hint].filter(Boolean).join('\n') })
 }
 
+/** Wrong usage always says where to read on. */
+function withHint(error: unknown, { command: { word } }: Split): unknown {
+  if (!(error instanceof PipeworkError) || error.hint !== undefined || error.exitCode !== ExitCode.usage) return error
+  return usageError(error.message, `More: pipework ${word === '' ? '--help' : `help ${word.replace(/^-+/, '')}`}`)
+}
+
 /** Runs what argv asks. Results go to io.out, everything else to io.err; never throws. */
 export async function main(argv: readonly string[], host: Host, io: Io): Promise<number> {
   if (asksVersion(argv)) {
@@ -55,7 +61,7 @@ export async function main(argv: readonly string[], host: Host, io: Io): Promise
     else if (outcome.wanted || !parsed.values.get('quiet')) io.out(outcome.text)
     return outcome.exitCode ?? ExitCode.ok
   } catch (thrown) {
-    const error = line.command.word === '' ? await suggestCommand(thrown, line, host) : thrown
+    const error = withHint(line.command.word === '' ? await suggestCommand(thrown, line, host) : thrown, line)
     const [{ errorToJson, formatError }, { toLocale }] = await Promise.all([
       import('./report'),
       import('./prompt/screen'),

@@ -1,7 +1,7 @@
 import { hasGlobalAddress } from './attachments'
 import { type Carrier, carry, fail, finish, putBack, withLock } from './carry'
 import { type Leftover, PipeworkError } from './errors'
-import { listPorts, readHostLink } from './hostlinks'
+import { type HostLink, listPorts, readHostLink } from './hostlinks'
 import { type Journal, readJournal, saveJournal } from './journal'
 import type { Keeper } from './keepers'
 import { planLeftovers } from './shift'
@@ -89,6 +89,29 @@ export async function foreseeConnection(
   return (await planNic(request, carrier, { ...options, routers: 'trust' }))?.plan ?? []
 }
 
+/** The same, and the bridge as it would be then, where it is not yet. */
+export async function foreseeBridge(
+  connection: Connection,
+  options: UplinkOptions,
+  carrier: Pick<Carrier, 'host'>,
+): Promise<{ readonly plan: Plan; readonly bridge: HostLink }> {
+  const { bridge: name } = connection
+  const plan = await foreseeConnection(connection, options, carrier)
+  const words = plan.map(({ command }) => (command.kind === 'ip' ? command.words : []))
+  const made = words.find(([, add, , it]) => add === 'add' && it === name) ?? []
+  const after = (key: string) => String(made[made.indexOf(key) + 1] ?? '')
+  const shape = { ifindex: 0, peerIndex: 0, mtu: Number(after('mtu')), mac: after('address'), up: true }
+  const bridge: HostLink = {
+    name,
+    kind: 'bridge',
+    ...shape,
+    filtering: false,
+    defaultPvid: 1,
+    record: { kind: 'made' },
+  }
+  return { plan, bridge: readHostLink(name, carrier.host) ?? bridge }
+}
+
 /** Connects the bridge; nothing is done when it is connected so already. Throws, and all is as it was then. */
 export async function connect(
   { bridge, wish }: Connection,
@@ -114,7 +137,7 @@ export async function connect(
 }
 
 async function disconnectQuietly(bridge: string, connector: Connector): Promise<readonly Leftover[]> {
-  const { confirm, ...rest } = connector
+  const { confirm, before, ...rest } = connector
   try {
     await disconnectBridge(bridge, rest)
     return []

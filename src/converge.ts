@@ -1,4 +1,5 @@
 import type { Ahead } from './ahead'
+import type { Connected } from './connect'
 import { PipeworkError } from './errors'
 import { execute, failWith, type Run, takeBack } from './execute'
 import { gatherFacts } from './facts'
@@ -29,12 +30,20 @@ export interface Means {
   readonly onStep?: (step: Step) => void
   /** Where an `ip` may wait for the first lines. */
   readonly ahead?: Ahead
+  /** Seconds in which somebody must confirm that an uplink works; without, its proof does. */
+  readonly confirm?: number
+  /** Tells of what is awaited. */
+  readonly tell?: (text: string) => void
 }
 
 /** An attachment asked for, what was known when it was planned, and the steps that make it true. */
 export interface Planned extends Context {
   readonly kind: LinkKind
   readonly plan: Plan
+  /** Whether the plan begins with connecting its bridge: only who connects it, with care, may do that. */
+  readonly isUnconnected: boolean
+  /** What was done for the uplink of its bridge. */
+  readonly connected?: Connected
 }
 
 /** How often a plan is made anew because another run changed the host in the meantime. */
@@ -50,10 +59,14 @@ export async function foresee(
   { guest, pin }: { readonly guest: Guest; readonly pin: Pin | undefined },
   host: Host,
 ): Promise<Planned> {
-  const facts = await gatherFacts(request, { guest, host, netns: pin?.netns })
-  const context = { request, guest, facts }
+  const found = await gatherFacts(request, { guest, host, netns: pin?.netns })
+  const uplink = await foreseeUplink(request, host)
+  // By then the bridge is there.
+  const facts = found.hostif === undefined && uplink !== undefined ? { ...found, hostif: uplink.bridge } : found
+  const context = { request, guest, facts, isUnconnected: (uplink?.plan.length ?? 0) > 0 }
   const kind = await findKind(context).load()
   const planRest = async (it: Context) => [
+    ...(uplink?.plan ?? []),
     ...(await toPlan(it, kind)),
     ...(await toPassage(it, kind, host)),
     ...(await planBeside(it, host)),
@@ -61,7 +74,24 @@ export async function foresee(
   if (!mayLease(context, host)) return { ...context, kind, plan: await planRest(context) }
   const { foreseeLeases } = await import('./dhcp/foresee')
   const isRemade = findMisfit(context, kind) !== undefined
-  return { kind, ...(await foreseeLeases(context, { host, netns: pin?.netns, isRemade, planRest })) }
+  return { ...context, kind, ...(await foreseeLeases(context, { host, netns: pin?.netns, isRemade, planRest })) }
+}
+
+/** What it takes to connect the bridge, and the bridge as it is then; nothing when it is connected. */
+async function foreseeUplink({ hostif, uplink: wish, force }: AttachRequest, host: Host) {
+  if (wish === undefined) return undefined
+  const { foreseeBridge } = await import('./connect')
+  return foreseeBridge({ bridge: hostif, wish }, { force, writeUnmanaged: false }, { host })
+}
+
+/** Connects the bridge of a request to its uplink, when it asks for one and is not. */
+async function connectUplink(
+  { hostif, uplink: wish, force }: AttachRequest,
+  means: Turn,
+): Promise<Connected | undefined> {
+  if (wish === undefined) return undefined
+  const { connect } = await import('./connect')
+  return connect({ bridge: hostif, wish }, { force, writeUnmanaged: false }, { tell: () => {}, ...means })
 }
 
 async function toPlan(context: Context, kind: LinkKind): Promise<Plan> {
@@ -126,14 +156,20 @@ async function convergeInTurn(
   means: Means,
 ): Promise<readonly Planned[]> {
   const done: Planned[] = []
+  const connections: Connected[] = []
   for (const request of requests) {
-    const before = done.reduce((sum, { plan }) => sum + plan.length, 0)
+    const steps = [...done, ...connections].reduce((sum, { plan }) => sum + plan.length, 0)
     try {
-      done.push(await convergeOne(request, pinned, { ...means, before }))
+      const connected = await connectUplink(request, { ...means, before: steps })
+      if (connected !== undefined) connections.push(connected)
+      const before = steps + (connected?.plan.length ?? 0)
+      const planned = await convergeOne(request, pinned, { ...means, before })
+      done.push({ ...planned, ...(connected === undefined ? {} : { connected }) })
     } catch (error) {
-      const run = toRun(pinned, { ...means, before })
+      const run = toRun(pinned, { ...means, before: steps })
       const left = error instanceof PipeworkError ? [...error.leftovers] : []
       for (const { plan } of [...done].reverse()) left.push(...(await takeBack(plan, run)))
+      for (const connected of [...connections].reverse()) left.push(...(await connected.undo()))
       throw failWith(error, left)
     }
   }
@@ -202,6 +238,13 @@ function toRun({ guest, pin }: Pinned, turn: Turn): Run {
 async function act(planned: Planned, pinned: Pinned, turn: Turn): Promise<void> {
   const { host } = turn
   const { guest, request, plan } = planned
+  if (planned.isUnconnected)
+    throw new PipeworkError(
+      `the uplink of '${request.hostif}' was taken away while '${guest.name}' was being attached`,
+      {
+        hint: 'Run the command again, if it is to be there.',
+      },
+    )
   await execute(plan, {
     ...toRun(pinned, turn),
     verify: () => {
@@ -210,7 +253,9 @@ async function act(planned: Planned, pinned: Pinned, turn: Turn): Promise<void> 
           hint: 'Start it and run the command again.',
         })
       if (!isSeated(planned, host))
-        throw new PipeworkError(`the bridge '${request.hostif}' was removed while '${guest.name}' was being attached`)
+        throw new PipeworkError(`the bridge '${request.hostif}' was removed while '${guest.name}' was being attached`, {
+          hint: 'Find out who removes it, and run the command again.',
+        })
     },
   })
 }

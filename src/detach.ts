@@ -49,13 +49,15 @@ export interface Detachment {
   readonly release?: Plan
   /** A bridge or VLAN device that pipework made and that nobody uses after this. */
   readonly unused?: HostLink
+  /** VXLANs that pipework made for its bridge, where nobody is left on that. */
+  readonly tunnels?: readonly string[]
   /** Takes our rules for its bridge out of the firewall, where it is the last attachment there. */
   readonly passage?: Plan
 }
 
 /** The steps that take an attachment away and put back what it replaced. */
 export function planDetach(detachment: Detachment): Plan {
-  const { attached, unused, unplugging, policy } = detachment
+  const { attached, unused, tunnels = [], unplugging, policy } = detachment
   const { record, hostEnd, inGuest } = attached
   if (record.nic !== undefined)
     return [...planNoPolicy(policy), ...planReturn(detachment), ...planRelink(detachment), ...bringBack(detachment)]
@@ -74,6 +76,10 @@ export function planDetach(detachment: Detachment): Plan {
           : ip`link del dev ${hostEnd.name}`,
       ...(undo.length === 0 ? {} : { undo }),
     },
+    tunnels.map((name) => ({
+      why: `remove ${name}: pipework made it and nobody uses it`,
+      command: ip`link del dev ${name}`,
+    })),
     unused !== undefined && {
       why: `remove ${unused.name}: pipework made it and nobody uses it`,
       command:

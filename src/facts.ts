@@ -1,6 +1,6 @@
 import type { Guest } from './guest'
 import type { Host } from './host'
-import { DEFAULT_MTU, findByIndex, type HostLink, listPorts, readHostLink } from './hostlinks'
+import { DEFAULT_MTU, findByIndex, type HostLink, listPorts, readHostLink, readOurLinks } from './hostlinks'
 import {
   arePeers,
   findLower,
@@ -231,6 +231,7 @@ async function readOptions(
   return {
     ...(isPolicy ? { policy: await readPolicy(request.ifname, netns, host) } : {}),
     ...(isFreed ? { restMtu: readRestMtu(hostif, hostEnd, host) } : {}),
+    ...(!isFreed && request.mtu === undefined && isOvertaken(hostEnd, hostif, host) ? { restMtu: hostEnd.mtu } : {}),
     ...(request.txOffload !== undefined || had('--tx-offload=')
       ? { offload: await readOffload(inGuest, netns, host) }
       : {}),
@@ -242,6 +243,21 @@ function readRestMtu({ name, mtu }: HostLink, hostEnd: HostLink | undefined, hos
   if (hostEnd?.master !== name || mtu !== hostEnd.mtu) return mtu
   const others = listPorts(name, host).filter((port) => port !== hostEnd.name)
   return others.length === 0 ? DEFAULT_MTU : Math.min(...others.map((port) => readHostLink(port, host)?.mtu ?? mtu))
+}
+
+/**
+ * Whether the bridge has a smaller MTU than this link because another link was asked to: that is no reason to change
+ * this one, or two lines of a file would never both be true.
+ */
+function isOvertaken(hostEnd: HostLink | undefined, hostif: HostLink | undefined, host: Host): hostEnd is HostLink {
+  if (hostif?.kind !== 'bridge' || hostEnd?.master !== hostif.name || hostEnd.mtu <= hostif.mtu) return false
+  return readOurLinks(host).some(
+    ({ master, mtu, record }) =>
+      master === hostif.name &&
+      mtu === hostif.mtu &&
+      record?.kind === 'link' &&
+      record.words.includes(`--mtu=${hostif.mtu}`),
+  )
 }
 
 async function readOffload(

@@ -108,6 +108,7 @@ function createFiles({ files = {}, links = {}, inodes = {} }: FakeHostOptions) {
 const QUIET = {
   pid: 4711,
   isTerminal: async () => false,
+  since: () => 0,
   program: ['/usr/bin/node', '/usr/local/bin/pipework'] as const,
   follow: async () => 'ENOENT',
   attendSignals: () => {},

@@ -93,7 +93,11 @@ function noSuchGuest(replies: readonly Reply[], wanted: GuestName, host: Host): 
   const [audible] = silent.filter(({ finder }) => !('program' in finder) || host.has(finder.program))
   const known = replies.filter(({ answer }) => answer.state === 'unknown')
   const [first] = known
-  if (first === undefined) return (audible ?? silent[0])?.why ?? new PipeworkError(`nobody knows '${wanted.name}'`)
+  if (first === undefined)
+    return (
+      (audible ?? silent[0])?.why ??
+      new PipeworkError(`nobody knows '${wanted.name}'`, { hint: 'Say of which kind it is, like netns:NAME.' })
+    )
   const titles = known.flatMap(({ finder }) => ('title' in finder ? [finder.title] : []))
   const message = `there is no ${first.finder.noun} '${wanted.name}'${titles.every((it) => it === 'Docker') ? '' : ` in ${join(titles, 'or')}`}`
   if (audible === undefined) return new NoSuchGuest(message, { hint: suggest(known, wanted, host) })

@@ -60,6 +60,8 @@ export interface Host {
   resolve(path: string): string | undefined
   /** The inode of what the path leads to, or undefined. */
   inode(path: string): number | undefined
+  /** When what the path leads to was made or last written, in milliseconds since 1970, or undefined. */
+  since(path: string): number | undefined
   /** True when the path is a symbolic link that leads nowhere; false also where that cannot be told. */
   dangles(path: string): boolean
   /** True when a program of that name is on the PATH. */

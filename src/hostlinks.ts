@@ -142,6 +142,14 @@ export function listPorts(bridge: string, host: Host): readonly string[] {
   return host.list(portsOf(bridge)) ?? []
 }
 
+/** Whether it is a VXLAN that pipework made as the uplink of a bridge: nobody that needs the bridge. */
+export function isTunnel(name: string, host: Host): boolean {
+  return (
+    /^DEVTYPE=vxlan$/m.test(host.read(`${NET}/${name}/uevent`) ?? '') &&
+    decodeRecord(host.read(`${NET}/${name}/ifalias`))?.kind === 'made'
+  )
+}
+
 /** The directory in sysfs with an entry for each port of the bridge. */
 export function portsOf(bridge: string): string {
   return `${NET}/${bridge}/brif`

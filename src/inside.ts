@@ -193,7 +193,10 @@ export async function readGuest(netns: string | undefined, host: Host): Promise<
     lines: ['address show', ...tables],
     answer: 'json',
   })
-  if (code !== 0) throw new PipeworkError(`the guest's network cannot be read: ${stderr.trim()}`)
+  if (code !== 0)
+    throw new PipeworkError(`the guest's network cannot be read: ${stderr.trim()}`, {
+      hint: 'Has it stopped just now? Else see what `ip address` says in there.',
+    })
   const [links = [], ...routes] = stdout
     .split('\n')
     .filter(Boolean)

@@ -96,13 +96,13 @@ export function pickOpenings(ruleset: Ruleset): readonly Opening[] {
     .filter(({ bridge }) => bridge !== '')
 }
 
-/** The steps that take the rules of a bridge away with its last attachment. */
-export async function planNoPassage(bridge: string, host: Host): Promise<Plan> {
+/** The steps that take the rules of a bridge away with its last attachment; `used` are the bridges that have others. */
+export async function planNoPassage(used: readonly string[], host: Host): Promise<Plan> {
   const openings = pickOpenings(await readRuleset(host, 'comments'))
   return openings
-    .filter((opening) => opening.bridge === bridge)
+    .filter(({ bridge }) => !used.includes(bridge))
     .map((opening) => ({
-      why: `remove the rule for ${bridge} from the firewall, in chain ${opening.chain.name}`,
+      why: `remove the rule for ${opening.bridge} from the firewall, in chain ${opening.chain.name}`,
       command: iptables('-D', opening, host),
       undo: iptables('-I', opening, host),
     }))
@@ -110,6 +110,7 @@ export async function planNoPassage(bridge: string, host: Host): Promise<Plan> {
 
 /** Reads the rules beside other work, where frames on bridges meet them at all; what they do to an attachment is said after it. */
 export function watchPassage(host: Host): (context: Context) => Promise<Warning | undefined> {
-  const reading = readRuleset(host)
+  // A warning is not worth the attachment: rules that cannot be read are none.
+  const reading = readRuleset(host).catch(() => [])
   return async (context) => toWarning(judgeAttachment(context, await reading, host), host)
 }

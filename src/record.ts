@@ -12,6 +12,8 @@ export interface LinkRecord {
   readonly ifname: string
   /** The host interface it hangs on: the bridge. */
   readonly hostif: string
+  /** What the bridge was to be connected to, as typed after its @. */
+  readonly uplink?: string
   /** Undefined when they did not fit into the alias; the guest then knows them. */
   readonly addresses: readonly Address[] | undefined
   /** The words that say where other addresses come from: dhcp, slaac. What they brought is among the addresses. */
@@ -72,7 +74,7 @@ const unescapeWord = (text: string) => decodeURIComponent(text)
 
 /** The ifalias for a link; addresses and file are left out where they do not fit. Throws when even that is too long. */
 export function encodeRecord(record: LinkRecord): string {
-  const { guest, ifname, hostif, addresses, sources = [], words, previous, nic } = record
+  const { guest, ifname, hostif, uplink, addresses, sources = [], words, previous, nic } = record
   const leased =
     addresses
       ?.filter((it) => it.leased)
@@ -85,6 +87,7 @@ export function encodeRecord(record: LinkRecord): string {
       ...(guest.id === undefined ? [] : [`c=${guest.id.slice(0, 12)}`]),
       `i=${escapeWord(ifname)}`,
       `h=${escapeWord(hostif)}`,
+      ...(uplink === undefined ? [] : [`u=${escapeWord(uplink)}`]),
       `a=${list}`,
       ...sources.map((word) => `s=${escapeWord(word)}`),
       ...(leased === '' || list === '*' ? [] : [`l=${leased}`]),
@@ -147,12 +150,13 @@ function decodeLink(fields: readonly string[]): LinkRecord {
   const addresses = one('a')
   const leased = one('l').split(',').filter(Boolean).map(toLeased)
   const sources = all('s').map(unescapeWord)
-  const [nic, file] = [one('n'), one('f')]
+  const [nic, file, uplink] = [one('n'), one('f'), one('u')]
   return {
     kind: 'link',
     guest: { kind, name: unescapeWord(name.join(':')), ...(id === '' ? {} : { id }) },
     ifname: one('i'),
     hostif: one('h'),
+    ...(uplink === '' ? {} : { uplink }),
     addresses: addresses === '*' ? undefined : [...addresses.split(',').filter(Boolean).map(parseAddress), ...leased],
     ...(sources.length === 0 ? {} : { sources }),
     words: [...all('w').map(unescapeWord), ...all('r').map((route) => ROUTE + unescapeWord(route))],
@@ -162,6 +166,11 @@ function decodeLink(fields: readonly string[]): LinkRecord {
     ...(nic === '' ? {} : { nic: parseIfname(nic, 'NIC') }),
     ...(/^[0-9a-f]{8}$/.test(file) ? { file } : {}),
   }
+}
+
+/** The host interface as one types it. */
+export function formatHostif({ hostif, uplink }: Pick<LinkRecord, 'hostif' | 'uplink'>): string {
+  return uplink === undefined ? hostif : `${hostif}@${uplink}`
 }
 
 /** The guest as one types it. */

@@ -1,6 +1,6 @@
 import { ExitCode, PipeworkError } from './errors'
 import type { Guest } from './guest'
-import { formatGuest, type LinkRecord } from './record'
+import { formatGuest, formatHostif, type LinkRecord } from './record'
 import { type Plan, quote, toShell } from './step'
 import { type Family, formatAddress } from './values'
 
@@ -28,6 +28,8 @@ export interface Attachment {
   readonly addresses: readonly string[] | null
   /** The host interface it hangs on. */
   readonly hostif: string
+  /** What that was to be connected to: a NIC, a VXLAN. */
+  readonly uplink?: string
   /** The other words that asked for it. */
   readonly words: readonly string[]
   /** The name of the link's end in the host, or null when it has none. */
@@ -77,6 +79,11 @@ export interface Warning {
 export function formatWarning({ message, command }: Warning): string {
   const line = `pipework: warning: ${message}${command === undefined ? '' : `; mend it: ${command}`}`
   return `${line.replaceAll(CONTROL, escapeControl)}\n`
+}
+
+/** A text that a terminal shows and does not obey. */
+export function escapeControls(text: string): string {
+  return text.replaceAll(CONTROL, escapeControl)
 }
 
 // A word that is quoted in a message may come from anywhere, and a terminal obeys what stands in it.
@@ -138,8 +145,9 @@ export function formatStep(step: Plan[number]): string {
 }
 
 /** What an attachment is, in one line. */
-export function describe({ guest, ifname, addresses, hostif }: Attachment): string {
-  return `${formatGuest(guest)} has ${ifname} on ${hostif}${addresses === null || addresses.length === 0 ? ', without an address' : ` with ${addresses.map(withGateway).join(' and ')}`}`
+export function describe(attachment: Attachment): string {
+  const { guest, ifname, addresses } = attachment
+  return `${formatGuest(guest)} has ${ifname} on ${formatHostif(attachment)}${addresses === null || addresses.length === 0 ? ', without an address' : ` with ${addresses.map(withGateway).join(' and ')}`}`
 }
 
 function withGateway(address: string): string {
@@ -158,6 +166,7 @@ export function toAttachment(
     ifname: record.ifname,
     addresses: record.addresses?.map(formatAddress) ?? null,
     hostif: record.hostif,
+    ...(record.uplink === undefined ? {} : { uplink: record.uplink }),
     ...(record.sources === undefined ? {} : { sources: record.sources }),
     words: record.words,
     hostEnd: hostEnd ?? null,

@@ -16,6 +16,7 @@ import {
 import { type Outside, parseOutside, parseRouted } from './outside/wish'
 import { type Family, formatAddress, isPkey, parseIfname, parseMac } from './values'
 import { parseVlans, type VlanSet } from './vlan'
+import { formatUplink, onVlan, splitUplink, type UplinkWish } from './wish'
 
 /** A MAC address, or the text after `U:` from which one is derived. */
 export type MacWish = { readonly mac: string } | { readonly from: string }
@@ -23,6 +24,8 @@ export type MacWish = { readonly mac: string } | { readonly from: string }
 /** One attachment, wished for: what the words after `pipework` ask. */
 export interface AttachRequest extends Routing, Firewalling, Addressing {
   readonly hostif: string
+  /** What the bridge is to be connected to. */
+  readonly uplink?: UplinkWish
   readonly guest: GuestName
   /** The interface's name in the guest. */
   readonly ifname: string
@@ -106,6 +109,16 @@ export function vlansOf(words: readonly string[]): VlanSet | undefined {
   }
 }
 
+/** The bridge and its uplink; what follows the last @ is the uplink's VLAN then, and not the port's. */
+function parseSeat(typed: string, last: string | undefined, { direct }: AttachOptions) {
+  const { hostif, uplink } = splitUplink(typed)
+  const asked: { tag?: string; vlan?: VlanSet } = last === undefined ? {} : parseMacAndVlan(last)
+  if (uplink === undefined) return { hostif: parseHostif(hostif), ...asked }
+  if (direct) throw usageError(`--direct-phys moves a NIC as a whole, and '${typed}' is a bridge with an uplink`)
+  const { tag, vlan, ...mac } = asked
+  return { hostif: parseIfname(hostif, 'bridge'), ...mac, uplink: tag === undefined ? uplink : onVlan(uplink, tag) }
+}
+
 /** The words of the main form: `<hostif> <guest> <address>[,…] [mac][@vlan]`. Throws usage errors, asks no host. */
 export function toRequest(words: readonly string[], options: AttachOptions): AttachRequest {
   const [hostif, guest, address, last, ...rest] = words
@@ -121,13 +134,12 @@ export function toRequest(words: readonly string[], options: AttachOptions): Att
   const { i, l, a } = options
   const addressing = parseAddressing(address, a === undefined ? undefined : parseFamily(a))
   return {
-    hostif: parseHostif(hostif),
+    ...parseSeat(hostif, last, options),
     guest: parseGuest(guest),
     ifname: parseIfname(i ?? 'eth1', 'interface in the guest'),
     isNamed: i !== undefined,
     ...(l === undefined ? {} : { hostEnd: parseIfname(l, "link's host end") }),
     ...addressing,
-    ...(last === undefined ? {} : parseMacAndVlan(last)),
     sharing: parseSharing(options),
     direct: options.direct ?? false,
     dhcp: parseDhcp(options, addressing),
@@ -145,10 +157,10 @@ export function toRequest(words: readonly string[], options: AttachOptions): Att
 
 /** The request in the words that ask for it: what stands in a file, in a record, in a message. */
 export function toWords(request: AttachRequest): readonly string[] {
-  const { hostif, ifname, isNamed, hostEnd, guest, addresses, sources, words } = request
+  const { hostif, uplink, ifname, isNamed, hostEnd, guest, addresses, sources, words } = request
   const list = [...sources.map(({ word }) => word), ...addresses.filter((it) => !it.leased).map(formatAddress)]
   return [
-    hostif,
+    uplink === undefined ? hostif : `${hostif}@${formatUplink(uplink)}`,
     ...(isNamed ? ['-i', ifname] : []),
     ...(hostEnd === undefined ? [] : ['-l', hostEnd]),
     guest.kind === undefined ? guest.name : `${guest.kind}:${guest.name}`,

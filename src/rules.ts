@@ -41,7 +41,10 @@ export async function readPolicy(ifname: string, netns: string, host: Host): Pro
     ['rule show', '-d route show table all'].map((words) => `netns exec ${netns} ip -j -${family} ${words}`),
   )
   const { code, stdout, stderr } = await host.ip({ lines, answer: 'text' })
-  if (code !== 0) throw new PipeworkError(`the guest's routing rules cannot be read: ${stderr.trim()}`)
+  if (code !== 0)
+    throw new PipeworkError(`the guest's routing rules cannot be read: ${stderr.trim()}`, {
+      hint: 'Has it stopped just now? Else see what `ip rule` says in there.',
+    })
   const answers = stdout
     .split('\n')
     .filter(Boolean)

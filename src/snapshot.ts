@@ -65,7 +65,10 @@ async function readDocuments(host: Host): Promise<Documents> {
     ...families.map((family) => host.query(['ip', `-${family}`, '-j', '-d', 'rule', 'show'])),
   ])
   const failed = [state, ...rules].find(({ code }) => code !== 0)
-  if (failed !== undefined) throw new PipeworkError(`the host's network cannot be read: ${failed.stderr.trim()}`)
+  if (failed !== undefined)
+    throw new PipeworkError(`the host's network cannot be read: ${failed.stderr.trim()}`, {
+      hint: 'See what `ip address` and `ip rule` say.',
+    })
   const documents = state.stdout
     .split('\n')
     .filter((line) => line.trim() !== '')

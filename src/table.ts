@@ -81,6 +81,7 @@ export const ATTACH: Subcommand = {
         "where the host's firewall drops what goes over the bridge: let it pass, say so (default), or do not look",
     },
     strict: { summary: 'refuse where it drops that, before anything is changed' },
+    confirm: { value: 'seconds', summary: 'of an uplink: put all back unless `uplink confirm` says that it works' },
     force: { summary: "move the link from another bridge, rename its host end, use Docker's own bridge" },
     ...CHANGE_OPTIONS,
   },
@@ -90,6 +91,11 @@ export const ATTACH: Subcommand = {
     { line: 'pipework br1 podman:web 10.0.0.3/24', does: 'of Podman; also docker: lxc: nerdctl: netns: pid:' },
     { line: 'pipework br1 web dhcp', does: 'by DHCP, renewed; also udhcpc, dhclient, dhcpcd, dhcp6, slaac' },
     { line: 'pipework br1 web 192.168.10.5/24 @10,20-22', does: 'in VLAN 10, and with tags in 20 to 22' },
+    {
+      line: 'pipework br0@eth0 web 192.168.1.50/24',
+      does: 'br0 gets eth0, with its addresses and routes; web is on the LAN',
+    },
+    { line: 'pipework br7@vxlan:42,192.0.2.7 web 10.7.0.2/24', does: 'one LAN with br7 of the host 192.0.2.7' },
     { line: 'pipework dummy web 10.255.0.1/32', does: 'an interface that leads nowhere' },
     { line: 'pipework br2 -i eth2 --metric 200 web 10.0.0.2/24@10.0.0.1', does: 'a second default route' },
     {

@@ -80,11 +80,14 @@ const isBond = (link: LinkState | undefined) => link?.kind === 'bond' || link?.k
 
 function refuseBridge({ bridge, bridgeLink, now, nic, uplinked }: UplinkFacts, { force }: UplinkOptions): void {
   if (bridgeLink === undefined) {
+    if (bridge.startsWith('br')) return
     if (bridge.startsWith('ovs'))
       throw new PipeworkError(`'${bridge}' would be a bridge of Open vSwitch, and those have their own way`, {
         hint: `ovs-vsctl add-port ${bridge} ${nic} moves no addresses: try it from a console.`,
       })
-    return
+    throw new PipeworkError(`there is no bridge '${bridge}' on this host`, {
+      hint: 'One is made when its name begins with br, like br0. The bridge stands before its uplink: br0@eth0.',
+    })
   }
   if (bridgeLink.kind !== 'bridge')
     throw new PipeworkError(`'${bridge}' is no bridge of Linux`, { hint: `See what it is: ip -d link show ${bridge}` })

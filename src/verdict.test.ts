@@ -61,6 +61,16 @@ describe('rules of iptables', () => {
     expect(judge(saved(''), { ...flow, family: 6, saddr: 'fd00::1', daddr: 'fd00::2' }).fate).toBe('passes')
   })
 
+  test.each<[string, Fate]>([
+    ['-A FORWARD -s fd00::/64 -d fd00::2/128 -j ACCEPT', 'passes'],
+    ['-A FORWARD -s fd01::/64 -j ACCEPT', 'dropped'],
+    ['-A FORWARD -s 10.0.0.0/24 -j ACCEPT', 'dropped'],
+  ])('IPv6: %s', (lines, fate) => {
+    const text = ['*filter', ':FORWARD DROP [0:0]', lines, 'COMMIT'].join('\n')
+    const ruleset = parseSaved({ text, backend: 'iptables-nft', family: 'ip6' })
+    expect(judge(ruleset, { ...flow, family: 6, saddr: 'fd00::1', daddr: 'fd00::2' }).fate).toBe(fate)
+  })
+
   test('what is not known may match', () => {
     expect(judge(saved('-A FORWARD -s 10.0.0.0/24 -j ACCEPT'), { family: 4, bridge: 'br1' }).fate).toBe('perhaps')
     expect(judge(saved('-A FORWARD -s 0.0.0.0/0 -j ACCEPT'), { family: 4, bridge: 'br1' }).fate).toBe('passes')

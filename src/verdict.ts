@@ -1,7 +1,7 @@
 import type { Chain, Match, OpenMatch, Rule, Ruleset } from './netfilter/ruleset'
 import { type Family, isWithin } from './values'
 
-/** A frame on its way over a bridge, as far as it is known beforehand: the first of a connection. */
+/** A frame on its way over a bridge, as far as it is known beforehand. */
 export interface Flow {
   readonly family: Family
   readonly bridge: string
@@ -10,6 +10,8 @@ export interface Flow {
   readonly to?: string
   readonly saddr?: string
   readonly daddr?: string
+  /** What it is to connection tracking: the first of a connection unless said otherwise. */
+  readonly state?: 'new' | 'established'
 }
 
 /** What becomes of it: `perhaps` where a rule decides that looks at something that is not known beforehand. */
@@ -65,7 +67,7 @@ function matchOne(match: Match, flow: Flow, { family }: Chain): Answer {
   if (field === 'physOut') return matchName(values, flow.to)
   if (field === 'bridge') return matchName(values, flow.bridge)
   if (field === 'family') return bool(values.includes(`${flow.family}`))
-  if (field === 'state') return bool(values.includes('new'))
+  if (field === 'state') return bool(values.includes(flow.state ?? 'new'))
   return matchAddress(values, flow[field])
 }
 

@@ -21,6 +21,8 @@ export interface Vxlan {
   readonly master?: string
   readonly mtu: number
   readonly isOurs: boolean
+  /** In no bridge, and with nobody else's name on it: what a killed run leaves. */
+  readonly isHalfMade: boolean
 }
 
 interface IpLink {
@@ -37,13 +39,14 @@ export async function readVxlans(host: Host): Promise<readonly Vxlan[]> {
   const { stdout } = await host.ip({ lines: ['link show type vxlan'], answer: 'json' })
   const links = stdout.trim() === '' ? [] : (JSON.parse(stdout) as readonly IpLink[])
   return links.flatMap(({ ifname: name, link, master, mtu, ifalias, linkinfo }) => {
-    const { id, remote, remote6, group, group6 } = linkinfo?.info_data ?? {}
+    const { id, remote, remote6, group, group6, link: dev = link } = linkinfo?.info_data ?? {}
     return [
       {
         ...{ name, id: Number(id), remote: String(remote ?? remote6 ?? group ?? group6 ?? ''), mtu },
-        ...(link === undefined ? {} : { dev: link }),
+        ...(dev === undefined ? {} : { dev: String(dev) }),
         ...(master === undefined ? {} : { master }),
         isOurs: ifalias === MADE_RECORD,
+        isHalfMade: master === undefined && (ifalias === undefined || ifalias === MADE_RECORD),
       },
     ]
   })
@@ -104,8 +107,10 @@ function refuse({ bridge, wish, bridgeLink, lower, vxlans }: VxlanFacts): void {
   if (lower.name === bridge)
     throw new PipeworkError(`'${typed}' would lead through '${bridge}' itself`, { hint: 'Name another NIC behind it.' })
   const other = vxlans.find(
-    ({ id, master, isOurs, name }) =>
-      (id === wish.id && !(isOurs && master === bridge)) || (name === nameOf(wish) && master !== bridge),
+    (live) =>
+      (live.id === wish.id || live.name === nameOf(wish)) &&
+      !(live.isOurs && live.master === bridge) &&
+      !isRest(live, wish),
   )
   if (other !== undefined)
     throw new PipeworkError(`'${other.name}' has the number ${other.id} already`, {
@@ -122,6 +127,9 @@ const nameOf = ({ id }: VxlanWish) => `vx${id}`
 
 const isSame = (live: Vxlan, { id, remote, dev }: VxlanWish) =>
   live.id === id && live.remote === remote && (dev === undefined || live.dev === dev)
+
+/** Whether it is what a killed run has left of this very wish. */
+const isRest = (live: Vxlan, wish: VxlanWish) => live.isHalfMade && live.name === nameOf(wish) && isSame(live, wish)
 
 /** The steps that connect the bridge; none when it is. Throws refusals. */
 export function planVxlan(facts: VxlanFacts): Plan {
@@ -152,6 +160,15 @@ export function planVxlan(facts: VxlanFacts): Plan {
         command: ip`link set dev ${bridge} mtu ${mtu}`,
         undo: ip`link set dev ${bridge} mtu ${bridgeLink.mtu}`,
       },
+    bridgeLink?.mac === bridgeMac &&
+      bridgeLink.record === undefined && {
+        why: `record that pipework made ${bridge}`,
+        command: ip`link set dev ${bridge} alias ${MADE_RECORD}`,
+      },
+    vxlans.some((live) => isRest(live, wish)) && {
+      why: `remove ${name}, left from a run that was killed`,
+      command: ip`link del dev ${name}`,
+    },
     {
       why: `create ${name}, the VXLAN ${wish.id} to ${wish.remote}`,
       command: ip`link add dev ${name} mtu ${mtu} type vxlan id ${wish.id} dstport ${PORT} ${[isMulticast(wish.remote) ? 'group' : 'remote', wish.remote]} ${wish.dev !== undefined && ['dev', wish.dev]}`,

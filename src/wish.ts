@@ -61,6 +61,13 @@ export function parseUplink(typed: string): UplinkWish {
   return { kind: 'nic', nic: parseIfname(typed, 'uplink') }
 }
 
+/** The first word of the main form taken apart at its first @: the bridge, and what it is to be connected to. */
+export function splitUplink(typed: string): { readonly hostif: string; readonly uplink?: UplinkWish } {
+  const at = typed.indexOf('@')
+  if (at < 0) return { hostif: typed }
+  return { hostif: typed.slice(0, at), uplink: parseUplink(typed.slice(at + 1)) }
+}
+
 /** The uplink on that VLAN, as `@63` asks. */
 export function onVlan(wish: UplinkWish, tag: string): UplinkWish {
   const { native, tagged } = parseVlans(tag)

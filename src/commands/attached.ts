@@ -7,6 +7,7 @@ import { filteredFamilies } from '../netfilter/gate'
 import { formatGuest } from '../record'
 import { type Attachment, describe, formatStep, formatWarning, toAttachment, toScript, type Warning } from '../report'
 import { type AttachRequest, toWords } from '../request'
+import { formatUplink } from '../wish'
 import type { Call, Outcome } from './call'
 
 /** What a call lends to the changes that it asks for. */
@@ -18,6 +19,14 @@ export function toMeans({ host, io, flag }: Call): Means {
   }
 }
 
+/** The same for who may be asked whether a connection of the host still works. */
+async function toWatched(request: AttachRequest, call: Call): Promise<Means> {
+  if (request.uplink === undefined) return toMeans(call)
+  const { toConnector } = await import('./connector')
+  const { confirm, tell } = await toConnector(call)
+  return { ...toMeans(call), tell, ...(confirm === undefined ? {} : { confirm }) }
+}
+
 /** Attaches the guest, or says what that would take. */
 export async function attach(
   request: AttachRequest,
@@ -26,10 +35,11 @@ export async function attach(
 ): Promise<Outcome> {
   if (pin === undefined || call.flag('dry-run'))
     return toScriptOutcome(await foresee(request, { guest, pin }, call.host), pin)
-  // The rules are read while the first steps run.
-  const watch = request.firewall === 'warn' ? call.host.sleep(0).then(() => watchFirewall(call.host)) : undefined
+  // The rules are read while the first steps run. With --nat they are ours to write, and not there yet.
+  const isAsked = request.firewall === 'warn' && request.outside.nat === undefined
+  const watch = isAsked ? call.host.sleep(0).then(() => watchFirewall(call.host)) : undefined
   watch?.catch(() => {})
-  const [planned] = await converge([request], { guest, pin }, { ...toMeans(call), ahead })
+  const [planned] = await converge([request], { guest, pin }, { ...(await toWatched(request, call)), ahead })
   if (planned === undefined) throw new TypeError('one request, and no plan')
   const warn = await watch
   const warning = planned.kind.isBridged ? await warn?.(planned) : undefined
@@ -45,7 +55,7 @@ function toScriptOutcome({ request, guest, plan }: Planned, pin: Pin | undefined
 }
 
 /** Nobody waits for the rules of a firewall that no bridge's frames meet. */
-async function watchFirewall(host: Host) {
+export async function watchFirewall(host: Host) {
   if (!host.isRoot || filteredFamilies(host).length === 0) return undefined
   const { watchPassage } = await import('../passage')
   return watchPassage(host)
@@ -57,8 +67,9 @@ export function toAttached(planned: Planned, host: Host): Attachment {
   const hostEnd = hostEndOf(planned, host)
   const { kind, name, id } = guest
   const { ifname, hostif, addresses, words } = request
+  const uplink = request.uplink === undefined ? {} : { uplink: formatUplink(request.uplink) }
   const sources = request.sources.length === 0 ? {} : { sources: request.sources.map(({ word }) => word) }
-  const record = { kind: 'link', ifname, hostif, addresses, ...sources, words, previous: [] } as const
+  const record = { kind: 'link', ifname, hostif, ...uplink, addresses, ...sources, words, previous: [] } as const
   return toAttachment(
     { ...record, guest: { kind, name, ...(id === undefined ? {} : { id }) } },
     { mtu: request.mtu ?? facts.hostif?.mtu ?? DEFAULT_MTU, up: true },
@@ -82,16 +93,17 @@ async function toOutcome(planned: Planned, warning: Warning | undefined, { host 
   const { request, guest, plan } = planned
   const attachment = await withLeases(toAttached(planned, host), host)
   const { name } = guest
-  const changed = plan.length > 0
+  const connected = planned.connected?.plan ?? []
+  const changed = plan.length > 0 || connected.length > 0
   const undo = `pipework disconnect ${formatGuest(guest)}${request.ifname === 'eth1' ? '' : ` ${request.ifname}`}`
   const { sharedWith } = guest
   const shared = sharedWith === undefined ? '' : `  ${name} shares the network of ${sharedWith}: both have it now\n`
   return {
     text: changed
-      ? `${describe(attachment)} (${Math.round(host.elapsed())} ms)\n${shared}  undo: ${undo}\n`
+      ? `${describe(attachment)} (${Math.round(host.elapsed())} ms)\n${shared}  undo: ${undo}${connected.length > 0 ? `, and pipework uplink del ${request.hostif}` : ''}\n`
       : `${describe(attachment)} already; nothing changed\n${shared}`,
     json: {
-      ...{ ok: true, changed, attachment, steps: plan.map(({ why }) => why), undo },
+      ...{ ok: true, changed, attachment, steps: [...connected, ...plan].map(({ why }) => why), undo },
       ...(sharedWith === undefined ? {} : { sharedWith }),
       ...(warning === undefined ? {} : { warnings: [warning] }),
     },

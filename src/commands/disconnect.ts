@@ -14,7 +14,7 @@ import { execute, type Run } from '../execute'
 import { AmbiguousGuest, findGuest, type Guest, NoSuchGuest, pinGuest } from '../guest'
 import { type GuestName, parseGuest } from '../guestname'
 import type { Host, Pin } from '../host'
-import { type HostLink, listPorts, readHostLink } from '../hostlinks'
+import { type HostLink, isTunnel, listPorts, readHostLink } from '../hostlinks'
 import { arePeers, findLower, type GuestLink, type GuestState, readGuest, readSysctls } from '../inside'
 import { readNic } from '../nics'
 import { MARKER } from '../outside/wish'
@@ -244,6 +244,7 @@ async function gather(known: Known, { reached }: Wanted, host: Host): Promise<De
   const parent = findLower(inGuest, host)
   const port = hostEnd === undefined ? undefined : await readPort(hostEnd, 'filtering', host)
   const unused = await findUnused({ hostEnd, parent, gone }, host)
+  const tunnels = findTunnels({ hostEnd, gone }, host)
   const unplugging = await findUnplugging(attached, { ovs, gone }, host)
   const pin = reached.guest === undefined ? undefined : reached.pin
   const nic = attached.record.nic === undefined ? undefined : readNic(attached.record.nic, host)
@@ -259,6 +260,7 @@ async function gather(known: Known, { reached }: Wanted, host: Host): Promise<De
     ...(await gatherPolicy(known, pin, host)),
     ...(await planLeaving(known, host)),
     ...(unused === undefined ? {} : { unused }),
+    ...(tunnels.length === 0 ? {} : { tunnels }),
     ...(await gatherPassage(known, host)),
   }
 }
@@ -268,9 +270,11 @@ async function gatherPassage({ attached: { hostEnd }, gone }: Known, host: Host)
   const bridge = hostEnd?.master
   if (bridge === undefined || !host.isRoot || host.inode('/proc/sys/net/bridge') === undefined) return {}
   const ends = [hostEnd?.name, ...gone.map((it) => it.hostEnd?.name)]
-  if (readHostSide(host).some((it) => it.hostEnd.master === bridge && !ends.includes(it.hostEnd.name))) return {}
+  const others = readHostSide(host).filter((it) => !ends.includes(it.hostEnd.name))
+  const used = others.flatMap((it) => [it.hostEnd.master ?? '', it.record.hostif])
+  if (used.includes(bridge)) return {}
   const { planNoPassage } = await import('../passage')
-  return { passage: await planNoPassage(bridge, host) }
+  return { passage: await planNoPassage(used, host) }
 }
 
 /** The rules of an attachment that was made with --policy-route; routes over links that are gone went with them. */
@@ -286,6 +290,16 @@ async function gatherPolicy(
   return { policy: { rules, routes: routes.filter(({ dev }) => !names.includes(dev)) } }
 }
 
+/** The VXLANs of ours on its bridge, when nobody else is left there. */
+function findTunnels(
+  { hostEnd, gone }: { readonly hostEnd: HostLink | undefined; readonly gone: readonly Attached[] },
+  host: Host,
+): readonly string[] {
+  const ends = [hostEnd?.name, ...gone.map((it) => it.hostEnd?.name)]
+  const others = hostEnd?.master === undefined ? [] : listPorts(hostEnd.master, host).filter((it) => !ends.includes(it))
+  return others.every((name) => isTunnel(name, host)) ? others : []
+}
+
 /** The bridge or VLAN device below, when pipework made it and nobody else uses it. */
 async function findUnused(
   { hostEnd, parent, gone }: { hostEnd: HostLink | undefined; parent: HostLink | undefined; gone: readonly Attached[] },
@@ -295,7 +309,11 @@ async function findUnused(
   const below = parent ?? master
   if (below?.record?.kind !== 'made' || below.master !== undefined) return undefined
   const ends = [hostEnd?.name, ...gone.map((it) => it.hostEnd?.name)]
-  if (below.kind === 'bridge' && listPorts(below.name, host).some((port) => !ends.includes(port))) return undefined
+  if (
+    below.kind === 'bridge' &&
+    listPorts(below.name, host).some((port) => !ends.includes(port) && !isTunnel(port, host))
+  )
+    return undefined
   if (await hasGlobalAddress(below.name, host)) return undefined
   if (below.kind === 'bridge') return below
   const states = await readNamespaces(host, 'all')

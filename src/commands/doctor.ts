@@ -11,6 +11,7 @@ import { findUplinks } from '../doctor/uplink'
 import { ExitCode, PipeworkError, usageError } from '../errors'
 import { parseGuest } from '../guestname'
 import type { Pin } from '../host'
+import { escapeControls } from '../report'
 import type { Call, Outcome } from './call'
 
 /** Looks for what makes traffic vanish, and names what mends it. Exit code 1 when there is something. */
@@ -89,7 +90,9 @@ function toOutcome(found: readonly Finding[], probes: readonly Probe[]): Outcome
   const serious = findings.filter(({ severity }) => severity !== 'note')
   const isHealthy = serious.length === 0
   return {
-    text: [...findings.map(formatFinding), ...probes.map(formatProbe), formatSum(findings, serious)].join(''),
+    text: escapeControls(
+      [...findings.map(formatFinding), ...probes.map(formatProbe), formatSum(findings, serious)].join(''),
+    ),
     json: { ok: isHealthy, findings, probes },
     wanted: true,
     ...(isHealthy ? {} : { exitCode: ExitCode.failed }),

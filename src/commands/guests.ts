@@ -133,7 +133,10 @@ async function tell({ wishes, guest }: Group, { host, io }: Call, action: Action
 function refuseTwice(requests: readonly AttachRequest[], { name }: Guest): void {
   const names = requests.map(({ ifname }) => ifname)
   const twice = names.find((ifname, index) => names.indexOf(ifname) !== index)
-  if (twice !== undefined) throw new PipeworkError(`two lines are about '${twice}' of '${name}'`)
+  if (twice !== undefined)
+    throw new PipeworkError(`two lines are about '${twice}' of '${name}'`, {
+      hint: 'Leave one of them out, or give it another interface with -i.',
+    })
 }
 
 async function hold<T>(guest: Guest, host: Host, action: (pin: Pin | undefined) => Promise<T>): Promise<T> {

@@ -7,7 +7,7 @@ import type { Host } from '../host'
 import { readOurLinks } from '../hostlinks'
 import { arePeers, type GuestLink, type Route, readGuest } from '../inside'
 import { formatLine } from '../lines'
-import { formatGuest } from '../record'
+import { formatGuest, formatHostif } from '../record'
 import { type Family, formatAddress } from '../values'
 import { readRequest } from './attach'
 import type { Call, Outcome } from './call'
@@ -59,7 +59,8 @@ async function toWords(
   attached: Attached,
   { address, host, parse }: { readonly address: string; readonly host: Host; readonly parse: Call['parse'] },
 ): Promise<readonly string[]> {
-  const { ifname, hostif, guest, words } = attached.record
+  const { ifname, guest, words } = attached.record
+  const hostif = formatHostif(attached.record)
   const names = [...(ifname === 'eth1' ? [] : ['-i', ifname]), ...hostEndWords(attached, host)]
   const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
   const positionals = [formatGuest(guest), address, ...others]

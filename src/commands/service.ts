@@ -63,6 +63,13 @@ function toWatchWords({ words, host, ...call }: Call): readonly string[] {
   ]
 }
 
+/** A service has a /tmp of its own, in which nothing of ours is. */
+function refuseHidden(paths: readonly string[]): void {
+  const hidden = paths.find((path) => /^\/(var\/)?tmp\//.test(path))
+  if (hidden !== undefined)
+    throw usageError(`a service does not see '${hidden}'`, 'Put it elsewhere, like /usr/local/bin or /etc/pipework.')
+}
+
 /** What systemd knows of the unit. */
 interface UnitState {
   readonly isLoaded: boolean
@@ -77,7 +84,10 @@ interface UnitState {
 async function readState(host: Host): Promise<UnitState> {
   const names = ['LoadState', 'ActiveState', 'SubState', 'UnitFileState', 'StatusText']
   const { code, stdout, stderr } = await host.run(['systemctl', 'show', UNIT, `--property=${names.join(',')}`])
-  if (code !== 0) throw new PipeworkError(`systemd cannot be asked: ${stderr.trim() || `exit code ${code}`}`)
+  if (code !== 0)
+    throw new PipeworkError(`systemd cannot be asked: ${stderr.trim() || `exit code ${code}`}`, {
+      hint: 'See what it says itself: systemctl status',
+    })
   const of = (name: string) => new RegExp(`^${name}=(.*)$`, 'm').exec(stdout)?.[1] ?? ''
   return {
     isLoaded: of('LoadState') === 'loaded',
@@ -93,7 +103,9 @@ const RELOAD = { why: 'let systemd read its units', command: systemctl('daemon-r
 async function install(call: Call): Promise<Outcome> {
   const { host } = call
   const [node, script] = host.program
-  const text = formatUnit({ node, script, words: toWatchWords(call) })
+  const words = toWatchWords(call)
+  refuseHidden([node, script, ...words])
+  const text = formatUnit({ node, script, words })
   refuseUnlessRoot(call)
   const [before, state] = [host.read(UNIT_FILE), await readState(host)]
   const isSame = before === text.trimEnd()

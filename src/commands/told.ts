@@ -1,7 +1,7 @@
 import { ExitCode, PipeworkError } from '../errors'
 import type { Host } from '../host'
 import { formatGuest } from '../record'
-import { describe, errorToJson, formatError, toScript } from '../report'
+import { describe, errorToJson, formatError, formatWarning, toScript, type Warning } from '../report'
 import { toWords } from '../request'
 import { type Command, toShell } from '../step'
 import { toAttached } from './attached'
@@ -16,6 +16,8 @@ export interface Sum {
   readonly pruned: readonly Pruned[]
   /** Seconds that guests were waited for. */
   readonly patience: number
+  /** Of the firewall. */
+  readonly warnings: readonly Warning[]
 }
 
 type State = 'made' | 'changed' | 'same' | 'absent' | 'failed'
@@ -28,9 +30,9 @@ function stateOf(told: Told): State {
 
 /** What `up` tells: failures on standard error, one line for each change, and the sum. */
 export function toUpOutcome(sum: Sum, { host, io, flag }: Call): Outcome {
-  const { all, pruned } = sum
+  const { all, pruned, warnings } = sum
   const failures = [...listFailures(all), ...pruned.flatMap((it) => (it.state === 'failed' ? [it.why] : []))]
-  if (!flag('json')) for (const failure of failures) io.err(formatError(failure))
+  if (!flag('json')) for (const text of [...warnings.map(formatWarning), ...failures.map(formatError)]) io.err(text)
   return {
     text: [...all.flatMap((it) => tellChange(it, host)), ...pruned.flatMap(tellPruned), tellSum(sum, host)]
       .map((line) => `${line}\n`)
@@ -40,6 +42,7 @@ export function toUpOutcome(sum: Sum, { host, io, flag }: Call): Outcome {
       changed: all.some((it) => it.state === 'planned' && it.planned.plan.length > 0) || pruned.length > 0,
       attachments: all.map((it) => toJson(it, host)),
       detached: pruned.map(prunedToJson),
+      ...(warnings.length === 0 ? {} : { warnings }),
     },
     exitCode: exitCodeOf(failures, sum),
   }

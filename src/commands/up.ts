@@ -1,9 +1,10 @@
 import { converge as attachAll, foresee } from '../converge'
 import { PipeworkError } from '../errors'
 import { formatGuest } from '../record'
+import type { Warning } from '../report'
 import { shareHost } from '../together'
 import { parseSeconds } from '../values'
-import { toMeans } from './attached'
+import { toMeans, watchFirewall } from './attached'
 import { type Call, type Outcome, refuseUnlessRoot } from './call'
 import { toDetachScript } from './disconnect'
 import { readFiles, type Wish } from './file'
@@ -22,9 +23,24 @@ export async function run(typed: Call): Promise<Outcome> {
   // First, so that an address that has moved from one guest to another is free.
   const known = { wishes, guests: first.groups.map(({ guest }) => guest) }
   const pruned = call.flag('prune') ? await prune(known, call) : []
+  const warn = isDry ? undefined : await watchFirewall(call.host)
   const all = inOrder(wishes, await converge({ wishes, first, patience }, call))
   if (isDry) return toScripts(all, pruned.flatMap(toPruneScript))
-  return toUpOutcome({ all, pruned, patience }, call)
+  const warnings = warn === undefined ? [] : await listWarnings(all, warn)
+  return toUpOutcome({ all, pruned, patience, warnings }, call)
+}
+
+type Warn = NonNullable<Awaited<ReturnType<typeof watchFirewall>>>
+
+/** What the firewall does to the frames on these bridges, once for each of them. */
+async function listWarnings(all: readonly Told[], warn: Warn): Promise<readonly Warning[]> {
+  const bridges = new Map<string, Warning | undefined>()
+  for (const told of all) {
+    if (told.state !== 'planned' || !told.planned.kind.isBridged) continue
+    const { hostif, firewall } = told.planned.request
+    if (firewall === 'warn' && bridges.get(hostif) === undefined) bridges.set(hostif, await warn(told.planned))
+  }
+  return [...bridges.values()].filter((it) => it !== undefined)
 }
 
 /** Seconds between two looks at guests that are awaited. */
@@ -69,7 +85,8 @@ function toPruneScript(pruned: Pruned): readonly string[] {
 /** Makes all that the lines of one guest ask for true, or nothing of it. */
 function act(call: Call): Action {
   return (requests, { guest, pin }) => {
-    if (pin === undefined) throw new PipeworkError('only root can change network interfaces')
+    if (pin === undefined)
+      throw new PipeworkError('only root can change network interfaces: run it with sudo, or look with --dry-run')
     return attachAll(requests, { guest, pin }, toMeans(call))
   }
 }

@@ -1,6 +1,5 @@
 import {
   type Connected,
-  type Connector,
   confirmUplink,
   connect,
   disconnectBridge,
@@ -11,18 +10,17 @@ import { PipeworkError, usageError } from '../errors'
 import { guardUplink } from '../guard'
 import { readHostLink } from '../hostlinks'
 import type { Journal } from '../journal'
-import { formatStep, formatTable, toScript } from '../report'
+import { formatTable, toScript } from '../report'
 import { uptime } from '../snapshot'
 import type { Plan } from '../step'
 import { listUplinks } from '../survey'
-import { parseIfname, parseSeconds } from '../values'
+import { parseIfname } from '../values'
 import { readVxlans } from '../vxlan'
 import { onVlan, parseUplink, type UplinkWish } from '../wish'
 import { type Call, type Outcome, refuseUnlessRoot } from './call'
+import { toConnector } from './connector'
 
 const SYNOPSIS = 'pipework uplink add <bridge> <nic> [@vlan] | confirm <bridge> | del <bridge> | ls'
-/** Seconds that somebody at a terminal has to say that it works. */
-const TERMINAL_LIMIT = 60
 
 const VERBS: Readonly<Record<string, (words: readonly string[], call: Call) => Promise<Outcome>>> = {
   add,
@@ -47,20 +45,6 @@ function readBridge(words: readonly string[], most: number): string {
   if (bridge === undefined) throw usageError('uplink: which bridge?', SYNOPSIS)
   if (words.length > most) throw usageError(`'${words[most]}' is a word too many`, SYNOPSIS)
   return parseIfname(bridge, 'bridge')
-}
-
-/** How long to wait for somebody to confirm: as asked for, or where somebody sits there to be asked. */
-export async function toConnector({ host, io, flag, text }: Call): Promise<Connector> {
-  const typed = text('confirm')
-  const isWatched = !flag('quiet') && !flag('json') && (await host.isTerminal(0)) && (await host.isTerminal(2))
-  const seconds = typed === undefined ? (isWatched ? TERMINAL_LIMIT : 0) : parseSeconds(typed, '--confirm')
-  return {
-    host,
-    interrupt: io.interrupt,
-    ...(seconds === 0 ? {} : { confirm: seconds }),
-    tell: (line) => io.err(line),
-    ...(flag('verbose') ? { onStep: (step) => io.err(formatStep(step)) } : {}),
-  }
 }
 
 function readWish([, uplink, vlan]: readonly string[]): UplinkWish {

@@ -83,12 +83,13 @@ describe('holds, or is waited for in vain', () => {
 
 test('after the limit it says what is missing; a limit of 0 looks once', async () => {
   const { err, ran } = await wait('--timeout 0.25', withSysfs({ [carrier]: '0' }))
-  expect(err).toBe("pipework: waited 0.25 s in vain: 'eth1' has no carrier\n")
+  const hint = '  Has somebody attached it? More time: --timeout SECONDS.\n'
+  expect(err).toBe(`pipework: waited 0.25 s in vain: 'eth1' has no carrier\n${hint}`)
   expect(ran).toEqual(['sleep 0.1', 'sleep 0.1', expect.stringMatching(/^sleep 0.0[45]/)])
   const once = await wait('--timeout 0 -i ib0', {})
   expect({ ran: once.ran, err: once.err }).toEqual({
     ran: [],
-    err: "pipework: waited 0 s in vain: there is no 'ib0'\n",
+    err: `pipework: waited 0 s in vain: there is no 'ib0'\n${hint}`,
   })
 })
 

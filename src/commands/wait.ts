@@ -56,7 +56,10 @@ function toOutcome(ifname: string, wanted: string, { host }: Call): Outcome {
 }
 
 function timedOut(lack: string, limit: number): PipeworkError {
-  return new PipeworkError(`waited ${limit} s in vain: ${lack}`, { exitCode: ExitCode.timeout })
+  return new PipeworkError(`waited ${limit} s in vain: ${lack}`, {
+    exitCode: ExitCode.timeout,
+    hint: 'Has somebody attached it? More time: --timeout SECONDS.',
+  })
 }
 
 /** /proc/net is always that of our own namespace; the /sys that is mounted may be another's. */

@@ -74,10 +74,30 @@ export async function applyNews(directory: string, host: Host): Promise<void> {
   const tenant = openTenant(directory, host)
   const news = readNews(host.read(`${directory}/taken`) ?? '', now())
   if (news.kind === 'none') return
-  await inNamespace(tenant, host, async (place) => {
-    if (news.kind === 'leased') await giveLease(news.lease, place)
-    else await loseLease(place)
-  })
+  const unlock = await lock(tenant.client, host)
+  try {
+    await inNamespace(tenant, host, async (place) => {
+      if (news.kind === 'leased') await giveLease(news.lease, place)
+      else await loseLease(place)
+    })
+  } finally {
+    unlock()
+  }
+}
+
+/** Seconds that news wait for an attach that is at the same interface. */
+const LOCK_LIMIT = 60
+
+/** The lock of an attach: neither shall find what the other has half done. */
+async function lock({ netns, ifname }: Client, host: Host): Promise<() => void> {
+  const deadline = host.elapsed() + LOCK_LIMIT * 1000
+  for (;;) {
+    const unlock = host.lock(`${netns}-${ifname}`)
+    if (unlock !== undefined) return unlock
+    if (host.elapsed() >= deadline)
+      throw new PipeworkError(`another pipework has been at '${ifname}' for ${LOCK_LIMIT} s`)
+    await host.sleep(POLL)
+  }
 }
 
 /** The lease is no more: what came with it goes. The client asks again for as long as it runs. */
@@ -126,6 +146,16 @@ async function giveLease(lease: Lease, place: Place): Promise<void> {
   await writeRecord(lease, { client, pin, host })
   host.save(`${directory}/lease`, JSON.stringify(lease))
   host.save(`${directory}/lost`, undefined)
+  host.save(`${directory}/renew`, toHaste(lease, client))
+}
+
+/** Seconds of a lease below which busybox asks too late for more: it waits for fourteen of ten. */
+const SHORT = 60
+
+/** After how many looks of the keeper, two in a second, busybox is told to renew a short lease: at half its time. */
+function toHaste({ seconds = SHORT }: Lease, { program }: Client): string | undefined {
+  const isLate = seconds < SHORT && (program === 'udhcpc' || program === 'image')
+  return isLate ? `${Math.max(1, seconds)}` : undefined
 }
 
 /** What `ip` is told: the old address goes before the new one comes, which would be its secondary and go with it. */

@@ -54,14 +54,18 @@ function toDhclient({ command, directory, ifname, family, options }: Start): rea
   ]
 }
 
-/** dhcpcd's files have fixed names, and the namespaces of other guests are no business of its mounts. */
+/**
+ * dhcpcd has files of fixed names, and the namespaces of other guests are no business of its mounts. It is not the first
+ * process itself: it changes its user, and who does that does not die with its parent.
+ */
 const PRIVATE = `umount -a -l -t nsfs 2> /dev/null
 dir=$1 duid=$2; shift 2
 mkdir -p /run/dhcpcd /var/lib/dhcpcd
 mount -t tmpfs tmpfs /var/lib/dhcpcd && mkdir /var/lib/dhcpcd/pipework && mount --bind "$dir" /var/lib/dhcpcd/pipework &&
   mount -t tmpfs tmpfs /run && mkdir -p /run/dhcpcd "$dir" && mount --bind /var/lib/dhcpcd/pipework "$dir" || exit
 echo "$duid" > /var/lib/dhcpcd/duid
-exec "$@"`
+"$@" &
+wait "$!"`
 
 function toDhcpcd({ command, directory, ifname, family, hostname, clientId, options }: Start): readonly string[] {
   const asked =
@@ -127,13 +131,13 @@ dir=${quote(directory)} guest=${quote(nsPath)} link=${quote(ifname)} child=
 ${HEAD}
 client() { ${toClient(start)}; }
 cleanup() { ${program === 'image' ? `docker rm --force ${imageName(directory)} > /dev/null 2>&1` : ':'}; }
-take() { mv "$dir/event" "$dir/taken" && ${self.map(quote).join(' ')} __dhcp apply "$dir" 9<&-; }
+take() { mv "$dir/event" "$dir/taken"; ${self.map(quote).join(' ')} __dhcp apply "$dir" & wait "$!"; }
 limit=${Math.ceil(limit + 30) * 2} once=${once ? 'yes' : ''}
 ${LOOP}`
 }
 
 const HEAD = `umask 077
-started() { { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return; set -- \${stat##*) }; echo "\${20}"; }
+started() { { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return; set -- \${stat##*) }; [ "$1" = Z ] || echo "\${20}"; }
 runs() { read -r owner < "$dir/keeper" && [ "$owner" = "\${owner%-*}-$(started "\${owner%-*}")" ]; } 2> /dev/null
 case $1 in
 --run) ;;
@@ -148,7 +152,7 @@ case $1 in
   exit 0 ;;
 *)
   runs && exit 0
-  rm -f "$dir/event" "$dir/failed" "$dir/lost"
+  rm -f "$dir/event" "$dir/failed" "$dir/lost" "$dir/renew"
   : > "$dir/log"
   setsid sh "$0" --run "$1" < /dev/null >> "$dir/log" 2>&1 9< "/run/netns/$1" &
   echo "$!-$(started "$!")" > "$dir/keeper"
@@ -175,9 +179,8 @@ has_link() {
 } 2> /dev/null
 stop() {
   trap '' TERM
-  [ -z "$child" ] || kill -KILL "$child"
+  [ -z "$child" ] || { kill -KILL "$child"; wait "$child"; }
   cleanup
-  wait
   exit 0
 }
 tick() {
@@ -197,6 +200,7 @@ while :; do
     ticks=$((ticks + 1))
     if [ -e "$dir/lease" ]; then
       [ -z "$once" ] || stop
+      { read -r every < "$dir/renew" && [ "$((ticks % every))" -eq 0 ] && kill -USR1 "$child"; } 2> /dev/null
       [ ! -e "$dir/event" ] || take
     elif [ "$ticks" -gt "$limit" ]; then
       stop

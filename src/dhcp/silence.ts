@@ -24,6 +24,6 @@ export function explainSilence(
     hint:
       isOffered || isRefused
         ? 'Look into the log of the DHCP server: it has to give what it offers.'
-        : `Is there a DHCP server, and does ${where} lead to it? More time: --dhcp-timeout SECONDS.`,
+        : 'Is there a DHCP server on that network? More time: --dhcp-timeout SECONDS.',
   }
 }

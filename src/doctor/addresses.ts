@@ -52,7 +52,7 @@ function findTwins(hostif: string, survey: Survey): readonly Finding[] {
         severity: 'error',
         line: `${name} has the same MAC address as ${a.name}`,
         evidence: `both have ${link.mac}`,
-        command: inGuest(seat, `ip link set dev ${link.name} address ${fresh}`),
+        command: inGuest(seat, 'ip', 'link', 'set', 'dev', link.name, 'address', fresh),
         about: [hostif, seat.guest, ...(a.seat === undefined ? [] : [a.seat.guest])],
       },
     ]
@@ -72,7 +72,7 @@ function findSameAddress(hostif: string, survey: Survey): readonly Finding[] {
           severity: 'error',
           line: `${name} has the same address as ${a.name}`,
           evidence: `both have ${address.ip}`,
-          command: inGuest(seat, `ip address del ${address.ip}/${address.prefix} dev ${link.name}`),
+          command: inGuest(seat, 'ip', 'address', 'del', `${address.ip}/${address.prefix}`, 'dev', link.name),
           about: [hostif, seat.guest, ...(a.seat === undefined ? [] : [a.seat.guest])],
         },
       ]
@@ -88,7 +88,7 @@ function findFailed(seat: SurveySeat): readonly Finding[] {
     severity: 'error',
     line: `${seat.inGuest?.name} of '${seat.guest}' does not use ${ip}: somebody else on the link has it`,
     evidence: 'ip address show: dadfailed',
-    command: inGuest(seat, `ip address del ${ip}/${prefix} dev ${seat.inGuest?.name}`),
+    command: inGuest(seat, 'ip', 'address', 'del', `${ip}/${prefix}`, 'dev', seat.inGuest?.name ?? ''),
     about: [seat.attached.record.hostif, seat.guest],
   }))
 }
@@ -108,7 +108,7 @@ function findRefusing(seat: SurveySeat): readonly Finding[] {
       severity: 'error',
       line: `'${seat.guest}' drops what comes through the gateway ${gateway} by ${link.name}: its own way back is ${best.dev}`,
       evidence: `rp_filter of ${link.name} is 1, and the default route goes by ${best.dev}`,
-      command: inGuest(seat, `sysctl -w net.ipv4.conf.${link.name}.rp_filter=2`),
+      command: inGuest(seat, 'sysctl', '-w', `net/ipv4/conf/${link.name}/rp_filter=2`),
       advice: 'Or attach it with --policy-route: then replies leave by it.',
       about: [record.hostif, seat.guest],
     },

@@ -25,6 +25,8 @@ export const FINDINGS = {
   'pin-dangling': 'a name in /run/netns that a killed run has left',
   'link-orphan': 'a link of ours whose guest is gone',
   'nic-stray': 'a NIC of yours that fell out of a guest that has ended',
+  'rule-lost': 'a rule, route, address or sysctl of the host that an attachment needs is gone',
+  'guest-hidden': 'the guest of an attachment cannot be looked into',
   'rule-stray': 'a rule of ours in the firewall for a bridge without attachments',
   'gateway-silent': 'the guest gets no answer from its gateway',
   'neighbour-silent': 'the guest gets no answer from another guest on the bridge',

@@ -1,18 +1,23 @@
+import { quote } from '../step'
+import { formatAddress } from '../values'
 import type { Finding } from './finding'
-import type { Survey } from './survey'
+import type { Survey, SurveySeat } from './survey'
 
 /** Things of pipework's own that nobody needs any more. */
-export function findLeftovers({ seats, pins }: Survey): readonly Finding[] {
+export function findLeftovers(survey: Survey): readonly Finding[] {
+  const { seats, pins } = survey
   const orphans = seats.filter(({ away, attached }) => away?.isGone && attached.record.nic === undefined)
   const strays = seats.filter(({ attached }) => attached.record.nic !== undefined && attached.hostEnd !== undefined)
   return [
+    ...seats.flatMap((seat) => findLost(seat, survey)),
+    ...findHidden(survey),
     ...orphans.map(
       ({ attached: { record, hostEnd }, guest, away }): Finding => ({
         id: 'link-orphan',
         severity: 'warning',
         line: `'${hostEnd?.name ?? record.ifname}' was attached to '${guest}', which is gone`,
         evidence: away?.message ?? '',
-        command: `pipework disconnect ${guest} ${record.ifname}`,
+        command: ['pipework', 'disconnect', guest, record.ifname].map(quote).join(' '),
         about: [record.hostif, guest],
       }),
     ),
@@ -22,7 +27,7 @@ export function findLeftovers({ seats, pins }: Survey): readonly Finding[] {
         severity: 'warning',
         line: `the NIC '${record.nic}' fell back into the host as '${hostEnd?.name}', without its addresses`,
         evidence: `it was in '${guest}', which has ended`,
-        command: `pipework disconnect ${guest} ${record.ifname}`,
+        command: ['pipework', 'disconnect', guest, record.ifname].map(quote).join(' '),
         about: [guest],
       }),
     ),
@@ -39,4 +44,52 @@ export function findLeftovers({ seats, pins }: Survey): readonly Finding[] {
           },
         ]),
   ]
+}
+
+/** The command that asks for the attachment again, and so for what belongs to it. */
+function toAgain({ attached: { record }, guest }: SurveySeat): string {
+  const { hostif, ifname, addresses = [], words } = record
+  const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
+  const name = ifname === 'eth1' ? [] : ['-i', ifname]
+  const list = addresses.map(formatAddress).join(',') || '0/0'
+  return ['pipework', hostif, ...name, guest, list, ...others, ...options].map(quote).join(' ')
+}
+
+/** Firewalls are flushed, and sysctls set, by people who do not know what they hold up. */
+function findLost(seat: SurveySeat, { lacking }: Survey): readonly Finding[] {
+  const { attached, guest } = seat
+  const missing = lacking.get(attached)
+  if (missing === undefined) return []
+  const isTold = attached.hostEnd !== undefined
+  return [
+    {
+      id: 'rule-lost',
+      severity: 'error',
+      line: `what '${guest}' needs of this host for ${attached.record.ifname} is not all there`,
+      evidence: `missing: ${missing.join(', ')}`,
+      // Where the record stands in the guest, it could name whatever it likes.
+      ...(isTold
+        ? { command: toAgain(seat) }
+        : { advice: 'Attach it again, with the words that it was attached with.' }),
+      about: [attached.record.hostif, guest],
+    },
+  ]
+}
+
+/** A runtime that does not answer hides its guests: nothing can be said of them. */
+function findHidden({ seats }: Survey): readonly Finding[] {
+  return seats.flatMap(({ away, attached: { record }, guest }): readonly Finding[] =>
+    away === undefined || away.isGone
+      ? []
+      : [
+          {
+            id: 'guest-hidden',
+            severity: 'warning',
+            line: `'${guest}' cannot be looked into: ${away.message}`,
+            evidence: `${record.ifname} on ${record.hostif}`,
+            ...(away.hint === undefined ? {} : { advice: away.hint }),
+            about: [record.hostif, guest],
+          },
+        ],
+  )
 }

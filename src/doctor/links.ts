@@ -81,7 +81,7 @@ function findShrinking(bridge: SurveyLink, survey: Survey): readonly Finding[] {
         severity: 'error',
         line: `${link.name} of '${seat.guest}' sends packets of ${link.mtu} bytes, and on '${bridge.name}' only ${least.mtu} pass everywhere`,
         evidence: `the MTU of ${least.name} is ${least.mtu}`,
-        command: inGuest(seat, `ip link set dev ${link.name} mtu ${least.mtu}`),
+        command: inGuest(seat, 'ip', 'link', 'set', 'dev', link.name, 'mtu', `${least.mtu}`),
         about: [bridge.name, seat.guest],
       },
     ]
@@ -100,7 +100,7 @@ function findSeat(seat: SurveySeat, survey: Survey): readonly Finding[] {
       severity: 'error',
       line: `'${link.name}' of '${guest}' is down inside the guest`,
       evidence: 'no flag UP',
-      command: inGuest(seat, `ip link set dev ${link.name} up`),
+      command: inGuest(seat, 'ip', 'link', 'set', 'dev', link.name, 'up'),
       about,
     })
   if (hostEnd !== undefined && isBridge && hostEnd.master !== hostif)

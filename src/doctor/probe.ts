@@ -102,7 +102,7 @@ function toFinding({ seat, ifname, ip, who }: Question, neighbour: string): Find
     evidence: isKnown
       ? `it is there (${neighbour}), and answers no ping`
       : `no answer within ${LIMIT} s${neighbour === '' ? '' : `; ${neighbour}`}`,
-    command: inGuest(seat, `ping -c 3 -I ${ifname} ${ip}`),
+    command: inGuest(seat, 'ping', '-c', '3', '-I', ifname, ip),
     advice: 'If nothing above explains it: look what passes with tcpdump, at both ends.',
     about: [seat.attached.record.hostif, seat.guest, ...(isGateway ? [] : [who])],
   }

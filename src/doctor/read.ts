@@ -2,17 +2,18 @@ import { pickGuestSide, readHostSide, readNamespaces } from '../attachments'
 import type { Attached } from '../detach'
 import { PipeworkError } from '../errors'
 import { findGuest, NoSuchGuest, pinGuest } from '../guest'
-import { GUEST_KINDS } from '../guestname'
-import { contextOf, dockerSocket } from '../guests/docker'
+import { GUEST_KINDS, parseGuest } from '../guestname'
+import { NotRunning } from '../guests/kind'
 import type { Host, Pin } from '../host'
 import { readGuest } from '../inside'
 import { filteredFamilies } from '../netfilter/gate'
 import { readRuleset } from '../netfilter/read'
-import { isOvsThere, mayBeOvsPort, readOvs } from '../ovsdb'
 import { pickOpenings, toolFor } from '../passage'
 import { formatGuest } from '../record'
-import { KINDS, TOOLS } from './machine'
-import type { Machine, Manager, Survey, SurveyAddress, SurveyLink, SurveySeat } from './survey'
+import { parseIfname } from '../values'
+import { readDocker, readLacking, readManagers, readMissingKinds, readOvsTrouble } from './ask'
+import { TOOLS } from './machine'
+import type { Survey, SurveyAddress, SurveyLink, SurveySeat } from './survey'
 
 /** What `ip -j -d address` prints, as far as it is read here (iproute2 6.1). */
 interface IpLink {
@@ -70,8 +71,30 @@ async function readLinks(netns: string | undefined, host: Host): Promise<readonl
     lines: ['address show'],
     answer: 'json',
   })
-  if (code !== 0) throw new PipeworkError(`the links of ${netns ?? 'this host'} cannot be read: ${stderr.trim()}`)
-  return (JSON.parse(stdout) as IpLink[]).map((link) => toLink(link, host))
+  if (code !== 0)
+    throw new PipeworkError(`the links of ${netns ?? 'this host'} cannot be read: ${stderr.trim()}`, {
+      hint: 'See what `ip address` says there.',
+    })
+  // A guest may call its links what it likes; what could be read as more than a name is not looked at.
+  return (JSON.parse(stdout) as IpLink[]).filter(({ ifname }) => isName(ifname)).map((link) => toLink(link, host))
+}
+
+function isName(ifname: string): boolean {
+  try {
+    return parseIfname(ifname, 'link') === ifname
+  } catch {
+    return false
+  }
+}
+
+/** The record of a macvlan stands in its guest, where somebody may have written anything. */
+function isSound({ record: { guest, ifname, hostif } }: Attached): boolean {
+  try {
+    parseGuest(formatGuest(guest))
+    return isName(ifname) && /^[\w.:+=-]{1,32}$/.test(hostif)
+  } catch {
+    return false
+  }
 }
 
 /** What is inside a guest, by its name; or why it cannot be reached. */
@@ -109,13 +132,20 @@ async function enter({ record }: Attached, ifnames: readonly string[], { host, p
     return { links, routes, filters, netns, found }
   } catch (error) {
     if (!(error instanceof PipeworkError)) throw error
-    return { ...NOTHING, away: { message: error.message, isGone: isGone(error) } }
+    return {
+      ...NOTHING,
+      away: {
+        message: error.message,
+        ...(error.hint === undefined ? {} : { hint: error.hint }),
+        isGone: isGone(error),
+      },
+    }
   }
 }
 
 /** A runtime that does not answer, or is elsewhere, says nothing about its guests. */
 function isGone(error: PipeworkError): boolean {
-  return error instanceof NoSuchGuest || /is not running|is stopped|has exited|is gone/.test(error.message)
+  return error instanceof NoSuchGuest || error instanceof NotRunning
 }
 
 /** What a survey is made with; the pins are for whoever made it to release. */
@@ -132,7 +162,7 @@ function pickInside({ record, hostEnd, inGuest }: Attached, links: readonly Surv
 
 async function readSeats(means: Means): Promise<readonly Omit<SurveySeat, 'hostEnd'>[]> {
   const { host } = means
-  const all = [...readHostSide(host), ...(await readNamespaces(host, 'holding')).flatMap(pickGuestSide)]
+  const all = [...readHostSide(host), ...(await readNamespaces(host, 'holding')).flatMap(pickGuestSide)].filter(isSound)
   const guests = [...new Set(all.map(({ record }) => formatGuest(record.guest)))]
   const seats = await Promise.all(
     guests.map(async (guest) => {
@@ -158,81 +188,6 @@ async function readSeats(means: Means): Promise<readonly Omit<SurveySeat, 'hostE
     }),
   )
   return seats.flat()
-}
-
-/** Both managers keep a small file for each link, by its index. */
-function readManagers(links: readonly SurveyLink[], host: Host): readonly Manager[] {
-  return links.flatMap(({ name, ifindex }): readonly Manager[] => {
-    const networkd = host.read(`/run/systemd/netif/links/${ifindex}`)
-    const state = /^ADMIN_STATE=(.*)$/m.exec(networkd ?? '')?.[1]
-    const manager = host.read(`/run/NetworkManager/devices/${ifindex}`)
-    return [
-      ...(state === undefined || state === 'unmanaged'
-        ? []
-        : [{ link: name, by: 'systemd-networkd' as const, evidence: `/run/systemd/netif/links/${ifindex}: ${state}` }]),
-      ...(/^managed=true$/m.test(manager ?? '')
-        ? [{ link: name, by: 'NetworkManager' as const, evidence: `/run/NetworkManager/devices/${ifindex}: managed` }]
-        : []),
-    ]
-  })
-}
-
-/** The kinds of links that the kernel does not know: it is asked in a network namespace that lasts as long as the question. */
-async function readMissingKinds(host: Host): Promise<readonly string[]> {
-  const unsure = Object.entries(KINDS).filter(([, { module }]) => host.inode(`/sys/module/${module}`) === undefined)
-  const answers = await Promise.all(
-    unsure.map(async ([kind]) => {
-      const argv = ['unshare', '--net', 'ip', 'link', 'add', 'name', 'pw0', 'type', kind]
-      const { stderr } = await host.query(argv).catch(() => ({ stderr: '' }))
-      return /Unknown device type/i.test(stderr) ? [kind] : []
-    }),
-  )
-  return answers.flat()
-}
-
-/** Seconds that an engine may take to say what it is. */
-const INFO_LIMIT = 3
-
-async function readDocker(host: Host): Promise<Machine['docker']> {
-  const socket = dockerSocket(host)
-  const { DOCKER_HOST } = host.env
-  if (socket === undefined)
-    return DOCKER_HOST
-      ? { kind: 'remote', evidence: `DOCKER_HOST is '${DOCKER_HOST}'`, command: 'unset DOCKER_HOST' }
-      : {
-          kind: 'remote',
-          evidence: `the Docker context is '${contextOf(host)}'`,
-          command: 'docker context use default',
-        }
-  if (host.inode(socket) === undefined) return undefined
-  const { body } = await host.get(socket, '/info', INFO_LIMIT).catch(() => ({ body: '' }))
-  return /"name=rootless"/.test(body)
-    ? {
-        kind: 'rootless',
-        evidence: `${socket} says so: SecurityOptions has name=rootless`,
-        command: 'unset DOCKER_HOST; docker context use default',
-      }
-    : undefined
-}
-
-async function readOvsTrouble(
-  seats: readonly Attached[],
-  links: readonly string[],
-  host: Host,
-): Promise<Machine['ovs']> {
-  // A host end without a master hangs on a userspace datapath, if the record's bridge is none of the kernel's.
-  const isNeeded = seats.some(
-    ({ record, hostEnd }) => hostEnd !== undefined && mayBeOvsPort(hostEnd) && !links.includes(record.hostif),
-  )
-  if (!isNeeded && !isOvsThere(host)) return undefined
-  const ovs = await readOvs(host)
-  if (ovs.kind === 'silent') return isNeeded ? ovs : undefined
-  return ovs.isSwitching || !isNeeded
-    ? undefined
-    : {
-        message: 'Open vSwitch does not switch: ovs-vswitchd does not run',
-        hint: 'Start it: systemctl start openvswitch-switch',
-      }
 }
 
 /** Asks everything, side by side. */
@@ -274,5 +229,9 @@ export async function readSurvey(means: Means): Promise<Survey> {
       ...(ovs === undefined ? {} : { ovs }),
     },
     pins,
+    lacking: await readLacking(
+      seats.map(({ attached }) => attached),
+      host,
+    ),
   }
 }

@@ -3,6 +3,7 @@ import type { Guest } from '../guests/kind'
 import type { Route } from '../inside'
 import type { Opening, ToolOf } from '../netfilter/mend'
 import type { Ruleset } from '../netfilter/ruleset'
+import { quote } from '../step'
 import type { Family } from '../values'
 
 /** An address as `ip` shows it. */
@@ -48,7 +49,7 @@ export interface SurveySeat {
   /** The guest's name for `ip -n`, while it is held. */
   readonly netns?: string
   /** Why the guest cannot be reached, and whether that is because it is gone. */
-  readonly away?: { readonly message: string; readonly isGone: boolean }
+  readonly away?: { readonly message: string; readonly hint?: string; readonly isGone: boolean }
   readonly found?: Guest
 }
 
@@ -85,6 +86,8 @@ export interface Survey {
   readonly managers: readonly Manager[]
   readonly machine: Machine
   readonly pins: readonly string[]
+  /** What of the host's side of an attachment somebody has taken away: rules, routes, addresses, sysctls. */
+  readonly lacking: ReadonlyMap<Attached, readonly string[]>
 }
 
 /** The bridges of the host. */
@@ -102,7 +105,7 @@ export function seatsOn(hostif: string, { seats }: Survey): readonly SurveySeat[
   return seats.filter(({ attached: { record }, hostEnd }) => (hostEnd?.master ?? record.hostif) === hostif)
 }
 
-/** The command that runs another in the network of the attachment's guest. */
-export function inGuest({ guest }: SurveySeat, command: string): string {
-  return `pipework exec ${guest} ${command}`
+/** The command that runs another in the network of the attachment's guest; a guest may call its links what it likes. */
+export function inGuest({ guest }: SurveySeat, ...words: readonly string[]): string {
+  return ['pipework', 'exec', guest, ...words].map(quote).join(' ')
 }

@@ -6,7 +6,7 @@ type Chain = 'PIPEWORK-GUARD' | 'PIPEWORK-FORWARD' | 'PIPEWORK-DNAT' | 'PIPEWORK
 
 interface Place {
   readonly table: string
-  /** Whence a packet gets there: of each list, the first chain that there is has the jump. */
+  /** Whence a packet gets there: of each list, the first chain that is reached has the jump. */
   readonly parents: readonly (readonly string[])[]
   readonly acts: readonly Rule['act'][]
 }
@@ -55,13 +55,19 @@ export function parseTables(saved: string): Tables {
   )
 }
 
+/** Whether packets come by the chain: by itself, or because one of the hooks leads there. Docker's may have lost that. */
+function isReached(chain: string, { chains, lines }: Table): boolean {
+  if (!chains.includes(chain)) return false
+  return chain !== 'DOCKER-USER' || lines.some((it) => it.chain === 'FORWARD' && it.text.endsWith(` -j ${chain}`))
+}
+
 const NO_TABLE: Table = { chains: [], lines: [] }
 
 const commentIn = (text: string) => /--comment (?:"([^"]*)"|(\S+))/.exec(text)?.slice(1).find(Boolean)
 
 /** What we have in a table: the rules of our chains, and the jumps to them. */
 interface Own {
-  readonly chains: ReadonlyMap<string, readonly string[]>
+  readonly chains: ReadonlyMap<Chain, readonly string[]>
   readonly jumps: readonly Line[]
 }
 
@@ -98,18 +104,18 @@ function toWords(rule: Rule): readonly string[] {
 }
 
 function wantIn(name: string, rules: readonly Rule[], tables: Tables): Own {
-  const { chains, lines } = tables.get(name) ?? NO_TABLE
+  const table = tables.get(name) ?? NO_TABLE
   const used = NAMES.filter((chain) => CHAINS[chain].table === name).flatMap((chain) => {
     const own = rules.filter(({ act }) => CHAINS[chain].acts.includes(act))
     return own.length === 0 ? [] : [[chain, own.map((rule) => `-A ${chain} ${toWords(rule).join(' ')}`)] as const]
   })
   const jumps = used.flatMap(([chain]) =>
-    CHAINS[chain].parents.flatMap((parents) => {
-      const isThere = (line: Line) => line.text.endsWith(` -j ${chain}`) && parents.some((it) => it === line.chain)
-      const live = lines.find(isThere)
-      const parent = parents.find((it) => chains.includes(it)) ?? parents.at(-1) ?? ''
-      const comment = `-m comment --comment "${COMMENT}${chain}"`
-      return [live ?? { chain: parent, text: `-A ${parent} ${comment} -j ${chain}` }]
+    CHAINS[chain].parents.map((parents) => {
+      const reached = parents.filter((it) => isReached(it, table))
+      const isThere = ({ chain: from, text }: Line) => text.endsWith(` -j ${chain}`) && reached.includes(from)
+      const parent = reached[0] ?? parents.at(-1) ?? ''
+      const text = `-A ${parent} -m comment --comment "${COMMENT}${chain}" -j ${chain}`
+      return table.lines.find(isThere) ?? { chain: parent, text }
     }),
   )
   return { chains: new Map(used), jumps }
@@ -151,15 +157,14 @@ function restore(family: Family, lines: readonly string[]): RunCommand {
 export function listComments(tables: Tables): readonly string[] {
   return TABLES.flatMap((name) => {
     const { chains, jumps } = ownIn(name, tables)
-    const isReached = (chain: string) => {
-      const parents = NAMES.flatMap((it) => (it === chain ? CHAINS[it].parents : []))
-      return parents.every((names) =>
-        jumps.some((jump) => jump.text.endsWith(` -j ${chain}`) && names.some((it) => it === jump.chain)),
+    const table = tables.get(name) ?? NO_TABLE
+    const isUsed = (chain: Chain) =>
+      CHAINS[chain].parents.every((parents) =>
+        jumps.some(
+          (jump) => jump.text.endsWith(` -j ${chain}`) && parents.includes(jump.chain) && isReached(jump.chain, table),
+        ),
       )
-    }
-    return [...chains]
-      .filter(([chain]) => isReached(chain))
-      .flatMap(([, lines]) => lines.map((it) => commentIn(it) ?? ''))
+    return [...chains].filter(([chain]) => isUsed(chain)).flatMap(([, lines]) => lines.map((it) => commentIn(it) ?? ''))
   })
 }
 

@@ -13,6 +13,7 @@ const CHAINS = {
 } as const
 
 type Chain = keyof typeof CHAINS
+const NAMES = Object.keys(CHAINS) as Chain[]
 
 /** An accept in a table of our own would overrule nobody's drop: those go to iptables, where there is any. */
 const PLACES: Readonly<Record<Rule['act'], readonly Chain[]>> = {
@@ -43,7 +44,7 @@ function toVerdict({ family, act, target }: Rule): string {
 }
 
 function toTable(rules: readonly Rule[]): string {
-  const chains = (Object.keys(CHAINS) as Chain[]).flatMap((chain) => {
+  const chains = NAMES.flatMap((chain) => {
     const lines = rules
       .filter(({ act }) => PLACES[act].includes(chain))
       .map((rule) => `    ${toMatches(rule).join(' ')} ${toVerdict(rule)} comment "${commentOf(rule)}"`)
@@ -59,7 +60,7 @@ export function listComments(listing: string): readonly string[] {
 
 /** The same of the rules that are wanted. */
 function wantComments(rules: readonly Rule[]): readonly string[] {
-  return rules.flatMap((rule) => PLACES[rule.act].map(() => commentOf(rule)))
+  return NAMES.flatMap((chain) => rules.filter(({ act }) => PLACES[act].includes(chain)).map(commentOf))
 }
 
 /** Replaces the table by what a listing of it says; nothing to remove it. `add` first: only what is there can be deleted. */

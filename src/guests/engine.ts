@@ -42,16 +42,20 @@ export async function askSocket(engine: Runtime, name: string, means: { socket: 
   const candidates = all.map(({ Id, Names = [] }) => ({ id: Id, name: withoutSlash(Names[0] ?? Id.slice(0, 12)) }))
   const unknown = toUnknown(name, candidates)
   if (status === 404 || unknown.state === 'several') return unknown
-  throw new PipeworkError(`${engine.title} cannot tell which container '${name}' is: ${messageOf(body)}`)
+  throw new PipeworkError(`${engine.title} cannot tell which container '${name}' is: ${messageOf(body)}`, {
+    hint: `See what there is: ${engine.lists}`,
+  })
 }
 
 /** Something else may listen on the socket, or the engine may have died while it answered. */
-function parseInspected(body: string, { title }: Runtime): Inspected {
+function parseInspected(body: string, { title, lists }: Runtime): Inspected {
   try {
     const inspected = JSON.parse(body) as Partial<Inspected>
     if (inspected.Id && inspected.Name && inspected.State) return inspected as Inspected
   } catch {}
-  throw new PipeworkError(`${title} gave an answer that cannot be read: '${body.slice(0, 40)}'`)
+  throw new PipeworkError(`${title} gave an answer that cannot be read: '${body.slice(0, 40)}'`, {
+    hint: `Does it answer otherwise? ${lists}`,
+  })
 }
 
 function messageOf(body: string): string {
@@ -73,7 +77,9 @@ export async function askCommand(engine: Runtime, name: string, host: Host): Pro
   }
   if (found !== undefined) return toAnswer(found, { engine, name, inspect })
   if (code !== 0 && !/no such (container|object)|multiple IDs|more than one result/i.test(stderr))
-    throw new PipeworkError(`${program} inspect failed: ${stderr.trim() || `exit code ${code}`}`)
+    throw new PipeworkError(`${program} inspect failed: ${stderr.trim() || `exit code ${code}`}`, {
+      hint: `See what there is: ${engine.lists}`,
+    })
   const list = await host.run([program, 'ps', '-a', '--no-trunc', '--format', '{{.ID}} {{.Names}}'], ENGINE_LIMIT)
   const lines = list.stdout.split('\n').map((line) => line.trim().split(/[ ,]/))
   return toUnknown(

@@ -16,7 +16,9 @@ export const lxc: Runtime = {
     const { code, stdout, stderr } = await host.run(['lxc-info', '-n', name, '-s', '-p'], LIMIT)
     if (code === 0) return toAnswer(name, stdout)
     if (!/doesn't exist/.test(stderr))
-      throw new PipeworkError(`lxc-info failed: ${stderr.trim() || `exit code ${code}`}`)
+      throw new PipeworkError(`lxc-info failed: ${stderr.trim() || `exit code ${code}`}`, {
+        hint: 'See what there is: lxc-ls --fancy',
+      })
     return { state: 'unknown', names: await listNames(host) }
   },
 }

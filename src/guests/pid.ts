@@ -11,7 +11,9 @@ export const pid: Finder = {
     // The command's name, in parentheses, may hold blanks: proc(5) counts the fields behind it.
     const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     if (state === 'Z' || state === 'X') {
-      const why = new PipeworkError(`process ${name} has ended and is in no network namespace any more`)
+      const why = new PipeworkError(`process ${name} has ended and is in no network namespace any more`, {
+        hint: 'Take another process of that guest, or its container by name.',
+      })
       return Promise.resolve({ state: 'refused', candidate: { name }, why })
     }
     const started = fields[18] ?? ''

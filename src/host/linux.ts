@@ -1,7 +1,7 @@
 import * as fs from 'node:fs'
 import type { Host, HostProcess, HttpAnswer } from '../host'
 import { attempt, dangles, isExecutable, saveFile, writeAll } from './files'
-import { createLocker, createPinner } from './pins'
+import { createHolds } from './pins'
 import { createAttendant, runIp, runProgram, runQuery, startIp } from './programs'
 
 async function readAddresses(ifname: string): Promise<readonly string[]> {
@@ -64,6 +64,16 @@ async function md5(text: string): Promise<string> {
   return createHash('md5').update(text).digest('hex')
 }
 
+/** What files tell; undefined where that cannot be read. */
+const LOOKS: Pick<Host, 'read' | 'list' | 'target' | 'resolve' | 'inode' | 'since'> = {
+  read: (path) => attempt(() => fs.readFileSync(path, 'utf8').trimEnd()),
+  list: (path) => attempt(() => fs.readdirSync(path)),
+  target: (path) => attempt(() => fs.readlinkSync(path)),
+  resolve: (path) => attempt(() => fs.realpathSync(path)),
+  inode: (path) => attempt(() => fs.statSync(path).ino),
+  since: (path) => attempt(() => fs.statSync(path).mtimeMs),
+}
+
 /** The host as it really is. */
 export function createHost(self: HostProcess): Host {
   return {
@@ -71,14 +81,9 @@ export function createHost(self: HostProcess): Host {
     isRoot: self.uid === 0,
     program: self.program,
     env: self.env,
-    read: (path) => attempt(() => fs.readFileSync(path, 'utf8').trimEnd()),
-    list: (path) => attempt(() => fs.readdirSync(path)),
-    target: (path) => attempt(() => fs.readlinkSync(path)),
-    resolve: (path) => attempt(() => fs.realpathSync(path)),
-    inode: (path) => attempt(() => fs.statSync(path).ino),
+    ...LOOKS,
     dangles,
     has: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutable(`${dir}/${program}`)),
-
     ip: runIp,
     startIp: (netns) => startIp(netns === undefined ? {} : { netns }),
     run: runProgram,
@@ -95,8 +100,7 @@ export function createHost(self: HostProcess): Host {
     save: saveFile,
     overwrite: (path, text) => fs.writeFileSync(path, text),
     send: sendPacket,
-    pin: createPinner(self),
-    lock: createLocker(self),
+    ...createHolds(self),
     md5,
 
     columns: () => self.columns(),

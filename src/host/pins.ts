@@ -15,6 +15,15 @@ function startTime(pid: number): string | undefined {
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
 }
 
+/** What names our own process for ever. The kernel takes its time to tell when it began, and that does not change. */
+function createSelfName(self: HostProcess): () => string {
+  const known: { name?: string } = {}
+  return () => {
+    known.name ??= `${self.pid}-${startTime(self.pid)}`
+    return known.name
+  }
+}
+
 /** Removes the names of runs that were killed: their process is gone, so the name leads nowhere or to a stranger. */
 function sweepPins(): void {
   for (const name of attempt(() => fs.readdirSync(NETNS_DIR)) ?? []) {
@@ -39,7 +48,7 @@ function removeStale(path: string, owner: string, me: string): void {
 }
 
 /** Makes locks: links that say whose they are, so that one of a killed run binds nobody. */
-export function createLocker(self: HostProcess): Host['lock'] {
+function createLocker(self: HostProcess, nameOfSelf: () => string): Host['lock'] {
   const locks = new Set<string>()
   self.onExit(() => {
     for (const path of locks) attempt(() => fs.unlinkSync(path))
@@ -47,7 +56,7 @@ export function createLocker(self: HostProcess): Host['lock'] {
 
   return (name) => {
     const path = `${LOCK_DIR}/${name}.lock`
-    const me = `${self.pid}-${startTime(self.pid)}`
+    const me = nameOfSelf()
     const owner = attempt(() => fs.readlinkSync(path))
     if (owner !== undefined && isAlive(owner)) return undefined
     if (owner !== undefined) removeStale(path, owner, me)
@@ -66,7 +75,7 @@ export function createLocker(self: HostProcess): Host['lock'] {
 }
 
 /** Makes pins; those that are still held when the process ends go with it. */
-export function createPinner(self: HostProcess): Host['pin'] {
+function createPinner(self: HostProcess, nameOfSelf: () => string): Host['pin'] {
   const pins = new Set<() => void>()
   let count = 0
   self.onExit(() => {
@@ -81,7 +90,7 @@ export function createPinner(self: HostProcess): Host['pin'] {
       throw Object.assign(new Error(`EINVAL: not a namespace, '${path}'`), { code: 'EINVAL' })
     }
     count += 1
-    const netns = `pipework-${self.pid}-${startTime(self.pid)}-${count}`
+    const netns = `pipework-${nameOfSelf()}-${count}`
     const link = `${NETNS_DIR}/${netns}`
     const release = () => {
       if (!pins.delete(release)) return
@@ -93,4 +102,10 @@ export function createPinner(self: HostProcess): Host['pin'] {
     fs.symlinkSync(`/proc/${self.pid}/fd/${fd}`, link)
     return { netns, inode: fs.fstatSync(fd).ino, release }
   }
+}
+
+/** What a run holds, and lets go when it ends. */
+export function createHolds(self: HostProcess): Pick<Host, 'pin' | 'lock'> {
+  const nameOfSelf = createSelfName(self)
+  return { pin: createPinner(self, nameOfSelf), lock: createLocker(self, nameOfSelf) }
 }

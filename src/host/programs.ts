@@ -141,9 +141,11 @@ export function createAttendant(self: HostProcess): Host['attend'] {
 }
 
 function notStarted(program: string, reason: string): PipeworkError {
-  return new PipeworkError(`'${program}' could not be started: ${reason}`)
+  return new PipeworkError(`'${program}' could not be started: ${reason}`, { hint: `Try it by hand: ${program}` })
 }
 
 function tooSlow(argv: readonly string[], limit: number): PipeworkError {
-  return new PipeworkError(`'${argv.join(' ')}' did not end within ${limit} s`)
+  return new PipeworkError(`'${argv.join(' ')}' did not end within ${limit} s`, {
+    hint: 'Try it by hand, to see what it is waiting for.',
+  })
 }

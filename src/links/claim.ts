@@ -8,6 +8,7 @@ import { type DefaultRoute, encodeRecord, formatGuest, type LinkRecord } from '.
 import type { AttachRequest } from '../request'
 import { type IpCommand, ip, ipInGuest, type Plan, type Step } from '../step'
 import { type Family, formatAddress } from '../values'
+import { formatUplink } from '../wish'
 import type { Context } from './kind'
 
 /** The record of the attachment: on a veth's host end, where the guest cannot write, else on the link itself. */
@@ -194,6 +195,7 @@ function recordFor(context: Context, nic: string | undefined): LinkRecord {
     guest: { kind: guest.kind, name: guest.name, ...(guest.id === undefined ? {} : { id: guest.id }) },
     ifname: request.ifname,
     hostif: request.hostif,
+    ...(request.uplink === undefined ? {} : { uplink: formatUplink(request.uplink) }),
     addresses: request.addresses,
     ...(request.sources.length === 0 ? {} : { sources: request.sources.map(({ word }) => word) }),
     words: request.words,

@@ -104,5 +104,8 @@ export function planPort({ request, facts }: Context, name: string): Plan {
   const fresh = freshVlans(hostif?.defaultPvid ?? DEFAULT_PVID)
   const live = port !== undefined && hostEnd?.master === request.hostif ? port.vlans : fresh
   if (request.vlan !== undefined) return planVlans(name, live, toPortVlans(request.vlan))
-  return vlansOf(recordOf(facts)?.words ?? []) === undefined ? [] : planVlans(name, live, fresh)
+  const record = recordOf(facts)
+  // Of a bridge with an uplink, the VLAN is the uplink's.
+  const had = record === undefined || record.uplink !== undefined ? undefined : vlansOf(record.words)
+  return had === undefined ? [] : planVlans(name, live, fresh)
 }

@@ -25,7 +25,7 @@ export interface Blockage {
 /** More ports than these tell nothing new. */
 const MANY = 32
 
-/** What goes to and comes from a port, at the beginning of a connection. */
+/** What goes to and comes from a port, at the beginning of a connection and later. */
 export function flowsOf(
   bridge: string,
   { port, ips }: Member,
@@ -38,10 +38,12 @@ export function flowsOf(
     // A port without addresses may get some of either family; one with addresses of the other family does not ask.
     if (mine.length === 0 && ips.length > 0) return []
     return (mine.length === 0 ? [undefined] : mine).flatMap((ip) =>
-      peers.flatMap((peer): readonly Flow[] => [
-        { family, bridge, ...toPart('from', own[0]), ...toPart('to', peer), ...toPart('saddr', ip) },
-        { family, bridge, ...toPart('from', peer), ...toPart('to', own[0]), ...toPart('daddr', ip) },
-      ]),
+      peers.flatMap((peer) =>
+        (['new', 'established'] as const).flatMap((state): readonly Flow[] => [
+          { family, bridge, state, ...toPart('from', own[0]), ...toPart('to', peer), ...toPart('saddr', ip) },
+          { family, bridge, state, ...toPart('from', peer), ...toPart('to', own[0]), ...toPart('daddr', ip) },
+        ]),
+      ),
     )
   })
 }

@@ -105,17 +105,22 @@ function toDraft(line: string, table: string, { backend, family }: Saved): Draft
 
 /** The chains of the tables that can drop what is forwarded. */
 export function parseSaved(saved: Saved): readonly Chain[] {
-  const drafts: Draft[] = []
+  const drafts = new Map<string, Draft>()
+  const names = new Map<string, Set<string>>()
   let table = ''
   for (const line of saved.text.split('\n')) {
     if (line.startsWith('*')) table = line.slice(1).trim()
     if (!IPTABLES_TABLES.includes(table)) continue
-    if (line.startsWith(':')) drafts.push(toDraft(line, table, saved))
+    if (line.startsWith(':')) {
+      const draft = toDraft(line, table, saved)
+      drafts.set(`${table} ${draft.name}`, draft)
+      names.set(table, (names.get(table) ?? new Set()).add(draft.name))
+    }
     const chain = /^-A (\S+) /.exec(line)?.[1]
-    drafts.find((draft) => draft.table === table && draft.name === chain)?.lines.push(line)
+    drafts.get(`${table} ${chain}`)?.lines.push(line)
   }
-  return drafts.map(({ lines, ...chain }) => {
-    const names = new Set(drafts.filter((it) => it.table === chain.table).map(({ name }) => name))
-    return { ...chain, rules: lines.map((line) => parseRule(line, names)) }
-  })
+  return [...drafts.values()].map(({ lines, ...chain }) => ({
+    ...chain,
+    rules: lines.map((line) => parseRule(line, names.get(chain.table) ?? new Set())),
+  }))
 }

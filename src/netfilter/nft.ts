@@ -138,11 +138,19 @@ function isIptables({ family, table }: { family: string; table: string }): boole
 /** What `nft -j list ruleset` printed, apart from what concerns no bridge. */
 export function parseNft(text: string): readonly Chain[] {
   const { nftables = [] } = JSON.parse(text) as { nftables?: readonly { chain?: NftChain; rule?: NftRule }[] }
-  const rules = nftables.flatMap(({ rule }) => (rule === undefined ? [] : [rule]))
+  // One pass: on a host of Kubernetes there are thousands of chains, and tens of thousands of rules.
+  const rules = new Map<string, NftRule[]>()
+  for (const { rule } of nftables) {
+    if (rule === undefined) continue
+    const key = `${rule.family} ${rule.table} ${rule.chain}`
+    const own = rules.get(key)
+    if (own === undefined) rules.set(key, [rule])
+    else own.push(rule)
+  }
   return nftables.flatMap(({ chain }) => {
     if (chain === undefined || !['ip', 'ip6', 'inet', 'bridge'].includes(chain.family)) return []
     const { family, table, name, hook, type, policy } = chain
-    const own = rules.filter((rule) => rule.family === family && rule.table === table && rule.chain === name)
+    const own = rules.get(`${family} ${table} ${name}`) ?? []
     return [
       {
         backend: isIptables(chain) ? ('iptables-nft' as const) : ('nft' as const),

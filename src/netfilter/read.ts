@@ -28,8 +28,9 @@ function readLegacy(family: 'ip' | 'ip6', host: Host): Promise<readonly Chain[]>
 
 /** nft shows the tables of iptables-nft as well, but of some conditions only the name: those are asked for again. */
 async function readNft(wanted: 'comments' | 'conditions', host: Host): Promise<readonly Chain[]> {
+  // Terse: what stands in named sets is not evaluated, and may be long.
   const { code, stdout } = host.has('nft')
-    ? await host.query(['nft', '-j', 'list', 'ruleset'], LIMIT).catch(() => ({ code: 1, stdout: '' }))
+    ? await host.query(['nft', '-j', '-t', 'list', 'ruleset'], LIMIT).catch(() => ({ code: 1, stdout: '' }))
     : { code: 1, stdout: '' }
   const families = code === 0 ? opaqueFamilies(stdout, wanted) : (['ip', 'ip6'] as const)
   const again = (await Promise.all(families.map((family) => readSaved('iptables-nft', family, host)))).flat()

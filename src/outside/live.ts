@@ -3,16 +3,23 @@ import type { Firewall } from '../firewall/live'
 import { readFirewall } from '../firewall/live'
 import type { Host } from '../host'
 import { hasIpv6 } from '../inside'
-import { MADE_RECORD, MARK } from '../record'
+import { BIRTHMARK, MADE_RECORD, MARK } from '../record'
 import type { Address, Family } from '../values'
-import type { HostAddresses, HostRoute, Proxied } from './need'
+import type { HostAddresses, HostRoute, Proxied, Shim } from './need'
+
+/** A shim, and how far the run that made it has come. */
+export interface LiveShim extends Shim {
+  readonly mac: string
+  readonly isRecorded: boolean
+  readonly up: boolean
+}
 
 /** A link of the host, and the addresses on it. */
 export interface LiveLink {
   readonly name: string
   readonly addresses: readonly (Address & { readonly isOurs: boolean; readonly words: readonly string[] })[]
-  /** Whether it is one that makes host and guests reach each other. */
-  readonly isShim: boolean
+  /** How it was made, where it is one that makes host and guests reach each other. */
+  readonly shim?: LiveShim
 }
 
 /** What of a need is there, on the host that we run on. */
@@ -26,6 +33,8 @@ export interface Live {
   /** The values that sysctls had before we set them. */
   readonly kept: ReadonlyMap<string, string>
   sysctl(key: string): string | undefined
+  /** Whether a port of a bridge sends back what came in by it; false also where there is no such port. */
+  isHairpin(port: string): boolean
   readonly firewall: Firewall
 }
 
@@ -40,6 +49,11 @@ export function sysctlFile(key: string): string {
 interface IpAddress {
   readonly ifname: string
   readonly ifalias?: string
+  readonly link?: string
+  readonly group?: string
+  readonly flags: readonly string[]
+  readonly address?: string
+  readonly linkinfo?: { readonly info_kind?: string; readonly info_data?: { readonly mode?: string } }
   readonly addr_info?: readonly {
     readonly family: 'inet' | 'inet6'
     readonly local: string
@@ -56,10 +70,19 @@ interface IpRoute {
   readonly prefsrc?: string
 }
 
-function toLink({ ifname, ifalias, addr_info = [] }: IpAddress): LiveLink {
+function toShim({ ifname: name, link: parent, address: mac, linkinfo, ...rest }: IpAddress): Pick<LiveLink, 'shim'> {
+  const mode = linkinfo?.info_data?.mode
+  const isRecorded = rest.ifalias === MADE_RECORD
+  const isOurs = name.startsWith('pw-') && linkinfo?.info_kind === 'macvlan' && (isRecorded || rest.group === BIRTHMARK)
+  if (!isOurs || parent === undefined || mac === undefined || mode === undefined) return {}
+  return { shim: { name, parent, kind: 'macvlan', mode, mac, isRecorded, up: rest.flags.includes('UP') } }
+}
+
+function toLink(link: IpAddress): LiveLink {
+  const { ifname, addr_info = [] } = link
   return {
     name: ifname,
-    isShim: ifname.startsWith('pw-') && ifalias === MADE_RECORD,
+    ...toShim(link),
     addresses: addr_info
       .filter(({ local }) => local !== undefined)
       .map(({ family, local, prefixlen, metric, scope, broadcast }) => ({
@@ -98,7 +121,10 @@ export async function readLive(host: Host): Promise<Live> {
     }),
     readFirewall(host),
   ])
-  if (answer.code !== 0) throw new PipeworkError(`the host's network cannot be read: ${answer.stderr.trim()}`)
+  if (answer.code !== 0)
+    throw new PipeworkError(`the host's network cannot be read: ${answer.stderr.trim()}`, {
+      hint: 'See what `ip address` and `ip route` say.',
+    })
   const [links = [], routes = [], proxies = [], routes6 = [], announced = []] = answer.stdout
     .split('\n')
     .filter(Boolean)
@@ -114,6 +140,7 @@ export async function readLive(host: Host): Promise<Live> {
       .map(({ dst, dev }) => ({ ip: dst, dev })),
     announced: (announced as IpRoute[]).filter(({ dst }) => dst === 'default').map(({ dev = '' }) => dev),
     kept: readKept(host),
+    isHairpin: (port) => host.read(`/sys/class/net/${port}/brport/hairpin_mode`) === '1',
     sysctl: (key) => host.read(`/proc/sys/${key}`),
     firewall,
   }

@@ -45,8 +45,15 @@ export interface Shim {
   readonly mode: string
 }
 
+/** A port of a bridge, and whether it sends back by it what came in by it. */
+export interface Hairpin {
+  readonly port: string
+  readonly on: boolean
+}
+
 /** What attachments need of the host beside their links. */
 export interface Need {
+  readonly hairpins: readonly Hairpin[]
   readonly addresses: readonly HostAddress[]
   readonly routes: readonly HostRoute[]
   readonly proxies: readonly Proxied[]
@@ -63,6 +70,8 @@ export interface Subject {
   readonly hostif: string
   /** The link's end in the host; none of a macvlan. */
   readonly hostEnd?: string
+  /** Whether that end is a port of a Linux bridge. */
+  readonly isPort: boolean
   /** What a macvlan or ipvlan hangs on. */
   readonly parent?: string
   readonly sharing?: { readonly kind: ShareKind; readonly mode: string }
@@ -74,13 +83,14 @@ export interface Subject {
 /** The host's own addresses, by interface. */
 export type HostAddresses = ReadonlyMap<string, readonly Address[]>
 
-const NOTHING: Need = { addresses: [], routes: [], proxies: [], sysctls: [], shims: [], rules: [] }
+const NOTHING: Need = { hairpins: [], addresses: [], routes: [], proxies: [], sysctls: [], shims: [], rules: [] }
 const FAMILIES = [4, 6] as const
 const bitsOf = (family: Family) => (family === 4 ? 32 : 128)
 
 /** All of several needs; what two share is there twice. */
 export function sumOf(needs: readonly Need[]): Need {
   return {
+    hairpins: needs.flatMap((it) => it.hairpins),
     addresses: needs.flatMap((it) => it.addresses),
     routes: needs.flatMap((it) => it.routes),
     proxies: needs.flatMap((it) => it.proxies),
@@ -105,9 +115,11 @@ export function forwardingOf(family: Family): Sysctl {
   return FORWARDING[family]
 }
 
-function needOfBridge({ hostif, outside }: Subject): Need {
+function needOfBridge({ hostif, hostEnd, isPort, outside }: Subject): Need {
   return {
     ...NOTHING,
+    // Where bridges obey the firewall, what a guest sends to a published port of its own goes back by the same port.
+    hairpins: hostEnd === undefined || !isPort ? [] : [{ port: hostEnd, on: outside.published.length > 0 }],
     addresses: outside.bridgeAddresses.map(({ family, ip, prefix }) => ({
       dev: hostif,
       family,
@@ -263,17 +275,17 @@ function shimNameOf(parent: string): string {
 function needOfHostAccess({ outside, parent, sharing, addresses }: Subject, own: HostAddresses): Need {
   if (!outside.hostAccess || parent === undefined || sharing === undefined) return NOTHING
   const dev = shimNameOf(parent)
-  const sources = own.get(parent) ?? []
+  const global = (own.get(parent) ?? []).filter(({ ip }) => !/^fe[89ab].:/.test(ip))
   const has6 = addresses.some(({ family }) => family === 6)
   return {
     ...NOTHING,
     shims: [{ name: dev, parent, ...sharing }],
     routes: addresses.flatMap(({ family, ip }) => {
-      const src = sources.find((it) => it.family === family && !/^fe[89ab].:/.test(it.ip))?.ip
+      const src = global.find((it) => it.family === family)?.ip
       return src === undefined ? [] : [{ family, dst: ip, dev, src }]
     }),
     // For IPv4 the kernel answers on any interface; for IPv6 only for what is proxied.
-    proxies: has6 ? sources.flatMap(({ family, ip }) => (family === 6 ? [{ ip, dev }] : [])) : [],
+    proxies: has6 ? global.flatMap(({ family, ip }) => (family === 6 ? [{ ip, dev }] : [])) : [],
     sysctls: has6
       ? ['forwarding', 'proxy_ndp'].map((name) => ({ key: `net/ipv6/conf/${dev}/${name}`, value: '1', own: true }))
       : [],
@@ -290,6 +302,11 @@ export function needOf(subject: Subject, own: HostAddresses): Need {
     needOfHostAccess(subject, own),
   ])
 }
+
+/** One of each key, the last. */
+export const byKey = <T>(items: readonly T[], keyOf: (item: T) => string) => [
+  ...new Map(items.map((item) => [keyOf(item), item])).values(),
+]
 
 /** What people call the parts of a need. */
 export const describe = {

@@ -8,13 +8,15 @@ import { findLower } from '../inside'
 import { toRecord } from '../links/claim'
 import type { Context } from '../links/kind'
 import { SHARE_MODES, type ShareKind } from '../options'
+import { isOvsBridge } from '../ovsdb'
 import { decodeRecord, type LinkRecord } from '../record'
 import type { Plan } from '../step'
 import { type Live, readLive, toHostAddresses } from './live'
 import { describe, type Need, needOf, type Subject, sumOf } from './need'
 import { refuseWishes } from './refuse'
-import { planNeed, planOwnSysctls } from './steps'
-import { isConcerned, MARKER, wishesOf } from './wish'
+import { planNeed } from './steps'
+import { planOwnSysctls } from './sysctls'
+import { isConcerned, MARKER, parseRouted, wishesOf } from './wish'
 
 /** How the link of a record shares its NIC: what its words say, or the defaults. */
 function sharingOf({ words }: LinkRecord): { readonly kind: ShareKind; readonly mode: string } {
@@ -32,6 +34,7 @@ function toSubject({ record, hostEnd, inGuest }: Attached, host: Host): Subject 
     ifname: record.ifname,
     hostif: record.hostif,
     ...(hostEnd === undefined ? {} : { hostEnd: hostEnd.name }),
+    isPort: hostEnd !== undefined && host.list(`/sys/class/net/${hostEnd.name}/brport`) !== undefined,
     ...(parent === undefined ? {} : { parent, sharing: sharingOf(record) }),
     addresses,
     words: record.words,
@@ -46,6 +49,8 @@ function toWanted({ request, guest, facts }: Context): Subject {
     guest: guest.name,
     ifname: request.ifname,
     hostif: request.hostif,
+    isPort:
+      parseRouted(request.hostif) === undefined && !isShared && !isOvsBridge(request.hostif, facts.hostif, facts.ovs),
     ...(isShared || request.hostif === 'dummy'
       ? { parent: facts.vlanDevice?.name ?? request.hostif, sharing: request.sharing }
       : { hostEnd: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName }),
@@ -91,7 +96,7 @@ function refuseLongRecord(context: Context): void {
 export async function planOutside(context: Context, host: Host): Promise<Plan> {
   const { request, guest, facts } = context
   const live = await readLive(host)
-  const isAsked = request.outside.hostAccess || live.links.some(({ isShim }) => isShim)
+  const isAsked = request.outside.hostAccess || live.links.some(({ shim }) => shim !== undefined)
   const me = { guest: { kind: guest.kind, name: guest.name, ...(guest.id === undefined ? {} : { id: guest.id }) } }
   const all = await readAll(host, isAsked)
   const isMine = ({ record, hostEnd }: Attached) =>
@@ -104,7 +109,8 @@ export async function planOutside(context: Context, host: Host): Promise<Plan> {
     refuseLongRecord(context)
     refuseWishes({ subject, before: mine && toSubject(mine, host), others, live, host })
   }
-  return planNeed(needOfAll([...others, subject], live), live, isMarked(host))
+  const need = sumOf([needOfAll(others, live), needOf(subject, toHostAddresses(live))])
+  return planNeed(need, live, isMarked(host))
 }
 
 /** What the host no longer needs when these attachments go; before their links do. */
@@ -112,7 +118,7 @@ export async function planRelease(gone: readonly Attached[], host: Host): Promis
   const live = await readLive(host)
   const all = await readAll(
     host,
-    live.links.some(({ isShim }) => isShim),
+    live.links.some(({ shim }) => shim !== undefined),
   )
   const isGone = ({ record, hostEnd }: Attached) =>
     gone.some((it) => (hostEnd === undefined ? isSame(record, it.record) : it.hostEnd?.name === hostEnd.name))

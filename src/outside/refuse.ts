@@ -19,16 +19,6 @@ export interface Case {
 
 const isLinkLocal = ({ ip }: Pick<Address, 'ip'>) => /^fe[89ab].:/.test(ip) || ip.startsWith('169.254.')
 
-/** The words as typed, for a message. */
-function wordOf({ words }: Subject, option: string): string {
-  return (
-    words
-      .find((word) => word === option || word.startsWith(`${option}=`))
-      ?.replace('=', " '")
-      .concat("'") ?? option
-  )
-}
-
 function refuseKind({ subject: { hostif, outside, hostEnd } }: Case): void {
   const { bridgeAddresses, nat, published, hostAccess } = outside
   const routed = parseRouted(hostif)
@@ -157,14 +147,18 @@ function refuseAddress({ subject, live }: Case): void {
 }
 
 function refuseAccess({ subject, live }: Case): void {
-  const { outside, parent, addresses, words } = subject
-  if (!outside.hostAccess || parent === undefined) return
+  const { outside, parent, addresses, sharing } = subject
+  if (!outside.hostAccess || parent === undefined || sharing === undefined) return
   if (addresses.length === 0)
     throw new PipeworkError('--host-access: the host reaches the guest by its address, and it is to have none', {
       hint: 'Give it one.',
     })
-  if (wordOf({ ...subject, words }, '--mode').includes('passthru'))
-    throw new PipeworkError(`--host-access: a macvlan in the mode passthru has '${parent}' for itself`, {
+  if (sharing.kind === 'ipvlan')
+    throw new PipeworkError(`--host-access: an ipvlan has the MAC address of '${parent}', which answers for the host`, {
+      hint: 'Share the NIC with --kind macvlan, or attach to a bridge.',
+    })
+  if (sharing.mode !== 'bridge')
+    throw new PipeworkError(`--host-access: a macvlan in the mode ${sharing.mode} talks to no other on '${parent}'`, {
       hint: 'Take the mode bridge, which is the usual one.',
     })
   const own = live.links.find(({ name }) => name === parent)?.addresses ?? []

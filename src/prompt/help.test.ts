@@ -22,6 +22,11 @@ describe.each(shown.map((command) => [command.word || 'the main form', command] 
   },
 )
 
+test('lines are broken between words', async () => {
+  const command = COMMANDS.find(({ word }) => word === 'ls') ?? never()
+  expect(await formatHelp(command, table, on({ columns: 40 }))).toMatch(/print one JSON\n +document, for\n +success and for\n/)
+})
+
 test('headings are bold on a terminal, and nowhere else', async () => {
   const help = (options: Parameters<typeof createFakeHost>[0]) => formatHelp(shown[0] ?? never(), table, on(options))
   expect(await help({ columns: 80 })).toContain('\x1b[1mExamples:\x1b[0m')

@@ -54,7 +54,7 @@ function layOutExamples({ examples }: Subcommand, width: number): readonly strin
 
 /** What `--help` and `help <command>` print: yargs lays it out, but for what must not be broken. */
 export async function formatHelp(command: Subcommand, table: CommandTable, screen: Screen): Promise<string> {
-  // Its form as an ES module breaks lines within words.
+  // Its CommonJS form: the one as an ES module breaks lines within words.
   const { default: yargs } = await import('yargs/yargs')
   const width = Math.min(screen.columns ?? DEFAULT_WIDTH, MAX_WIDTH)
   const help = yargs([]).scriptName('').locale('en').version(false).help(false).wrap(width)
@@ -72,13 +72,14 @@ export async function formatHelp(command: Subcommand, table: CommandTable, scree
 }
 
 /** yargs shows the names of options and not what their values are called: here that belongs to the name. */
-const toTerm = (name: string, { value }: OptionSpec) => (value === undefined ? name : `${name} <${value}>`)
+const toTerm = (name: string, { value, optional }: OptionSpec) =>
+  `${name}${value === undefined ? '' : optional ? `[=<${value}>]` : ` <${value}>`}`
 const toAlias = ({ short }: OptionSpec) => (short === undefined ? {} : { alias: short })
 const toText = (title: string, { summary }: OptionSpec) => ({ group: `${title}:`, describe: summary })
 
-/** Headings as the terminal shows them; and of a letter with a value, which yargs takes for a long name, one dash. */
+/** Headings as the terminal shows them; and of a letter with a value, which yargs takes for a long name, one dash, at the left. */
 function toHeading(line: string, { bold }: Screen): string {
-  return /^[A-Z][\w ]*:$/.test(line) ? bold(line) : line.replace(/^( +)--(\w )/, '$1 -$2').trimEnd()
+  return /^[A-Z][\w ]*:$/.test(line) ? bold(line) : line.replace(/^ {4}( +)--(\w <[^>]*> *)/, '$1-$2     ').trimEnd()
 }
 
 /** A summary as a sentence of its own. */

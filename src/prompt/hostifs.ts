@@ -1,6 +1,6 @@
+import type { CommandTable } from '../commands/call'
 import type { Host } from '../host'
 import { type HostLink, readHostLink } from '../hostlinks'
-import { isOvsThere } from '../ovsdb'
 import type { Candidate } from './candidate'
 import { readSubnets } from './subnets'
 
@@ -20,8 +20,12 @@ function describe(link: HostLink, kind: string, addresses: readonly string[]): s
 }
 
 async function listOvsBridges(host: Host): Promise<readonly string[]> {
-  if (!host.isRoot || !isOvsThere(host)) return []
+  // Where it does not run, what reads its database is not even loaded.
+  const runs = host.inode(host.env.OVS_RUNDIR ?? '/var/run/openvswitch') !== undefined
+  if (!host.isRoot || !runs) return []
   try {
+    const { isOvsThere } = await import('../ovsdb')
+    if (!isOvsThere(host)) return []
     const { code, stdout } = await host.run(['ovs-vsctl', '--timeout=1', 'list-br'], OVS_LIMIT)
     return code === 0 ? stdout.split('\n').filter(Boolean) : []
   } catch {
@@ -60,4 +64,26 @@ export async function listHostIfs(host: Host): Promise<HostIfs> {
       .filter(({ kind, mac }) => kind !== 'vlan' && mac.length === 17)
       .map((link) => ({ value: `mac:${link.mac}`, text: `the NIC ${link.name}` })),
   }
+}
+
+/** Words that stand where an interface could. */
+const KEYWORDS: Readonly<Record<string, string>> = {
+  ptp: 'no bridge: the host itself is the router',
+  'routed:': 'an address of the LAN behind a NIC, without layer 2',
+  dummy: 'an interface in the guest that leads nowhere',
+}
+
+/** What the first word can be: interfaces, keywords, commands. */
+export async function listFirst(
+  current: string,
+  { table, host }: { readonly table: CommandTable; readonly host: Host },
+): Promise<readonly Candidate[]> {
+  const { bridges, nics, macs } = await listHostIfs(host)
+  // The uplink of a bridge, and the NIC of a route.
+  const before = /^([^@]+@|routed:)/.exec(current)?.[0]
+  if (before !== undefined) return nics.map((nic) => ({ ...nic, value: `${before}${nic.value}` }))
+  const keywords = Object.entries(KEYWORDS).map(([value, text]) => ({ value, text }))
+  const commands = table.commands.filter(({ word, hidden }) => word !== '' && !word.startsWith('--') && !hidden)
+  const words = commands.map(({ word, summary }) => ({ value: word, text: summary }))
+  return [...bridges, ...nics, ...macs, ...keywords, ...words]
 }

@@ -1,4 +1,4 @@
-import { formatGuest } from '../record'
+import { formatGuest, formatHostif } from '../record'
 import { type Attachment, formatTable, type LeaseReport } from '../report'
 import type { Fields } from './template'
 
@@ -20,7 +20,7 @@ const hostEndColumn: Column = { title: 'HOST END', cells: ({ hostEnd }) => [host
 const stateColumn: Column = { title: 'STATE', cells: ({ state }) => [state] }
 const guestColumn: Column = { title: 'GUEST', cells: ({ guest }) => [formatGuest(guest)] }
 const ifnameColumn: Column = { title: 'INTERFACE', cells: ({ ifname }) => [ifname] }
-const onColumn: Column = { title: 'ON', cells: ({ hostif }) => [hostif] }
+const onColumn: Column = { title: 'ON', cells: (attachment) => [formatHostif(attachment)] }
 
 const leaseColumn: Column = { title: 'LEASE', cells: ({ leases = [] }) => leases.map(formatLease) }
 
@@ -51,9 +51,14 @@ function layOut(attachments: readonly Attachment[], columns: readonly Column[]):
 }
 
 /** Where no table fits, an attachment is a paragraph. */
-function toParagraph({ guest, ifname, hostif, addresses, state, leases = [] }: Attachment): string {
+function toParagraph(attachment: Attachment): string {
+  const { guest, ifname, addresses, state, leases = [] } = attachment
   const lines = [...(addresses === null ? ['?'] : addresses), ...leases.map(formatLease)]
-  return [`${formatGuest(guest)} ${ifname}`, `  on ${hostif}, ${state}`, ...lines.map((it) => `  ${it}`)]
+  return [
+    `${formatGuest(guest)} ${ifname}`,
+    `  on ${formatHostif(attachment)}, ${state}`,
+    ...lines.map((it) => `  ${it}`),
+  ]
     .map((it) => `${it}\n`)
     .join('')
 }

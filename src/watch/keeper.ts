@@ -170,7 +170,7 @@ async function attach(wishes: readonly Wish[], container: Kept, { host, log, int
 
 type AttachMeans = Pick<KeeperMeans, 'host' | 'log'> & { readonly interrupt: Interrupt }
 
-function describeDone({ request: { ifname, hostif, addresses }, plan }: Planned): string {
-  const list = addresses.map(formatAddress).join(',') || 'no address'
+function describeDone({ request: { ifname, hostif, addresses, sources }, plan }: Planned): string {
+  const list = [...addresses.map(formatAddress), ...sources.map(({ word }) => word)].join(',') || 'no address'
   return `${ifname} on ${hostif}, ${list}${plan.length === 0 ? ' already' : ''}`
 }

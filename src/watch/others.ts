@@ -2,6 +2,7 @@ import { findGuest } from '../guest'
 import type { GuestKind } from '../guestname'
 import { tidyLater } from './dispatch'
 import { type KeeperMeans, type Kept, keep } from './keeper'
+import type { Wish } from './wishes'
 
 /** Seconds between two looks at guests that tell nobody when they start: at a file, or with the help of a program. */
 const PERIODS: Readonly<Record<string, number>> = { netns: 2, pid: 2, lxc: 20, nerdctl: 20 }
@@ -21,24 +22,43 @@ interface Look {
 }
 
 async function followKind(kind: GuestKind, { means, signal, period }: Look): Promise<void> {
-  const seen = new Map<string, number | undefined>()
+  let before: Seen = { wishes: [], lives: new Map() }
   while (!signal.aborted) {
-    const names = new Set(means.wishes().flatMap(({ request: { guest } }) => (guest.kind === kind ? [guest.name] : [])))
-    for (const name of names) {
-      const inode = await readInode({ kind, id: name, name }, means)
-      if (inode === undefined && seen.get(name) !== undefined) tidyLater({ kind, id: name, name }, means)
-      if (inode !== undefined && inode !== seen.get(name)) keep({ kind, id: name, name }, means)
-      seen.set(name, inode)
-    }
-    for (const name of seen.keys()) if (!names.has(name)) seen.delete(name)
+    before = await look(kind, before, means)
     await means.host.sleep(period, signal)
   }
 }
 
-/** Tells one life of a guest from the next; undefined while it does not run. */
-async function readInode({ kind, name }: Kept, { host }: KeeperMeans): Promise<number | undefined> {
+/** What was there at a look. */
+interface Seen {
+  readonly wishes: readonly Wish[]
+  /** By name. */
+  readonly lives: ReadonlyMap<string, string>
+}
+
+async function look(kind: GuestKind, before: Seen, means: KeeperMeans): Promise<Seen> {
+  const wishes = means.wishes()
+  const names = new Set(wishes.flatMap(({ request: { guest } }) => (guest.kind === kind ? [guest.name] : [])))
+  const lives = new Map<string, string>()
+  for (const name of names) {
+    const guest = { kind, id: name, name }
+    const life = await readLife(guest, means)
+    if (life !== undefined) lives.set(name, life)
+    else if (before.lives.has(name)) tidyLater(guest, means)
+    // Files that were read again may wish for something else.
+    if (life !== undefined && (life !== before.lives.get(name) || wishes !== before.wishes)) keep(guest, means)
+  }
+  return { wishes, lives }
+}
+
+/**
+ * Tells one life of a guest from the next; undefined while it does not run. The kernel gives the number of a namespace
+ * that has ended to a new one, so that a name needs the time as well, and a process when it started.
+ */
+async function readLife({ kind, name }: Kept, { host }: KeeperMeans): Promise<string | undefined> {
   try {
-    return host.inode((await findGuest({ kind, name }, host)).nsPath)
+    const { pid, id, nsPath } = await findGuest({ kind, name }, host)
+    return [pid, id, host.inode(nsPath), pid === undefined ? host.since(nsPath) : ''].join(' ')
   } catch {
     return undefined
   }

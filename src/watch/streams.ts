@@ -77,7 +77,10 @@ function findSource(engine: EventfulKind, since: number, host: Host): Source | u
   const format = engine === 'docker' ? '{{json .}}' : 'json'
   const moment = new Date(since).toISOString()
   const stream = engine === 'docker' ? [] : ['--stream']
-  return { argv: [engine, 'events', ...stream, '--since', moment, '--filter', 'type=container', '--format', format] }
+  // It shall not outlive a watch that is killed: it would only notice at the next event.
+  const bound = host.has('setpriv') ? ['setpriv', '--pdeathsig', 'TERM'] : []
+  const options = [...stream, '--since', moment, '--filter', 'type=container', '--format', format]
+  return { argv: [...bound, engine, 'events', ...options] }
 }
 
 /**

@@ -7,6 +7,7 @@ import type { Host, Interrupt } from '../host'
 import { type HostLink, readOurLinks } from '../hostlinks'
 import { planUnplug } from '../links/ovs'
 import { listNics, readNic } from '../nics'
+import { MARKER } from '../outside/wish'
 import { formatGuest, type LinkRecord } from '../record'
 import type { Plan } from '../step'
 import type { Log } from './journal'
@@ -45,7 +46,7 @@ function absent({ kind, name }: LinkRecord['guest']): Guest {
   return { kind: kind as Guest['kind'], name, nsPath: '/proc/self/ns/net' }
 }
 
-async function act(plan: Plan, guest: LinkRecord['guest'], { host, interrupt }: TidyMeans): Promise<void> {
+async function act(plan: Plan, guest: LinkRecord['guest'], { host, interrupt }: Pick<TidyMeans, 'host' | 'interrupt'>) {
   await execute(plan, { host, guest: absent(guest), netns: '', interrupt })
 }
 
@@ -89,6 +90,27 @@ async function sweepPorts(means: TidyMeans): Promise<void> {
   }
 }
 
+/** Ends the DHCP clients that outlived their guests. */
+async function sweepLeases({ host, log }: TidyMeans): Promise<void> {
+  const { sweepClients } = await import('../dhcp/sweep')
+  for (const { guest, ifname } of await sweepClients(host))
+    log({ level: 'info', about: formatGuest(guest), text: `ended the DHCP client of ${ifname}` })
+}
+
+/** Takes away what of firewall, routes and settings was for guests that have ended. */
+async function sweepOutside({ host, interrupt, log }: TidyMeans): Promise<void> {
+  if (host.read(MARKER) === undefined) return
+  const [{ planSweep }, { lockShared }] = await Promise.all([import('../outside/plan'), import('../converge')])
+  const release = await lockShared({ host, interrupt })
+  try {
+    const plan = await planSweep(host)
+    await act(plan, { kind: 'docker', name: 'nobody' }, { host, interrupt })
+    for (const { why } of plan) log({ level: 'info', text: why })
+  } finally {
+    release()
+  }
+}
+
 /** Whether NICs of the host are in that guest, or on their way back. */
 export function hasNicsAway({ kind, name }: LinkRecord['guest'], host: Host): boolean {
   return listNics(host).some((nic) => readNic(nic, host)?.guest === `${kind}:${name}`)
@@ -96,7 +118,7 @@ export function hasNicsAway({ kind, name }: LinkRecord['guest'], host: Host): bo
 
 /** Puts in order what all guests that have ended left on the host. */
 export async function tidyAll(means: TidyMeans): Promise<void> {
-  for (const tidy of [returnNics, sweepPorts])
+  for (const tidy of [returnNics, sweepPorts, sweepLeases, sweepOutside])
     await tidy(means).catch((error: unknown) => {
       if (!(error instanceof PipeworkError)) throw error
       if (!means.interrupt.heard) means.log({ level: 'error', text: error.message, details: { hint: error.hint } })

@@ -1,0 +1,21 @@
+import type { Connector } from '../connect'
+import { formatStep } from '../report'
+import { parseSeconds } from '../values'
+import type { Call } from './call'
+
+/** Seconds that somebody at a terminal has to say that it works. */
+const TERMINAL_LIMIT = 60
+
+/** How long to wait for somebody to confirm: as asked for, or where somebody sits there to be asked. */
+export async function toConnector({ host, io, flag, text }: Call): Promise<Connector> {
+  const typed = text('confirm')
+  const isWatched = !flag('quiet') && !flag('json') && (await host.isTerminal(0)) && (await host.isTerminal(2))
+  const seconds = typed === undefined ? (isWatched ? TERMINAL_LIMIT : 0) : parseSeconds(typed, '--confirm')
+  return {
+    host,
+    interrupt: io.interrupt,
+    ...(seconds === 0 ? {} : { confirm: seconds }),
+    tell: (line) => io.err(line),
+    ...(flag('verbose') ? { onStep: (step) => io.err(formatStep(step)) } : {}),
+  }
+}
