@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest'
 
 /** A file imports from the rows above its own; where the row says `inner`, also from its own row. */
 const layers: readonly { readonly files: readonly string[]; readonly inner?: true }[] = [
-  { files: ['errors', 'step', 'nearest', 'unit'] },
+  { files: ['errors', 'ip', 'step', 'nearest', 'unit'] },
   { files: ['host'] },
   { files: ['together'] },
   { files: ['host/*'], inner: true },
@@ -113,7 +113,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   'node:fs': ['host/*'],
   'node:fs/promises': ['host/*'],
   'node:http': ['host/*'],
-  'node:net': ['host/*', 'values', 'wish'],
+  'node:net': ['host/*'],
   'node:os': ['host/*'],
   'node:path': ['*'],
   'node:tty': ['host/*'],
