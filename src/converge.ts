@@ -252,10 +252,7 @@ async function act(planned: Planned, pinned: Pinned, turn: Turn): Promise<void> 
         throw new PipeworkError(`'${guest.name}' stopped while it was being attached`, {
           hint: 'Start it and run the command again.',
         })
-      if (!isSeated(planned, host))
-        throw new PipeworkError(`the bridge '${request.hostif}' was removed while '${guest.name}' was being attached`, {
-          hint: 'Find out who removes it, and run the command again.',
-        })
+      if (!isSeated(planned, host)) throw unseated(planned, host)
     },
   })
 }
@@ -265,6 +262,20 @@ function isSeated(planned: Planned, host: Host): boolean {
   const { kind } = planned
   const hostEnd = hostEndOf(planned, host)
   return kind.isSeated === undefined || (hostEnd !== undefined && kind.isSeated(planned, hostEnd))
+}
+
+/** Why a link that was made is not where it was put. */
+function unseated({ request, guest, facts }: Context, host: Host): PipeworkError {
+  const hostEnd = request.hostEnd ?? facts.hostEndName
+  // Entering a network namespace alone (nsenter --net) leaves the /sys of the one before in place.
+  const names: readonly string[] = host.read('/proc/self/net/dev')?.match(/[^\s:]+(?=:)/g) ?? []
+  if (names.includes(hostEnd) && host.inode(`/sys/class/net/${hostEnd}`) === undefined)
+    return new PipeworkError('/sys shows another network namespace than the one that pipework runs in', {
+      hint: 'Enter it with ip netns exec, or nsenter --net --mount, or mount sysfs on /sys there.',
+    })
+  return new PipeworkError(`the bridge '${request.hostif}' was removed while '${guest.name}' was being attached`, {
+    hint: 'Find out who removes it, and run the command again.',
+  })
 }
 
 /** The link's end in the host, when the kind has one and it is there. */
