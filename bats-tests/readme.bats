@@ -2,6 +2,7 @@
 # Every example of the README runs as it stands.
 
 load rig
+load outside
 
 setup() {
   need_docker
@@ -51,6 +52,16 @@ run_examples() {
   run_examples file
   [ "$COUNT" -ge 6 ]
   assert_same_state "$before" "$(host_state)"
+}
+
+@test "the examples with a way out, and in" {
+  start_guest web
+  start_guest db
+  remember_outside
+  run_examples outside
+  [ "$COUNT" -ge 8 ]
+  assert_outside_as_remembered
+  clean_outside
 }
 
 @test "the examples with the firewall" {
