@@ -541,6 +541,42 @@ case_a_real_NIC_comes_home() {
   same "$before" "$(state)"
 }
 
+case_a_real_NIC_is_put_right_by_the_watch() {
+  local before watch end
+  ip link set dev vec0 down
+  ip -batch - <<< $'link set dev vec0 up\naddr add 192.168.79.3/24 dev vec0\nroute add 10.99.0.0/16 via 192.168.79.1'
+  guest a
+  before=$(ip -br address show dev vec0; ip route show dev vec0)
+  echo '--direct-phys vec0 -i lan5 netns:a 192.168.79.5/24' > /run/lan.pipework
+  # No Docker and no Podman in here; the latter is installed, but takes seconds to say so.
+  mkdir -p /run/bin
+  ln -sf "$(command -v node)" "$(command -v ip)" "$(command -v sysctl)" /run/bin
+  PATH=/run/bin "$OUT/pipework" watch /run/lan.pipework > /run/watch.log 2>&1 &
+  watch=$!
+  end=$((SECONDS + 120))
+  until ip -n a -br address show dev lan5 2> /dev/null | grep -q 192.168.79.5; do
+    ((SECONDS < end)) || fail "$(cat /run/watch.log)"
+    sleep 0.5
+  done
+  # The guest ends with the NIC in it, and comes again.
+  ip netns del a
+  until grep -q 'vec0 is back in the host' /run/watch.log; do
+    ((SECONDS < end)) || fail "$(cat /run/watch.log; ip -br link)"
+    sleep 0.5
+  done
+  same "$before" "$(ip -br address show dev vec0; ip route show dev vec0)"
+  guest a
+  until ip -n a -br address show dev lan5 2> /dev/null | grep -q 192.168.79.5; do
+    ((SECONDS < end)) || fail "$(cat /run/watch.log)"
+    sleep 0.5
+  done
+  kill -TERM "$watch"
+  wait "$watch"
+  pw disconnect netns:a
+  same "$before" "$(ip -br address show dev vec0; ip route show dev vec0)"
+  ip addr flush dev vec0
+}
+
 case_golden_plans_run_as_they_are() {
   local file count=0
   cd "${BASH_SOURCE[0]%/*}/.." || fail 'no checkout'
