@@ -118,6 +118,13 @@ couple() {
   in_guest db ip address add fd07::1/64 dev eth1
   wait_until 30 in_guest db sh -c 'ip address show dev eth1 | grep -q dadfailed'
   cures address-duplicate fd07::1
+  # a machine that nobody told: it answers on the LAN
+  need arping iputils-arping
+  pw -q --no-probe eth0 -i eth5 netns:web 192.168.77.60/24
+  on_lan ip address add 192.168.77.60/24 dev lan0
+  cures address-duplicate '02:77:00:00:00:01 answers for 192.168.77.60'
+  on_lan ip address del 192.168.77.60/24 dev lan0
+  pw -q disconnect netns:web eth5
   # a second way out, with replies that leave by the first
   on_host ip link add upweb type veth peer name eth0 netns web
   in_guest web ip -batch - <<< $'addr add 172.17.0.2/16 dev eth0\nlink set dev eth0 up'

@@ -94,6 +94,7 @@ const waiting = [
   'doctor/ask',
   'doctor/read',
   'doctor/probe',
+  'doctor/taken',
   'commands/*',
   'watch/*',
   'parse',
