@@ -104,6 +104,12 @@ couple() {
   wait_until 20 in_guest web ping -c 1 -W 1 -q 10.7.0.2 > /dev/null
   doctor br1
   assert_exit 0
+  # a NIC that was put into the bridge as it was
+  on_host ip link set dev eth0 master br1
+  cures address-on-port '192.168.77.10/24 on eth0'
+  [[ $(host_link br1 | jq -c '[.addr_info[] | select(.family == "inet").local]') == '["192.168.77.10"]' ]]
+  [[ $(on_host ip route show default) == 'default via 192.168.77.1 dev br1'* ]]
+  pw -q uplink del br1
 }
 
 @test "addresses: the same MAC address, the same IPv4 and IPv6 address, and a guest that refuses its way back" {
