@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # Files of attachments: up makes them true, diff looks, down takes them away, save writes one.
 
-# shellcheck disable=SC2030,SC2031 # each test is a process of its own
+# shellcheck disable=SC2030,SC2031,SC2154 # each test is a process of its own; run_pw sets status, output and stderr
 load rig
 
 setup() {
