@@ -612,7 +612,7 @@ case_README_examples_of_VLANs_and_dummy() {
 case_examples_of_help_with_VLANs_and_dummy() {
   local line count=0
   guest web
-  "$PIPEWORK" help --json | jq -r '.examples[].line' | grep -E ' @| dummy ' | sed 's/ web / netns:web /; s/^pipework //' > /run/lines
+  pw help --json | jq -r '.examples[].line' | grep -E ' @| dummy ' | sed 's/ web / netns:web /; s/^pipework //' > /run/lines
   while IFS= read -r line; do
     echo "$line"
     # shellcheck disable=SC2086 # the line is words, as at a prompt

@@ -21,7 +21,7 @@ import { MARKER } from '../outside/wish'
 import type { OvsDatabase } from '../ovsdb'
 import { readPort } from '../ports'
 import { formatGuest, type LinkRecord } from '../record'
-import { formatStep, toScript } from '../report'
+import { toScript, transcribe } from '../report'
 import { readPolicy } from '../rules'
 import { LEASES } from '../sources'
 import type { Plan } from '../step'
@@ -358,7 +358,7 @@ function toRun(guest: Guest, { reached }: Wanted, { host, io, flag }: Call): Run
     guest,
     netns: reached.guest === undefined ? '' : (reached.pin?.netns ?? ''),
     interrupt: io.interrupt,
-    ...(flag('verbose') ? { onStep: (step) => io.err(formatStep(step)) } : {}),
+    ...(flag('verbose') ? { onStep: transcribe(guest, io.err) } : {}),
   }
 }
 
