@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # What is attached, as a table that fits, by a template, on one page, as a tree and as a picture.
 
+# shellcheck disable=SC2154 # run_pw sets stderr
+
 load rig
 
 setup() {
