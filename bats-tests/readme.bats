@@ -76,6 +76,17 @@ run_examples() {
   on_host nft flush ruleset
 }
 
+@test "the examples with the host's NIC in a bridge" {
+  start_guest web
+  start_guest db
+  local before
+  before=$(host_state)
+  run_examples uplink
+  [ "$COUNT" -ge 8 ]
+  assert_same_state "$before" "$(host_state)"
+  on_host rm -rf /run/pipework/uplinks
+}
+
 @test "the examples with NICs" {
   start_guest web
   start_guest db
