@@ -635,7 +635,7 @@ addressed() {
 # settled — waits until addresses of IPv6 are in use, and no uplink is half-way.
 settled() {
   local end=$((SECONDS + 60))
-  while ip -6 -o addr show | grep -q ' tentative' || grep -qs '"stage":"moving"' /run/pipework/uplinks/*; do
+  while [[ $(ip -6 -o addr show) == *' tentative'* ]] || grep -qs '"stage":"moving"' /run/pipework/uplinks/*; do
     ((SECONDS < end)) || fail 'not settled' "$(ip addr)" "$(cat /run/pipework/uplinks/*)"
     sleep 0.2
   done
