@@ -19,6 +19,10 @@ def rows: [
   ["batches", "the attach's `ip` lines alone, in two `ip -batch`"],
   ["original", "the shell original", null, { this: "attach", than: "original", limit: 0.08 }],
   ["silent-original", "the shell original without its arping", null, { this: "attach", than: "silent-original", limit: 0.75 }],
+  ["nic", "attach to a NIC: macvlan"],
+  ["nic-original", "the shell original without its arping, the same", null, { this: "nic", than: "nic-original", limit: null }],
+  ["ovs", "attach to a bridge of Open vSwitch, userspace datapath"],
+  ["ovs-original", "the shell original without its arping, the same", null, { this: "ovs", than: "ovs-original", limit: null }],
   ["connect", "`docker network connect`"],
   ["fleet-up", "`pipework up`, 100 containers", null, { this: "fleet-up", than: "fleet-batches", limit: 1.5 }],
   ["fleet-again", "the same once more: nothing to do", null, null, 1000],
@@ -51,7 +55,7 @@ def verdict($value; $limit): if $limit == null then "" elif $value <= $limit the
         elif $key == "fleet-up" then "\($beside | fixed(2)) of their `ip` lines"
         elif $other.this == $key then "\($beside | fixed(2)) of one without"
         else "an attach takes \($beside | fixed(3)) of it" end,
-      if $other then "≤ \($other.limit)" elif $limit then "≤ \($limit) × node"
+      if $other.limit then "≤ \($other.limit)" elif $limit then "≤ \($limit) × node"
         elif $most then "≤ \($most) ms" else "" end,
       if $by[$key].failed then "" elif $other then verdict($beside; $other.limit)
         elif $most then verdict($by[$key].ms; $most) else verdict($ratio; $limit) end
