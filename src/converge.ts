@@ -9,6 +9,7 @@ import { readSeat, type Seat } from './hostlinks'
 import { findKind } from './links'
 import { recordOf } from './links/claim'
 import type { Context, LinkKind } from './links/kind'
+import { lockLink, lockShared } from './locks'
 import { isConcerned, MARKER, wishesOf } from './outside/wish'
 import { findMisfit, planAttach } from './plan'
 import { formatStep } from './report'
@@ -48,10 +49,6 @@ export interface Planned extends Context {
 
 /** How often a plan is made anew because another run changed the host in the meantime. */
 const TRIES = 5
-/** Seconds that a run waits for another one at the same interface: more than the slowest step may take. */
-const LOCK_LIMIT = 60
-/** Seconds between two looks at the lock. */
-const LOCK_POLL = 0.01
 
 /** What would be done now. Without a pin (not root) the inside of the guest is taken to be empty. Throws refusals. */
 export async function foresee(
@@ -179,33 +176,6 @@ async function convergeInTurn(
 interface Turn extends Means {
   /** Steps that the same change has done before. */
   readonly before: number
-}
-
-/** One run at a time: what one finds half-made, and takes back to that when it fails, may be another's by then. */
-async function lockLink(ifname: string, { guest, pin }: Pinned, means: Pick<Means, 'host' | 'interrupt'>) {
-  return lock({ name: `${pin.inode}-${ifname}`, what: `'${ifname}' of '${guest.name}'` }, means)
-}
-
-/** The same for what several attachments have in common: the firewall, the sysctls and the bridges' addresses. */
-export async function lockShared(means: Pick<Means, 'host' | 'interrupt'>): Promise<() => void> {
-  return lock({ name: 'outside', what: "the host's firewall" }, means)
-}
-
-async function lock(
-  { name, what }: { readonly name: string; readonly what: string },
-  { host, interrupt }: Pick<Means, 'host' | 'interrupt'>,
-): Promise<() => void> {
-  const deadline = host.elapsed() + LOCK_LIMIT * 1000
-  for (;;) {
-    const release = host.lock(name)
-    if (release !== undefined) return release
-    if (interrupt.heard) throw new PipeworkError('interrupted')
-    if (host.elapsed() >= deadline)
-      throw new PipeworkError(`another pipework has been at ${what} for ${LOCK_LIMIT} s`, {
-        hint: 'Look what it is waiting for: pgrep -a -f pipework',
-      })
-    await host.sleep(LOCK_POLL)
-  }
 }
 
 /** Plans and acts; when that fails because the host has changed since it was looked at, looks and plans again. */
