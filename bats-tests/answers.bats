@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # What is attached, as a table that fits, by a template, on one page, as a tree and as a picture.
 
+# shellcheck disable=SC2154 # run_pw sets stderr
+
 load rig
 
 setup() {
@@ -131,4 +133,30 @@ END
   [[ $(grep -c '^edge ' "$BATS_TEST_TMPDIR/plain") == 4 ]]
   run_pw diagram --dot --svg
   assert_exit 2
+}
+
+# attached_state — the host and web, but for the MAC address of the link's end in the host, which is another each time.
+attached_state() {
+  host_state | jq '(.links[] | select(.kind == "veth")) |= del(.mac)'
+  guest_state web
+}
+
+@test "--verbose: what it tells, copied into a shell, does the same" {
+  start_guest web
+  local before=() after script=$BATS_TEST_TMPDIR/transcript
+  before=("$(host_state)" "$(guest_state web)")
+  run_pw --verbose br1 web 10.1.1.2/24@10.1.1.1
+  assert_exit 0
+  printf '%s\n' "$stderr" > "$script"
+  after=$(attached_state)
+  run_pw --verbose disconnect web
+  assert_exit 0
+  assert_same_state "${before[0]}" "$(host_state)"
+  assert_same_state "${before[1]}" "$(guest_state web)"
+  on_host sh -eu "$script"
+  assert_same_state "$after" "$(attached_state)"
+  # and so does that of disconnect
+  on_host sh -eu /dev/stdin <<< "$stderr"
+  assert_same_state "${before[0]}" "$(host_state)"
+  assert_same_state "${before[1]}" "$(guest_state web)"
 }

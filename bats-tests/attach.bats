@@ -693,6 +693,7 @@ more_replies_than() {
   need arping iputils-arping
   local bin=$BATS_TEST_TMPDIR/bin slow=$BATS_TEST_TMPDIR/slow
   mkdir "$bin"
+  # shellcheck disable=SC2016 # the program that is written expands it
   printf '#!/bin/sh\n[ "$1" != -D ] || [ ! -e %s ] || { rm %s; exec sleep 60; }\nexec %s "$@"\n' "$slow" "$slow" "$(command -v arping)" > "$bin/arping"
   chmod +x "$bin/arping"
   start_guest web

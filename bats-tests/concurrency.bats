@@ -188,3 +188,28 @@ is_web_as_wanted() {
   assert_json "$(guest_state web)" '([.links[] | select(.name == "eth1") | .addresses[].local] == ["10.1.1.3"])
     and ([.routes[] | select(.dst == "default") | .gateway] == ["10.1.1.1"])'
 }
+
+@test "a disconnect waits for an attach that is at the same interface" {
+  netns_guest web
+  pw --no-probe br1 netns:web 10.1.1.2/24
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  # An ip that takes its time when it is told something in the guest.
+  cat > "$BATS_TEST_TMPDIR/bin/ip" << END
+#!/bin/sh
+case "\$*" in
+  *-j*) ;;
+  '-n '*-batch*) lines=\$(cat); [ -z "\$lines" ] || { touch '$BATS_TEST_TMPDIR/told'; sleep 2; }; echo "\$lines" | exec $(command -v ip) "\$@" ;;
+esac
+exec $(command -v ip) "\$@"
+END
+  chmod +x "$BATS_TEST_TMPDIR/bin/ip"
+  PATH=$BATS_TEST_TMPDIR/bin:$PATH start_pw --no-probe br1 netns:web 10.1.1.2/24,10.1.1.3/24
+  wait_until 60 test -e "$BATS_TEST_TMPDIR/told"
+  run_pw disconnect netns:web
+  assert_exit 0
+  assert_out 'no longer has eth1'
+  wait_pw
+  # It had done its work before the link was taken away.
+  assert_exit 0
+  assert_json "$(in_guest web ip -j link)" 'map(.ifname) | index("eth1") == null'
+}

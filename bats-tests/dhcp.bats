@@ -225,3 +225,186 @@ no_ports() {
   in_guest web ip link del eth1
   wait_until 10 no_clients
 }
+
+# --- undone after every step -----------------------------------------------------------------------------
+
+# rolls_back GUEST WORD… — the words fail after each of their steps in turn, and each time all is as it was, to the
+# clients; then they succeed.
+rolls_back() {
+  local guest=$1 steps n before running
+  shift
+  steps=$(pw --dry-run --json "$@" | jq '.steps | length')
+  before=$(host_state; guest_state "$guest")
+  running=$(clients | sed 's/pipework-[0-9-]*//')
+  for ((n = 0; n < steps; n++)); do
+    PIPEWORK_FAIL_AFTER=$n run_pw "$@"
+    assert_exit 1 || fail "failing after step $n"
+    assert_err "stopped after step $n of $steps"
+    wait_until 20 has_clients "$running"
+    # A client that was started again has news, which its keeper makes true.
+    wait_until 20 is_as "$before" "$guest" ||
+      assert_same_state "$before" "$(host_state; guest_state "$guest")" || fail "after step $n of: $*"
+  done
+  run_pw "$@"
+  assert_exit 0
+}
+
+is_as() {
+  [[ $(host_state; guest_state "$2") == "$1" ]]
+}
+
+has_clients() {
+  [[ $(clients | sed 's/pipework-[0-9-]*//') == "$1" ]]
+}
+
+@test "undone after every step: a new link, another client, typed addresses instead, disconnect" {
+  netns_guest web
+  on_host ip link add up0 type veth peer name eth0 netns web
+  on_host ip link set dev up0 up
+  in_guest web ip -batch - <<< $'addr add 10.20.0.2/24 dev eth0\nlink set eth0 up\nroute add default via 10.20.0.1'
+  lan_bridge
+  serve_dhcp --dhcp-option=121,10.50.0.0/16,192.168.77.9,0.0.0.0/0,192.168.77.1
+  remember web
+  rolls_back web br1 netns:web dhcp
+  assert_json "$(lease_of web)" '.client == "udhcpc" and .state == "kept"'
+  rolls_back web br1 netns:web dhclient,fd00::5/64 --no-probe
+  assert_json "$(lease_of web)" '.client == "dhclient" and .state == "kept"'
+  rolls_back web br1 netns:web 192.168.77.40/24@192.168.77.1 --no-probe
+  [[ $(addresses web) == 192.168.77.40/24 ]]
+  no_clients
+  served DHCPRELEASE
+  pw br1 netns:web dhcp
+  rolls_back web disconnect netns:web
+  assert_as_remembered
+}
+
+# --- where the client is, and how many -------------------------------------------------------------------
+
+@test "over a macvlan, and over a port of Open vSwitch" {
+  need ovs-vsctl openvswitch-switch
+  start_guest web
+  remember web
+  serve_dhcp
+  pw eth0 web dhcp
+  ping_from web 192.168.77.1
+  assert_json "$(pw ls --json)" '.attachments[0] | .hostif == "eth0" and (.addresses[0] | startswith("192.168.77.1")) and .leases[0].state == "kept"'
+  run_pw eth0 web dhcp
+  assert_out 'nothing changed'
+  docker restart --time 0 web > /dev/null
+  wait_until 5 no_clients
+  run_pw disconnect web
+  assert_exit 0
+  wait_until 10 served DHCPRELEASE
+  no_clients
+
+  start_ovs
+  pw ovs1 -i eth2 web 0/0
+  on_host ip link set dev eth0 up
+  on_host ovs-vsctl --timeout=10 add-port ovs1 eth0
+  pw ovs1 web dhclient
+  ping_from web 192.168.77.1
+  pw disconnect web
+  (($(count_served DHCPRELEASE) == 2))
+  on_host ovs-vsctl --timeout=10 --if-exists del-br ovs1
+  stop_ovs
+}
+
+@test "ten at once have ten addresses, and give ten back" {
+  local number runs=()
+  lan_bridge
+  serve_dhcp
+  for number in {1..10}; do netns_guest "g$number"; done
+  for number in {1..10}; do
+    pw br1 "netns:g$number" "$(sed -n "$((number % 3 + 1))p" <<< $'udhcpc\ndhclient\ndhcpcd')" \
+      > "$BATS_TEST_TMPDIR/$number.out" 2>&1 3>&- &
+    runs+=("$!")
+  done
+  wait "${runs[@]}" || fail "$(cat "$BATS_TEST_TMPDIR"/*.out)"
+  assert_json "$(pw ls --json)" '[.attachments[] | .leases[0] | select(.state == "kept") | .address] | unique | length == 10'
+  for number in {1..10}; do pw disconnect "netns:g$number" > /dev/null; done
+  wait_until 10 test_count DHCPRELEASE 10
+  no_clients
+}
+
+# --- options and the rest --------------------------------------------------------------------------------
+
+@test "--dhcp-once, --dhcp-dns, --metric, an MTU, options, a typed address beside: and no host file is touched" {
+  guard_resolv_conf
+  start_guest web
+  lan_bridge
+  remember web
+  serve_dhcp --dhcp-option=26,1400 --dhcp-option=6,192.168.77.53,192.168.77.54 --domain=lan.test
+  run_pw --json --dhcp-once --dhcp-dns --metric 50 br1 web 'udhcpc:-O mtu -V "my app",192.168.88.5/24,fd00::5/64' --no-probe
+  assert_exit 0
+  assert_json "$output" '.attachment.leases[0].state == "once"'
+  wait_until 10 no_clients
+  served 'vendor class: my app'
+  [[ $(addresses web) == *192.168.77.1*/24*192.168.88.5/24*fd00::5/64* ]]
+  assert_json "$(link web eth1)" '.mtu == 1400 and all(.addr_info[]; .valid_life_time == 4294967295)'
+  assert_json "$(in_guest web ip -j route show default)" '.[0].metric == 50'
+  docker exec web cat /etc/resolv.conf
+  [[ $(docker exec web cat /etc/resolv.conf) == $'search lan.test\nnameserver 192.168.77.53\nnameserver 192.168.77.54' ]]
+  run_pw --dhcp-once --dhcp-dns --metric 50 br1 web 'udhcpc:-O mtu -V "my app",192.168.88.5/24,fd00::5/64' --no-probe
+  assert_out 'nothing changed'
+  run_pw disconnect web
+  assert_exit 0
+  wait_until 10 served DHCPRELEASE
+  assert_as_remembered
+  assert_resolv_conf
+  # refused before anything is changed
+  run_pw br1 web 'udhcpc:-s /tmp/evil'
+  assert_refused 2 "'-s' is not passed on to udhcpc"
+  run_pw br1 web dhcp --route 10.0.0.0/8
+  assert_refused 2 'the server says which routes there are'
+  run_pw br1 web 10.0.0.2/24 --dhcp-once
+  assert_refused 2 'is for addresses by DHCP'
+}
+
+@test "--dry-run prints a script that does the same, and changes nothing" {
+  netns_guest web
+  lan_bridge
+  remember web
+  serve_dhcp
+  run_pw --dry-run br1 netns:web dhcp
+  assert_exit 0
+  echo "$output" > "$BATS_TEST_TMPDIR/script"
+  assert_as_remembered
+  no_clients
+  on_host sh "$BATS_TEST_TMPDIR/script"
+  assert_json "$(lease_of web)" '.state == "kept"'
+  run_pw br1 netns:web dhcp
+  assert_out 'nothing changed'
+  run_pw --dry-run disconnect netns:web
+  echo "$output" > "$BATS_TEST_TMPDIR/script"
+  on_host sh "$BATS_TEST_TMPDIR/script"
+  no_clients
+  served DHCPRELEASE
+  assert_as_remembered
+}
+
+@test "without a client on the host: that of the busybox image, which goes with the rest" {
+  start_guest web
+  lan_bridge
+  remember web
+  serve_dhcp
+  # PATH has all that the host has, but for the clients.
+  mkdir "$BATS_TEST_TMPDIR/path"
+  find /usr/local/bin /usr/bin /usr/sbin /bin /sbin -maxdepth 1 -executable ! -name 'udhcpc*' ! -name 'dhc*' ! -name busybox \
+    -exec ln -sf -t "$BATS_TEST_TMPDIR/path" {} +
+  run --separate-stderr on_host env PATH="$BATS_TEST_TMPDIR/path" "$PIPEWORK" -v br1 web dhcp
+  assert_exit 0
+  assert_err 'udhcpc of the busybox image, as no client is installed'
+  assert_json "$(lease_of web)" '.client == "busybox image" and .state == "kept"'
+  [[ $(docker ps --format '{{.Image}}' | grep -c busybox) == 2 ]]
+  run_pw disconnect web
+  assert_exit 0
+  served DHCPRELEASE
+  wait_until 10 alone
+  assert_as_remembered
+  docker rm --force web > /dev/null
+}
+
+# alone — web is the only container.
+alone() {
+  [[ $(docker ps --all --format '{{.Names}}') == web ]]
+}

@@ -104,6 +104,12 @@ couple() {
   wait_until 20 in_guest web ping -c 1 -W 1 -q 10.7.0.2 > /dev/null
   doctor br1
   assert_exit 0
+  # a NIC that was put into the bridge as it was
+  on_host ip link set dev eth0 master br1
+  cures address-on-port '192.168.77.10/24 on eth0'
+  [[ $(host_link br1 | jq -c '[.addr_info[] | select(.family == "inet").local]') == '["192.168.77.10"]' ]]
+  [[ $(on_host ip route show default) == 'default via 192.168.77.1 dev br1'* ]]
+  pw -q uplink del br1
 }
 
 @test "addresses: the same MAC address, the same IPv4 and IPv6 address, and a guest that refuses its way back" {
@@ -118,6 +124,13 @@ couple() {
   in_guest db ip address add fd07::1/64 dev eth1
   wait_until 30 in_guest db sh -c 'ip address show dev eth1 | grep -q dadfailed'
   cures address-duplicate fd07::1
+  # a machine that nobody told: it answers on the LAN
+  need arping iputils-arping
+  pw -q --no-probe eth0 -i eth5 netns:web 192.168.77.60/24
+  on_lan ip address add 192.168.77.60/24 dev lan0
+  cures address-duplicate '02:77:00:00:00:01 answers for 192.168.77.60'
+  on_lan ip address del 192.168.77.60/24 dev lan0
+  pw -q disconnect netns:web eth5
   # a second way out, with replies that leave by the first
   on_host ip link add upweb type veth peer name eth0 netns web
   in_guest web ip -batch - <<< $'addr add 172.17.0.2/16 dev eth0\nlink set dev eth0 up'

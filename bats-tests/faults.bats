@@ -648,6 +648,22 @@ with_readonly_run() {
   assert_unchanged
 }
 
+@test "/sys shows another network namespace: an error that names it, and nothing is left there" {
+  local before
+  netns_guest web
+  netns_guest other
+  remember web
+  before=$(guest_state other)
+  # As nsenter does when it is told of the network alone.
+  run --separate-stderr on_host nsenter --net=/run/netns/other env -u NODE_EXTRA_CA_CERTS "$PIPEWORK" \
+    br1 netns:web 10.1.1.2/24 --no-probe
+  assert_exit 1
+  assert_err '/sys shows another network namespace'
+  assert_err 'mount sysfs on /sys'
+  assert_same_state "$before" "$(guest_state other)"
+  assert_unchanged
+}
+
 # --- streams ---------------------------------------------------------------------------------------------
 
 @test "nobody reads what pipework says: no error, and the work is done" {

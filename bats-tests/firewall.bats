@@ -182,7 +182,7 @@ docker_trap() {
 # what the kernel does with them.
 judged() {
   local kind=$1 rules=$2
-  { echo '*filter'; sed 's/;/\n/g' <<< "$rules"; echo COMMIT; } | on_host "iptables-$kind-restore" || return
+  { echo '*filter'; echo "${rules//;/$'\n'}"; echo COMMIT; } | on_host "iptables-$kind-restore" || return
   run_pw --no-probe br1 netns:db 10.5.0.2/24
   case $stderr in
     '') reaches web 10.5.0.2 || fail "said to pass, and lost: $rules" ;;

@@ -126,9 +126,9 @@ furnish() {
   need_podman
   furnish
   start_podman_guest web
-  # VLANs and dummy interfaces need modules that this kernel lacks: uml.bats runs those.
+  # VLANs and dummy interfaces need modules that this kernel lacks: uml.bats runs those. An uplink takes the host's NIC.
   while IFS= read -r line; do
-    if [[ $line != *' @'* && $line != *' dummy '* ]]; then type_example "$line"; fi
+    if [[ $line != *' @'* && $line != *' dummy '* && $line != *@eth0* ]]; then type_example "$line"; fi
   done < <(examples '')
   for word in $("$PIPEWORK" help --json | jq -r '.commands[]'); do
     case $word in

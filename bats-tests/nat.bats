@@ -203,3 +203,31 @@ no_ports() {
   assert_same_state "$before" "$(outside_state)"
   on_host sysctl -qw net.ipv6.conf.default.accept_dad=1
 }
+
+@test "a host that learnt its default route from a router keeps it when it starts to forward IPv6" {
+  need dnsmasq dnsmasq-base
+  local before
+  rig_daemon radvertise nsenter --net="$LAN_NS" dnsmasq --keep-in-foreground --no-daemon --conf-file=/dev/null --port=0 \
+    --interface=lan0 --bind-interfaces --enable-ra --dhcp-range=fd77::,slaac,64,2m --ra-param=lan0,4,120
+  wait_until 60 has_announced_route
+  before=$(on_host sysctl -n net.ipv6.conf.eth0.accept_ra)
+  run_pw --no-probe br1 "${BOTH[@]}"
+  assert_exit 0
+  [[ $(on_host sysctl -n net.ipv6.conf.eth0.accept_ra) == 2 ]]
+  # the next announcement, within four seconds, is heard
+  on_host ip -6 route del default dev eth0
+  wait_until 60 has_announced_route
+  pw disconnect netns:web
+  has_announced_route
+  [[ $(on_host sysctl -n net.ipv6.conf.eth0.accept_ra) == "$before" ]]
+  # it is the setting that keeps it
+  on_host sysctl -qw net.ipv6.conf.all.forwarding=1
+  wait_until 30 has_no_announced_route
+  rig_stop radvertise
+}
+
+has_no_announced_route() { ! has_announced_route; }
+
+has_announced_route() {
+  [[ -n $(on_host ip -6 route show default proto ra dev eth0) ]]
+}

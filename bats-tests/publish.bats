@@ -127,6 +127,7 @@ is_reached_by_all() {
   refused 2 "is neither tcp nor udp" --publish 8080:80/sctp
   refused 2 "are not as many ports" --publish 8080-8082:80-81
   refused 2 "the guest is to have no IPv6 address" --publish '[fd77::10]:8081:80'
+  refused 2 "what is sent to ::1 never leaves" --publish '[::1]:8081:80'
   refused 2 "is not an IP address" --publish '1.2.3:8081:80'
   run_pw br2 --publish 8081:80 netns:web 10.2.0.2/24
   assert_refused 1 "the host has no address on 'br2'"

@@ -2,6 +2,7 @@
 # Every example of the README runs as it stands.
 
 load rig
+load outside
 
 setup() {
   need_docker
@@ -53,6 +54,16 @@ run_examples() {
   assert_same_state "$before" "$(host_state)"
 }
 
+@test "the examples with a way out, and in" {
+  start_guest web
+  start_guest db
+  remember_outside
+  run_examples outside
+  [ "$COUNT" -ge 8 ]
+  assert_outside_as_remembered
+  clean_outside
+}
+
 @test "the examples with the firewall" {
   start_guest web
   start_guest db
@@ -63,6 +74,17 @@ run_examples() {
   [ "$COUNT" -ge 4 ]
   [[ $(on_host iptables -S) == "$rules" ]]
   on_host nft flush ruleset
+}
+
+@test "the examples with the host's NIC in a bridge" {
+  start_guest web
+  start_guest db
+  local before
+  before=$(host_state)
+  run_examples uplink
+  [ "$COUNT" -ge 8 ]
+  assert_same_state "$before" "$(host_state)"
+  on_host rm -rf /run/pipework/uplinks
 }
 
 @test "the examples with NICs" {

@@ -541,6 +541,42 @@ case_a_real_NIC_comes_home() {
   same "$before" "$(state)"
 }
 
+case_a_real_NIC_is_put_right_by_the_watch() {
+  local before watch end
+  ip link set dev vec0 down
+  ip -batch - <<< $'link set dev vec0 up\naddr add 192.168.79.3/24 dev vec0\nroute add 10.99.0.0/16 via 192.168.79.1'
+  guest a
+  before=$(ip -br address show dev vec0; ip route show dev vec0)
+  echo '--direct-phys vec0 -i lan5 netns:a 192.168.79.5/24' > /run/lan.pipework
+  # No Docker and no Podman in here; the latter is installed, but takes seconds to say so.
+  mkdir -p /run/bin
+  ln -sf "$(command -v node)" "$(command -v ip)" "$(command -v sysctl)" /run/bin
+  PATH=/run/bin "$OUT/pipework" watch /run/lan.pipework > /run/watch.log 2>&1 &
+  watch=$!
+  end=$((SECONDS + 120))
+  until ip -n a -br address show dev lan5 2> /dev/null | grep -q 192.168.79.5; do
+    ((SECONDS < end)) || fail "$(cat /run/watch.log)"
+    sleep 0.5
+  done
+  # The guest ends with the NIC in it, and comes again.
+  ip netns del a
+  until grep -q 'vec0 is back in the host' /run/watch.log; do
+    ((SECONDS < end)) || fail "$(cat /run/watch.log; ip -br link)"
+    sleep 0.5
+  done
+  same "$before" "$(ip -br address show dev vec0; ip route show dev vec0)"
+  guest a
+  until ip -n a -br address show dev lan5 2> /dev/null | grep -q 192.168.79.5; do
+    ((SECONDS < end)) || fail "$(cat /run/watch.log)"
+    sleep 0.5
+  done
+  kill -TERM "$watch"
+  wait "$watch"
+  pw disconnect netns:a
+  same "$before" "$(ip -br address show dev vec0; ip route show dev vec0)"
+  ip addr flush dev vec0
+}
+
 case_golden_plans_run_as_they_are() {
   local file count=0
   cd "${BASH_SOURCE[0]%/*}/.." || fail 'no checkout'
@@ -576,7 +612,7 @@ case_README_examples_of_VLANs_and_dummy() {
 case_examples_of_help_with_VLANs_and_dummy() {
   local line count=0
   guest web
-  "$PIPEWORK" help --json | jq -r '.examples[].line' | grep -E ' @| dummy ' | sed 's/ web / netns:web /; s/^pipework //' > /run/lines
+  pw help --json | jq -r '.examples[].line' | grep -E ' @| dummy ' | sed 's/ web / netns:web /; s/^pipework //' > /run/lines
   while IFS= read -r line; do
     echo "$line"
     # shellcheck disable=SC2086 # the line is words, as at a prompt
@@ -588,6 +624,82 @@ case_examples_of_help_with_VLANs_and_dummy() {
 }
 
 # --- how they are run --------------------------------------------------------------------------------------
+
+# --- the host's NIC in a bridge ------------------------------------------------------------------------------
+
+# addressed — all that the host's links hold, in their order.
+addressed() {
+  ip -o addr show; ip -4 route show table all; ip -6 route show table all | sort; ip rule
+}
+
+# settled — waits until addresses of IPv6 are in use, and no uplink is half-way.
+settled() {
+  local end=$((SECONDS + 60))
+  while [[ $(ip -6 -o addr show) == *' tentative'* ]] || grep -qs '"stage":"moving"' /run/pipework/uplinks/*; do
+    ((SECONDS < end)) || fail 'not settled' "$(ip addr)" "$(cat /run/pipework/uplinks/*)"
+    sleep 0.2
+  done
+}
+
+# furnish — vec0 as the NIC of a host: up, two families, routes in two tables.
+furnish() {
+  ip addr add 192.168.79.2/24 brd + dev vec0
+  ip addr add fd79::2/64 dev vec0
+  ip link set dev vec0 up
+  ip route add default via "$TAP"
+  ip route add 10.9.0.0/16 via "$TAP" table 100
+  settled
+}
+
+case_uplink_moves_a_NIC_as_real_ones_are() {
+  furnish
+  guest a
+  local before during n
+  before=$(addressed)
+  pw br0@vec0 netns:a 192.168.79.50/24
+  ping -c 1 -W 5 -q "$TAP"
+  reaches a "$TAP"
+  has "$(ip -o link show dev vec0)" 'master br0'
+  is "$(ip -o addr show dev vec0)" ''
+  has "$(ip route show table 100)" 'dev br0'
+  unchanged br0@vec0 netns:a 192.168.79.50/24
+  during=$(addressed)
+  PIPEWORK_KILL_AFTER=15 pw uplink del br0 || true
+  settled
+  same "$during" "$(addressed)"
+  pw disconnect netns:a
+  pw uplink del br0
+  same "$before" "$(addressed)"
+  for n in 9 14 20; do
+    PIPEWORK_KILL_AFTER=$n pw uplink add br0 vec0 || true
+    settled
+    same "$before" "$(addressed)"
+    ping -c 1 -W 5 -q "$TAP"
+  done
+  ip route del 10.9.0.0/16 table 100
+}
+
+case_uplink_on_a_VLAN() {
+  guest a
+  nic
+  lan_vlan 63 10.63.0.1/24
+  local before
+  before=$(state)
+  pw br63@up0 netns:a 10.63.0.2/24 @63
+  reaches a 10.63.0.1
+  has "$(ip -d -o link show dev up0.63)" 'vlan protocol 802.1Q id 63'
+  has "$(ip -o link show dev up0.63)" 'master br63'
+  has "$(pw ls)" 'br63@up0'
+  has "$(pw save)" '@63'
+  unchanged br63@up0 netns:a 10.63.0.2/24 @63
+  unchanged uplink add br63 up0 @63
+  pw disconnect netns:a
+  pw uplink del br63
+  same "$before" "$(state)"
+  PIPEWORK_KILL_AFTER=6 pw uplink add br63 up0 @63 || true
+  settled
+  same "$before" "$(state)"
+}
 
 # clean — ends what a case has left: namespaces, links but for lo and vec0, and vec0 as it was.
 clean() {

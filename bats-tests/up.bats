@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # Files of attachments: up makes them true, diff looks, down takes them away, save writes one.
 
-# shellcheck disable=SC2030,SC2031 # each test is a process of its own
+# shellcheck disable=SC2030,SC2031,SC2154 # each test is a process of its own; run_pw sets status, output and stderr
 load rig
 
 setup() {
@@ -369,4 +369,27 @@ END
   assert_exit 0
   assert_err 'br1'
   [[ $(grep -c '^pipework: ' <<< "$stderr") == 1 ]] || fail "$stderr"
+}
+
+@test "a bridge with an uplink, asked for by many guests at once; save writes it, and a line cannot be confirmed" {
+  local number file
+  echo 'br0@eth0 netns:g1 192.168.77.51/24 --confirm 9' > lan.pipework
+  run_pw up lan.pipework
+  assert_exit 2
+  assert_err "lan.pipework:1:36: '--confirm' waits for somebody's answer"
+  for number in 1 2 3 4; do
+    netns_guest "g$number"
+    echo "br0@eth0 netns:g$number 192.168.77.5$number/24@192.168.77.1"
+  done > lan.pipework
+  run_pw up lan.pipework
+  assert_exit 0
+  assert_json "$(on_host ip -j link show master br0)" 'length == 5'
+  in_guest g4 ping -c 1 -W 20 -q 192.168.77.1
+  run_pw save
+  assert_out 'br0@eth0 netns:g4 192.168.77.54/24@192.168.77.1'
+  printf '%s\n' "$output" > saved.pipework
+  run_pw up saved.pipework
+  assert_exit 0
+  pw --quiet down lan.pipework
+  pw --quiet uplink del br0
 }

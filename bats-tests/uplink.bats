@@ -428,3 +428,18 @@ serves_dhcp() {
   pw br0@mac:02:77:00:00:00:10 netns:blue 192.168.77.50/24
   in_guest blue ping -c 1 -W 5 -q 192.168.77.1
 }
+
+@test "at a terminal: Enter keeps it, silence puts it back" {
+  need script bsdutils
+  local before
+  before=$(network)
+  # the terminal's Enter comes when it is asked for
+  (wait_until 60 pending && echo) | on_host script --quiet --command "$PIPEWORK uplink add br0 eth0" /dev/null > "$BATS_TEST_TMPDIR/said"
+  grep -q 'Press Enter' "$BATS_TEST_TMPDIR/said"
+  assert_json "$(pw uplink ls --json)" '.uplinks[0].state == "kept"'
+  pw uplink del br0
+  assert_network "$before"
+  (wait_until 60 pending && sleep 3) | on_host script --quiet --command "$PIPEWORK uplink add br0 eth0 --confirm 1" /dev/null > "$BATS_TEST_TMPDIR/said" || true
+  wait_until 60 no_guards
+  assert_network "$before"
+}

@@ -11,6 +11,7 @@ setup() {
 }
 
 teardown() {
+  # shellcheck disable=SC2016 # the shell over there expands it
   on_far sh -c 'for ns in $(ls /run/netns); do ip netns del "$ns"; done' || true
   on_lan ip link del dev lanbr
   umount "$RIG_DIR/ns/far" "$RIG_DIR/ns/farnet"
@@ -71,6 +72,7 @@ talk_each_other() {
   [[ $1 != *:* ]] || header=48
   mtu=$(in_guest blue cat /sys/class/net/eth1/mtu 2> /dev/null || in_guest blue ip -j link show dev eth1 | jq '.[0].mtu')
   wait_until 30 in_guest blue ping -c 1 -W 1 -q "$1"
+  # shellcheck disable=SC1010 # do is ping's
   in_guest blue ping -c 3 -i 0.2 -W 5 -q -M do -s $((mtu - header)) "$1"
 }
 
@@ -140,6 +142,7 @@ talk_each_other() {
   netns_guest blue
   local before inside steps n
   before=$(host_state) inside=$(guest_state blue)
+  # shellcheck disable=SC2054 # the comma is of the grammar
   local words=(--no-probe br7@vxlan:42,192.168.77.20 netns:blue 10.7.0.2/24)
   steps=$(pw --dry-run --json "${words[@]}" | jq '.steps | length')
   for ((n = 0; n < steps; n++)); do

@@ -85,6 +85,8 @@ stop_own_docker() {
 
 @test "rename: what is written for the new name; in the file again after SIGHUP; a file with mistakes keeps the old one" {
   write_lan 'br1 web 192.168.1.50/24' 'br1 -i eth2 new 192.168.1.51/24'
+  # What an attach by hand warns of is said here, too; once.
+  on_host sh -c 'nft add table ip f; nft add chain ip f forward "{ type filter hook forward priority 0; policy drop; }"'
   start_guest web
   start_watch "$LAN"
   wait_until 60 has web eth1 192.168.1.50/24
@@ -100,6 +102,7 @@ stop_own_docker() {
   write_lan 'br1 -i eth3 new 192.168.1.52/24'
   kill -HUP "$PW_PID"
   wait_until 60 has new eth3 192.168.1.52/24
+  is "$(grep -c "drops IPv4 between the ports of 'br1'" "$BATS_TEST_TMPDIR/pw.out")" 1
   # a mistake at the start is an error of usage, with nothing done
   write_lan 'br1 new 192.168.1.50'
   end_watch

@@ -62,7 +62,8 @@ export function planAddresses(context: Context): Plan {
 /** Addresses that a run gave and did not live to see accepted. */
 function listTentative({ request, facts }: Context): readonly Address[] {
   const live = facts.inGuest?.addresses.filter(({ tentative }) => tentative) ?? []
-  return request.addresses.filter(({ ip, prefix }) => live.some((it) => it.ip === ip && it.prefix === prefix))
+  const isLive = ({ ip, prefix }: Address) => live.some((it) => it.ip === ip && it.prefix === prefix)
+  return request.addresses.filter((address) => !address.leased && isLive(address))
 }
 
 /** Whether the interface has the address, but with another prefix: nobody need be asked then. */

@@ -18,6 +18,8 @@ export interface DhcpWishes {
   readonly once: boolean
   /** Whether the guest is told the servers for names. */
   readonly dns: boolean
+  /** The largest packet that a server named, where it has given a lease already. */
+  readonly mtu?: number
 }
 
 /** The options for that, as typed. */

@@ -10,21 +10,21 @@ export interface Ahead {
   start(netns?: string): void
   /** Sends lines to the one that waits, if it is for that namespace, else to a new one. */
   send(netns: string | undefined, lines: readonly string[]): Promise<Result>
-  /** Ends the one that waits. */
+  /** Ends the one that waits. From then on none is started ahead: nobody would be left to end it. */
   dismiss(): void
 }
 
 /** Nothing waits yet. */
 export function createAhead(host: Host): Ahead {
-  const waiting: { ip?: Promise<ReadyIp>; netns?: string | undefined } = {}
-  const dismiss = () => {
+  const waiting: { ip?: Promise<ReadyIp>; netns?: string | undefined; isOver?: true } = {}
+  const drop = () => {
     // One that could not be started says so to whoever sends it something.
     void waiting.ip?.then((ip) => ip.dismiss()).catch(() => {})
     delete waiting.ip
   }
   return {
     start: (netns) => {
-      if (waiting.ip !== undefined) return
+      if (waiting.ip !== undefined || waiting.isOver) return
       waiting.netns = netns
       waiting.ip = host.startIp(netns)
       waiting.ip.catch(() => {})
@@ -32,12 +32,15 @@ export function createAhead(host: Host): Ahead {
     send: async (netns, lines) => {
       const { ip, netns: place } = waiting
       if (ip === undefined || place !== netns) {
-        dismiss()
+        drop()
         return host.ip({ ...(netns === undefined ? {} : { netns }), lines })
       }
       delete waiting.ip
       return (await ip).send(lines)
     },
-    dismiss,
+    dismiss: () => {
+      waiting.isOver = true
+      drop()
+    },
   }
 }

@@ -9,6 +9,7 @@ import { readSeat, type Seat } from './hostlinks'
 import { findKind } from './links'
 import { recordOf } from './links/claim'
 import type { Context, LinkKind } from './links/kind'
+import { lockLink, lockShared } from './locks'
 import { isConcerned, MARKER, wishesOf } from './outside/wish'
 import { findMisfit, planAttach } from './plan'
 import { formatStep } from './report'
@@ -48,10 +49,6 @@ export interface Planned extends Context {
 
 /** How often a plan is made anew because another run changed the host in the meantime. */
 const TRIES = 5
-/** Seconds that a run waits for another one at the same interface: more than the slowest step may take. */
-const LOCK_LIMIT = 60
-/** Seconds between two looks at the lock. */
-const LOCK_POLL = 0.01
 
 /** What would be done now. Without a pin (not root) the inside of the guest is taken to be empty. Throws refusals. */
 export async function foresee(
@@ -181,33 +178,6 @@ interface Turn extends Means {
   readonly before: number
 }
 
-/** One run at a time: what one finds half-made, and takes back to that when it fails, may be another's by then. */
-async function lockLink(ifname: string, { guest, pin }: Pinned, means: Pick<Means, 'host' | 'interrupt'>) {
-  return lock({ name: `${pin.inode}-${ifname}`, what: `'${ifname}' of '${guest.name}'` }, means)
-}
-
-/** The same for what several attachments have in common: the firewall, the sysctls and the bridges' addresses. */
-export async function lockShared(means: Pick<Means, 'host' | 'interrupt'>): Promise<() => void> {
-  return lock({ name: 'outside', what: "the host's firewall" }, means)
-}
-
-async function lock(
-  { name, what }: { readonly name: string; readonly what: string },
-  { host, interrupt }: Pick<Means, 'host' | 'interrupt'>,
-): Promise<() => void> {
-  const deadline = host.elapsed() + LOCK_LIMIT * 1000
-  for (;;) {
-    const release = host.lock(name)
-    if (release !== undefined) return release
-    if (interrupt.heard) throw new PipeworkError('interrupted')
-    if (host.elapsed() >= deadline)
-      throw new PipeworkError(`another pipework has been at ${what} for ${LOCK_LIMIT} s`, {
-        hint: 'Look what it is waiting for: pgrep -a -f pipework',
-      })
-    await host.sleep(LOCK_POLL)
-  }
-}
-
 /** Plans and acts; when that fails because the host has changed since it was looked at, looks and plans again. */
 async function convergeOne(request: AttachRequest, pinned: Pinned, turn: Turn): Promise<Planned> {
   let failed: (Planned & { readonly error: unknown }) | undefined
@@ -252,10 +222,7 @@ async function act(planned: Planned, pinned: Pinned, turn: Turn): Promise<void> 
         throw new PipeworkError(`'${guest.name}' stopped while it was being attached`, {
           hint: 'Start it and run the command again.',
         })
-      if (!isSeated(planned, host))
-        throw new PipeworkError(`the bridge '${request.hostif}' was removed while '${guest.name}' was being attached`, {
-          hint: 'Find out who removes it, and run the command again.',
-        })
+      if (!isSeated(planned, host)) throw unseated(planned, host)
     },
   })
 }
@@ -265,6 +232,20 @@ function isSeated(planned: Planned, host: Host): boolean {
   const { kind } = planned
   const hostEnd = hostEndOf(planned, host)
   return kind.isSeated === undefined || (hostEnd !== undefined && kind.isSeated(planned, hostEnd))
+}
+
+/** Why a link that was made is not where it was put. */
+function unseated({ request, guest, facts }: Context, host: Host): PipeworkError {
+  const hostEnd = request.hostEnd ?? facts.hostEndName
+  // Entering a network namespace alone (nsenter --net) leaves the /sys of the one before in place.
+  const names: readonly string[] = host.read('/proc/self/net/dev')?.match(/[^\s:]+(?=:)/g) ?? []
+  if (names.includes(hostEnd) && host.inode(`/sys/class/net/${hostEnd}`) === undefined)
+    return new PipeworkError('/sys shows another network namespace than the one that pipework runs in', {
+      hint: 'Enter it with ip netns exec, or nsenter --net --mount, or mount sysfs on /sys there.',
+    })
+  return new PipeworkError(`the bridge '${request.hostif}' was removed while '${guest.name}' was being attached`, {
+    hint: 'Find out who removes it, and run the command again.',
+  })
 }
 
 /** The link's end in the host, when the kind has one and it is there. */

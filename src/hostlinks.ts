@@ -60,16 +60,17 @@ export function readHostLink(name: string, host: Host): HostLink | undefined {
   const alias = of('ifalias')
   const record = decodeRecord(alias)
   const master = host.target(`${NET}/${name}/master`)
+  const kind = readKind(name, host)
   return {
     name,
-    kind: readKind(name, host),
+    kind,
     ifindex: Number(ifindex),
     peerIndex: Number(of('iflink')),
     mtu: Number(of('mtu')),
     mac: of('address') ?? '',
     up: (Number(of('flags')) & IFF_UP) !== 0,
     ...(master === undefined ? {} : { master: master.slice(master.lastIndexOf('/') + 1) }),
-    ...readFiltering(name, host),
+    ...(kind === 'bridge' ? readFiltering(name, host) : {}),
     ...(alias ? { alias } : {}),
     ...(record === undefined ? {} : { record }),
   }

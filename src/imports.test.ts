@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest'
 
 /** A file imports from the rows above its own; where the row says `inner`, also from its own row. */
 const layers: readonly { readonly files: readonly string[]; readonly inner?: true }[] = [
-  { files: ['errors', 'step', 'nearest', 'unit'] },
+  { files: ['errors', 'ip', 'step', 'nearest', 'unit'] },
   { files: ['host'] },
   { files: ['together'] },
   { files: ['host/*'], inner: true },
@@ -39,7 +39,7 @@ const layers: readonly { readonly files: readonly string[]; readonly inner?: tru
   { files: ['plan', 'remake'] },
   { files: ['attachments', 'report'] },
   { files: ['dhcp/*'], inner: true },
-  { files: ['ahead'] },
+  { files: ['ahead', 'locks'] },
   { files: ['execute'] },
   { files: ['passage'] },
   { files: ['outside/*'], inner: true },
@@ -69,6 +69,7 @@ const waiting = [
   'ovsdb',
   'facts',
   'ahead',
+  'locks',
   'execute',
   'dhcp/*',
   'firewall/live',
@@ -94,6 +95,7 @@ const waiting = [
   'doctor/ask',
   'doctor/read',
   'doctor/probe',
+  'doctor/taken',
   'commands/*',
   'watch/*',
   'parse',
@@ -113,7 +115,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   'node:fs': ['host/*'],
   'node:fs/promises': ['host/*'],
   'node:http': ['host/*'],
-  'node:net': ['host/*', 'values', 'wish'],
+  'node:net': ['host/*'],
   'node:os': ['host/*'],
   'node:path': ['*'],
   'node:tty': ['host/*'],

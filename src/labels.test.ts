@@ -83,6 +83,8 @@ describe('what a label may ask for', () => {
     ['dummy 10.255.0.1/32', ['dummy']],
     ['mac:02:77:00:00:00:10 10.0.0.2/24', ['mac:02:77:00:00:00:10']],
     ['br0 dhcp --dhcp-timeout 9', ['br0']],
+    ['br0@eth0 10.0.0.2/24', ['br0@eth0']],
+    ['br0@eth0 10.0.0.2/24 @10', ['br0@eth0@10']],
   ])('%s, allowed %j', async (text, allowed) => {
     const line = await read(text)
     expect(() => refuseLabel(line, allowed)).not.toThrow()
@@ -97,6 +99,14 @@ describe('what a label may ask for', () => {
     ['br0 10.0.0.2/24 @10', ['br0@1'], "'br0@10'"],
     ['mac:02:77:00:00:00:10 10.0.0.2/24', ['*'], "'mac:02:77:00:00:00:10'"],
     ['dummy 10.255.0.1/32', ['*'], "'dummy'"],
+    ['br0@eth0 10.0.0.2/24', ['*', '*@*', 'br0@*'], "'br0@eth0'"],
+    ['br0@eth0 10.0.0.2/24 @10', ['br0@eth0', '*@*'], "'br0@eth0@10'"],
+    ['br0 --publish 80:80 10.0.0.2/24', ['*'], "'--publish'"],
+    ['br0 --firewall allow 10.0.0.2/24', ['*'], "'--firewall'"],
+    ['br0 --host-access 10.0.0.2/24', ['*'], "'--host-access'"],
+    ['br0 --dhcp-dns dhcp', ['*'], "'--dhcp-dns'"],
+    ['ptp 10.0.0.2/24@10.0.0.1', ['*', '*@*'], "'ptp'"],
+    ['routed:eth0 10.0.0.2/32', ['*', '*@*'], "'routed:eth0'"],
     ['br0 --force 10.0.0.2/24', ['*'], "'--force'"],
     ['br0 -l eth9 10.0.0.2/24', ['*'], "'-l'"],
     ['br0 --vlan-filtering 10.0.0.2/24', ['*'], "'--vlan-filtering'"],

@@ -104,7 +104,7 @@ const KEYWORDS = ['ptp', 'dummy']
  */
 export function refuseLabel(line: LabelLine, allowed: readonly string[]): void {
   const { command, words, options, request } = line
-  const [hostif = '', , address = ''] = words
+  const [, , address = ''] = words
   if (command !== '')
     throw refusal(`'${command}' is a command, and a label may only ask for attachments`, 'Leave that word out.')
   const option = options.find(
@@ -117,7 +117,7 @@ export function refuseLabel(line: LabelLine, allowed: readonly string[]): void {
       `a label may not give '${address}' for an address`,
       'It takes addresses, 0/0, or dhcp without options.',
     )
-  refuseHostif(hostif, request, allowed)
+  refuseHostif(words, request, allowed)
 }
 
 function refusal(message: string, hint: string): PipeworkError {
@@ -136,7 +136,10 @@ function isPlainAddress(word: string): boolean {
   return word.split(',').every((item) => /^[0-9a-fA-F.:/@]+$/.test(item) || /^[a-z][a-z0-9-]*$/.test(item))
 }
 
-function refuseHostif(hostif: string, { vlan, tag }: AttachRequest, allowed: readonly string[]): void {
+function refuseHostif(words: readonly string[], { vlan, tag: typed }: AttachRequest, allowed: readonly string[]): void {
+  const [hostif = '', , , last = ''] = words
+  // Of a bridge with an uplink it is the uplink's, and not the request's.
+  const tag = typed ?? (last.includes('@') ? last.slice(last.lastIndexOf('@') + 1) : undefined)
   const names = tag === undefined ? [hostif] : listVlans(vlan, tag).map((id) => `${hostif}@${id}`)
   const globs = allowed.filter((it) => !it.startsWith('-'))
   // `mac:…` and `br0@eth0` name a NIC that no glob has seen; `ptp` and `routed:eth0` change the host's routes.

@@ -144,6 +144,19 @@ export function formatStep(step: Plan[number]): string {
   return `${toLines(step).slice(1).join('\n')}\n`
 }
 
+/** Tells each step as --verbose shows it, so that all of it can be copied into a shell: there $netns must mean something. */
+export function transcribe(guest: Guest, tell: (text: string) => void): (step: Plan[number]) => void {
+  const said = { preamble: false }
+  return (step) => {
+    const text = formatStep(step)
+    if (!said.preamble && text.includes('$netns')) {
+      said.preamble = true
+      tell(`${toPreamble(guest).slice(1).join('\n')}\n`)
+    }
+    tell(text)
+  }
+}
+
 /** What an attachment is, in one line. */
 export function describe(attachment: Attachment): string {
   const { guest, ifname, addresses } = attachment

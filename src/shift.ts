@@ -1,6 +1,6 @@
 import { delWordsFor, type Holding, idOf, wordsFor } from './holdings'
 import type { Journal } from './journal'
-import type { LinkState, Snapshot } from './snapshot'
+import type { Acquaintance, LinkState, Snapshot } from './snapshot'
 import { type Command, ip, type Plan, rows, type Step } from './step'
 
 /** Holdings on their way from one link to another, as far as they are not there yet. */
@@ -10,6 +10,11 @@ export interface Shift {
   readonly holdings: readonly Holding[]
   /** The step that puts the NIC into the bridge or takes it out. */
   readonly swap: Step | false
+  /**
+   * Where the NIC leaves a bridge: whom the bridge knows. Until it is out, a port can send and hears no answer, so that
+   * it could not ask for them.
+   */
+  readonly acquaintances?: readonly Acquaintance[]
   /** What the one has, and what the other has; as written down when absent. */
   readonly live?: { readonly from: LinkState | undefined; readonly to: LinkState | undefined } | undefined
   /** What the one keeps because it had it before, by ids. */
@@ -19,11 +24,13 @@ export interface Shift {
 }
 
 /**
- * The order matters to whoever is connected through the NIC. Both links have the addresses before the NIC changes
- * sides; each route gets its twin before it goes; and the addresses go last, because the routes would go with them.
+ * The order matters to whoever is connected through the NIC. Both links have the addresses before anything goes; each
+ * route gets its twin before it goes; and the addresses go last, because the routes would go with them. A port of a
+ * bridge can still send by itself, and a bridge without it cannot: so the NIC goes in before the routes, and out after
+ * all.
  */
 export function planShift(shift: Shift): Plan {
-  const { swap, from, to } = shift
+  const { swap, from, to, acquaintances } = shift
   const of = (kind: Holding['kind']) => shift.holdings.filter((holding) => holding.kind === kind)
   const addresses = of('address')
   const torn = findTorn(shift)
@@ -32,7 +39,8 @@ export function planShift(shift: Shift): Plan {
     // The link-local address is given as it is: to make it anew would take two seconds, in which it is not in use.
     genmode(to, 'none'),
     addresses.flatMap((address) => give(shift, address)),
-    swap,
+    acquaintances === undefined && swap,
+    acquaintances?.map((neighbour) => introduce(neighbour, to)),
     torn.flatMap((route) => take({ ...shift, from: to, live: undefined, keeps: [] }, route)),
     of('route').flatMap((route) => [
       ...give(torn.includes(route) ? { ...shift, live: undefined } : shift, route),
@@ -42,6 +50,7 @@ export function planShift(shift: Shift): Plan {
     genmode(from, 'none'),
     // Backwards: with the first address of a subnet the kernel takes the others of it away.
     [...addresses].reverse().flatMap((address) => take(shift, address)),
+    acquaintances !== undefined && swap,
     of('rule').flatMap((rule) => take(shift, rule)),
   )
 
@@ -57,6 +66,13 @@ export function planShift(shift: Shift): Plan {
 
 const has = (link: LinkState | undefined, holding: Holding) =>
   link?.holdings.some((it) => idOf(it) === idOf(holding)) ?? false
+
+function introduce({ ip: address, lladdr }: Acquaintance, dev: string): Step {
+  return {
+    why: `tell ${dev} of its neighbour ${address}`,
+    command: ip`neigh replace ${address} lladdr ${lladdr} nud reachable dev ${dev}`,
+  }
+}
 
 /** Routes of which some are there and some are not: what is added comes behind, so all of them are made anew. */
 function findTorn({ holdings, live }: Shift): readonly Holding[] {
@@ -127,6 +143,7 @@ export function planRestore(journal: Journal, now: Snapshot): Plan {
         ...{ from: bridge, to: nic, holdings, age, keeps: bridgeHad },
         live: { from: liveBridge, to: liveNic },
         swap: isIn && release(nic),
+        ...(isIn ? { acquaintances: liveBridge?.acquaintances ?? [] } : {}),
       }).filter(({ command }) => liveBridge !== undefined || !mentions(command, bridge)),
       nicWas.genmode !== undefined && shape(nic, ['addrgenmode', nicWas.genmode]),
       !nicWas.up && liveNic.up && shape(nic, ['down']),

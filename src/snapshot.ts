@@ -12,6 +12,12 @@ import {
 import type { Host } from './host'
 import { hasIpv6 } from './inside'
 
+/** A neighbour that the kernel found by itself. */
+export interface Acquaintance {
+  readonly ip: string
+  readonly lladdr: string
+}
+
 /** A link as it is, with all that hangs on its name. */
 export interface LinkState {
   readonly name: string
@@ -26,6 +32,8 @@ export interface LinkState {
   readonly isPromiscuous: boolean
   /** How it makes its link-local IPv6 address: eui64, none, … */
   readonly genmode?: string
+  /** Whom it has talked to of late, and under which MAC address. */
+  readonly acquaintances: readonly Acquaintance[]
   /** In the order in which they are given to a link. */
   readonly holdings: readonly Holding[]
 }
@@ -52,6 +60,7 @@ interface Documents {
   readonly neighbours: readonly Facets[]
   readonly proxies: readonly Facets[]
   readonly nexthops: readonly Facets[]
+  readonly acquaintances: readonly Facets[]
   readonly rules: readonly { readonly family: 4 | 6; readonly all: readonly Facets[] }[]
 }
 
@@ -59,7 +68,7 @@ async function readDocuments(host: Host): Promise<Documents> {
   const families = hasIpv6(host) ? ([4, 6] as const) : ([4] as const)
   // Of all tables, what is below a prefix: a line of a batch has no other way to say which family is meant.
   const tables = families.map((family) => `route show table all root ${family === 4 ? '0.0.0.0/0' : '::/0'}`)
-  const others = ['neigh show nud permanent', 'neigh show proxy', 'nexthop show']
+  const others = ['neigh show nud permanent', 'neigh show proxy', 'nexthop show', 'neigh show']
   const [state, ...rules] = await Promise.all([
     host.ip({ lines: ['address show', ...tables, ...others], answer: 'json' }),
     ...families.map((family) => host.query(['ip', `-${family}`, '-j', '-d', 'rule', 'show'])),
@@ -80,6 +89,7 @@ async function readDocuments(host: Host): Promise<Documents> {
     neighbours: documents[after] ?? [],
     proxies: documents[after + 1] ?? [],
     nexthops: documents[after + 2] ?? [],
+    acquaintances: documents[after + 3] ?? [],
     rules: families.map((family, index) => ({
       family,
       all: JSON.parse(rules[index]?.stdout.trim() || '[]') as readonly Facets[],
@@ -101,6 +111,13 @@ function listRoutes({ routes }: Documents, dev: string): readonly Holding[] {
     all.filter((route) => isRouteOf(route, dev)).flatMap((route) => toRoutes(route, family, dev)),
   )
   return [...all.filter(({ gateway }) => gateway === undefined), ...all.filter(({ gateway }) => gateway !== undefined)]
+}
+
+function toAcquaintance({ dst, lladdr, state }: Facets): readonly Acquaintance[] {
+  const isKnown = ((state ?? []) as readonly string[]).some((it) =>
+    ['REACHABLE', 'STALE', 'DELAY', 'PROBE'].includes(it),
+  )
+  return isKnown && lladdr !== undefined ? [{ ip: String(dst), lladdr: String(lladdr) }] : []
 }
 
 const namesLink = (dev: string) => (rule: Facets) => rule.iif === dev || rule.oif === dev
@@ -130,6 +147,7 @@ function toLinkState(link: Facets, documents: Documents, host: Host): LinkState 
     ...(alias === undefined ? {} : { alias }),
     isPromiscuous: flags.includes('PROMISC'),
     ...(genmode === undefined ? {} : { genmode }),
+    acquaintances: documents.acquaintances.filter(on).flatMap(toAcquaintance),
     holdings: [
       ...toAddresses(link),
       ...listRoutes(documents, name),

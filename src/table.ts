@@ -96,6 +96,12 @@ export const ATTACH: Subcommand = {
       does: 'br0 gets eth0, with its addresses and routes; web is on the LAN',
     },
     { line: 'pipework br7@vxlan:42,192.0.2.7 web 10.7.0.2/24', does: 'one LAN with br7 of the host 192.0.2.7' },
+    {
+      line: 'pipework br1 --bridge-address 10.0.0.1/24 --nat web 10.0.0.2/24@10.0.0.1',
+      does: 'a bridge on which this host is the router, with NAT to the outside',
+    },
+    { line: 'pipework ptp --nat --publish 8080:80 web 10.0.0.2/32', does: 'no bridge, and a port of this host' },
+    { line: 'pipework routed:wlan0 web 192.168.1.60/32', does: 'an address of the LAN over Wi-Fi' },
     { line: 'pipework dummy web 10.255.0.1/32', does: 'an interface that leads nowhere' },
     { line: 'pipework br2 -i eth2 --metric 200 web 10.0.0.2/24@10.0.0.1', does: 'a second default route' },
     {

@@ -33,6 +33,7 @@ export function formatUnit({ node, script, words }: UnitCommand): string {
 Description=Network attachments of containers, kept by pipework
 After=network.target docker.service podman.service openvswitch-switch.service
 PartOf=docker.service podman.service
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
@@ -41,7 +42,9 @@ ExecStart=${command}
 ExecReload=/bin/kill -HUP $MAINPID
 WatchdogSec=2min
 Restart=on-failure
-RestartSec=2
+RestartSec=5
+# A mistake in a file stays one until somebody mends it.
+RestartPreventExitStatus=2
 # DHCP clients outlive a restart of the watch, as the leases do that they keep.
 KillMode=process
 

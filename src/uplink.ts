@@ -171,8 +171,10 @@ export function toJournal(facts: UplinkFacts, files: readonly string[]): Journal
 
 /** The steps that put the NIC into the bridge, with all that it has, and see whether that works. */
 export function planUplink(facts: UplinkFacts, journal: Journal): Plan {
-  const { bridge, nic, sysctls, bridgeLink } = facts
-  const { holdings, nicWas } = journal
+  const { bridge, nic, sysctls, bridgeLink, now } = facts
+  const { holdings, nicWas, bridgeHad } = journal
+  // A kernel without IPv6 knows no such mode.
+  const genmode = (name: string, mode: string) => hasIpv6(now) && shape(name, ['addrgenmode', mode])
   return rows(
     planVlan(facts, journal),
     planBridge(facts, journal),
@@ -181,13 +183,17 @@ export function planUplink(facts: UplinkFacts, journal: Journal): Plan {
         why: `give ${bridge} the sysctls of ${nic}`,
         command: { kind: 'run', in: 'host', argv: ['sysctl', '-qw', ...sysctls] },
       },
-    bridgeLink?.up !== true && [shape(bridge, ['addrgenmode', 'none']), shape(bridge, ['up'])],
+    bridgeLink?.up !== true && rows(genmode(bridge, 'none'), shape(bridge, ['up'])),
+    // A port needs no address of its own.
+    genmode(nic, 'none'),
     !nicWas.up && shape(nic, ['up']),
-    planShift({ from: nic, to: bridge, holdings, swap: enslave(nic, bridge), age: 0 }),
-    shape(bridge, ['addrgenmode', journal.bridgeWas?.genmode ?? nicWas.genmode ?? 'eui64']),
+    planShift({ ...{ from: nic, to: bridge, holdings, age: 0, keeps: bridgeHad }, swap: enslave(nic, bridge) }),
+    genmode(bridge, journal.bridgeWas?.genmode ?? nicWas.genmode ?? 'eui64'),
     planProof(facts, { from: nic, to: bridge }),
   )
 }
+
+const hasIpv6 = ({ links }: Snapshot) => links.get('lo')?.genmode !== undefined
 
 function planVlan({ nic, link }: UplinkFacts, { vlan }: Journal): Plan {
   if (vlan === undefined || link === undefined) return []
@@ -235,6 +241,7 @@ function planProof(
   const answering = gateways.filter(({ answers }) => answers)
   return rows(
     flush(from),
+    flush(to),
     answering.map((gateway) => askNeighbour(gateway.ip, to)),
     answering.map(
       (gateway): Step => ({
@@ -290,7 +297,11 @@ export function planDownlink(facts: DownlinkFacts): Plan {
   const live = facts.now.links.get(nic)
   return rows(
     live !== undefined && live.mtu !== nicWas.mtu && shape(nic, ['mtu', `${nicWas.mtu}`]),
-    planShift({ from: bridge, to: nic, holdings, swap: release(nic), age: 0 }),
+    planShift({
+      ...{ from: bridge, to: nic, holdings, age: 0, swap: release(nic) },
+      acquaintances: facts.now.links.get(bridge)?.acquaintances ?? [],
+      live: { from: facts.now.links.get(bridge), to: live },
+    }),
     nicWas.genmode !== undefined && shape(nic, ['addrgenmode', nicWas.genmode]),
     planProof(facts, { from: bridge, to: nic }),
     offloads.map(

@@ -1,6 +1,6 @@
-import { isIP } from 'node:net'
 import { Netmask } from 'netmask'
 import { usageError } from './errors'
+import { isIP } from './ip'
 
 export type Family = 4 | 6
 
@@ -33,9 +33,7 @@ function canonical(ip: string, family: Family): string {
 }
 
 function familyOf(text: string): Family | undefined {
-  // A zone (fe80::1%eth0) passes isIP, but `ip addr` has no place for it.
-  const family = text.includes('%') ? 0 : isIP(text)
-  return family === 4 || family === 6 ? family : undefined
+  return isIP(text) || undefined
 }
 
 function parsePrefix(text: string, family: Family): number | undefined {

@@ -1,5 +1,5 @@
-import { isIP } from 'node:net'
 import { usageError } from './errors'
+import { isIP } from './ip'
 import { parseIfname, parseMac } from './values'
 import { parseVlans } from './vlan'
 
@@ -42,7 +42,7 @@ function parseVxlan(typed: string): VxlanWish {
       `'${typed}' does not name another host`,
       'Write vxlan:NUMBER,ADDRESS[,NIC], like vxlan:42,192.0.2.7',
     )
-  if (isIP(remote) === 0 || remote.includes('%') || /^(0\.0\.0\.0|255\.255\.255\.255|::)$/.test(remote))
+  if (isIP(remote) === 0 || /^(0\.0\.0\.0|255\.255\.255\.255|::)$/.test(remote))
     throw usageError(`'${typed}': '${remote}' is not the address of a host`, 'Give an IPv4 or IPv6 address.')
   if (isMulticast(remote) && dev === undefined)
     throw usageError(`'${typed}': ${remote} is a multicast group, and needs a NIC`, `Write vxlan:${id},${remote},eth0`)

@@ -5,26 +5,37 @@ import type { Host, Pin } from '../host'
 import { DEFAULT_MTU } from '../hostlinks'
 import { filteredFamilies } from '../netfilter/gate'
 import { formatGuest } from '../record'
-import { type Attachment, describe, formatStep, formatWarning, toAttachment, toScript, type Warning } from '../report'
+import {
+  type Attachment,
+  describe,
+  formatStep,
+  formatWarning,
+  toAttachment,
+  toScript,
+  transcribe,
+  type Warning,
+} from '../report'
 import { type AttachRequest, toWords } from '../request'
+import type { Step } from '../step'
 import { formatUplink } from '../wish'
 import type { Call, Outcome } from './call'
 
 /** What a call lends to the changes that it asks for. */
-export function toMeans({ host, io, flag }: Call): Means {
+export function toMeans({ host, io, flag }: Call, guest?: Guest): Means {
+  const onStep = guest === undefined ? (step: Step) => io.err(formatStep(step)) : transcribe(guest, io.err)
   return {
     host,
     interrupt: io.interrupt,
-    ...(flag('verbose') ? { onStep: (step) => io.err(formatStep(step)) } : {}),
+    ...(flag('verbose') ? { onStep } : {}),
   }
 }
 
 /** The same for who may be asked whether a connection of the host still works. */
-async function toWatched(request: AttachRequest, call: Call): Promise<Means> {
-  if (request.uplink === undefined) return toMeans(call)
+async function toWatched(request: AttachRequest, guest: Guest, call: Call): Promise<Means> {
+  if (request.uplink === undefined) return toMeans(call, guest)
   const { toConnector } = await import('./connector')
   const { confirm, tell } = await toConnector(call)
-  return { ...toMeans(call), tell, ...(confirm === undefined ? {} : { confirm }) }
+  return { ...toMeans(call, guest), tell, ...(confirm === undefined ? {} : { confirm }) }
 }
 
 /** Attaches the guest, or says what that would take. */
@@ -39,7 +50,7 @@ export async function attach(
   const isAsked = request.firewall === 'warn' && request.outside.nat === undefined
   const watch = isAsked ? call.host.sleep(0).then(() => watchFirewall(call.host)) : undefined
   watch?.catch(() => {})
-  const [planned] = await converge([request], { guest, pin }, { ...(await toWatched(request, call)), ahead })
+  const [planned] = await converge([request], { guest, pin }, { ...(await toWatched(request, guest, call)), ahead })
   if (planned === undefined) throw new TypeError('one request, and no plan')
   const warn = await watch
   const warning = planned.kind.isBridged ? await warn?.(planned) : undefined

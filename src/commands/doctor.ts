@@ -6,7 +6,8 @@ import { findLinks } from '../doctor/links'
 import { findMachine } from '../doctor/machine'
 import { type Probe, probe } from '../doctor/probe'
 import { readSurvey } from '../doctor/read'
-import { bridgesOf, type Survey } from '../doctor/survey'
+import { bridgesOf, type Span, type Survey } from '../doctor/survey'
+import { findTaken } from '../doctor/taken'
 import { findUplinks } from '../doctor/uplink'
 import { ExitCode, PipeworkError, usageError } from '../errors'
 import { parseGuest } from '../guestname'
@@ -23,19 +24,16 @@ export async function run({ words, host }: Call): Promise<Outcome> {
   try {
     const survey = await readSurvey({ host, pins })
     const scope = toScope(name, survey)
-    const probed = await probe(scope.survey, { ...scope, host })
-    return toOutcome([...examine(scope), ...probed.findings], probed.probes)
+    const [taken, probed] = await Promise.all([findTaken(survey, scope, host), probe(survey, scope, host)])
+    return toOutcome([...examine(scope, taken), ...probed.findings], probed.probes)
   } finally {
     for (const pin of pins) pin.release()
   }
 }
 
-/** What is looked at: everything that concerns pipework, or one bridge or guest. */
-interface Scope {
+/** What is looked at: everything that concerns pipework, or one bridge or guest, and what there is about the host. */
+interface Scope extends Span {
   readonly survey: Survey
-  readonly hostifs: readonly string[]
-  /** Findings about these only, and about the host. */
-  readonly names?: readonly string[]
 }
 
 function toScope(name: string | undefined, survey: Survey): Scope {
@@ -65,7 +63,7 @@ function unknown(name: string, survey: Survey): PipeworkError {
 
 const ORDER = ['error', 'warning', 'note'] as const
 
-function examine({ survey, hostifs, names }: Scope): readonly Finding[] {
+function examine({ survey, hostifs, names }: Scope, taken: readonly Finding[]): readonly Finding[] {
   const all = [
     ...findLinks(survey, hostifs),
     ...findFirewall(
@@ -73,6 +71,7 @@ function examine({ survey, hostifs, names }: Scope): readonly Finding[] {
       bridgesOf(survey).flatMap(({ name }) => (hostifs.includes(name) ? [name] : [])),
     ),
     ...findAddresses(survey, hostifs),
+    ...taken,
     ...findUplinks(survey, hostifs),
     ...findMachine(survey),
     ...findLeftovers(survey),

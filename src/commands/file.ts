@@ -107,6 +107,11 @@ function refuseOthers({ command, options }: Line): void {
       `'${command}' is a command, and a file has attachments only`,
       'An interface of that name: -- first.',
     )
+  if (options.includes('confirm'))
+    throw usageError(
+      "'--confirm' waits for somebody's answer, and there is none for a line",
+      'Connect the uplink first: pipework uplink add <bridge> <nic> --confirm SECONDS',
+    )
   const option = options.find((it) => OF_THE_RUN.includes(it))
   if (option !== undefined)
     throw usageError(`'--${option}' speaks of the run as a whole`, `Give it once: pipework up --${option} …`)

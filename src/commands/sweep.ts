@@ -11,7 +11,7 @@ const NOBODY = { kind: 'docker', name: 'nobody', nsPath: '/proc/self/ns/net' } a
 export async function sweep(call: Call): Promise<Outcome | undefined> {
   const { host, io } = call
   if (!host.isRoot || host.read(MARKER) === undefined) return undefined
-  const [{ planSweep }, { lockShared }] = await Promise.all([import('../outside/plan'), import('../converge')])
+  const [{ planSweep }, { lockShared }] = await Promise.all([import('../outside/plan'), import('../locks')])
   const release = await lockShared({ host, interrupt: io.interrupt })
   try {
     const plan = await planSweep(host)

@@ -37,8 +37,10 @@ async function listWarnings(all: readonly Told[], warn: Warn): Promise<readonly 
   const bridges = new Map<string, Warning | undefined>()
   for (const told of all) {
     if (told.state !== 'planned' || !told.planned.kind.isBridged) continue
-    const { hostif, firewall } = told.planned.request
-    if (firewall === 'warn' && bridges.get(hostif) === undefined) bridges.set(hostif, await warn(told.planned))
+    const { hostif, firewall, outside } = told.planned.request
+    // With --nat the rules are ours, and were not there yet.
+    if (firewall === 'warn' && outside.nat === undefined && bridges.get(hostif) === undefined)
+      bridges.set(hostif, await warn(told.planned))
   }
   return [...bridges.values()].filter((it) => it !== undefined)
 }

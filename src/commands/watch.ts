@@ -68,7 +68,15 @@ async function watch(call: Call, book: Book): Promise<void> {
     onError: (key, error) => log({ level: 'error', about: key, text: formatError(error) }),
   })
   const rules = { labels: call.flag('labels'), envCompat: call.flag('env-compat'), allowed: call.texts('allow') }
-  const means: KeeperMeans = { host, queues, log, rules, wishes: () => book.wishes, parse: call.parse }
+  const means: KeeperMeans = {
+    host,
+    queues,
+    log,
+    rules,
+    wishes: () => book.wishes,
+    warned: new Set(),
+    parse: call.parse,
+  }
   const { listener, begun, convergeAll } = createDispatch(means, createDamper(host))
   const notifier = createNotifier(host, stop.signal, (text) => log({ level: 'warning', text }))
   host.attendSignals((signal) => {

@@ -36,7 +36,12 @@ export async function foreseeLeases(
   const tenancy = await gather(context, { host, netns })
   const settled = isRemade ? [] : FAMILIES.flatMap((family) => findSettled(family, context, tenancy) ?? [])
   const leased = settled.flatMap(({ client, lease }) => (lease === undefined ? [] : [toLeased(client, lease)]))
-  const request = { ...context.request, addresses: [...context.request.addresses, ...leased] }
+  const mtu = settled.find(({ lease }) => lease?.mtu !== undefined)?.lease?.mtu
+  const request = {
+    ...context.request,
+    addresses: [...context.request.addresses, ...leased],
+    dhcp: { ...context.request.dhcp, ...(mtu === undefined ? {} : { mtu }) },
+  }
   const now = { ...context, request }
   return {
     ...now,

@@ -19,7 +19,6 @@ export interface Start {
   readonly clientId: string
   /** Node and the script: how pipework calls itself. */
   readonly self: readonly string[]
-  readonly once: boolean
   /** Seconds after which a client that nobody took a first lease from gives up. */
   readonly limit: number
   /** The guest's container for Docker, where the client is in its image. */
@@ -125,14 +124,14 @@ function toClient(start: Start): string {
  * the path still leads to the namespace that it has open. Neither a PID that comes again nor a restart deceives that.
  */
 export function toKeeper(start: Start): string {
-  const { directory, nsPath, ifname, self, once, limit, program } = start
+  const { directory, nsPath, ifname, self, limit, program } = start
   return `# pipework: keeps the DHCP client of ${ifname}. sh keep NETNS starts it, sh keep --stop ends it.
 dir=${quote(directory)} guest=${quote(nsPath)} link=${quote(ifname)} child=
 ${HEAD}
 client() { ${toClient(start)}; }
 cleanup() { ${program === 'image' ? `docker rm --force ${imageName(directory)} > /dev/null 2>&1` : ':'}; }
 take() { mv "$dir/event" "$dir/taken"; ${self.map(quote).join(' ')} __dhcp apply "$dir" & wait "$!"; }
-limit=${Math.ceil(limit + 30) * 2} once=${once ? 'yes' : ''}
+limit=${Math.ceil(limit + 30) * 2}
 ${LOOP}`
 }
 
@@ -199,7 +198,6 @@ while :; do
     tick
     ticks=$((ticks + 1))
     if [ -e "$dir/lease" ]; then
-      [ -z "$once" ] || stop
       { read -r every < "$dir/renew" && [ "$((ticks % every))" -eq 0 ] && kill -USR1 "$child"; } 2> /dev/null
       [ ! -e "$dir/event" ] || take
     elif [ "$ticks" -gt "$limit" ]; then

@@ -177,7 +177,7 @@ function planClient(source: AddressSource, context: Context, tenancy: Tenancy): 
   const start = {
     ...{ directory, ifname, family, program, command, options: source.options, nsPath: nsPathOf(guest) },
     ...hostnameOf(guest),
-    ...{ clientId: client.clientId, self: tenancy.self, once: dhcp.once, limit: dhcp.timeout },
+    ...{ clientId: client.clientId, self: tenancy.self, limit: dhcp.timeout },
     ...(guest.id === undefined ? {} : { container: guest.id }),
   }
   const file = (name: string, text?: string): Command => ({
@@ -210,6 +210,7 @@ function planClient(source: AddressSource, context: Context, tenancy: Tenancy): 
       ],
       explain: (result) => explainSilence(result, `'${request.hostif}' within ${dhcp.timeout} s`),
     },
+    dhcp.once && { why: `end ${named}: nobody renews the lease`, command: ending({ directory }) },
   )
 }
 

@@ -9,6 +9,7 @@ export const FINDINGS = {
   'bridge-down': 'the bridge is down',
   'port-down': "a port of the bridge is down, or the link's end in the guest",
   'port-away': "the link's end in the host is on no bridge, or on another",
+  'address-on-port': 'a NIC in a bridge has kept its addresses, which belong on the bridge',
   'stp-learning': 'spanning tree keeps a new port closed for up to 30 seconds',
   'mtu-shrinks': 'a guest sends larger packets than another port can take',
   'mac-duplicate': 'two ports of the bridge have the same MAC address',

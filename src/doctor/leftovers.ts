@@ -48,10 +48,10 @@ export function findLeftovers(survey: Survey): readonly Finding[] {
 
 /** The command that asks for the attachment again, and so for what belongs to it. */
 function toAgain({ attached: { record }, guest }: SurveySeat): string {
-  const { hostif, ifname, addresses = [], words } = record
+  const { hostif, ifname, addresses = [], sources = [], words } = record
   const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
   const name = ifname === 'eth1' ? [] : ['-i', ifname]
-  const list = addresses.map(formatAddress).join(',') || '0/0'
+  const list = [...sources, ...addresses.filter(({ leased }) => !leased).map(formatAddress)].join(',') || '0/0'
   return ['pipework', hostif, ...name, guest, list, ...others, ...options].map(quote).join(' ')
 }
 

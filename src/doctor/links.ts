@@ -7,6 +7,7 @@ export function findLinks(survey: Survey, bridges: readonly string[]): readonly 
   return [
     ...own.flatMap((bridge) => [
       ...findDown(bridge, survey),
+      ...findAddressed(bridge, survey),
       ...findLearning(bridge, survey),
       ...findShrinking(bridge, survey),
     ]),
@@ -39,6 +40,26 @@ function guestsOf(port: string, survey: Survey): readonly string[] {
   const own = survey.seats.filter(({ hostEnd }) => hostEnd?.name === port)
   const bridge = survey.links.find(({ name }) => name === port)?.master ?? ''
   return (own.length > 0 ? own : seatsOn(bridge, survey)).map(({ guest }) => guest)
+}
+
+/** A bridge takes what a port receives: the addresses of a port answer only as long as neighbours remember them. */
+function findAddressed(bridge: SurveyLink, survey: Survey): readonly Finding[] {
+  const guests = seatsOn(bridge.name, survey).map(({ guest }) => guest)
+  return portsOf(bridge.name, survey).flatMap(({ name, addresses }): readonly Finding[] => {
+    const own = addresses.filter(({ isLinkLocal }) => !isLinkLocal)
+    if (own.length === 0) return []
+    return [
+      {
+        id: 'address-on-port',
+        severity: 'error',
+        line: `'${name}' is a port of '${bridge.name}', and has addresses that the bridge should have`,
+        evidence: `${own.map(({ ip, prefix }) => `${ip}/${prefix}`).join(', ')} on ${name}`,
+        command: `ip link set dev ${name} nomaster && pipework uplink add ${bridge.name} ${name}`,
+        advice: 'This moves the addresses with their routes, and puts all back when the gateway does not answer then:',
+        about: [bridge.name, ...guests],
+      },
+    ]
+  })
 }
 
 /** With spanning tree a port listens and learns for twice the forward delay before it lets anything pass. */

@@ -2,7 +2,7 @@ import type { Host } from '../host'
 import { isDefault } from '../links/claim'
 import { isWithin } from '../values'
 import type { Finding } from './finding'
-import { inGuest, type Survey, type SurveySeat, seatsOn } from './survey'
+import { inGuest, type Span, type Survey, type SurveySeat, seatsOn, seatsWithin } from './survey'
 
 /** One question put on the wire: from a guest's interface to an address. */
 export interface Probe {
@@ -55,26 +55,14 @@ function questionsOf(seat: SurveySeat, hostif: string, survey: Survey): readonly
   return [...gateways, ...neighboursOf(seat, hostif, survey)].map((to) => ({ seat, netns, ifname: link.name, ...to }))
 }
 
-/** Where to ask from: the guests on these host interfaces, or of them those with one of the names. */
-export interface Span {
-  readonly hostifs: readonly string[]
-  readonly names?: readonly string[]
-  readonly host: Host
-}
-
 /** Asks the gateways and one neighbour of each guest, all at once. */
 export async function probe(
   survey: Survey,
-  { hostifs, names, host }: Span,
+  span: Span,
+  host: Host,
 ): Promise<{ readonly probes: readonly Probe[]; readonly findings: readonly Finding[] }> {
   if (!host.has('ping')) return { probes: [], findings: [] }
-  const isMeant = (hostif: string, { guest }: SurveySeat) =>
-    names === undefined || names.includes(hostif) || names.includes(guest)
-  const questions = hostifs.flatMap((hostif) =>
-    seatsOn(hostif, survey)
-      .filter((seat) => isMeant(hostif, seat))
-      .flatMap((seat) => questionsOf(seat, hostif, survey)),
-  )
+  const questions = seatsWithin(survey, span).flatMap(({ seat, hostif }) => questionsOf(seat, hostif, survey))
   const asked = await Promise.all(questions.map((question) => ask(question, host)))
   return { probes: asked.map((it) => it.probe), findings: asked.flatMap((it) => it.finding ?? []) }
 }

@@ -105,6 +105,21 @@ export function seatsOn(hostif: string, { seats }: Survey): readonly SurveySeat[
   return seats.filter(({ attached: { record }, hostEnd }) => (hostEnd?.master ?? record.hostif) === hostif)
 }
 
+/** What is looked at: these host interfaces, and on them the guests with one of the names, or all. */
+export interface Span {
+  readonly hostifs: readonly string[]
+  readonly names?: readonly string[]
+}
+
+/** The attachments that are looked at, each with its host interface. */
+export function seatsWithin(survey: Survey, { hostifs, names }: Span) {
+  return hostifs.flatMap((hostif) =>
+    seatsOn(hostif, survey)
+      .filter(({ guest }) => names === undefined || names.includes(hostif) || names.includes(guest))
+      .map((seat) => ({ seat, hostif })),
+  )
+}
+
 /** The command that runs another in the network of the attachment's guest; a guest may call its links what it likes. */
 export function inGuest({ guest }: SurveySeat, ...words: readonly string[]): string {
   return ['pipework', 'exec', guest, ...words].map(quote).join(' ')

@@ -1,3 +1,4 @@
+import { formatAddress } from '../values'
 import type { Finding } from './finding'
 import { portsOf, type Survey, type SurveyLink, type SurveySeat, seatsOn } from './survey'
 
@@ -87,17 +88,16 @@ function findWireless(survey: Survey, hostifs: readonly string[]): readonly Find
   return leaving(survey, hostifs)
     .filter(({ uplink }) => uplink.isWireless)
     .map(({ seat: { guest, attached, inGuest }, uplink }) => {
-      const { ifname, addresses } = attached.record
-      const list = addresses?.map(
-        ({ ip, prefix, gateway }) => `${ip}/${prefix}${gateway === undefined ? '' : `@${gateway}`}`,
-      )
+      const { ifname, addresses, sources = [] } = attached.record
+      const typed = addresses?.filter(({ leased }) => !leased) ?? []
+      const list = [...sources, ...typed.map(formatAddress)]
       const name = ifname === 'eth1' ? '' : ` -i ${ifname}`
       return {
         id: 'wifi-uplink',
         severity: 'error',
         line: `'${guest}' leaves by ${uplink.name}, which is wireless: the access point drops MAC addresses that are not its station's`,
         evidence: `${uplink.name} is wireless, and ${inGuest?.name ?? ifname} has ${inGuest?.mac ?? 'an address of its own'}`,
-        command: `pipework disconnect ${guest} ${ifname} && pipework --kind ipvlan${name} ${uplink.name} ${guest} ${list?.join(',') || '0/0'}`,
+        command: `pipework disconnect ${guest} ${ifname} && pipework --kind ipvlan${name} ${uplink.name} ${guest} ${list.join(',') || '0/0'}`,
         about: [attached.record.hostif, guest],
       }
     })

@@ -67,10 +67,11 @@ async function md5(text: string): Promise<string> {
 /** What files tell; undefined where that cannot be read. */
 const LOOKS: Pick<Host, 'read' | 'list' | 'target' | 'resolve' | 'inode' | 'since'> = {
   read: (path) => attempt(() => fs.readFileSync(path, 'utf8').trimEnd()),
-  list: (path) => attempt(() => fs.readdirSync(path)),
+  // To throw and catch takes longer than to look first.
+  list: (path) => (fs.existsSync(path) ? attempt(() => fs.readdirSync(path)) : undefined),
   target: (path) => attempt(() => fs.readlinkSync(path)),
   resolve: (path) => attempt(() => fs.realpathSync(path)),
-  inode: (path) => attempt(() => fs.statSync(path).ino),
+  inode: (path) => attempt(() => fs.statSync(path, { throwIfNoEntry: false })?.ino),
   since: (path) => attempt(() => fs.statSync(path).mtimeMs),
 }
 

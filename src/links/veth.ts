@@ -166,7 +166,7 @@ function convergeHostEnd(context: Context, { name, up, mtu, master, alias }: Hos
 function convergeGuestEnd(context: Context, { mtu, mac }: GuestLink): Plan {
   const { request, facts } = context
   const { ifname } = request
-  const wantedMtu = mtuOnBridge(context)
+  const wantedMtu = request.mtu ?? request.dhcp.mtu ?? mtuOnBridge(context)
   return rows(
     mtu !== wantedMtu && {
       why: `set the MTU of ${ifname} to ${wantedMtu}`,

@@ -241,8 +241,8 @@ function needOfPublished(subject: Subject, own: HostAddresses): Need {
       if (address === undefined || (published.at !== undefined && published.at.family !== family)) return []
       const back = { family, act: 'masquerade', owner: dev, out: dev, to: address.ip, state: 'sent' } as const
       const isHere = isGateway(subject, family, own)
-      const isLoopback = published.at === undefined || published.at.ip.startsWith('127.') || published.at.ip === '::1'
-      const near = [toNetwork(address), ...(family === 4 ? ['127.0.0.0/8'] : ['::1'])]
+      const isLoopback = published.at === undefined || published.at.ip.startsWith('127.')
+      const near = [toNetwork(address), ...(family === 4 ? ['127.0.0.0/8'] : [])]
       const rules: readonly Rule[] = [
         ...publish(published, address, subject),
         { family, act: 'accept', owner: dev, in: dev, from: address.ip, state: 'known' },

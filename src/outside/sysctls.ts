@@ -52,7 +52,9 @@ export function planSysctls(need: Need, live: Live): Plan {
 /** What we set and nobody needs any more goes back to what it was, unless somebody has changed it since. */
 export function dropSysctls(need: Need, live: Live): Plan {
   const wanted = new Set(listSysctls(need, live).map(({ key }) => key))
-  const stale = [...live.kept].filter(([key]) => !wanted.has(key))
+  // Listening to routers is switched off last, as it was switched on first.
+  const isLast = ([key]: readonly [string, string]) => Number(key.endsWith('/accept_ra'))
+  const stale = [...live.kept].filter(([key]) => !wanted.has(key)).sort((a, b) => isLast(a) - isLast(b))
   const set = stale.flatMap(([key, before]) => {
     const now = live.sysctl(key)
     return now === undefined || now === before ? [] : [{ key, before, now }]
@@ -60,7 +62,6 @@ export function dropSysctls(need: Need, live: Live): Plan {
   return rows(
     set.length > 0 && {
       why: `put back ${set.map(({ key, before }) => `${key}=${before}`).join(', ')}`,
-      // Listening to routers is switched off last, as it was switched on first.
       command: writeSysctls(set.map(({ key, before }) => [key, before])),
       undo: writeSysctls(set.map(({ key, now }) => [key, now])),
     },

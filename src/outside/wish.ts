@@ -63,6 +63,11 @@ function parsePublished(typed: string): Published {
     )
   const ip = bracketed ?? plain
   const at = ip === undefined || ip === '0.0.0.0' ? undefined : parseIp(ip, `--publish '${typed}'`)
+  if (at?.ip === '::1')
+    throw usageError(
+      `--publish '${typed}': what is sent to ::1 never leaves this host`,
+      'IPv6 has no route_localnet. Give another address of the host, or 127.0.0.1.',
+    )
   const [from, to] = [parsePorts(host, typed), parsePorts(guest, typed)]
   if (from.last - from.first !== to.last - to.first)
     throw usageError(`--publish '${typed}': ${host} and ${guest} are not as many ports`)

@@ -24,7 +24,9 @@ describe.each(shown.map((command) => [command.word || 'the main form', command] 
 
 test('lines are broken between words', async () => {
   const command = COMMANDS.find(({ word }) => word === 'ls') ?? never()
-  expect(await formatHelp(command, table, on({ columns: 40 }))).toMatch(/print one JSON\n +document, for\n +success and for\n/)
+  expect(await formatHelp(command, table, on({ columns: 40 }))).toMatch(
+    /print one JSON\n +document, for\n +success and for\n/,
+  )
 })
 
 test('headings are bold on a terminal, and nowhere else', async () => {

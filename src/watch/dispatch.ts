@@ -12,6 +12,8 @@ const TITLES: Readonly<Record<EventfulKind, string>> = { docker: 'Docker', podma
 
 /** Seconds after a container's end until its leftovers are looked for: mostly it starts again before. */
 const TIDY_DELAY = 2
+/** The queue of what concerns no container alone. */
+const SWEEP = 'leftovers'
 
 /** What is done when something happens. */
 export interface Dispatch {
@@ -60,7 +62,13 @@ async function convergeEngine(engine: EventfulKind, means: KeeperMeans): Promise
     const why = error instanceof Error ? error.message : String(error)
     means.log({ level: 'warning', about: TITLES[engine], text: `cannot be asked what runs: ${why}` })
   }
-  means.queues.put('leftovers', (interrupt) => tidyAll({ ...means, interrupt }), TIDY_DELAY)
+  sweepLater(means)
+}
+
+/** One sweep for all that end within a while, however many they are. */
+function sweepLater(means: KeeperMeans): void {
+  if (means.queues.isWaiting(SWEEP)) return
+  means.queues.put(SWEEP, (interrupt) => tidyAll({ ...means, interrupt }), TIDY_DELAY)
 }
 
 function dispatch({ engine, what, id, name }: ContainerEvent, means: KeeperMeans, damper: Damper): void {
@@ -80,6 +88,8 @@ function damp(container: Kept, { log }: KeeperMeans, damper: Damper): number {
 /** Looks for what a guest left that has ended. A NIC is needed by the next start; everything else has time. */
 export function tidyLater(container: Kept, means: KeeperMeans): void {
   const { queues, host } = means
-  const delay = hasNicsAway(container, host) ? 0 : TIDY_DELAY
-  queues.put(keyOf(container), (interrupt) => tidyGuest(container, { ...means, interrupt }), delay)
+  if (hasNicsAway(container, host))
+    queues.put(keyOf(container), (interrupt) => tidyGuest(container, { ...means, interrupt }))
+  else queues.drop(keyOf(container))
+  sweepLater(means)
 }

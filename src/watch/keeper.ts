@@ -1,3 +1,4 @@
+import { watchFirewall } from '../commands/attached'
 import type { Line } from '../commands/call'
 import { converge, type Planned } from '../converge'
 import { ExitCode, PipeworkError } from '../errors'
@@ -28,6 +29,8 @@ export interface KeeperMeans {
   readonly rules: LabelRules
   /** The lines of the files, as they are now. */
   wishes(): readonly Wish[]
+  /** Bridges of which was told that a firewall eats their frames. */
+  readonly warned: Set<string>
   parse(argv: readonly string[]): Promise<Line>
 }
 
@@ -69,7 +72,7 @@ async function attempt(container: Kept, { means, interrupt, last, again }: Attem
   try {
     // A label that cannot be had is no reason not to have what the files say.
     for (const wishes of await findWishes(container, { means, isFirst: last.count === 0 }))
-      if (wishes.length > 0 && !interrupt.heard) await attach(wishes, container, { host, log, interrupt }).catch(fail)
+      if (wishes.length > 0 && !interrupt.heard) await attach(wishes, container, { ...means, interrupt }).catch(fail)
   } catch (error) {
     fail(error)
   }
@@ -152,7 +155,8 @@ async function isOwner({ request: { guest } }: Wish, { kind, id }: Kept, host: H
 }
 
 /** Makes the wishes true, as one change, and tells so. */
-async function attach(wishes: readonly Wish[], container: Kept, { host, log, interrupt }: AttachMeans): Promise<void> {
+async function attach(wishes: readonly Wish[], container: Kept, means: AttachMeans): Promise<void> {
+  const { host, log, interrupt } = means
   const began = host.elapsed()
   const guest = await findGuest({ kind: container.kind, name: container.id }, host)
   const pin = pinGuest(guest, host)
@@ -163,12 +167,28 @@ async function attach(wishes: readonly Wish[], container: Kept, { host, log, int
     const ms = Math.round(host.elapsed() - began)
     const text = `${done.map(describeDone).join('; ')}${changed ? ` (${ms} ms)` : ''}`
     log({ level: 'info', about: formatGuest(guest), text, details: { changed, ms } })
+    if (changed) await warn(done, means)
   } finally {
     pin.release()
   }
 }
 
-type AttachMeans = Pick<KeeperMeans, 'host' | 'log'> & { readonly interrupt: Interrupt }
+interface AttachMeans extends KeeperMeans {
+  readonly interrupt: Interrupt
+}
+
+/** Tells once of each bridge whose frames a firewall drops, as an attach by hand does. */
+async function warn(done: readonly Planned[], { host, log, warned }: KeeperMeans): Promise<void> {
+  for (const planned of done) {
+    const { kind, request } = planned
+    const isAsked = kind.isBridged && request.firewall === 'warn' && request.outside.nat === undefined
+    if (!isAsked || warned.has(request.hostif)) continue
+    const warning = await (await watchFirewall(host))?.(planned)
+    if (warning === undefined) continue
+    warned.add(request.hostif)
+    log({ level: 'warning', about: request.hostif, text: warning.message, details: { hint: warning.command } })
+  }
+}
 
 function describeDone({ request: { ifname, hostif, addresses, sources }, plan }: Planned): string {
   const list = [...addresses.map(formatAddress), ...sources.map(({ word }) => word)].join(',') || 'no address'

@@ -7,6 +7,9 @@ import type { Wish } from './wishes'
 /** Seconds between two looks at guests that tell nobody when they start: at a file, or with the help of a program. */
 const PERIODS: Readonly<Record<string, number>> = { netns: 2, pid: 2, lxc: 20, nerdctl: 20 }
 
+/** Seconds between two looks while there is no such guest. */
+const IDLE = 5
+
 /** Keeps the lines of guests that have no events, by looking for them: namespaces, processes, LXC and nerdctl by prefix. */
 export async function followOthers(means: KeeperMeans, signal: AbortSignal): Promise<void> {
   await Promise.all(
@@ -22,17 +25,20 @@ interface Look {
 }
 
 async function followKind(kind: GuestKind, { means, signal, period }: Look): Promise<void> {
-  let before: Seen = { wishes: [], lives: new Map() }
+  let before: Seen = { wishes: [], wanted: 0, lives: new Map() }
   while (!signal.aborted) {
     before = await look(kind, before, means)
-    await means.host.sleep(period, signal)
+    // Files that are read again may bring the first.
+    await means.host.sleep(before.wanted === 0 ? Math.max(period, IDLE) : period, signal)
   }
 }
 
 /** What was there at a look. */
 interface Seen {
   readonly wishes: readonly Wish[]
-  /** By name. */
+  /** The number of guests that are looked for. */
+  readonly wanted: number
+  /** By name, of those that run. */
   readonly lives: ReadonlyMap<string, string>
 }
 
@@ -48,7 +54,7 @@ async function look(kind: GuestKind, before: Seen, means: KeeperMeans): Promise<
     // Files that were read again may wish for something else.
     if (life !== undefined && (life !== before.lives.get(name) || wishes !== before.wishes)) keep(guest, means)
   }
-  return { wishes, lives }
+  return { wishes, wanted: names.size, lives }
 }
 
 /**

@@ -63,6 +63,19 @@ describe('Queues', () => {
     expect(done).toEqual(['later begins', 'later ends'])
   })
 
+  test('what is dropped is interrupted, or never begins', async () => {
+    const [{ queues }, { done, work, open }] = [make(), createWork()]
+    queues.put('web', work('a'))
+    queues.put('web', work('b'), 1)
+    queues.put('db', work('c'), 1)
+    expect([queues.isWaiting('web'), queues.isWaiting('db'), queues.isWaiting('x')]).toEqual([true, true, false])
+    for (const key of ['web', 'db', 'x']) queues.drop(key)
+    await open('a')
+    await queues.settled()
+    expect(done).toEqual(['a begins', 'a ends, interrupted'])
+    expect(queues.isWaiting('web')).toBe(false)
+  })
+
   test('what takes too long is interrupted and gives its place to others, but not its queue', async () => {
     const [{ queues, onSlow }, { done, work, open }] = [make(1, 50), createWork()]
     queues.put('stuck', work('a'))

@@ -82,6 +82,21 @@ export class Queues {
     this.advance(key, entry)
   }
 
+  /** Drops what waits for that container, and interrupts what is under way: it has ended. */
+  drop(key: string): void {
+    const entry = this.entries.get(key)
+    if (entry === undefined) return
+    release(entry)
+    delete entry.waiting
+    if (entry.running !== undefined) entry.running.heard = true
+    this.advance(key, entry)
+  }
+
+  /** Whether work for that key waits for its time. */
+  isWaiting(key: string): boolean {
+    return this.entries.get(key)?.waiting !== undefined
+  }
+
   /** Resolves when nothing is under way, and nothing waits but what has been put off. */
   async settled(): Promise<void> {
     if (!this.isQuiet()) await new Promise<void>((resolve) => this.awaited.push(resolve))
@@ -89,12 +104,7 @@ export class Queues {
 
   /** Drops what waits, interrupts what is under way, and resolves when that has ended. */
   async stop(): Promise<void> {
-    for (const [key, entry] of this.entries) {
-      release(entry)
-      delete entry.waiting
-      if (entry.running === undefined) this.entries.delete(key)
-      else entry.running.heard = true
-    }
+    for (const key of [...this.entries.keys()]) this.drop(key)
     await this.settled()
   }
 

@@ -100,7 +100,7 @@ async function sweepLeases({ host, log }: TidyMeans): Promise<void> {
 /** Takes away what of firewall, routes and settings was for guests that have ended. */
 async function sweepOutside({ host, interrupt, log }: TidyMeans): Promise<void> {
   if (host.read(MARKER) === undefined) return
-  const [{ planSweep }, { lockShared }] = await Promise.all([import('../outside/plan'), import('../converge')])
+  const [{ planSweep }, { lockShared }] = await Promise.all([import('../outside/plan'), import('../locks')])
   const release = await lockShared({ host, interrupt })
   try {
     const plan = await planSweep(host)

@@ -1,0 +1,63 @@
+#!/usr/bin/env bats
+# IPv6 addresses by DHCPv6 and by what a router advertises.
+
+load rig
+load promise
+load dhcp
+
+setup() {
+  dhcp_setup
+  on_lan ip addr add fd77::1/64 dev lan0 nodad
+}
+
+teardown() {
+  on_lan ip addr del fd77::1/64 dev lan0
+  dhcp_teardown
+}
+
+@test "slaac: address and default route of the router's advertisement; beside DHCP; gone with disconnect" {
+  start_guest web
+  lan_bridge
+  # the host itself listens to no router
+  on_host sysctl -qw net.ipv6.conf.br1.accept_ra=0
+  remember web
+  run_pw --dhcp-timeout 2 br1 web slaac
+  assert_refused 1 "no address by a router's advertisement on 'br1' within 2 s"
+  RANGE=fd77::,ra-only,64,2m serve_dhcp --enable-ra --dhcp-range=192.168.77.100,192.168.77.150,255.255.255.0,2m
+  run_pw br1 web dhcp,slaac
+  assert_exit 0
+  [[ $(addresses web) == 192.168.77.1*/24\ fd77::*/64 ]]
+  assert_json "$(in_guest web ip -6 -j route show default)" '.[0] | .protocol == "ra" and .dev == "eth1"'
+  run_pw br1 web dhcp,slaac
+  assert_exit 0
+  assert_out 'nothing changed'
+  assert_json "$(pw ls --json)" '.attachments[0].sources == ["dhcp", "slaac"]'
+  run_pw --no-default-route br1 web dhcp,slaac
+  assert_exit 0
+  assert_undone
+}
+
+# six CLIENT WORD — a lease of DHCPv6 from beginning to end.
+six() {
+  run_pw br1 web "$2"
+  assert_exit 0
+  [[ $(addresses web) == fd77::1*/128 ]]
+  assert_json "$(lease_of web)" ".client == \"$1\" and .family == 6 and .state == \"kept\""
+  run_pw br1 web "$2"
+  assert_out 'nothing changed'
+  docker kill web > /dev/null
+  wait_until 10 no_clients
+  docker start web > /dev/null
+  run_pw br1 web "$2"
+  assert_exit 0
+  pw disconnect web
+  no_clients
+}
+
+@test "dhcp6: a lease, the same again, the container's end" {
+  start_guest web
+  lan_bridge
+  on_host sysctl -qw net.ipv6.conf.br1.accept_ra=0
+  RANGE=fd77::100,fd77::1ff,64,2m serve_dhcp --enable-ra
+  six dhclient dhcp6
+}

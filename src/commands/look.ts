@@ -1,0 +1,83 @@
+import { pickDeadPorts, pickGuestSide, readHostSide, readOvsIfThere } from '../attachments'
+import type { Attached } from '../detach'
+import { PipeworkError } from '../errors'
+import { AmbiguousGuest, findGuest, type Guest, pinGuest } from '../guest'
+import type { GuestName } from '../guestname'
+import type { Host, Pin } from '../host'
+import { arePeers, type GuestState, readGuest } from '../inside'
+import type { OvsDatabase } from '../ovsdb'
+import type { LinkRecord } from '../record'
+
+/** The guest, pinned; or why not: its links with an end in the host are taken away all the same. */
+type Reached =
+  | { readonly guest: Guest; readonly pin: Pin | undefined; readonly why?: undefined }
+  | { readonly guest?: undefined; readonly why: PipeworkError }
+
+/** Finds the guest and pins it; throws only where the name may mean several. */
+export async function reachGuest(wanted: GuestName, host: Host): Promise<Reached> {
+  try {
+    const guest = await findGuest(wanted, host)
+    return { guest, pin: host.isRoot ? pinGuest(guest, host) : undefined }
+  } catch (why) {
+    if (why instanceof PipeworkError && !(why instanceof AmbiguousGuest)) return { why }
+    throw why
+  }
+}
+
+/** Whether a record speaks of the guest that was named. */
+export function isMeant(guest: LinkRecord['guest'], { wanted, reached }: Wanted): boolean {
+  const { kind, name } = wanted
+  if (reached.guest !== undefined)
+    return (
+      guest.kind === reached.guest.kind &&
+      guest.name === reached.guest.name &&
+      // What hangs on an earlier process of that number is not this one's.
+      (guest.kind !== 'pid' || guest.id === reached.guest.id)
+    )
+  if (kind !== undefined ? kind !== guest.kind : guest.kind === 'netns' || guest.kind === 'pid') return false
+  // A full id begins with the twelve digits recorded; a typed prefix begins them.
+  const { id } = guest
+  return guest.name === name || (id !== undefined && name.length >= 4 && (name.startsWith(id) || id.startsWith(name)))
+}
+
+/** What is to be taken away from a guest: everything, or what the rest says. */
+export interface Aim {
+  readonly wanted: GuestName
+  /** Only these interfaces. */
+  readonly ifnames?: readonly string[]
+  /** Only what was made from one of these files. */
+  readonly files?: readonly string[]
+  /** What a dry run has taken away from other guests before. */
+  readonly gone?: readonly Attached[]
+}
+
+export interface Wanted extends Aim {
+  readonly reached: Reached
+}
+
+export function isAimedAt({ record }: Attached, { ifnames, files }: Aim): boolean {
+  if (files !== undefined && (record.file === undefined || !files.includes(record.file))) return false
+  return ifnames === undefined || ifnames.includes(record.ifname)
+}
+
+export interface Seen {
+  readonly all: readonly Attached[]
+  readonly state?: GuestState
+  readonly ovs?: OvsDatabase
+}
+
+/** What pipework attached to the guest, as it is now, and the inside of the guest. */
+export async function look(asked: Wanted, host: Host): Promise<Seen> {
+  const ovs = await readOvsIfThere(host)
+  const dead = pickDeadPorts(ovs).filter(({ record }) => isMeant(record.guest, asked))
+  const hostSide = readHostSide(host).filter(({ record }) => isMeant(record.guest, asked))
+  const database = ovs === undefined ? {} : { ovs }
+  const { guest, pin } = asked.reached.guest === undefined ? { guest: undefined, pin: undefined } : asked.reached
+  if (guest === undefined || pin === undefined) return { all: [...hostSide, ...dead], ...database }
+  const state = await readGuest(pin.netns, host)
+  const withEnds = hostSide.map((attached) => {
+    const inGuest = state.links.find((link) => arePeers(link, attached.hostEnd))
+    return inGuest === undefined ? attached : { ...attached, inGuest }
+  })
+  return { all: [...withEnds, ...pickGuestSide(state), ...dead], state, ...database }
+}

@@ -1,0 +1,45 @@
+import type { Host } from '../host'
+import type { Finding } from './finding'
+import { inGuest, type Span, type Survey, type SurveySeat, seatsWithin } from './survey'
+
+/** Seconds that an answer is waited for: a neighbour answers within milliseconds. */
+const LIMIT = 1
+
+/** Asks the LAN for each guest's own IPv4 addresses (RFC 5227): whoever answers has one of them as well. */
+export async function findTaken(survey: Survey, span: Span, host: Host): Promise<readonly Finding[]> {
+  if (!host.has('arping')) return []
+  const found = await Promise.all(
+    seatsWithin(survey, span).flatMap(({ seat }) => {
+      const own = seat.inGuest?.addresses.filter(({ family }) => family === 4) ?? []
+      // An ipvlan shares its MAC address with others, and so an answer with them.
+      if (seat.inGuest?.kind === 'ipvlan') return []
+      return own.map((address) => ask(seat, address, host))
+    }),
+  )
+  return found.flatMap((finding) => finding ?? [])
+}
+
+async function ask(
+  seat: SurveySeat,
+  { ip, prefix }: { readonly ip: string; readonly prefix: number },
+  host: Host,
+): Promise<Finding | undefined> {
+  const { netns, inGuest: link, guest, attached } = seat
+  if (netns === undefined || link === undefined) return undefined
+  const arping = ['arping', '-D', '-c', '1', '-w', `${LIMIT}`, '-I', link.name, ip]
+  const { stdout } = await host
+    .query(['nsenter', `--net=/run/netns/${netns}`, ...arping], LIMIT + 10)
+    .catch(() => ({ stdout: '' }))
+  // What iputils prints of an answer; Habets' arping means something else by -D, and prints otherwise.
+  const mac = /^Unicast reply from \S+ \[([0-9A-F:]+)\]/im.exec(stdout)?.[1]?.toLowerCase()
+  if (mac === undefined || mac === link.mac) return undefined
+  return {
+    id: 'address-duplicate',
+    severity: 'error',
+    line: `somebody else on the LAN has the address of ${link.name} of '${guest}'`,
+    evidence: `${mac} answers for ${ip}`,
+    command: inGuest(seat, 'ip', 'address', 'del', `${ip}/${prefix}`, 'dev', link.name),
+    advice: 'Take the address from one of the two.',
+    about: [attached.record.hostif, guest],
+  }
+}

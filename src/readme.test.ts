@@ -1,0 +1,27 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { ATTACH, COMMANDS, GLOBAL_OPTIONS } from './table'
+
+describe('the README', () => {
+  const text = readFileSync('README.md', 'utf8')
+  const anchors = [...text.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
+    title
+      .toLowerCase()
+      .replaceAll(/[^\w -]/g, '')
+      .replaceAll(' ', '-'),
+  )
+
+  test.each(COMMANDS.filter(({ word, hidden }) => word !== '' && hidden !== true).map(({ word }) => word))(
+    'knows the command %s',
+    (word) => expect(text).toMatch(new RegExp(`pipework ([a-z|]+\\|| ?)?${word}\\b|\\| ${word}\\b`)),
+  )
+
+  test.each(Object.keys({ ...ATTACH.options, ...GLOBAL_OPTIONS }))('knows the option %s', (name) =>
+    expect(text).toMatch(new RegExp(`^\\|.*\`${name.length === 1 ? '-' : '--'}${name}\\b`, 'm')),
+  )
+
+  test('has no link that leads nowhere', () => {
+    const links = [...text.matchAll(/\]\(#([^)]*)\)/g)].map(([, anchor]) => anchor)
+    expect(links.filter((it) => !anchors.includes(it ?? ''))).toEqual([])
+  })
+})
