@@ -80,11 +80,13 @@ const starting = (tenant: Pick<Tenant, 'directory'>): Command => ({
   kind: 'run',
   in: 'host',
   argv: ['sh', keep(tenant), guestNetns],
+  isOurs: true,
 })
 const ending = (tenant: Pick<Tenant, 'directory'>): Command => ({
   kind: 'run',
   in: 'host',
   argv: ['sh', keep(tenant), '--stop'],
+  isOurs: true,
 })
 
 function restoreFiles({ directory, files }: Tenant): readonly Command[] {
