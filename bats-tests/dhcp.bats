@@ -408,3 +408,27 @@ has_clients() {
 alone() {
   [[ $(docker ps --all --format '{{.Names}}') == web ]]
 }
+
+@test "a file with a lease: up again asks nobody, save writes the word and not the lease, down gives it back" {
+  need udhcpc udhcpc
+  cd "$BATS_TEST_TMPDIR" || return
+  start_guest web
+  lan_bridge
+  serve_dhcp
+  echo "br1 web \"dhcp:'-x hostname:a,b',192.168.99.2/24\"" > lan.pipework
+  run_pw up lan.pipework
+  assert_exit 0
+  assert_out '1 made ('
+  run_pw up lan.pipework
+  assert_exit 0
+  assert_out '1 as it was ('
+  (($(count_served DHCPACK) == 1))
+  run_pw save
+  assert_out "br1 web 'dhcp:'\\''-x hostname:a,b'\\'',192.168.99.2/24'"
+  printf '%s\n' "$output" > lan.pipework
+  run_pw diff lan.pipework
+  assert_exit 0
+  run_pw down lan.pipework
+  assert_exit 0
+  wait_until 30 served DHCPRELEASE
+}
