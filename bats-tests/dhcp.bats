@@ -432,3 +432,16 @@ alone() {
   assert_exit 0
   wait_until 30 served DHCPRELEASE
 }
+
+@test "where nothing in /run can be executed, as on Debian, and a name that a server may not like" {
+  on_host ip netns add my_web.1
+  lan_bridge
+  remember my_web.1
+  serve_dhcp
+  on_host mount -o remount,noexec /run
+  run_pw br1 netns:my_web.1 dhcp
+  on_host mount -o remount,exec /run
+  assert_exit 0
+  served 'client provides name: my-web-1'
+  assert_undone netns:my_web.1
+}
