@@ -287,7 +287,7 @@ has_clients() {
   serve_dhcp
   pw eth0 web dhcp
   ping_from web 192.168.77.1
-  assert_json "$(pw ls --json)" '.attachments[0] | .hostif == "eth0" and (.addresses[0] | startswith("192.168.77.1")) and .leases[0].state == "kept"'
+  assert_json "$(pw ls --json)" 'any(.attachments[]; .hostif == "eth0" and .leases[0].state == "kept")'
   run_pw eth0 web dhcp
   assert_out 'nothing changed'
   docker restart --time 0 web > /dev/null
