@@ -133,6 +133,14 @@ END
   [[ $(grep -c '^edge ' "$BATS_TEST_TMPDIR/plain") == 4 ]]
   run_pw diagram --dot --svg
   assert_exit 2
+  # the NIC that pipework has put into a bridge is its uplink, though here it is a veth
+  pw disconnect web eth2 -q
+  on_host ip link add up1 type veth peer name other1
+  on_host ip link set dev up1 up
+  pw uplink add br1 up1 --force -q
+  run_pw diagram
+  [[ $output == *'─ up1      uplink'* ]] || fail "$output"
+  pw uplink del br1 -q
 }
 
 # attached_state — the host and web, but for the MAC address of the link's end in the host, which is another each time.

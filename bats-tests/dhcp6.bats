@@ -50,7 +50,8 @@ six() {
   docker start web > /dev/null
   run_pw br1 web "$2"
   assert_exit 0
-  pw disconnect web
+  run_pw disconnect web
+  assert_exit 0
   no_clients
 }
 
@@ -60,4 +61,12 @@ six() {
   on_host sysctl -qw net.ipv6.conf.br1.accept_ra=0
   RANGE=fd77::100,fd77::1ff,64,2m serve_dhcp --enable-ra
   six dhclient dhcp6
+  # with dhclient out of sight
+  mkdir "$BATS_TEST_TMPDIR/path"
+  find /usr/local/bin /usr/bin /usr/sbin /bin /sbin -maxdepth 1 -executable ! -name 'dhclient*' \
+    -exec ln -sf -t "$BATS_TEST_TMPDIR/path" {} +
+  on_host env PATH="$BATS_TEST_TMPDIR/path" "$PIPEWORK" br1 web dhcp6
+  assert_json "$(lease_of web)" '.client == "dhcpcd" and .family == 6 and .state == "kept"'
+  docker rm --force web > /dev/null
+  wait_until 10 no_clients
 }

@@ -254,7 +254,8 @@ END
   netns_guest web
   remember web
   for name in "${!bad[@]}"; do
-    misused 'is no name for the host interface' "${bad[$name]}" netns:web 10.1.1.2/24
+    # Behind the @ of a bridge stands its uplink, which is looked for.
+    [[ $name == alternative ]] || misused 'is no name for the host interface' "${bad[$name]}" netns:web 10.1.1.2/24
     misused 'is no name for the interface in the guest' br1 -i "${bad[$name]}" netns:web 10.1.1.2/24
     misused "is no name for the link's host end" br1 -l "${bad[$name]}" netns:web 10.1.1.2/24
   done

@@ -141,6 +141,7 @@ docker_trap() {
   assert_json "$output" '.warnings[0].message | startswith("the firewall of this host drops")'
   lost web 10.5.0.2
   lost web fd05::2
+  assert_json "$output" '.warnings[0].command | contains("&&") | not'
   remember web db
   run_pw --firewall allow br2 -i eth2 netns:web 10.6.0.1/24
   assert_refused 1 'changes rules of iptables only' "Do it by hand: nft insert rule"

@@ -71,6 +71,28 @@ pings() { # FROM… ADDRESS
   assert_outside_as_remembered
 }
 
+@test "a record that a guest has written for itself opens nothing on the host" {
+  local forged state
+  netns_guest db
+  pw "${WEB[@]}"
+  pw --no-probe eth0 netns:db 192.168.77.51/24
+  state=$(outside_state | settled)
+  for forged in h=eth0 h=routed:eth0 h=ptp; do
+    forged="pipework1;g=netns:db;i=eth1;$forged;a=192.168.77.51/24@192.168.77.1,192.168.77.1/24,fd77::1/64"
+    in_guest db ip link set dev eth1 alias "$forged;w=--host-access;w=--nat;w=--publish=8080:80;w=--bridge-address=10.66.0.1/24"
+    # whoever comes next makes the host as all records together ask
+    run_pw "${WEB[@]}"
+    assert_out "nothing changed"
+    netns_guest third
+    pw --no-probe eth0 netns:third 192.168.77.52/24 --host-access
+    pings on_host 192.168.77.52
+    pw disconnect netns:third
+    assert_same_state "$state" "$(outside_state | settled)"
+    on_host ip netns del third
+  done
+  pings on_host 192.168.77.50
+}
+
 @test "refused before the first change" {
   remember web
   remember_outside

@@ -231,3 +231,22 @@ has_no_announced_route() { ! has_announced_route; }
 has_announced_route() {
   [[ -n $(on_host ip -6 route show default proto ra dev eth0) ]]
 }
+
+@test "several guests at once, on a bridge that none of them finds: all are right, and together they leave nothing" {
+  local n pids=()
+  remember_outside
+  for n in 2 3 4 5 6; do netns_guest "g$n"; done
+  for n in 2 3 4 5 6; do
+    pw -q --no-probe br1 --bridge-address 10.0.0.1/24 --nat --publish "80$n:80" "netns:g$n" "10.0.0.$n/24@10.0.0.1" & pids+=($!)
+  done
+  for n in "${pids[@]}"; do wait "$n"; done
+  on_host nft list table inet pipework | grep -c 'dnat ip to'
+  run_pw ls --json
+  assert_json "$output" '[.attachments[] | select(.missing)] == [] and (.attachments | length == 5)'
+  pids=()
+  for n in 2 3 4 5 6; do pw -q disconnect "netns:g$n" & pids+=($!); done
+  for n in "${pids[@]}"; do wait "$n"; done
+  assert_json "$(on_host ip -j link)" 'map(.ifname) | index("br1") == null'
+  for n in 2 3 4 5 6; do on_host ip netns del "g$n"; done
+  assert_outside_as_remembered
+}

@@ -293,6 +293,9 @@ END
   assert_same_state "$after" "$(all_state web blue)"
   run_pw up --dry-run lan.pipework
   assert_out '# nothing to do'
+  # how far it is, on a terminal only
+  [[ $(on_host script -q -c "$PIPEWORK up lan.pipework" /dev/null < /dev/null) == *'3 of 3'*'3 as it was'* ]]
+  [[ $(pw up lan.pipework 2>&1) != *'3 of 3'* ]]
 }
 
 @test "two at once, and many at once on a new bridge: each says 0, and all is there" {

@@ -422,7 +422,7 @@ serves_dhcp() {
   refused 2 "one VLAN of a NIC" br0@eth0 netns:blue 10.0.0.2/24 @10,20
   refused 2 "--direct-phys" --direct-phys br0@eth0 netns:blue 10.0.0.2/24
   refused 1 "there is no bridge 'lan0'" lan0@eth0 netns:blue 10.0.0.2/24
-  refused 1 "is no bridge of Linux" eth0@br0 netns:blue 10.0.0.2/24
+  refused 1 "there is no NIC 'br0'" eth0@br0 netns:blue 10.0.0.2/24
   refused 1 "there is no NIC 'eth7'" br0@eth7 netns:blue 10.0.0.2/24
   refused 1 "no NIC of this host has the MAC address" br0@mac:02:00:00:00:00:01 netns:blue 10.0.0.2/24
   pw br0@mac:02:77:00:00:00:10 netns:blue 192.168.77.50/24

@@ -365,7 +365,7 @@ sent() {
   leased=$(addresses web)
   start_guest db
   wait_until 60 has db eth1 10.0.0.2/24
-  [[ $(on_host nft list ruleset) == *masquerade* ]]
+  wait_until 60 has_rules
   docker restart --time 0 web > /dev/null
   wait_until 60 said 'web: eth1 on br1, ' 2
   wait_until 60 test_lease
@@ -383,8 +383,13 @@ test_lease() {
   [[ $(addresses web) == 192.168.77.* ]]
 } 2> /dev/null
 
+# has_rules, no_rules — whether the host's firewall has the container leave under the host's address.
+has_rules() {
+  [[ $(on_host nft list ruleset) == *masquerade* ]]
+}
+
 no_rules() {
-  [[ $(on_host nft list ruleset) != *masquerade* ]]
+  ! has_rules
 }
 
 # memory — of the watch, in kB: what is its own, and what it shares with others.

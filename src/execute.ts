@@ -195,12 +195,12 @@ async function performOne(command: Command, run: Run): Promise<Result> {
 }
 
 async function runProgram(
-  { onlyIf, failsIf, input }: RunCommand,
+  { onlyIf, failsIf, input, isOurs }: RunCommand,
   argv: readonly string[],
   { host }: Run,
 ): Promise<Result> {
   if (onlyIf !== undefined && (await host.run(onlyIf.argv)).stdout.trim() !== onlyIf.says) return OK
-  const result = await host.run(argv, undefined, input)
+  const result = await (isOurs ? host.launch(argv) : host.run(argv, undefined, input))
   return failsIf !== undefined && result.stderr.includes(failsIf) ? { ...result, code: 1 } : result
 }
 

@@ -78,6 +78,8 @@ export interface Host {
   run(argv: readonly string[], limit?: number, input?: string): Promise<Result>
   /** The same for a question that many an attach has to ask: without execa, which takes 18 ms to load. */
   query(argv: readonly string[], limit?: number): Promise<Result>
+  /** The same for a script of ours that says next to nothing: execa would take longer to load than it does to run. */
+  launch(argv: readonly string[]): Promise<Result>
   /**
    * Runs a program in our place: with our terminal, streams and process group, for as long as it likes.
    * Its exit status, or 128 and the number of the signal that ended it.

@@ -1203,3 +1203,11 @@ describe('refusals', () => {
         .length,
     ).toBeGreaterThan(0))
 })
+
+test.each<[string, AttachOptions]>([
+  ['br1 web 0/0', { mode: 'vepa' }],
+  ['br1 web 0/0', { kind: 'ipvlan' }],
+  ['dummy web 0/0', { kind: 'macvlan' }],
+])('%s with %j: how to share a NIC means nothing there', (words, options) =>
+  expect(() => planOf({ words, options }, bare)).toThrow('says how to share a NIC'),
+)

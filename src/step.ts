@@ -30,6 +30,8 @@ export interface RunCommand {
   readonly kind: 'run'
   readonly in: Place
   readonly argv: readonly Word[]
+  /** True for a script of ours, which says next to nothing. */
+  readonly isOurs?: true
   /** What it reads on standard input, without the last newline. */
   readonly input?: string
   /** It is skipped unless this program answers exactly so: what others use by now is not taken away. */

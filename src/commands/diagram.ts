@@ -2,6 +2,7 @@ import { readAttachments, readOvsIfThere } from '../attachments'
 import { usageError } from '../errors'
 import type { Host } from '../host'
 import { readHostLink } from '../hostlinks'
+import { listJournals, readJournal } from '../journal'
 import { formatTree, type Hub, listHubs } from '../prompt/diagram'
 import { screenOf } from '../prompt/screen'
 import { readSubnets } from '../prompt/subnets'
@@ -28,5 +29,6 @@ async function readScene(host: Host) {
     name,
     ports: (ovs?.ports ?? []).filter(({ bridge }) => bridge === name).map((port) => port.name),
   }))
-  return { attachments, links, switches, subnets: readSubnets(host) }
+  const uplinks = listJournals(host).flatMap((bridge) => readJournal(bridge, host)?.nic ?? [])
+  return { attachments, links, switches, subnets: readSubnets(host), uplinks }
 }

@@ -121,10 +121,21 @@ async function returnLeft(asked: Wanted, call: Call): Promise<readonly Detached[
     ({ guest, ifname }) => isMeant(guest, asked) && (ifnames === undefined || ifnames.includes(ifname)),
     call.host,
   )
-  const done = left.map(({ tenant, plan }) => ({ attached: toAttached(tenant.client), plan }))
-  for (const { attached, plan } of done)
-    if (!call.flag('dry-run')) await act(plan, attached, { asked: { ...asked, reached: { why: GONE } }, call })
+  const done: Detached[] = []
+  const gone = { asked: { ...asked, reached: { why: GONE } }, call }
+  for (const { tenant, plan, forget } of left) {
+    const attached = toAttached(tenant.client)
+    const isDone = call.flag('dry-run') || (await act(plan, attached, gone).then(() => true, isLikeBefore))
+    if (!isDone) await act(forget, attached, gone)
+    done.push({ attached, plan: isDone ? plan : forget })
+  }
   return done
+}
+
+/** False for a failure after which the host is as it was: then there is another way. Any other is thrown on. */
+function isLikeBefore(error: unknown): false {
+  if (error instanceof PipeworkError && error.leftovers.length === 0) return false
+  throw error
 }
 
 /** A link that is gone, as its client remembers it. */

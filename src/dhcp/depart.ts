@@ -32,13 +32,15 @@ export function planDeparture(plan: Plan, { record, netns }: Departure, host: Ho
 export interface Left {
   readonly tenant: Tenant
   readonly plan: Plan
+  /** What is left to do where the lease cannot be given back: it runs out. */
+  readonly forget: Plan
 }
 
 /** The leases of guests that are gone: of those that `isMeant` says, with the steps that give each back. */
 export function listLeft(isMeant: (client: Tenant['client']) => boolean, host: Host): readonly Left[] {
   return listTenants(host)
     .filter(({ client, isKept }) => !isKept && isMeant(client))
-    .map((tenant) => ({ tenant, plan: planLeft(tenant, host) }))
+    .map((tenant) => ({ tenant, plan: planLeft(tenant, host), forget: planForget(tenant) }))
 }
 
 function planLeft(tenant: Tenant, host: Host): Plan {

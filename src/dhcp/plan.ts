@@ -80,11 +80,13 @@ const starting = (tenant: Pick<Tenant, 'directory'>): Command => ({
   kind: 'run',
   in: 'host',
   argv: ['sh', keep(tenant), guestNetns],
+  isOurs: true,
 })
 const ending = (tenant: Pick<Tenant, 'directory'>): Command => ({
   kind: 'run',
   in: 'host',
   argv: ['sh', keep(tenant), '--stop'],
+  isOurs: true,
 })
 
 function restoreFiles({ directory, files }: Tenant): readonly Command[] {
@@ -103,13 +105,14 @@ export function planEnd(tenant: Tenant): Plan {
 
 /** Gives the address back while the link still has it. */
 export function planRelease({ client, lease, directory }: Tenant, self: readonly string[]): Plan {
-  if (lease === undefined) return []
+  // A lease of DHCPv6 runs out: only its own client could give it back.
+  if (lease === undefined || client.family === 6) return []
   return [
     {
       why: `give ${lease.ip} back to the DHCP server ${lease.server}`,
       command: {
         kind: 'run',
-        in: client.family === 4 ? 'guest' : 'host',
+        in: 'guest',
         argv: [...self, '__dhcp', 'release', directory],
       },
     },

@@ -114,7 +114,7 @@ function wantIn(name: string, rules: readonly Rule[], tables: Tables): Own {
       const reached = parents.filter((it) => isReached(it, table))
       const isThere = ({ chain: from, text }: Line) => text.endsWith(` -j ${chain}`) && reached.includes(from)
       const parent = reached[0] ?? parents.at(-1) ?? ''
-      const text = `-A ${parent} -m comment --comment "${COMMENT}${chain}" -j ${chain}`
+      const text = `-A ${parent} -m comment --comment "${COMMENT}jumps to ${chain}" -j ${chain}`
       return table.lines.find(isThere) ?? { chain: parent, text }
     }),
   )

@@ -2,7 +2,7 @@ import * as fs from 'node:fs'
 import type { Host, HostProcess, HttpAnswer } from '../host'
 import { attempt, dangles, isExecutable, saveFile, writeAll } from './files'
 import { createHolds } from './pins'
-import { createAttendant, runIp, runProgram, runQuery, startIp } from './programs'
+import { createAttendant, launchScript, runIp, runProgram, runQuery, startIp } from './programs'
 
 async function readAddresses(ifname: string): Promise<readonly string[]> {
   const { networkInterfaces } = await import('node:os')
@@ -88,6 +88,7 @@ export function createHost(self: HostProcess): Host {
     ip: runIp,
     startIp: (netns) => startIp(netns === undefined ? {} : { netns }),
     run: runProgram,
+    launch: launchScript,
     query: runQuery,
     attend: createAttendant(self),
     arm: async (words) => (await import('./arm')).arm(self, words),

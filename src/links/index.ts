@@ -6,6 +6,8 @@ import type { Context, LinkKind } from './kind'
 /** A kind of host interface: which ones it serves, and the file that does. */
 interface Offer {
   claims(context: Context): boolean
+  /** Whether it shares a NIC with others, in one of several ways. */
+  readonly isShared?: true
   /** Nobody waits for the kinds that were not asked for. */
   load(): Promise<LinkKind>
 }
@@ -31,6 +33,7 @@ export const LINK_KINDS: readonly Offer[] = [
   },
   {
     claims: ({ facts: { hostif } }) => hostif !== undefined && hostif.kind !== 'bridge' && hostif.kind !== 'infiniband',
+    isShared: true,
     load: () => import('./macvlan').then(({ macvlan }) => macvlan),
   },
   {
@@ -47,7 +50,17 @@ export const LINK_KINDS: readonly Offer[] = [
 export function findKind(context: Context): Offer {
   const kind = LINK_KINDS.find(({ claims }) => claims(context))
   if (kind === undefined) throw unclaimed(context)
+  if (!kind.isShared) refuseSharing(context)
   return kind
+}
+
+/** Options that mean nothing here would be taken for done. */
+function refuseSharing({ request: { words } }: Context): void {
+  const word = words.find((it) => /^--(kind|mode)=/.test(it))
+  if (word === undefined) return
+  throw new PipeworkError(`'${word}' says how to share a NIC, and none is shared here`, {
+    hint: 'Leave it out, or give the name of a NIC in the first place: ip -br link',
+  })
 }
 
 function unclaimed({ request: { hostif }, facts }: Context): PipeworkError {

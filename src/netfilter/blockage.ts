@@ -60,9 +60,8 @@ export function findBlockages(ruleset: Ruleset, flows: readonly Flow[], own?: st
     const worst = stopped.find(({ fate }) => fate === 'dropped') ?? stopped[0]
     const obstacle = worst?.obstacles.find(({ fate }) => fate === worst.fate) ?? worst?.obstacles[0]
     if (worst === undefined || obstacle === undefined) return []
-    const names = stopped.flatMap(({ flow: { from, to } }) => [from, to]).filter((name) => name !== own)
-    const ports = [...new Set(names.flatMap((name) => name ?? []))]
-    const isAll = stopped.length === all.length
+    const [ports, everyPort] = [namesOf(stopped, own), namesOf(all, own)]
+    const isAll = ports.length === everyPort.length
     const openings = openingsFor(ruleset, stopped)
     return [
       {
@@ -72,6 +71,12 @@ export function findBlockages(ruleset: Ruleset, flows: readonly Flow[], own?: st
       } satisfies Blockage,
     ]
   })
+}
+
+/** The other ports that these flows go to or come from. */
+function namesOf(judged: readonly { readonly flow: Flow }[], own: string | undefined): readonly string[] {
+  const names = judged.flatMap(({ flow: { from, to } }) => [from ?? [], to ?? []].flat())
+  return [...new Set(names)].filter((name) => name !== own)
 }
 
 type Stopped = readonly { readonly flow: Flow; readonly obstacles: readonly Obstacle[] }[]
@@ -98,8 +103,10 @@ export function describeBlockages(blockages: readonly Blockage[]): string {
 /** The one command that mends them all; undefined where there is none. */
 export function mendCommand(blockages: readonly Blockage[], toolOf: ToolOf): string | undefined {
   if (blockages.some(({ openings }) => openings === undefined)) return undefined
+  // A chain for both families needs one rule.
+  const all = blockages.flatMap(({ openings = [] }) => openings)
   return toCommand(
-    blockages.flatMap(({ openings = [] }) => openings),
+    all.filter(({ chain }, index) => all.findIndex((it) => it.chain === chain) === index),
     toolOf,
   )
 }

@@ -27,18 +27,18 @@ function sharingOf({ words }: LinkRecord): { readonly kind: ShareKind; readonly 
 
 /** An attachment that is there. */
 function toSubject({ record, hostEnd, inGuest }: Attached, host: Host): Subject {
-  const addresses = record.addresses ?? []
-  const parent = hostEnd === undefined ? findLower(inGuest, host)?.name : undefined
+  const { guest, ifname, hostif, words, addresses = [] } = record
+  const { outside } = wishesOf(record)
+  if (hostEnd !== undefined) {
+    const isPort = host.list(`/sys/class/net/${hostEnd.name}/brport`) !== undefined
+    return { guest: guest.name, ifname, hostif, hostEnd: hostEnd.name, isPort, addresses, words, outside }
+  }
+  const parent = findLower(inGuest, host)?.name
   return {
-    guest: record.guest.name,
-    ifname: record.ifname,
-    hostif: record.hostif,
-    ...(hostEnd === undefined ? {} : { hostEnd: hostEnd.name }),
-    isPort: hostEnd !== undefined && host.list(`/sys/class/net/${hostEnd.name}/brport`) !== undefined,
+    ...{ guest: guest.name, ifname, hostif: parent ?? '', isPort: false, addresses, words },
     ...(parent === undefined ? {} : { parent, sharing: sharingOf(record) }),
-    addresses,
-    words: record.words,
-    outside: wishesOf(record).outside,
+    // The guest itself may have written the record of a link inside it: no port of the host is opened for that.
+    outside: wishesOf({ ...record, words: words.filter((word) => word === '--host-access') }).outside,
   }
 }
 
@@ -72,7 +72,27 @@ async function readAll(host: Host, withGuests: boolean): Promise<readonly Attach
 /** What all of these need; what hangs on an interface that is gone needs nothing any more. */
 function needOfAll(subjects: readonly Subject[], live: Live): Need {
   const own = toHostAddresses(live)
-  return sumOf(subjects.filter(isConcerned).map((it) => needOf(it, own)))
+  return sumOf(
+    subjects.filter(isConcerned).map((it) => {
+      const need = needOf(it, own)
+      return it.hostEnd === undefined ? pickLive(need, live) : need
+    }),
+  )
+}
+
+/**
+ * What of a need is there already. More is not done for a record that stands inside a guest, which may have written it
+ * to get a route of the host's to itself: it keeps what somebody at the host has once asked for.
+ */
+function pickLive(need: Need, { links, routes, proxies }: Live): Need {
+  const isThere = (dev: string) => links.some(({ name, shim }) => name === dev && shim !== undefined)
+  return {
+    ...need,
+    shims: need.shims.filter(({ name }) => isThere(name)),
+    routes: need.routes.filter(({ dst, dev }) => routes.some((it) => it.dst === dst && it.dev === dev)),
+    proxies: need.proxies.filter(({ ip, dev }) => proxies.some((it) => it.ip === ip && it.dev === dev)),
+    sysctls: need.sysctls.filter(({ key }) => isThere(key.split('/')[3] ?? '')),
+  }
 }
 
 /** What was of ours on that host may be more than links: a file says so, and saves a look at the firewall. */

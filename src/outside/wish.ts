@@ -51,7 +51,7 @@ function parsePorts(text: string, typed: string): PortRange {
 }
 
 /** `[ip:]hostport:guestport[/tcp|udp]` as Docker has it, ports also as `first-last`. Throws usage errors. */
-function parsePublished(typed: string): Published {
+export function parsePublished(typed: string): Published {
   const [ports = '', protocol = 'tcp', ...rest] = typed.split('/')
   if (rest.length > 0 || (protocol !== 'tcp' && protocol !== 'udp'))
     throw usageError(`--publish '${typed}': '${[protocol, ...rest].join('/')}' is neither tcp nor udp`)

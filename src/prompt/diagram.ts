@@ -29,6 +29,8 @@ export interface Scene {
   readonly links: readonly HostLink[]
   readonly attachments: readonly Attached[]
   readonly subnets: Subnets
+  /** NICs that pipework has put into bridges. */
+  readonly uplinks: readonly string[]
   /** Bridges of Open vSwitch, with their ports. */
   readonly switches: readonly { readonly name: string; readonly ports: readonly string[] }[]
 }
@@ -46,8 +48,8 @@ function toAttachmentPort({ record, hostEnd, inGuest }: Attached): Port {
 }
 
 /** A port that leads out: a veth of somebody else's leads to a guest of his, and has no name that says so. */
-function toOtherPort(link: HostLink): Port {
-  const isUplink = link.peerIndex === link.ifindex || link.kind === 'vlan'
+function toOtherPort(link: HostLink, uplinks: readonly string[]): Port {
+  const isUplink = link.peerIndex === link.ifindex || link.kind === 'vlan' || uplinks.includes(link.name)
   return { name: link.name, kind: isUplink ? 'uplink' : 'other', notes: link.up ? [] : ['down'] }
 }
 
@@ -58,7 +60,7 @@ function notesOf(link: HostLink | undefined, { addresses }: Subnets): readonly s
 }
 
 /** The bridges and NICs that something hangs on, bridges first. */
-export function listHubs({ links, attachments, subnets, switches }: Scene): readonly Hub[] {
+export function listHubs({ links, attachments, subnets, switches, uplinks }: Scene): readonly Hub[] {
   const linkOf = (name: string) => links.find((link) => link.name === name)
   const ours = new Set(attachments.flatMap(({ hostEnd }) => hostEnd?.name ?? []))
   const on = (name: string) =>
@@ -67,7 +69,10 @@ export function listHubs({ links, attachments, subnets, switches }: Scene): read
     name,
     kind,
     notes: notesOf(linkOf(name), subnets),
-    ports: [...others.filter((link) => !ours.has(link.name)).map(toOtherPort), ...on(name).map(toAttachmentPort)],
+    ports: [
+      ...others.filter((link) => !ours.has(link.name)).map((link) => toOtherPort(link, uplinks)),
+      ...on(name).map(toAttachmentPort),
+    ],
   })
   const bridges = links.filter(({ kind }) => kind === 'bridge')
   const known = [...bridges.map(({ name }) => name), ...switches.map(({ name }) => name)]
