@@ -12,6 +12,8 @@ setup() {
 }
 
 teardown() {
+  # A test's own nft is none.
+  PATH=${PATH//"$BATS_TEST_TMPDIR/bin:"/}
   if [[ -e $RIG_DIR/dockerfw.pid ]]; then
     DOCKER_HOST=unix://$RIG_DIR/dockerfw.sock sh -c 'docker ps -aq | xargs -r docker rm -f' > /dev/null
     rig_stop dockerfw

@@ -42,6 +42,8 @@ assert_compiled() {
 
 @test "an attach to a bridge compiles nothing that it does not need, and neither does ls" {
   netns_guest blue
+  # as after a lease that has ended
+  on_host mkdir -p /run/pipework/dhcp
   on_host ip link add br1 type bridge
   on_host ip link set br1 up
   pw_spied br1 netns:blue 10.1.1.2/24@10.1.1.1 --no-probe

@@ -18,7 +18,8 @@ setup_suite() {
   done
 
   PIPEWORK=${PIPEWORK:-$(realpath "${BASH_SOURCE[0]%/*}/..")/dist/pipework}
-  export PIPEWORK
+  # Whatever the machine speaks.
+  export PIPEWORK LC_ALL=C.UTF-8
   RIG_NO_HOST=$(lacks_for_host)
   export RIG_NO_HOST
   [[ -z $RIG_NO_HOST ]] || return 0

@@ -491,6 +491,53 @@ case_dry_run_of_a_VLAN_is_a_script_that_does_the_same() {
   same "$wanted" "$(state)"
 }
 
+# --- Open vSwitch in the kernel -----------------------------------------------------------------------------
+
+# vswitch — Open vSwitch with the kernel's datapath; ended with the case.
+vswitch() {
+  export OVS_RUNDIR=/run/openvswitch
+  local db=unix:$OVS_RUNDIR/db.sock
+  modprobe openvswitch
+  mkdir -p "$OVS_RUNDIR"
+  ovsdb-tool create "$OVS_RUNDIR/conf.db" /usr/share/openvswitch/vswitch.ovsschema
+  ovsdb-server "$OVS_RUNDIR/conf.db" "--remote=p$db" --pidfile --detach
+  ovs-vsctl --timeout=60 --no-wait init
+  # Until ten seconds after the boot it counts no processors (count_cpu_cores), and then takes no packets from any.
+  while (($(cut -d . -f 1 /proc/uptime) < 12)); do sleep 0.5; done
+  ovs-vswitchd "$db" --pidfile --detach
+  trap 'kill $(cat "$OVS_RUNDIR"/*.pid); while pgrep "^ovs" > /dev/null; do sleep 0.1; done' EXIT
+}
+
+case_Open_vSwitch_forwards_in_the_kernel() {
+  guest web db other
+  vswitch
+  local before
+  before=$(state)
+  pw ovs1 netns:web 10.1.1.2/24 @10
+  pw ovs1 netns:db 10.1.1.3/24 @10
+  pw ovs1 netns:other 10.1.1.4/24 @20
+  is "$(ovs-vsctl get Bridge ovs1 datapath_type)" '""'
+  has "$(ovs-dpctl show)" "system@ovs-system"
+  has "$(ovs-dpctl show)" "$(port web)"
+  reaches web 10.1.1.3
+  apart web 10.1.1.4
+  # what has passed once is known to the kernel
+  has "$(ovs-dpctl dump-flows)" 'eth_type(0x0800)'
+  unchanged ovs1 netns:web 10.1.1.2/24 @10
+  # TCP with the checksums that the kernel leaves to hardware
+  head -c 3000000 /dev/urandom > /run/sent
+  inside db nc -N -l -p 5000 > /run/got &
+  until inside db ss -Hltn 'sport = :5000' | grep -q .; do sleep 0.1; done
+  inside web timeout 60 nc -N 10.1.1.3 5000 < /run/sent
+  wait $!
+  cmp /run/sent /run/got
+  pw disconnect netns:web
+  pw disconnect netns:db
+  pw disconnect netns:other
+  is "$(ovs-vsctl list-br)" ''
+  same "$before" "$(state)"
+}
+
 # --- a NIC as real ones are --------------------------------------------------------------------------------
 
 case_macvlan_and_VLAN_on_a_real_NIC() {

@@ -274,6 +274,24 @@ END
   [[ $output == "$file" ]] || fail "$output"
 }
 
+@test "save believes no record that a guest has written for itself" {
+  netns_guest web
+  netns_guest blue
+  on_host ip link add br1 type bridge
+  pw --quiet --no-probe eth0 netns:blue 192.168.77.50/24
+  local alias forged
+  alias=$(in_guest blue ip -j link show dev eth1 | jq -r '.[0].ifalias')
+  [[ $(pw save | grep -v '^#') == 'eth0 netns:blue 192.168.77.50/24' ]]
+  for forged in "${alias/h=eth0/h=br1}" "${alias/netns:blue/netns:web}" "${alias/netns:blue/netns:nobody}" \
+    "$alias;w=--publish=8080:80" "$alias;w=--nat" "$alias;n=eth0"; do
+    in_guest blue ip link set dev eth1 alias "$forged"
+    run_pw save
+    assert_exit 0
+    [[ $(grep -v '^#' <<< "$output") == '' && $output == *'says a record inside a guest'* || $output == *'no network namespace'* ]] ||
+      fail "$forged: $output"
+  done
+}
+
 @test "--dry-run is a script that does the same, for up and for down" {
   netns_guest web
   netns_guest blue

@@ -121,7 +121,7 @@ async function toPassage(context: Context, kind: LinkKind, host: Host): Promise<
 
 /** Whether leases are asked for, or were: nobody else waits for what knows of them. */
 function mayLease({ request, facts }: Context, host: Host): boolean {
-  return request.sources.length > 0 || recordOf(facts)?.sources !== undefined || host.list(LEASES) !== undefined
+  return request.sources.length > 0 || recordOf(facts)?.sources !== undefined || (host.list(LEASES) ?? []).length > 0
 }
 
 /**

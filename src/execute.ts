@@ -208,7 +208,7 @@ async function ask(command: AskCommand, argv: readonly string[], run: Run): Prom
   const { againWhile, againUntil, refusedIf, unaskedIf, limit } = command
   const deadline = run.host.elapsed() + limit * 1000
   for (;;) {
-    const result = await run.host.run(argv)
+    const result = await run.host.query(argv)
     const isUnasked = result.code !== 0 && result.code === unaskedIf
     if (result.code !== 0 && !isUnasked) return result
     if (refusedIf !== undefined && result.stdout.includes(refusedIf)) return { ...result, code: 1 }

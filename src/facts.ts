@@ -279,6 +279,6 @@ function needsArping({ probe, addresses }: AttachRequest, inGuest: GuestLink | u
 
 /** Habets' arping shares the name and means something else by -D. */
 async function isIputils(host: Host): Promise<boolean> {
-  const { stdout, stderr } = await host.run(['arping', '-V'])
+  const { stdout, stderr } = await host.query(['arping', '-V'])
   return /iputils/.test(stdout + stderr)
 }

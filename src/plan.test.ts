@@ -763,8 +763,22 @@ const detachGoldens: readonly GoldenDetach[] = [
   },
 ]
 
+/** The kinds of host interface once more, with the other family and with both; a bridge's stand above by themselves. */
+const familyGoldens: readonly Golden[] = [...kernelGoldens, ...ovsGoldens]
+  .filter(({ name }) =>
+    /^(nic|nic-ipvlan|nic-vlan|bridge-(vlan|trunk)|dummy|direct-phys.*|ipoib|ovs-(fresh|trunk))$/.test(name),
+  )
+  .flatMap((it) => [
+    { ...it, name: `${it.name}-ipv6`, words: it.words.replace('10.0.0.2/24', 'fd00::2/64@fd00::1') },
+    {
+      ...it,
+      name: `${it.name}-both`,
+      words: it.words.replace('10.0.0.2/24', '10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1'),
+    },
+  ])
+
 const scripts: readonly (readonly [name: string, script: string])[] = [
-  ...[...goldens, ...kernelGoldens, ...ovsGoldens, secondLink].map(
+  ...[...goldens, ...kernelGoldens, ...ovsGoldens, ...familyGoldens, secondLink].map(
     (it) => [it.name, forGuest(planOf(it, it.facts), toWords(requestOf(it)), it.given)] as const,
   ),
   ...detachGoldens.map(
@@ -794,7 +808,7 @@ describe('golden plans', () => {
   })
 
   test('none is the same as another but for its words', () => {
-    const bodies = [...goldens, ...kernelGoldens, ...ovsGoldens].map((it) =>
+    const bodies = [...goldens, ...kernelGoldens, ...ovsGoldens, ...familyGoldens].map((it) =>
       toScript({ plan: planOf(it, it.facts), guest, words: [] }),
     )
     expect(new Set(bodies).size).toBe(bodies.length)

@@ -37,7 +37,7 @@ describe('what is written is read again', () => {
         ],
       },
     ],
-    ['names full of signs', { guest: { kind: 'netns', name: '%;=+:*,@~é"\'#\\ \n' }, ifname: ';i=x', hostif: 'a=*' }],
+    ['names full of signs', { guest: { kind: 'netns', name: '%;=+:*,@~é"\'#\\ ' }, ifname: ';i=x', hostif: 'a=*' }],
   ])('%s', (_, part) => expect(decodeRecord(encodeRecord({ ...plain, ...part }))).toEqual({ ...plain, ...part }))
 
   test('the full id of a container is cut to the twelve digits that Docker shows', () => {
@@ -145,6 +145,9 @@ describe('what others wrote', () => {
     ],
     ['nothing but the head', 'pipework1', empty],
     ['a broken escape', 'pipework1;g=docker:web;i=%zz', { kind: 'unknown', version: 1 }],
+    ['a name that moves the cursor', 'pipework1;g=docker:web%1b[2J;i=eth1;h=br1', { kind: 'unknown', version: 1 }],
+    ['a name of two lines', 'pipework1;g=docker:web;i=eth1;h=br1%0adb', { kind: 'unknown', version: 1 }],
+    ['a route that rings', 'pipework1;g=docker:web;i=eth1;h=br1;d4=via+%07', { kind: 'unknown', version: 1 }],
     ['an address that is none', 'pipework1;g=docker:web;i=eth1;h=br1;a=hello', { kind: 'unknown', version: 1 }],
     ['an address out of range', 'pipework1;g=docker:web;i=eth1;h=br1;a=10.0.0.2/33', { kind: 'unknown', version: 1 }],
   ])('%s', (_, alias, record) => expect(decodeRecord(alias)).toEqual(record))

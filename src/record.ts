@@ -72,6 +72,13 @@ const escapeWord = (text: string) =>
 const hexEscape = (char: string) => `%${char.charCodeAt(0).toString(16)}`
 const unescapeWord = (text: string) => decodeURIComponent(text)
 
+/** A name, which is printed as it stands: in a guest somebody may have written one that a terminal would obey. */
+function unescapeName(text: string): string {
+  const name = unescapeWord(text)
+  if (/\p{Cc}/u.test(name)) throw new RangeError(`a control character in a record: ${JSON.stringify(name)}`)
+  return name
+}
+
 /** The ifalias for a link; addresses and file are left out where they do not fit. Throws when even that is too long. */
 export function encodeRecord(record: LinkRecord): string {
   const { guest, ifname, hostif, uplink, addresses, sources = [], words, previous, nic } = record
@@ -133,7 +140,7 @@ export function decodeRecord(alias: string | undefined): PipeworkRecord | undefi
 
 /** What is read from a link is put back into a command; somebody may have edited it. */
 function refuseUnsafe(word: string): string {
-  if (!/^[^\s"'#\\]+$/.test(word)) throw new RangeError(`unsafe word in a record: ${JSON.stringify(word)}`)
+  if (!/^[^\s"'#\\\p{Cc}]+$/u.test(word)) throw new RangeError(`unsafe word in a record: ${JSON.stringify(word)}`)
   return word
 }
 
@@ -144,16 +151,16 @@ function toLeased(typed: string): Address {
 function decodeLink(fields: readonly string[]): LinkRecord {
   const all = (key: string) =>
     fields.filter((field) => field.startsWith(`${key}=`)).map((field) => field.slice(key.length + 1))
-  const one = (key: string) => unescapeWord(all(key)[0] ?? '')
+  const one = (key: string) => unescapeName(all(key)[0] ?? '')
   const [kind = '', ...name] = (all('g')[0] ?? '').split(':')
   const id = one('c')
   const addresses = one('a')
   const leased = one('l').split(',').filter(Boolean).map(toLeased)
-  const sources = all('s').map(unescapeWord)
+  const sources = all('s').map(unescapeName)
   const [nic, file, uplink] = [one('n'), one('f'), one('u')]
   return {
     kind: 'link',
-    guest: { kind, name: unescapeWord(name.join(':')), ...(id === '' ? {} : { id }) },
+    guest: { kind, name: unescapeName(name.join(':')), ...(id === '' ? {} : { id }) },
     ifname: one('i'),
     hostif: one('h'),
     ...(uplink === '' ? {} : { uplink }),

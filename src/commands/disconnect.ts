@@ -106,7 +106,7 @@ async function planDeparture(
   { attached: { record, inGuest }, asked: { reached } }: { readonly attached: Attached; readonly asked: Wanted },
   host: Host,
 ): Promise<Plan> {
-  if (host.list(LEASES) === undefined) return plan
+  if ((host.list(LEASES) ?? []).length === 0) return plan
   const { planDeparture } = await import('../dhcp/depart')
   const pin = reached.guest === undefined || inGuest === undefined ? undefined : reached.pin
   return planDeparture(plan, { record, ...(pin === undefined ? {} : { netns: pin.inode }) }, host)
@@ -114,7 +114,7 @@ async function planDeparture(
 
 /** Gives back the leases that outlived the links of a guest: it has ended, or was started again. */
 async function returnLeft(asked: Wanted, call: Call): Promise<readonly Detached[]> {
-  if (call.host.list(LEASES) === undefined || asked.files !== undefined) return []
+  if ((call.host.list(LEASES) ?? []).length === 0 || asked.files !== undefined) return []
   const { listLeft } = await import('../dhcp/depart')
   const { ifnames } = asked
   const left = listLeft(

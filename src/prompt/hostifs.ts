@@ -26,7 +26,7 @@ async function listOvsBridges(host: Host): Promise<readonly string[]> {
   try {
     const { isOvsThere } = await import('../ovsdb')
     if (!isOvsThere(host)) return []
-    const { code, stdout } = await host.run(['ovs-vsctl', '--timeout=1', 'list-br'], OVS_LIMIT)
+    const { code, stdout } = await host.query(['ovs-vsctl', '--timeout=1', 'list-br'], OVS_LIMIT)
     return code === 0 ? stdout.split('\n').filter(Boolean) : []
   } catch {
     return []

@@ -1,5 +1,5 @@
 import { formatGuest, formatHostif } from '../record'
-import { type Attachment, formatTable, type LeaseReport } from '../report'
+import { type Attachment, escapeControls, formatTable, type LeaseReport } from '../report'
 import type { Fields } from './template'
 
 /** What `ls` shows of an attachment: a title, and the lines below it. */
@@ -91,7 +91,8 @@ export const FIELDS: Readonly<Record<string, (attachment: Attachment) => string>
   MTU: ({ mtu }) => `${mtu}`,
   State: ({ state }) => state,
   Leases: ({ leases = [] }) => leases.map(formatLease).join(', '),
-  Words: ({ words }) => words.join(' '),
+  // The text of U: may be of several lines.
+  Words: ({ words }) => escapeControls(words.join(' ')).replaceAll('\n', '\\x0a'),
 }
 
 /** An attachment's fields for a template. */

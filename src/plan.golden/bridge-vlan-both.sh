@@ -1,0 +1,64 @@
+#!/bin/sh
+# pipework br1 netns:blue 10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1 @10
+set -eu
+
+# give the network namespace of netns:blue a name for ip -n
+netns=pipework-script-$$
+mkdir -p /run/netns
+ln -s /run/netns/blue "/run/netns/$netns"
+trap 'rm -f "/run/netns/$netns"' EXIT
+
+# create the bridge br1
+ip link add dev br1 address 02:00:00:00:00:b1 type bridge stp_state 0 vlan_filtering 1
+
+# record that pipework made br1
+ip link set dev br1 alias 'pipework1;made'
+
+# bring br1 up
+ip link set dev br1 up
+
+# connect eth1 in blue to br1
+ip link add dev veth1plblue mtu 1500 master br1 type veth peer name eth1 address 02:00:00:00:00:01 mtu 1500 netns "$netns"
+
+# put veth1plblue into VLAN 10, without a tag
+bridge vlan add dev veth1plblue vid 10 pvid untagged
+
+# take veth1plblue out of VLAN 1
+bridge vlan del dev veth1plblue vid 1
+
+# record the attachment on veth1plblue
+ip link set dev veth1plblue alias 'pipework1;g=netns:blue;i=eth1;h=br1;a=10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1;w=@10'
+
+# bring veth1plblue up
+ip link set dev veth1plblue up
+
+# let the kernel announce the addresses of eth1, and allow IPv6 there
+ip netns exec "$netns" sysctl -qw net/ipv4/conf/eth1/arp_notify=1 net/ipv6/conf/eth1/ndisc_notify=1 net/ipv6/conf/eth1/disable_ipv6=0
+
+# bring eth1 up
+ip -n "$netns" link set dev eth1 up
+
+# give eth1 the address fd00::2/64
+ip -n "$netns" addr add fd00::2/64 dev eth1
+
+# wait until the kernel has made sure that nobody has fd00::2
+tries=100
+while answer=$(nsenter --net="/run/netns/$netns" ip -6 addr show dev eth1 tentative); do
+  case $answer in
+    *dadfailed*) printf '%s\n' "$answer" >&2; exit 1 ;;
+    *tentative*) [ "$((tries -= 1))" -gt 0 ] || exit 1; sleep 0.1 ;;
+    *) break ;;
+  esac
+done
+
+# give eth1 the address 10.0.0.2/24
+ip -n "$netns" addr add 10.0.0.2/24 brd + dev eth1
+
+# make 10.0.0.1 the default gateway for IPv4
+ip -n "$netns" route replace default via 10.0.0.1 dev eth1
+
+# make fd00::1 the default gateway for IPv6
+ip -n "$netns" route replace ::/0 via fd00::1 dev eth1
+
+# announce eth1 to its neighbours
+ip -n "$netns" link set dev eth1 address 02:00:00:00:00:01
