@@ -148,7 +148,8 @@ same_start() {
   on_host lxc-freeze asleep
   start_lxc_guest hosty
   on_host lxc-stop --kill hosty
-  on_host sed -i 's/^lxc.net.0.type.*/lxc.net.0.type = none/' /var/lib/lxc/hosty/config
+  # Its own init would ask for an address by DHCP, and take that of the host's eth0 away before.
+  on_host sed -i 's/^lxc.net.0.type.*/lxc.net.0.type = none\nlxc.init.cmd = \/bin\/sleep 2147483/' /var/lib/lxc/hosty/config
   on_host lxc-start --daemon hosty 3>&- 4>&-
   remember
   run_pw br1 idle 10.1.1.2/24

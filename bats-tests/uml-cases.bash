@@ -710,6 +710,7 @@ case_uplink_moves_a_NIC_as_real_ones_are() {
   is "$(ip -o addr show dev vec0)" ''
   has "$(ip route show table 100)" 'dev br0'
   unchanged br0@vec0 netns:a 192.168.79.50/24
+  settled
   during=$(addressed)
   PIPEWORK_KILL_AFTER=15 pw uplink del br0 || true
   settled
