@@ -19,9 +19,9 @@ interface Leased extends Context {
 interface Surroundings {
   readonly host: Host
   readonly netns: string | undefined
-  /** Plans what is not about leases. */
   /** Whether the link is made anew, and no client outlives that. */
   readonly isRemade: boolean
+  /** Plans what is not about leases. */
   planRest(context: Context): Promise<Plan>
 }
 
