@@ -807,7 +807,7 @@ knows() {
   assert_undone
 }
 
-@test "a VLAN on a Linux bridge is refused for now, before anything is made" {
+@test "where the kernel has no vlan_filtering, a VLAN on a Linux bridge is refused before anything is made" {
   start_guest web
   remember web
   run_pw br1 web 10.1.1.2/24 @10
