@@ -29,6 +29,8 @@ export interface Means {
   readonly interrupt: Interrupt
   /** Told of each step before it runs. */
   readonly onStep?: (step: Step) => void
+  /** Told that the last so many of them were taken back, to be planned anew. */
+  readonly onTakenBack?: (count: number) => void
   /** Where an `ip` may wait for the first lines. */
   readonly ahead?: Ahead
   /** Seconds in which somebody must confirm that an uplink works; without, its proof does. */
@@ -180,19 +182,25 @@ interface Turn extends Means {
 
 /** Plans and acts; when that fails because the host has changed since it was looked at, looks and plans again. */
 async function convergeOne(request: AttachRequest, pinned: Pinned, turn: Turn): Promise<Planned> {
-  let failed: (Planned & { readonly error: unknown }) | undefined
+  let failed: (Planned & { readonly error: unknown; readonly told: number }) | undefined
   for (let tries = TRIES; ; tries -= 1) {
     const planned = await foresee(request, pinned, turn.host)
     // A bridge of that name may be another one by now, which makes the same plan worth another try.
     const isSame =
       planned.facts.hostif?.ifindex === failed?.facts.hostif?.ifindex && isSamePlan(planned.plan, failed?.plan ?? [])
     if (failed !== undefined && (tries === 0 || isSame)) throw failed.error
+    if (failed !== undefined) turn.onTakenBack?.(failed.told)
+    const told = { steps: 0 }
+    const onStep = (step: Step) => {
+      told.steps += 1
+      turn.onStep?.(step)
+    }
     try {
-      await act(planned, pinned, turn)
+      await act(planned, pinned, { ...turn, onStep })
       return planned
     } catch (error) {
       if (!(error instanceof PipeworkError) || error.leftovers.length > 0 || turn.interrupt.heard) throw error
-      failed = { ...planned, error }
+      failed = { ...planned, error, told: told.steps }
     }
   }
 }

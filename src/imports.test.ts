@@ -38,6 +38,7 @@ const layers: readonly { readonly files: readonly string[]; readonly inner?: tru
   { files: ['detach'] },
   { files: ['plan', 'remake'] },
   { files: ['attachments', 'report'] },
+  { files: ['transcript'] },
   { files: ['dhcp/*'], inner: true },
   { files: ['ahead', 'locks'] },
   { files: ['execute'] },
