@@ -668,6 +668,10 @@ case_examples_of_help_with_VLANs_and_dummy() {
     count=$((count + 1))
   done < /run/lines
   ((count >= 2)) || fail "only $count examples"
+  nic eth0
+  # shellcheck disable=SC2046 # the line is words, as at a prompt
+  pw $(pw help uplink --json | jq -r '.examples[].line | select(contains(" @")) | ltrimstr("pipework ")')
+  has "$(ip -o link show dev eth0.63)" 'master br63'
 }
 
 # --- how they are run --------------------------------------------------------------------------------------
