@@ -69,6 +69,7 @@ export async function foresee(
     ...(await toPlan(it, kind)),
     ...(await toPassage(it, kind, host)),
     ...(await planBeside(it, host)),
+    ...(await planBehind(it, host)),
   ]
   if (!mayLease(context, host)) return { ...context, kind, plan: await planRest(context) }
   const { foreseeLeases } = await import('./dhcp/foresee')
@@ -111,6 +112,13 @@ async function planBeside(context: Context, host: Host): Promise<Plan> {
   if (!concernsHost(context)) return []
   const { planOutside } = await import('./outside/plan')
   return planOutside(context, host)
+}
+
+/** With --force a link may leave what pipework made for it. */
+async function planBehind(context: Context, host: Host): Promise<Plan> {
+  if (!context.request.force || recordOf(context.facts) === undefined) return []
+  const { planMoved } = await import('./vacancy')
+  return planMoved(context, host)
 }
 
 /** With --firewall allow and --strict the firewall is looked at before the first change, and not after the last. */
