@@ -168,3 +168,45 @@ attached_state() {
   assert_same_state "${before[0]}" "$(host_state)"
   assert_same_state "${before[1]}" "$(guest_state web)"
 }
+
+# blocks — splits a transcript on standard input into the test's block.1, block.2 and so on, one for each subshell.
+blocks() {
+  rm -f "$BATS_TEST_TMPDIR"/block.*
+  awk -v to="$BATS_TEST_TMPDIR/block." '/^\($/ { n++ } n == 0 { exit 1 } { print > (to n) }'
+}
+
+@test "--verbose of several guests: one block for each, of which every one does the same by itself" {
+  start_guest web
+  netns_guest blue
+  local before after file=$BATS_TEST_TMPDIR/lan.pipework block
+  # All of them want to make br1, and all but one of them begin anew.
+  printf '%s\n' 'br1 web 10.1.1.2/24@10.1.1.1' 'br1 -i eth2 web 10.1.2.2/24' 'br1 netns:blue 10.1.1.3/24' \
+    'br1 -i eth2 netns:blue 10.1.2.3/24' > "$file"
+  before=$(guest_state web; guest_state blue; host_state)
+  run_pw --verbose up "$file"
+  assert_exit 0
+  after=$(attached_state; guest_state blue)
+  blocks <<< "$stderr"
+  local all=("$BATS_TEST_TMPDIR"/block.*)
+  ((${#all[@]} == 2)) || fail "$stderr"
+  pw down "$file" -q
+  # the one that makes the bridge goes first
+  for block in $(grep -l 'stp_state' "$BATS_TEST_TMPDIR"/block.*) $(grep -L 'stp_state' "$BATS_TEST_TMPDIR"/block.*); do
+    # in a shell that goes on after what fails, as one at a prompt does
+    on_host sh < "$block" || fail "$(< "$block")"
+  done
+  assert_same_state "$after" "$(attached_state; guest_state blue)"
+  # what is taken away is told in the same manner, also where several steps are in the guest
+  pw eth0 web -i eth3 192.168.77.50/24 --no-probe -q
+  pw eth0 web -i eth4 192.168.77.51/24 --no-probe -q
+  run_pw --verbose disconnect web
+  assert_exit 0
+  blocks <<< "$stderr"
+  pw eth0 web -i eth3 192.168.77.50/24 --no-probe -q
+  pw eth0 web -i eth4 192.168.77.51/24 --no-probe -q
+  pw br1 web 10.1.1.2/24@10.1.1.1 -l "$(sed -n 's/^ip link del dev \(.*\)/\1/p' "$BATS_TEST_TMPDIR/block.1" | head -n 1)" -q
+  pw br1 -i eth2 web 10.1.2.2/24 -q
+  on_host sh -eu "$BATS_TEST_TMPDIR/block.1"
+  pw down "$file" -q
+  assert_same_state "$before" "$(guest_state web; guest_state blue; host_state)"
+}

@@ -2,6 +2,7 @@
 # Help and the manual page: what they show on a screen, and that every example of theirs runs.
 
 load rig
+load watching
 
 setup() { need_docker; }
 
@@ -91,8 +92,7 @@ type_example() {
   local place=on_host status=0
   [[ $1 != 'pipework --wait '* && $1 != 'pipework --wait' ]] || place='in_guest web'
   echo "$1"
-  # shellcheck disable=SC2086 # the line is words, as at a prompt
-  $place env -u NODE_EXTRA_CA_CERTS PATH="$BATS_TEST_TMPDIR/bin:$PATH" timeout --kill-after=40 "${LIMIT:-60}" $1 < /dev/null || status=$?
+  $place env -u NODE_EXTRA_CA_CERTS PATH="$BATS_TEST_TMPDIR/bin:$PATH" timeout --kill-after=40 "${LIMIT:-60}" sh -c "$1" < /dev/null || status=$?
   case "$status $1" in
     0\ *) ;;
     # Who listens to the network does so until he is told to stop.
@@ -130,7 +130,7 @@ furnish() {
   need_podman
   furnish
   start_podman_guest web
-  # VLANs and dummy interfaces need modules that this kernel lacks: uml.bats runs those. Uplinks have bats files of their own.
+  # VLANs and dummy interfaces need modules that this kernel lacks: uml.bats runs those. Uplinks come below.
   while IFS= read -r line; do
     # Each for itself: some speak of the same address.
     for word in web db podman:web; do pw disconnect "$word" -q; done
@@ -139,7 +139,7 @@ furnish() {
   for word in $("$PIPEWORK" help --json | jq -r '.commands[]'); do
     case $word in
       disconnect) continue ;; # the last
-      # These live on, or take the host's NIC: uplink.bats, watch.bats and the README's examples run them.
+      # These live on, or take the host's NIC: below. Those of service need systemd: service.bats.
       watch | service | uplink) continue ;;
     esac
     # What the examples before have left is no matter.
@@ -153,4 +153,55 @@ furnish() {
   rig_stop router
   on_host podman rm --force --time 0 web > /dev/null
   on_host umount /usr/local/share /etc/fish
+}
+
+# pending — true when an uplink waits to be confirmed.
+pending() { pw uplink ls --json | jq -e '.uplinks[] | select(.state == "pending")' > /dev/null; }
+
+@test "the examples that live on, or that take the host's NIC, run as well" {
+  local line before
+  start_guest web
+  write_lan 'br1 web 192.168.1.10/24@192.168.1.1'
+  mkdir -p "$BATS_TEST_TMPDIR/bin" /etc/pipework
+  ln -s "$PIPEWORK" "$BATS_TEST_TMPDIR/bin/pipework"
+  cd "$BATS_TEST_TMPDIR"
+  before=$(host_state)
+  while IFS= read -r line; do
+    [[ $line =~ ^pipework\ br[0-9]+@ ]] || continue
+    type_example "$line"
+    pw disconnect web -q
+    pw uplink del "$(sed 's/@.*//; s/^pipework //' <<< "$line")" -q
+  done < <(examples '')
+  while IFS= read -r line; do
+    case $line in
+      *' @'*) ;; # uml.bats
+      *--confirm*)
+        pw uplink del br0 -q
+        # shellcheck disable=SC2086 # the line is words, as at a prompt
+        start_pw ${line#pipework }
+        wait_until 60 pending
+        ;;
+      *' confirm '*)
+        type_example "$line"
+        wait_pw
+        assert_exit 0
+        ;;
+      *) type_example "$line" ;;
+    esac
+  done < <(examples uplink)
+  assert_same_state "$before" "$(host_state)"
+  on_host mount -t tmpfs tmpfs /etc/pipework
+  on_host cp "$LAN" /etc/pipework/
+  while IFS= read -r line; do
+    on_host_exec env -u NODE_EXTRA_CA_CERTS PATH="$BATS_TEST_TMPDIR/bin:$PATH" sh -c "exec $line" \
+      > "$BATS_TEST_TMPDIR/pw.out" 2>&1 < /dev/null 3>&- 4>&- &
+    PW_PID=$!
+    wait_until 60 grep -qE 'Docker.*follows its events' "$BATS_TEST_TMPDIR/pw.out" || fail "$line" "$(< "$BATS_TEST_TMPDIR/pw.out")"
+    [[ $line == *--labels* ]] || wait_until 60 has web eth1 192.168.1.10/24
+    kill -TERM "$PW_PID"
+    wait "$PW_PID"
+    pw disconnect web -q
+  done < <(examples watch)
+  on_host umount /etc/pipework
+  rmdir /etc/pipework 2> /dev/null || true
 }

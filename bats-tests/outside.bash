@@ -10,7 +10,7 @@ outside_state() {
       ipv4/conf/*/proxy_arp ipv4/conf/*/rp_filter ipv6/conf/*/proxy_ndp ipv6/conf/*/accept_ra
     ip neigh show proxy
     nft --stateless list ruleset 2> /dev/null; iptables-legacy-save; ip6tables-legacy-save
-    find /run/pipework -type f 2> /dev/null | sort' | sed '/^#/d; s/\[[0-9]*:[0-9]*\]$//'
+    find /run/pipework -name code -prune -o -type f -print 2> /dev/null | sort' | sed '/^#/d; s/\[[0-9]*:[0-9]*\]$//'
 }
 
 # settled — a state without what chance or the way there decides: the host end's address, and how IPv6 was asked for.

@@ -6,21 +6,27 @@ load rig
 setup() { need_host; }
 teardown() { clean_host; }
 
-# pw_spied ARG… — pipework; the parts that it compiles are listed in the test's compiled.txt. A part is known by the
-# line of the script at which it stands, whose first word is its name.
+# pw_spied ARG… — pipework; the parts that it compiles, or has from an earlier run, are listed in the test's
+# compiled.txt, and how in how.txt. A part is known by the line of the script at which it stands, whose first word is
+# its name.
 pw_spied() {
   cat > "$BATS_TEST_TMPDIR/spy.cjs" << 'END'
 const [fs, vm] = [require('node:fs'), require('node:vm')]
-const { compileFunction } = vm
-vm.compileFunction = (body, names, options) => {
-  fs.appendFileSync(process.env.COMPILED, `${options.lineOffset + 1}\n`)
-  return compileFunction(body, names, options)
+vm.Script = class extends vm.Script {
+  constructor(source, options) {
+    super(source, options)
+    const how = this.cachedDataRejected === false ? 'kept' : 'compiled'
+    fs.appendFileSync(process.env.COMPILED, `${options.lineOffset + 1}\n`)
+    fs.appendFileSync(`${process.env.COMPILED}.how`, `${how}\n`)
+  }
 }
 END
   local seen=$BATS_TEST_TMPDIR/lines.txt
   : > "$seen"
+  : > "$seen.how"
   COMPILED=$seen NODE_OPTIONS="--require $BATS_TEST_TMPDIR/spy.cjs" run_pw "$@"
   assert_exit 0
+  sort -u "$seen.how" > "$BATS_TEST_TMPDIR/how.txt"
   awk -F '"' 'NR == FNR { wanted[$1]; next } FNR in wanted { print $2 }' "$seen" "$PIPEWORK" |
     sort > "$BATS_TEST_TMPDIR/compiled.txt"
 }
@@ -63,4 +69,62 @@ assert_compiled() {
   [[ -n $line ]]
   # What it calls there stands there.
   sed -n "${line}p" "$PIPEWORK" | grep -q 'readNamespaces('
+}
+
+# is GOT WANTED — two texts are the same.
+is() {
+  [[ $1 == "$2" ]] || fail "$1" 'is not' "$2"
+}
+
+# assert_how WORD — all parts were `kept` from an earlier run, or all of them `compiled`.
+assert_how() {
+  is "$(< "$BATS_TEST_TMPDIR/how.txt")" "$1"
+}
+
+@test "what was compiled is kept for the next run of the command: ours alone, whole, and of this build" {
+  netns_guest blue
+  local folder=/run/pipework/code file mode
+  on_host rm -rf "$folder"
+  on_host mkdir -p "$folder"
+  on_host touch "$folder/of-another-build"
+  pw_spied ls --json
+  assert_how compiled
+  file=$(on_host find "$folder" -type f)
+  [[ $file == */*-ls ]]
+  is "$(on_host stat -c '%a %u' "$folder" "$file")" $'755 0\n600 0'
+  pw_spied ls --json
+  assert_how kept
+  assert_json "$output" '.ok and .attachments == []'
+  # compiled under another path, which a stack trace would name
+  cp "$PIPEWORK" "$BATS_TEST_TMPDIR/copy"
+  PIPEWORK=$BATS_TEST_TMPDIR/copy pw_spied ls
+  assert_how compiled
+  # Not believed: what others can have written, what is a link, what is cut off, what is something else.
+  for mode in 'chmod 622' 'chown 1' 'ln -sf /etc/passwd' 'truncate --size=20000' 'truncate --size=0' 'cp /etc/passwd'; do
+    pw_spied ls
+    # shellcheck disable=SC2086 # words
+    on_host $mode "$file"
+    pw_spied ls
+    assert_how compiled
+  done
+  pw_spied ls
+  assert_how kept
+  on_host chmod 777 "$folder"
+  pw_spied ls
+  assert_how compiled
+  # No place for it: nobody hears of that.
+  on_host rm -r "$folder"
+  on_host touch "$folder"
+  pw_spied ls
+  is "$stderr" ''
+  on_host rm "$folder"
+  NODE_DISABLE_COMPILE_CACHE=1 pw_spied ls
+  on_host test ! -e "$folder"
+  # At the prompt, another user has his own.
+  on_host install -m 755 "$PIPEWORK" /run/pipework-copy
+  on_host install -d -m 700 -o 65534 /run/own
+  run on_host env XDG_RUNTIME_DIR=/run/own setpriv --reuid=65534 --clear-groups /run/pipework-copy __complete -- dis
+  assert_out disconnect
+  is "$(on_host sh -c "stat -c '%a %u' /run/own/pipework-code/*-complete")" '600 65534'
+  on_host rm -r /run/pipework-copy /run/own
 }

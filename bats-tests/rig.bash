@@ -91,6 +91,16 @@ need_lxc() {
   on_host mount --bind "$RIG_DIR/lxc" /var/lib/lxc
 }
 
+# keep_mounts FILE — a copy of the mounts here in a namespace that FILE stands for. Since 6.18 the kernel numbers
+# namespaces on each CPU by itself, and keeps one only where its number is above our own: on another CPU it may be.
+keep_mounts() {
+  local tries
+  for ((tries = 0; tries < 50; tries++)); do
+    ! unshare --mount="$1" true 2> /dev/null || return 0
+  done
+  unshare --mount="$1" true
+}
+
 # --- where a command runs --------------------------------------------------------------------------------
 
 # on_host CMD… — runs CMD on the rig's host, in the test's own directory.

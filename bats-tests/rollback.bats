@@ -138,7 +138,29 @@ plain_bridge() {
   plain_bridge br2
   pw --no-probe br1 netns:web 10.1.1.2/24@10.1.1.1
   rolls_back web --no-probe --force br2 netns:web 10.1.1.3/24@10.1.1.1
+  # br1 was ours and is unused now; br2 was made by hand.
+  on_host sh -c '! test -e /sys/class/net/br1 && test -e /sys/class/net/br2'
   rolls_back web --no-probe --force br3 netns:web 10.1.1.3/24@10.1.1.1
+  on_host test -e /sys/class/net/br2
+  rolls_back web --no-probe --force eth0 netns:web 10.1.1.3/24@10.1.1.1
+  on_host sh -c '! test -e /sys/class/net/br3'
+}
+
+@test "--force away from a bridge that goes, and a later line of the same guest fails: the bridge is back" {
+  local host inside
+  netns_guest web
+  pw --no-probe br1 netns:web 10.1.1.2/24
+  printf '%s\n' 'br2 netns:web 10.1.1.2/24 --force' 'br2 -i eth2 netns:web 10.1.2.2/24' > "$BATS_TEST_TMPDIR/two"
+  host=$(host_state)
+  inside=$(guest_state web)
+  PIPEWORK_FAIL_AFTER=$(($(count_steps --no-probe --force br2 netns:web 10.1.1.2/24) + 2)) run_pw up "$BATS_TEST_TMPDIR/two"
+  assert_exit 1
+  assert_same_state "$host" "$(host_state)"
+  assert_same_state "$inside" "$(guest_state web)"
+  # A cable is a user: br1 stays.
+  on_host ip link add dev cable master br1 type dummy 2> /dev/null || on_host ip link add dev cable master br1 type veth
+  pw --no-probe --force br2 netns:web 10.1.1.2/24
+  on_host test -e /sys/class/net/br1
 }
 
 @test "--force to another host name: undone after every step" {

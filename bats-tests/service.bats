@@ -15,6 +15,7 @@ teardown() {
   [[ -z ${INIT-} ]] || kill -KILL "$INIT"
   [[ ! -e $RIG_DIR/systemd.pid ]] || rig_stop systemd
   on_host rm -rf /run/systemd /run/rig
+  rmdir /etc/pipework 2> /dev/null || true
   clean_host
 }
 
@@ -58,6 +59,12 @@ systemd_runs() {
 # booted CMD… — runs CMD where that systemd is.
 booted() {
   nsenter --target "$INIT" --mount --pid --net env -C "$PWD" -u NODE_EXTRA_CA_CERTS -u DOCKER_HOST "$@"
+}
+
+# own_etc — an empty /etc/pipework, which is nobody else's.
+own_etc() {
+  mkdir -p /etc/pipework
+  booted mount -t tmpfs tmpfs /etc/pipework
 }
 
 # property NAME — what systemd says of the service.
@@ -158,6 +165,14 @@ has_not_changed() {
   service remove
   assert_exit 0
   assert_out 'nothing changed'
+  # the examples of help, as they stand
+  local line
+  own_etc
+  booted sh -c 'cp /run/rig/lan.pipework /etc/pipework/'
+  while IFS= read -r line; do
+    booted env PATH="/run/rig:$PATH" sh -c "$line" > "$BATS_TEST_TMPDIR/said" 2>&1 || fail "$line" "$(< "$BATS_TEST_TMPDIR/said")"
+  done < <("$PIPEWORK" help service --json | jq -r '.examples[].line')
+  has_not_changed
 }
 
 @test "systemd runs it confined to what it needs; reloads it, brings it back after a crash, and with Docker" {

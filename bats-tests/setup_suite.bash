@@ -72,7 +72,8 @@ rig_up_host() {
   unshare --net="$LAN_NS" true
   unshare --net="$HOST_NS" true
   # A sysfs of the new network, with the cgroups that dockerd needs put back into it.
-  nsenter --net="$HOST_NS" unshare --mount="$dir/ns/mnt" sh -ec '
+  keep_mounts "$dir/ns/mnt"
+  nsenter --net="$HOST_NS" --mount="$dir/ns/mnt" sh -ec '
     mount -t tmpfs -o mode=755 run /run
     mkdir /run/netns /run/lock /run/cgroup
     mount --rbind /sys/fs/cgroup /run/cgroup

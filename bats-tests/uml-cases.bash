@@ -245,9 +245,15 @@ case_VLAN_of_a_NIC_is_apart_from_the_others() {
   apart a 10.20.0.1
   apart a 10.0.0.1
   refused 'is not on' up0 netns:a "$all" @20
-  pw --no-probe --force up0 netns:a "$all" @20
+  survives_failure --no-probe --force up0 netns:a "$all" @20
   reaches a 10.20.0.1
   apart a 10.10.0.1
+  [[ ! -e /sys/class/net/up0.10 ]] || fail 'up0.10 was ours, and is left'
+  # Somebody's own link on it would go with it.
+  ip link add link up0.20 name mine type macvlan
+  pw disconnect netns:a
+  ip link show dev mine > /dev/null || fail 'the link of somebody else went'
+  ip link del dev up0.20
 }
 
 case_VLAN_device_that_is_there_is_checked_and_stays() {
@@ -668,6 +674,10 @@ case_examples_of_help_with_VLANs_and_dummy() {
     count=$((count + 1))
   done < /run/lines
   ((count >= 2)) || fail "only $count examples"
+  nic eth0
+  # shellcheck disable=SC2046 # the line is words, as at a prompt
+  pw $(pw help uplink --json | jq -r '.examples[].line | select(contains(" @")) | ltrimstr("pipework ")')
+  has "$(ip -o link show dev eth0.63)" 'master br63'
 }
 
 # --- how they are run --------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ teardown() {
 second_host() {
   touch "$RIG_DIR"/ns/{far,farnet}
   unshare --net="$RIG_DIR/ns/farnet" true
-  nsenter --net="$RIG_DIR/ns/farnet" unshare --mount="$RIG_DIR/ns/far" sh -ec '
+  keep_mounts "$RIG_DIR/ns/far"
+  nsenter --net="$RIG_DIR/ns/farnet" --mount="$RIG_DIR/ns/far" sh -ec '
     mount -t tmpfs -o mode=755 run /run
     mkdir /run/netns
     mount -t sysfs sysfs /sys'
@@ -119,6 +120,15 @@ talk_each_other() {
   on_host ip link show dev vx42
   run_pw --dry-run disconnect netns:red
   assert_out "ip link del dev vx42"
+  local connected
+  connected=$(host_state)
+  PIPEWORK_FAIL_AFTER=$(($(pw --dry-run --json --no-probe --force br8 netns:red 10.7.0.4/24 | jq '.steps | length') - 1)) \
+    run_pw --no-probe --force br8 netns:red 10.7.0.4/24
+  assert_exit 1
+  assert_same_state "$connected" "$(host_state)"
+  # it goes with the last as well where that moves away
+  pw --no-probe --force br8 netns:red 10.7.0.4/24
+  on_host sh -c '! test -e /sys/class/net/vx42 && ! test -e /sys/class/net/br7'
   pw disconnect netns:red
   on_host ip netns del red
   assert_same_state "$before" "$(host_state)"

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import type { Options } from 'tsup'
 import ts from 'typescript'
 
@@ -104,38 +106,28 @@ interface Part {
   readonly text: string
 }
 
-/**
- * The require of all parts. What is to be compiled it finds by asking a part's function for its own text, in which
- * `*` and `/` are kept from ending the comment.
- */
-const REGISTRY = `require=((require,parts)=>{
-const loaded=new Map();
-const compile=({line,text})=>{
-const source=text.toString();
-const body=source.slice(source.indexOf("/*")+2,source.lastIndexOf("*/")).replaceAll("*\\x01/","*/");
-const names=["module","exports","require","__filename"];
-return require("node:vm").compileFunction(body,names,{filename:__filename,lineOffset:line})};
-return function load(name){
-const part=parts()[name];
-if(part===undefined)return require(name);
-const known=loaded.get(name);
-if(known!==undefined)return known.exports;
-const module={exports:{}};
-loaded.set(name,module);
-(part.code??compile(part))(module,module.exports,load,__filename);
-return module.exports}
-})(require,()=>parts);
-`
+/** The require of all parts, as it stands at the head of the file. What follows it has no other. */
+async function formatRegistry(parts: readonly Part[], esbuild: Esbuild): Promise<string> {
+  const source = readFileSync('scripts/registry.ts', 'utf8')
+  const { code } = await esbuild.transform(source, { loader: 'ts', format: 'cjs', target: 'node18', ...FORM })
+  const texts = [code, ...parts.map((part) => formatPart(part, 0))]
+  const build = createHash('sha256').update(texts.join('')).digest('hex').slice(0, 16)
+  return (
+    `require=((require,module)=>{${code.trimEnd()}\n` +
+    `return module.exports.createRegistry({require,filename:__filename,build:"${build}",parts:()=>parts})})(require,{});\n`
+  )
+}
 
 function formatPart({ name, isEager, text }: Part, line: number): string {
   const key = JSON.stringify(name)
-  if (isEager) return `${key}:{code(module,exports,require,__filename){"use strict";\n${text}}},\n`
-  return `${key}:{line:${line},text(){/*"use strict";\n${text.replaceAll('*/', '*\x01/')}*/}},\n`
+  const parameters = '(module,exports,require,__filename)'
+  if (isEager) return `${key}:{code${parameters}{"use strict";\n${text}}},\n`
+  return `${key}:{line:${line},text(){/*(function${parameters}{"use strict";\n${text.replaceAll('*/', '*\x01/')}})*/}},\n`
 }
 
-/** The one file: its first line, the require of all parts, the parts, and the call of the first. */
-function join(banner: string, parts: readonly Part[]): string {
-  let file = `${banner}"use strict";\n${REGISTRY}const parts={\n`
+/** The one file: its head, the parts, and the call of the first. */
+function join(head: string, parts: readonly Part[]): string {
+  let file = `${head}const parts={\n`
   for (const part of parts) file += formatPart(part, file.split('\n').length - 1)
   return `${file}};\nrequire("main");\n`
 }
@@ -184,7 +176,8 @@ export function oneFile(banner: string, append: (metafile: Metafile) => string):
         const main = files.find(({ path }) => path.endsWith('/main.js'))
         if (metafile === undefined || main === undefined) return
         const parts = await toParts({ metafile, files, esbuild })
-        main.contents = Buffer.from(`${join(banner, parts)}\n${append(metafile)}`)
+        const head = `${banner}"use strict";\n${await formatRegistry(parts, esbuild)}`
+        main.contents = Buffer.from(`${join(head, parts)}\n${append(metafile)}`)
         files.splice(0, files.length, main)
       })
     },

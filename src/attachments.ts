@@ -44,7 +44,7 @@ export async function readOvsIfThere(host: Host): Promise<OvsDatabase | undefine
 
 /** What an attachment is to Open vSwitch; `gone` are those that a dry run has taken away before. */
 export async function findUnplugging(
-  { hostEnd, deadPort }: Attached,
+  { hostEnd, deadPort }: Pick<Attached, 'hostEnd' | 'deadPort'>,
   { ovs, gone }: { readonly ovs: OvsDatabase | undefined; readonly gone: readonly Attached[] },
   host: Host,
 ): Promise<Unplugging | undefined> {
@@ -57,8 +57,8 @@ export async function findUnplugging(
     onBridge.some(({ name, isAlive }) => isAlive && !isGone(name)) ||
     ovs.fakes.some(({ parent }) => parent === port.bridge) ||
     (readHostLink(port.bridge, host) !== undefined && (await hasGlobalAddress(port.bridge, host)))
-  const isOurs = ovs.bridges.some(({ name, isOurs }) => name === port.bridge && isOurs)
-  return { port, dead, isSwitching: ovs.isSwitching, ...(isOurs && !isUsed ? { unused: port.bridge } : {}) }
+  const unused = isUsed ? undefined : ovs.bridges.find(({ name, isOurs }) => name === port.bridge && isOurs)
+  return { port, dead, isSwitching: ovs.isSwitching, ...(unused === undefined ? {} : { unused }) }
 }
 
 /** Whether the link has an address that somebody gave it, and not we; taken to be so when that cannot be told. */

@@ -29,6 +29,8 @@ export interface Means {
   readonly interrupt: Interrupt
   /** Told of each step before it runs. */
   readonly onStep?: (step: Step) => void
+  /** Told that the last so many of them were taken back, to be planned anew. */
+  readonly onTakenBack?: (count: number) => void
   /** Where an `ip` may wait for the first lines. */
   readonly ahead?: Ahead
   /** Seconds in which somebody must confirm that an uplink works; without, its proof does. */
@@ -67,6 +69,7 @@ export async function foresee(
     ...(await toPlan(it, kind)),
     ...(await toPassage(it, kind, host)),
     ...(await planBeside(it, host)),
+    ...(await planBehind(it, host)),
   ]
   if (!mayLease(context, host)) return { ...context, kind, plan: await planRest(context) }
   const { foreseeLeases } = await import('./dhcp/foresee')
@@ -109,6 +112,13 @@ async function planBeside(context: Context, host: Host): Promise<Plan> {
   if (!concernsHost(context)) return []
   const { planOutside } = await import('./outside/plan')
   return planOutside(context, host)
+}
+
+/** With --force a link may leave what pipework made for it. */
+async function planBehind(context: Context, host: Host): Promise<Plan> {
+  if (!context.request.force || recordOf(context.facts) === undefined) return []
+  const { planMoved } = await import('./vacancy')
+  return planMoved(context, host)
 }
 
 /** With --firewall allow and --strict the firewall is looked at before the first change, and not after the last. */
@@ -180,19 +190,25 @@ interface Turn extends Means {
 
 /** Plans and acts; when that fails because the host has changed since it was looked at, looks and plans again. */
 async function convergeOne(request: AttachRequest, pinned: Pinned, turn: Turn): Promise<Planned> {
-  let failed: (Planned & { readonly error: unknown }) | undefined
+  let failed: (Planned & { readonly error: unknown; readonly told: number }) | undefined
   for (let tries = TRIES; ; tries -= 1) {
     const planned = await foresee(request, pinned, turn.host)
     // A bridge of that name may be another one by now, which makes the same plan worth another try.
     const isSame =
       planned.facts.hostif?.ifindex === failed?.facts.hostif?.ifindex && isSamePlan(planned.plan, failed?.plan ?? [])
     if (failed !== undefined && (tries === 0 || isSame)) throw failed.error
+    if (failed !== undefined) turn.onTakenBack?.(failed.told)
+    const told = { steps: 0 }
+    const onStep = (step: Step) => {
+      told.steps += 1
+      turn.onStep?.(step)
+    }
     try {
-      await act(planned, pinned, turn)
+      await act(planned, pinned, { ...turn, onStep })
       return planned
     } catch (error) {
       if (!(error instanceof PipeworkError) || error.leftovers.length > 0 || turn.interrupt.heard) throw error
-      failed = { ...planned, error }
+      failed = { ...planned, error, told: told.steps }
     }
   }
 }

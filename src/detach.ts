@@ -10,9 +10,20 @@ import type { NicState } from './nics'
 import { OVS_SYSTEM, type OvsPort } from './ovsdb'
 import { planNoPolicy } from './policy'
 import type { Port } from './ports'
-import { type DefaultRoute, encodeRecord, type LinkRecord } from './record'
+import { type DefaultRoute, encodeRecord, type LinkRecord, MADE_RECORD } from './record'
 import type { Policy } from './rules'
-import { type Command, guestNetns, type IpCommand, ip, ipInGuest, type Plan, rows, sysctlInGuest } from './step'
+import {
+  type Command,
+  guestNetns,
+  type IpCommand,
+  ip,
+  ipInGuest,
+  type Plan,
+  rows,
+  type Step,
+  sysctlInGuest,
+} from './step'
+import { removeVxlan, type Vxlan } from './vxlan'
 
 /** An attachment that pipework made: its record, and the ends of its link that are there. */
 export interface Attached {
@@ -25,6 +36,11 @@ export interface Attached {
   readonly inGuest?: GuestLink
   /** All that is left of it: a port of Open vSwitch without a device. */
   readonly deadPort?: OvsPort
+}
+
+/** A bridge or VLAN device under links of ours. */
+export interface Below extends HostLink {
+  readonly vlan?: { readonly nic: string; readonly id: number }
 }
 
 /** What is to be taken away, and what is known around it. */
@@ -48,16 +64,16 @@ export interface Detachment {
   /** What takes away what the host has for the sake of this link only. */
   readonly release?: Plan
   /** A bridge or VLAN device that pipework made and that nobody uses after this. */
-  readonly unused?: HostLink
+  readonly unused?: Below
   /** VXLANs that pipework made for its bridge, where nobody is left on that. */
-  readonly tunnels?: readonly string[]
+  readonly tunnels?: readonly Vxlan[]
   /** Takes our rules for its bridge out of the firewall, where it is the last attachment there. */
   readonly passage?: Plan
 }
 
 /** The steps that take an attachment away and put back what it replaced. */
 export function planDetach(detachment: Detachment): Plan {
-  const { attached, unused, tunnels = [], unplugging, policy } = detachment
+  const { attached, unplugging, policy } = detachment
   const { record, hostEnd, inGuest } = attached
   if (record.nic !== undefined)
     return [...planNoPolicy(policy), ...planReturn(detachment), ...planRelink(detachment), ...bringBack(detachment)]
@@ -76,20 +92,37 @@ export function planDetach(detachment: Detachment): Plan {
           : ip`link del dev ${hostEnd.name}`,
       ...(undo.length === 0 ? {} : { undo }),
     },
-    tunnels.map((name) => ({
-      why: `remove ${name}: pipework made it and nobody uses it`,
-      command: ip`link del dev ${name}`,
-    })),
-    unused !== undefined && {
-      why: `remove ${unused.name}: pipework made it and nobody uses it`,
-      command:
-        unused.kind === 'bridge'
-          ? { ...ip`link del dev ${unused.name}`, onlyIfEmpty: portsOf(unused.name) }
-          : ip`link del dev ${unused.name}`,
-    },
-    unplugging !== undefined && planUnused(unplugging),
-    detachment.passage,
+    planVacancy(detachment),
   )
+}
+
+/** What a link hung on, where nobody uses it any more. */
+export type Vacancy = Pick<Detachment, 'passage' | 'tunnels' | 'unused' | 'unplugging'>
+
+/** The steps that take away what pipework made for links on it, when the last of them has gone. */
+export function planVacancy({ passage, tunnels = [], unused, unplugging }: Vacancy): Plan {
+  const why = (name: string) => `remove ${name}: pipework made it and nobody uses it`
+  return rows(
+    passage,
+    tunnels.map((vxlan) => ({ why: why(vxlan.name), ...removeVxlan(vxlan) })),
+    unused !== undefined && { why: why(unused.name), ...removeBelow(unused) },
+    unplugging !== undefined && planUnused(unplugging),
+  )
+}
+
+/** A bridge is left to who has begun to use it in the meantime; back, both kinds are as pipework makes them. */
+function removeBelow(below: Below): Pick<Step, 'command' | 'undo'> {
+  const { name, kind, up, mac, filtering, vlan } = below
+  const remove = ip`link del dev ${name}`
+  const shape = filtering === true && ['vlan_filtering', '1', 'vlan_default_pvid', `${below.defaultPvid}`]
+  const undo = [
+    vlan === undefined
+      ? ip`link add dev ${name} address ${mac} type bridge stp_state 0 ${shape}`
+      : ip`link add link ${vlan.nic} name ${name} type vlan id ${vlan.id}`,
+    ip`link set dev ${name} alias ${MADE_RECORD}`,
+    ...(up ? [ip`link set dev ${name} up`] : []),
+  ]
+  return { command: kind === 'bridge' ? { ...remove, onlyIfEmpty: portsOf(name) } : remove, undo }
 }
 
 /** The interfaces that a route goes through. */

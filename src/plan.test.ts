@@ -739,7 +739,12 @@ const detachGoldens: readonly GoldenDetach[] = [
     given: [run('ovs-fresh')],
     detachment: {
       ...detachmentOf(inOvs),
-      unplugging: { port: ovsPort, dead: [], unused: 'ovs1', isSwitching: true },
+      unplugging: {
+        port: ovsPort,
+        dead: [],
+        unused: { name: 'ovs1', datapath: 'netdev', isOurs: true },
+        isSwitching: true,
+      },
     },
   },
   {

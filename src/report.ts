@@ -124,7 +124,8 @@ function toBody(plan: Plan, guest: Guest | undefined): readonly string[] {
   return [...(guest === undefined ? [] : toPreamble(guest)), ...plan.flatMap(toLines)]
 }
 
-function toPreamble({ kind, name, nsPath }: Guest): readonly string[] {
+/** The lines that give the guest's namespace the name by which a script's commands call it. */
+export function toPreamble({ kind, name, nsPath }: Guest): readonly string[] {
   return [
     '',
     `# give the network namespace of ${kind}:${name} a name for ip -n`,
@@ -142,19 +143,6 @@ function toLines({ why, command }: Plan[number]): readonly string[] {
 /** A step as --verbose shows it: the reason, then the command. */
 export function formatStep(step: Plan[number]): string {
   return `${toLines(step).slice(1).join('\n')}\n`
-}
-
-/** Tells each step as --verbose shows it, so that all of it can be copied into a shell: there $netns must mean something. */
-export function transcribe(guest: Guest, tell: (text: string) => void): (step: Plan[number]) => void {
-  const said = { preamble: false }
-  return (step) => {
-    const text = formatStep(step)
-    if (!said.preamble && text.includes('$netns')) {
-      said.preamble = true
-      tell(`${toPreamble(guest).slice(1).join('\n')}\n`)
-    }
-    tell(text)
-  }
 }
 
 /** What an attachment is, in one line. */

@@ -207,7 +207,11 @@ const DOWN: Subcommand = {
   synopsis: 'down <file>…',
   summary: 'take away what files ask for',
   options: CHANGE_OPTIONS,
-  examples: [{ line: 'pipework down lan.pipework', does: 'all that the file has is detached' }],
+  examples: [
+    { line: 'pipework down lan.pipework', does: 'all that the file has is detached' },
+    { line: 'pipework down --dry-run lan.pipework', does: 'what that would do, as a shell script' },
+    { line: 'pipework down --quiet lan.pipework', does: 'without a word, for a script: the exit code tells' },
+  ],
   load: () => import('./commands/down'),
 }
 
@@ -216,7 +220,11 @@ const DIFF: Subcommand = {
   synopsis: 'diff <file>… [--prune]',
   summary: 'print what `up` would do; exit code 0 when that is nothing, 1 when it is something',
   options: { prune: { summary: 'also what `up --prune` would take away' } },
-  examples: [{ line: 'pipework diff lan.pipework', does: 'the steps that are missing, line by line' }],
+  examples: [
+    { line: 'pipework diff lan.pipework', does: 'the steps that are missing, line by line' },
+    { line: 'pipework diff --prune lan.pipework', does: 'and what was deleted in the file, and is still there' },
+    { line: 'pipework diff lan.pipework --json', does: 'the same for programs' },
+  ],
   load: () => import('./commands/diff'),
 }
 
@@ -225,7 +233,11 @@ const SAVE: Subcommand = {
   synopsis: 'save',
   summary: 'print what is attached now, as a file for `up`',
   options: {},
-  examples: [{ line: 'pipework save', does: 'one line for each attachment; redirect it into a file' }],
+  examples: [
+    { line: 'pipework save', does: 'one line for each attachment, to read' },
+    { line: 'pipework save > lan.pipework', does: 'as a file, for pipework up' },
+    { line: 'pipework save --json', does: 'the lines for programs' },
+  ],
   load: () => import('./commands/save'),
 }
 
@@ -269,6 +281,7 @@ const ROUTE: Subcommand = {
   options: { ...FAMILY_OPTION, ...PASSAGE_OPTIONS },
   examples: [
     { line: 'pipework route web add 10.2.0.0/16 via 192.168.1.254', does: 'one more route for web' },
+    { line: 'pipework route web get 10.2.0.1', does: 'which way web would take there' },
     { line: 'pipework route -a 6 web show', does: 'its IPv6 routes' },
   ],
   verbatim: true,
@@ -282,6 +295,7 @@ const RULE: Subcommand = {
   options: { ...FAMILY_OPTION, ...PASSAGE_OPTIONS },
   examples: [
     { line: 'pipework rule web add from 192.168.1.10 table 100', does: 'another table for what comes from there' },
+    { line: 'pipework rule web show', does: 'its rules, in the order in which they are asked' },
     { line: 'pipework rule -a 6 web show', does: 'the IPv6 rules of web' },
   ],
   verbatim: true,
@@ -299,6 +313,7 @@ const TC: Subcommand = {
       does: 'what web sends, at 1 Mbit/s',
     },
     { line: 'pipework tc web -s qdisc show dev eth1', does: 'the queues of eth1, with their counters' },
+    { line: 'pipework tc web qdisc del dev eth1 root', does: 'as fast as before' },
   ],
   verbatim: true,
   load: () => import('./commands/exec').then(({ tc }) => tc),
@@ -350,6 +365,7 @@ const WAIT: Subcommand = {
   },
   examples: [
     { line: 'pipework --wait', does: 'until eth1 is there and has a carrier' },
+    { line: 'pipework --wait --for route', does: 'until eth1 has a default route' },
     { line: 'pipework --wait -i eth2 --for addr --timeout 30', does: 'until eth2 has an address, at most 30 s' },
   ],
   load: () => import('./commands/wait'),

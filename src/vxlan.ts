@@ -4,7 +4,7 @@ import type { Host } from './host'
 import { type HostLink, listPorts, readHostLink } from './hostlinks'
 import { explainMissing } from './links/claim'
 import { MADE_RECORD } from './record'
-import { ip, type Plan, rows } from './step'
+import { type IpCommand, ip, type Plan, rows, type Step } from './step'
 import { formatUplink, isMulticast, type VxlanWish } from './wish'
 
 /** What an Ethernet frame becomes larger by in a VXLAN (RFC 7348): its own header, VXLAN, UDP, and IP's 20 or 40 bytes. */
@@ -20,6 +20,7 @@ export interface Vxlan {
   readonly dev?: string
   readonly master?: string
   readonly mtu: number
+  readonly mac: string
   readonly isOurs: boolean
   /** In no bridge, and with nobody else's name on it: what a killed run leaves. */
   readonly isHalfMade: boolean
@@ -30,6 +31,7 @@ interface IpLink {
   readonly link?: string
   readonly master?: string
   readonly mtu: number
+  readonly address: string
   readonly ifalias?: string
   readonly linkinfo?: { readonly info_data?: Readonly<Record<string, unknown>> }
 }
@@ -38,11 +40,11 @@ interface IpLink {
 export async function readVxlans(host: Host): Promise<readonly Vxlan[]> {
   const { stdout } = await host.ip({ lines: ['link show type vxlan'], answer: 'json' })
   const links = stdout.trim() === '' ? [] : (JSON.parse(stdout) as readonly IpLink[])
-  return links.flatMap(({ ifname: name, link, master, mtu, ifalias, linkinfo }) => {
+  return links.flatMap(({ ifname: name, link, master, mtu, address: mac, ifalias, linkinfo }) => {
     const { id, remote, remote6, group, group6, link: dev = link } = linkinfo?.info_data ?? {}
     return [
       {
-        ...{ name, id: Number(id), remote: String(remote ?? remote6 ?? group ?? group6 ?? ''), mtu },
+        ...{ name, id: Number(id), remote: String(remote ?? remote6 ?? group ?? group6 ?? ''), mtu, mac },
         ...(dev === undefined ? {} : { dev: String(dev) }),
         ...(master === undefined ? {} : { master }),
         isOurs: ifalias === MADE_RECORD,
@@ -171,7 +173,7 @@ export function planVxlan(facts: VxlanFacts): Plan {
     },
     {
       why: `create ${name}, the VXLAN ${wish.id} to ${wish.remote}`,
-      command: ip`link add dev ${name} mtu ${mtu} type vxlan id ${wish.id} dstport ${PORT} ${[isMulticast(wish.remote) ? 'group' : 'remote', wish.remote]} ${wish.dev !== undefined && ['dev', wish.dev]}`,
+      command: addVxlan(wish, { name, mtu }),
       undo: ip`link del dev ${name}`,
       explain: explainMissing('vxlan'),
     },
@@ -186,10 +188,33 @@ export function planVxlan(facts: VxlanFacts): Plan {
   )
 }
 
+/** The device itself; without a MAC address the kernel draws one. */
+function addVxlan(
+  { id, remote, dev }: Pick<Vxlan, 'id' | 'remote' | 'dev'>,
+  { name, mtu, mac }: { readonly name: string; readonly mtu: number; readonly mac?: string },
+): IpCommand {
+  const to = [isMulticast(remote) ? 'group' : 'remote', remote]
+  return ip`link add dev ${name} mtu ${mtu} ${mac !== undefined && ['address', mac]} type vxlan id ${id} dstport ${PORT} ${to} ${dev !== undefined && ['dev', dev]}`
+}
+
+/** Takes a VXLAN of ours away from its bridge; back, it is as it was. */
+export function removeVxlan(vxlan: Vxlan): Pick<Step, 'command' | 'undo'> {
+  const { name, master } = vxlan
+  return {
+    command: ip`link del dev ${name}`,
+    undo: [
+      addVxlan(vxlan, vxlan),
+      ip`link set dev ${name} alias ${MADE_RECORD}`,
+      ...(master === undefined ? [] : [ip`link set dev ${name} master ${master}`]),
+      ip`link set dev ${name} up`,
+    ],
+  }
+}
+
 /** The steps that take the VXLAN away, and the bridge when it is ours and nobody uses it. */
-export function planNoVxlan({ name }: Vxlan, unused: string | undefined): Plan {
+export function planNoVxlan(vxlan: Vxlan, unused: string | undefined): Plan {
   return rows(
-    { why: `remove ${name}: pipework made it`, command: ip`link del dev ${name}` },
+    { why: `remove ${vxlan.name}: pipework made it`, ...removeVxlan(vxlan) },
     unused !== undefined && {
       why: `remove ${unused}: pipework made it and nobody uses it`,
       command: ip`link del dev ${unused}`,

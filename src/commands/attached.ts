@@ -5,37 +5,23 @@ import type { Host, Pin } from '../host'
 import { DEFAULT_MTU } from '../hostlinks'
 import { filteredFamilies } from '../netfilter/gate'
 import { formatGuest } from '../record'
-import {
-  type Attachment,
-  describe,
-  formatStep,
-  formatWarning,
-  toAttachment,
-  toScript,
-  transcribe,
-  type Warning,
-} from '../report'
+import { type Attachment, describe, formatWarning, toAttachment, toScript, type Warning } from '../report'
 import { type AttachRequest, toWords } from '../request'
-import type { Step } from '../step'
+import type { Transcript } from '../transcript'
 import { formatUplink } from '../wish'
-import type { Call, Outcome } from './call'
+import { type Call, type Outcome, openTranscripts } from './call'
 
 /** What a call lends to the changes that it asks for. */
-export function toMeans({ host, io, flag }: Call, guest?: Guest): Means {
-  const onStep = guest === undefined ? (step: Step) => io.err(formatStep(step)) : transcribe(guest, io.err)
-  return {
-    host,
-    interrupt: io.interrupt,
-    ...(flag('verbose') ? { onStep } : {}),
-  }
+export function toMeans({ host, io }: Call, transcript: Transcript | undefined): Means {
+  return { host, interrupt: io.interrupt, ...transcript }
 }
 
 /** The same for who may be asked whether a connection of the host still works. */
-async function toWatched(request: AttachRequest, guest: Guest, call: Call): Promise<Means> {
-  if (request.uplink === undefined) return toMeans(call, guest)
+async function toWatched(request: AttachRequest, transcript: Transcript | undefined, call: Call): Promise<Means> {
+  if (request.uplink === undefined) return toMeans(call, transcript)
   const { toConnector } = await import('./connector')
   const { confirm, tell } = await toConnector(call)
-  return { ...toMeans(call, guest), tell, ...(confirm === undefined ? {} : { confirm }) }
+  return { ...toMeans(call, transcript), tell, ...(confirm === undefined ? {} : { confirm }) }
 }
 
 /** Attaches the guest, or says what that would take. */
@@ -50,7 +36,9 @@ export async function attach(
   const isAsked = request.firewall === 'warn' && request.outside.nat === undefined
   const watch = isAsked ? call.host.sleep(0).then(() => watchFirewall(call.host)) : undefined
   watch?.catch(() => {})
-  const [planned] = await converge([request], { guest, pin }, { ...(await toWatched(request, guest, call)), ahead })
+  const transcript = (await openTranscripts(call, 'one'))?.(guest)
+  const means = await toWatched(request, transcript, call)
+  const [planned] = await converge([request], { guest, pin }, { ...means, ahead }).finally(() => transcript?.end())
   if (planned === undefined) throw new TypeError('one request, and no plan')
   const warn = await watch
   const warning = planned.kind.isBridged ? await warn?.(planned) : undefined

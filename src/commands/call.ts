@@ -1,5 +1,7 @@
 import { PipeworkError } from '../errors'
+import type { Guest } from '../guest'
 import type { Host, Interrupt } from '../host'
+import type { Transcript } from '../transcript'
 
 /** Where results and messages go, and how a signal is heard. */
 export interface Io {
@@ -56,6 +58,16 @@ export interface Runner {
 export function refuseUnlessRoot({ host, flag }: Call): void {
   if (!host.isRoot && !flag('dry-run'))
     throw new PipeworkError('only root can change network interfaces: run it with sudo, or look with --dry-run')
+}
+
+/** Where the steps of guests are told, or undefined without --verbose. */
+export async function openTranscripts(
+  { io, flag }: Call,
+  guests: 'one' | 'many',
+): Promise<((guest: Guest) => Transcript) | undefined> {
+  if (!flag('verbose')) return undefined
+  const { createTranscripts } = await import('../transcript')
+  return createTranscripts(io.err, guests === 'one' ? 'live' : 'whole')
 }
 
 /** An option as help, completion and the parser know it. */

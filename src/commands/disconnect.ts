@@ -7,11 +7,12 @@ import type { Host } from '../host'
 import { lockLink, lockShared } from '../locks'
 import { MARKER } from '../outside/wish'
 import { formatGuest, type LinkRecord } from '../record'
-import { toScript, transcribe } from '../report'
+import { toScript } from '../report'
 import { LEASES } from '../sources'
 import type { Plan } from '../step'
+import type { Transcript } from '../transcript'
 import { parseIfname } from '../values'
-import { type Call, type Outcome, refuseUnlessRoot } from './call'
+import { type Call, type Outcome, openTranscripts, refuseUnlessRoot } from './call'
 import { gather } from './gather'
 import { type Aim, isAimedAt, isMeant, look, reachGuest, type Seen, type Wanted } from './look'
 import { sweep } from './sweep'
@@ -36,11 +37,18 @@ export async function run(call: Call): Promise<Outcome> {
 /** Takes away what is aimed at; on a dry run only plans it. Throws why it cannot, the host being as it was. */
 export async function detach(aim: Aim, call: Call): Promise<Taken> {
   const reached = await reachGuest(aim.wanted, call.host)
+  const transcript = (await openTranscripts(call, 'one'))?.(reached.guest ?? absent(aim.wanted))
   try {
-    return await detachAll({ ...aim, reached }, call)
+    return await detachAll({ ...aim, reached, transcript }, call)
   } finally {
+    transcript?.end()
     if (reached.guest !== undefined) reached.pin?.release()
   }
+}
+
+/** What is wanted, and where its steps are told. */
+interface Task extends Wanted {
+  readonly transcript: Transcript | undefined
 }
 
 /** An attachment, and the steps that took it away. */
@@ -57,7 +65,7 @@ export interface Taken {
 }
 
 /** Alone, where the host has more of ours than links: what one no longer needs may be what another has just asked for. */
-async function detachAll(asked: Wanted, call: Call): Promise<Taken> {
+async function detachAll(asked: Task, call: Call): Promise<Taken> {
   const { host, io } = call
   const locks: (() => void)[] = []
   try {
@@ -79,7 +87,7 @@ async function detachAll(asked: Wanted, call: Call): Promise<Taken> {
 }
 
 /** One after the other, so that each sees the routes as the one before has left them. */
-async function detachInTurn(names: readonly string[], asked: Wanted, call: Call): Promise<readonly Detached[]> {
+async function detachInTurn(names: readonly string[], asked: Task, call: Call): Promise<readonly Detached[]> {
   const done: Detached[] = []
   let foreseen: Seen | undefined
   for (const name of names) {
@@ -113,7 +121,7 @@ async function planDeparture(
 }
 
 /** Gives back the leases that outlived the links of a guest: it has ended, or was started again. */
-async function returnLeft(asked: Wanted, call: Call): Promise<readonly Detached[]> {
+async function returnLeft(asked: Task, call: Call): Promise<readonly Detached[]> {
   if ((call.host.list(LEASES) ?? []).length === 0 || asked.files !== undefined) return []
   const { listLeft } = await import('../dhcp/depart')
   const { ifnames } = asked
@@ -176,27 +184,27 @@ function reportNothing({ all, asked: { wanted, reached } }: Taken, ifname: strin
 }
 
 /** Stands for a guest that is gone: nothing of its plan runs inside it. */
-function absent({ record }: Attached): Guest {
-  return { kind: 'docker', name: record.guest.name, nsPath: '/proc/self/ns/net' }
+function absent({ name }: Pick<GuestName, 'name'>): Guest {
+  return { kind: 'docker', name, nsPath: '/proc/self/ns/net' }
 }
 
-async function act(plan: Plan, attached: Attached, { asked, call }: { asked: Wanted; call: Call }): Promise<void> {
-  await execute(plan, toRun(asked.reached.guest ?? absent(attached), asked, call))
+async function act(plan: Plan, attached: Attached, { asked, call }: { asked: Task; call: Call }): Promise<void> {
+  await execute(plan, toRun(asked.reached.guest ?? absent(attached.record.guest), asked, call))
 }
 
-function toRun(guest: Guest, { reached }: Wanted, { host, io, flag }: Call): Run {
+function toRun(guest: Guest, { reached, transcript }: Task, { host, io }: Call): Run {
   return {
     host,
     guest,
     netns: reached.guest === undefined ? '' : (reached.pin?.netns ?? ''),
     interrupt: io.interrupt,
-    ...(flag('verbose') ? { onStep: transcribe(guest, io.err) } : {}),
+    ...(transcript === undefined ? {} : { onStep: transcript.onStep }),
   }
 }
 
 /** The shell script that does the same. */
 export function toDetachScript({ done, asked: { reached } }: Taken, words: readonly string[]): string {
-  const guest = reached.guest ?? done.map(({ attached }) => absent(attached))[0]
+  const guest = reached.guest ?? done.map(({ attached }) => absent(attached.record.guest))[0]
   return guest === undefined ? '' : toScript({ plan: done.flatMap((it) => it.plan), guest, words })
 }
 

@@ -5,7 +5,7 @@ import type { Warning } from '../report'
 import { shareHost } from '../together'
 import { parseSeconds } from '../values'
 import { toMeans, watchFirewall } from './attached'
-import { type Call, type Outcome, refuseUnlessRoot } from './call'
+import { type Call, type Outcome, openTranscripts, refuseUnlessRoot } from './call'
 import { toDetachScript } from './disconnect'
 import { readFiles, type Wish } from './file'
 import { type Action, forEachGuest, reachGuests, type Told } from './guests'
@@ -59,7 +59,9 @@ interface Work {
 async function converge({ wishes, first, patience }: Work, call: Call): Promise<readonly Told[]> {
   const { host, io } = call
   const progress = await createProgress(call, wishes.length)
-  const action = call.flag('dry-run') ? look(call) : act(call)
+  const action = call.flag('dry-run')
+    ? look(call)
+    : act(call, await openTranscripts(call, wishes.length > 1 ? 'many' : 'one'))
   const all: Told[] = []
   for (let now = first; ; ) {
     const done = await forEachGuest(now.groups, call, { action, onDone: progress.step })
@@ -85,11 +87,12 @@ function toPruneScript(pruned: Pruned): readonly string[] {
 }
 
 /** Makes all that the lines of one guest ask for true, or nothing of it. */
-function act(call: Call): Action {
+function act(call: Call, transcripts: Awaited<ReturnType<typeof openTranscripts>>): Action {
   return (requests, { guest, pin }) => {
     if (pin === undefined)
       throw new PipeworkError('only root can change network interfaces: run it with sudo, or look with --dry-run')
-    return attachAll(requests, { guest, pin }, toMeans(call))
+    const transcript = transcripts?.(guest)
+    return attachAll(requests, { guest, pin }, toMeans(call, transcript)).finally(() => transcript?.end())
   }
 }
 

@@ -13,7 +13,7 @@ import {
   ovs as transact,
   withoutWaiting,
 } from '../ovsdb'
-import { type Command, type Plan, type Result, rows, type Step } from '../step'
+import { type Command, type Plan, type Result, type RunCommand, rows, type Step } from '../step'
 import { formatVlans, type VlanSet } from '../vlan'
 import { refuseRemake } from './claim'
 import type { Context, LinkKind } from './kind'
@@ -183,9 +183,13 @@ function planBridge(
   database: OvsDatabase,
 ): readonly (readonly string[])[] {
   if (bridge !== undefined) return isBroken(bridge, database) ? [inUserspace(name)] : []
+  return makeBridge(name, !database.hasKernel)
+}
+
+function makeBridge(name: string, isInUserspace: boolean): readonly (readonly string[])[] {
   return [
     ['add-br', name],
-    ...(database.hasKernel ? [] : [inUserspace(name)]),
+    ...(isInUserspace ? [inUserspace(name)] : []),
     ['br-set-external-id', name, MADE_BY.key, MADE_BY.value],
   ]
 }
@@ -246,7 +250,7 @@ export interface Unplugging {
   /** Ports that are left of containers that are gone. */
   readonly dead: readonly OvsPort[]
   /** A bridge that pipework made and that nobody uses after this. */
-  readonly unused?: string
+  readonly unused?: OvsBridge
   readonly isSwitching: boolean
 }
 
@@ -272,11 +276,13 @@ export function planUnplug({ port, dead, isSwitching }: Unplugging): Plan {
 /** The bridge itself, when nobody uses it after that. */
 export function planUnused({ unused, isSwitching }: Unplugging): Plan {
   if (unused === undefined) return []
-  const command = removeBridge(unused)
+  const { name, datapath } = unused
+  const patient = (command: RunCommand) => (isSwitching ? command : withoutWaiting(command))
   return [
     {
-      why: `remove ${unused}: pipework made it and nobody uses it`,
-      command: isSwitching ? command : withoutWaiting(command),
+      why: `remove ${name}: pipework made it and nobody uses it`,
+      command: patient(removeBridge(name)),
+      undo: patient(takeBack(...makeBridge(name, datapath === 'netdev'))),
       explain,
     },
   ]

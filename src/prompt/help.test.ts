@@ -22,6 +22,15 @@ describe.each(shown.map((command) => [command.word || 'the main form', command] 
   },
 )
 
+test.each(shown.map(({ word, examples }) => [word || 'the main form', examples] as const))(
+  'help of %s has three examples at least, each of its own command',
+  (word, examples) => {
+    expect(examples.length).toBeGreaterThanOrEqual(3)
+    const others = examples.filter(({ line }) => word !== 'the main form' && !line.split(' ').includes(word))
+    expect(others).toEqual([])
+  },
+)
+
 test('lines are broken between words', async () => {
   const command = COMMANDS.find(({ word }) => word === 'ls') ?? never()
   expect(await formatHelp(command, table, on({ columns: 40 }))).toMatch(
