@@ -1,5 +1,6 @@
 import { usageError } from './errors'
-import { type AddressSource, isSource, parseSource, splitList } from './sources'
+import { listNearest } from './nearest'
+import { type AddressSource, DHCP_CLIENTS, isSource, parseSource, splitList } from './sources'
 import { type Address, type Family, parseAddress, parseSeconds } from './values'
 
 /** Which addresses an interface is to have: those that are typed, and where others come from. */
@@ -35,7 +36,7 @@ export function parseAddressing(typed: string, family: Family | undefined): Addr
   const isWanted = (it: { readonly family: Family }) => family === undefined || it.family === family
   const items = splitList(typed)
   if (items.includes('0/0')) throw usageError(`'${typed}': 0/0 means no address and stands alone`)
-  const typedOnes = items.filter((item) => !isSource(item)).map(parseAddress)
+  const typedOnes = items.filter((item) => !isSource(item)).map(parseTyped)
   const addresses = typedOnes.filter(isWanted)
   const sources = items.filter(isSource).map(parseSource).filter(isWanted)
   if (addresses.length + sources.length === 0)
@@ -46,6 +47,13 @@ export function parseAddressing(typed: string, family: Family | undefined): Addr
       throw usageError(`'${typed}': '${word}' asks for what '${sources[0]?.word}' asks for already`, 'One is enough.')
   })
   return { addresses, sources }
+}
+
+/** An address; a word that is nearly one for a lease is told so. */
+function parseTyped(item: string): Address {
+  const near = /^[a-z]+6?$/.test(item) ? listNearest(item, ['dhcp', 'dhcp6', 'slaac', ...DHCP_CLIENTS]) : []
+  if (near.length > 0) throw usageError(`'${item}' is not an address`, `Did you mean ${near.join(' or ')}?`)
+  return parseAddress(item)
 }
 
 function refuseTwice(addresses: readonly Address[], typed: string): void {

@@ -12,6 +12,7 @@ import {
   readGuest,
   readSysctls,
 } from './inside'
+import { listNearest } from './nearest'
 import { findParked, findStray, type NicFacts, readNicFacts, readVlanDevice } from './nicfacts'
 import { type NicState, readNic } from './nics'
 import { isOvsBridge, isOvsThere, mayBeOvsPort, type Ovs, readOvs, readOvsFor } from './ovsdb'
@@ -39,6 +40,8 @@ export interface Facts extends NicFacts {
   readonly links: readonly GuestLink[]
   /** The NIC of that name, when it is in a guest. */
   readonly away?: NicState
+  /** Names that the host's interfaces have, where nothing has the one that was typed, and nothing is made of it. */
+  readonly similar?: readonly string[]
   /** With --direct-phys: the NIC, when it is in the guest under another name. */
   readonly parked?: GuestLink
   /** A link of the host that bears the name wanted for the host end and is not it. */
@@ -187,10 +190,12 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
   const vlanDevice = readVlanDevice(request, host)
   const parked = request.direct ? findParked(request, state) : undefined
   const away = hostif === undefined ? readNic(request.hostif, host) : undefined
+  const isUnknown = hostif === undefined && away === undefined && !/^(br|ovs)|:|^(ptp|dummy)$/.test(request.hostif)
+  const similar = isUnknown ? listSimilar(request.hostif, host) : undefined
   const takenPeer = state.links.find((link) => arePeers(link, nameTaken))?.name
   return {
     ...names,
-    ...known({ hostif, inGuest, hostEnd, port, ovs, lower, vlanDevice, parked, away, nameTaken, takenPeer }),
+    ...known({ hostif, inGuest, hostEnd, port, ovs, lower, vlanDevice, parked, away, similar, nameTaken, takenPeer }),
     ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, host)),
     links: state.links,
     routes: state.routes,
@@ -204,6 +209,13 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
     ipv6: hasIpv6(host),
     arping: needsArping(request, inGuest) && host.has('arping') && (await isIputils(host)),
   }
+}
+
+/** Interfaces of the host that a name which none has may have meant. */
+function listSimilar(typed: string, host: Host): readonly string[] {
+  const ours = readOurLinks(host).flatMap(({ name, record }) => (record?.kind === 'link' ? [name] : []))
+  const names = (host.list('/sys/class/net') ?? []).filter((name) => name !== 'lo' && !ours.includes(name))
+  return listNearest(typed, names)
 }
 
 /** Whether addresses may come to a link that is there; with --force it may be made anew, and taken back. */

@@ -52,7 +52,7 @@ const layers: readonly { readonly files: readonly string[]; readonly inner?: tru
   { files: ['commands/call'] },
   { files: ['prompt/*'], inner: true },
   { files: ['commands/*', 'watch/*'], inner: true },
-  { files: ['table'] },
+  { files: ['table', 'meant'] },
   { files: ['parse'] },
   { files: ['cli'] },
   { files: ['main'] },

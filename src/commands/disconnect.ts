@@ -31,7 +31,7 @@ export async function run(call: Call): Promise<Outcome> {
   const taken = await detach({ wanted, ...(ifname === undefined ? {} : { ifnames: [ifname] }) }, call)
   if (taken.done.length === 0)
     return (taken.all.length === 0 ? await sweep(call) : undefined) ?? reportNothing(taken, ifname)
-  return call.flag('dry-run') ? toScriptOutcome(taken, call) : toOutcome(taken.done)
+  return call.flag('dry-run') ? toScriptOutcome(taken, call) : toUndoable(taken.done, call)
 }
 
 /** Takes away what is aimed at; on a dry run only plans it. Throws why it cannot, the host being as it was. */
@@ -212,6 +212,17 @@ function toScriptOutcome(taken: Taken, call: Call): Outcome {
   const plan = taken.done.flatMap((it) => it.plan)
   const script = toDetachScript(taken, ['disconnect', ...call.words])
   return { text: script, json: { ok: true, dryRun: true, steps: plan.map(({ why }) => why), script }, wanted: true }
+}
+
+/** The same, how long it took, and what makes it again, as far as the host's own records know: who reads it is root. */
+async function toUndoable(done: readonly Detached[], { host, parse }: Call): Promise<Outcome> {
+  const { text, json } = toOutcome(done)
+  const { toLine } = await import('./save')
+  const own = done.filter(({ attached: { hostEnd } }) => hostEnd !== undefined)
+  const lines = await Promise.all(own.map(({ attached }) => toLine(attached, host, parse)))
+  const undo = lines.flatMap((it) => ('line' in it ? [`pipework ${it.line}`] : []))
+  const took = text.replace(/(?=\n$)/, ` (${Math.round(host.elapsed())} ms)`)
+  return { text: `${took}${undo.map((line) => `  undo: ${line}\n`).join('')}`, json: { ...json, undo } }
 }
 
 /** What was taken away, told. */
