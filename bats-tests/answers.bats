@@ -178,7 +178,7 @@ blocks() {
 @test "--verbose of several guests: one block for each, of which every one does the same by itself" {
   start_guest web
   netns_guest blue
-  local before after file=$BATS_TEST_TMPDIR/lan.pipework block
+  local before after file=$BATS_TEST_TMPDIR/lan.pipework block program
   # All of them want to make br1, and all but one of them begin anew.
   printf '%s\n' 'br1 web 10.1.1.2/24@10.1.1.1' 'br1 -i eth2 web 10.1.2.2/24' 'br1 netns:blue 10.1.1.3/24' \
     'br1 -i eth2 netns:blue 10.1.2.3/24' > "$file"
@@ -208,5 +208,16 @@ blocks() {
   pw br1 -i eth2 web 10.1.2.2/24 -q
   on_host sh -eu "$BATS_TEST_TMPDIR/block.1"
   pw down "$file" -q
+  # one guest by two names is found out before anything is changed
+  printf '%s\n' 'br1 web 10.1.1.2/24' 'br1 docker:web 10.1.1.3/24' > "$file"
+  run_pw up "$file"
+  assert_exit 1
+  assert_err "two lines are about 'eth1' of 'web'"
+  # and so is a host that cannot do what is asked of it
+  mkdir "$BATS_TEST_TMPDIR/few"
+  for program in node ip nsenter sysctl env; do ln -s "$(command -v "$program")" "$BATS_TEST_TMPDIR/few/"; done
+  run --separate-stderr on_host env PATH="$BATS_TEST_TMPDIR/few" "$PIPEWORK" br1 --bridge-address 10.1.1.1/24 --nat web 10.1.1.2/24@10.1.1.1
+  assert_exit 1
+  assert_err "neither 'nft' nor 'iptables' works here"
   assert_same_state "$before" "$(guest_state web; guest_state blue; host_state)"
 }

@@ -85,7 +85,8 @@ function readValue(
   const option = optionName(name)
   if (spec.optional) return value ?? ''
   if (spec.value === undefined) {
-    if (value !== undefined) throw usageError(`${option} takes no value, and is given '${value}'`)
+    if (value !== undefined)
+      throw usageError(`${option} takes no value, and is given '${value}'`, `Write ${option} alone.`)
     return true
   }
   // Of -i=eth2 Node's parser takes the = for a part of the name.

@@ -115,7 +115,11 @@ function parseSeat(typed: string, last: string | undefined, { direct }: AttachOp
   const { hostif, uplink } = splitUplink(typed)
   const asked: { tag?: string; vlan?: VlanSet } = last === undefined ? {} : parseMacAndVlan(last)
   if (uplink === undefined) return { hostif: parseHostif(hostif), ...asked }
-  if (direct) throw usageError(`--direct-phys moves a NIC as a whole, and '${typed}' is a bridge with an uplink`)
+  if (direct)
+    throw usageError(
+      `--direct-phys moves a NIC as a whole, and '${typed}' is a bridge with an uplink`,
+      'Leave --direct-phys out, or name the NIC alone, without a bridge before it.',
+    )
   const { tag, vlan, ...mac } = asked
   return { hostif: parseIfname(hostif, 'bridge'), ...mac, uplink: tag === undefined ? uplink : onVlan(uplink, tag) }
 }
@@ -126,6 +130,11 @@ const isAddress = (word: string) => isIP(word.split(/[/@]/, 1)[0] ?? '') !== 0 |
 /** Refuses words whose order is another than it has to be, where it is plain what each of them is. */
 function refuseOrder(hostif: string, guest: string, address: string): void {
   const [wrong, others] = isAddress(hostif) ? [hostif, [guest, address]] : [guest, [hostif, address]]
+  if (/^(docker|podman|lxc|nerdctl|netns|pid):./.test(hostif))
+    throw usageError(
+      `'${hostif}' is a guest, and stands where the bridge does`,
+      `Did you mean pipework ${isAddress(guest) ? 'br1' : guest} ${hostif} ${isAddress(guest) ? guest : address}?`,
+    )
   if (!isAddress(wrong) || isAddress(address)) return
   throw usageError(
     `'${wrong}' is an address, and stands where the ${wrong === hostif ? 'bridge' : 'guest'} does`,

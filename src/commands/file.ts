@@ -41,7 +41,8 @@ export function listTags({ words, host }: Call): readonly string[] {
 /** All that the files ask for. Throws one error with all mistakes in all of them, each with file, line and column. */
 export async function readFiles(call: Pick<Call, 'words' | 'host' | 'parse'>): Promise<readonly Wish[]> {
   const { words: paths, host } = call
-  if (paths.length === 0) throw usageError('which file?', 'pipework up <file>…')
+  if (paths.length === 0)
+    throw usageError('which file?', 'One like pipework save > lan.pipework writes; pipework up lan.pipework')
   const [wishes, slips]: [Wish[], Slip[]] = [[], []]
   const unique = [...new Set(paths)]
   for (const path of unique) {
