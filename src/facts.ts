@@ -19,7 +19,7 @@ import { isOvsBridge, isOvsThere, mayBeOvsPort, type Ovs, readOvs, readOvsFor } 
 import { type Port, readPort } from './ports'
 import type { LinkRecord } from './record'
 import type { AttachRequest } from './request'
-import { type Policy, readPolicy } from './rules'
+import { mayHaveRules, type Policy, readPolicy } from './rules'
 import { type Address, fingerprint } from './values'
 
 /** What is known of the host and the guest when the plan is made. */
@@ -50,7 +50,7 @@ export interface Facts extends NicFacts {
   readonly takenPeer?: string
   /** The guest's main routing table. */
   readonly routes: readonly Route[]
-  /** Rules and routes for replies that leave where they came in: where they are asked for, or were. */
+  /** Rules and routes for replies that leave where they came in, and what is left of such for links that are gone. */
   readonly policy?: Policy
   /** The MTU that the bridge has without this link, where that is not to choose its own any more. */
   readonly restMtu?: number
@@ -175,7 +175,7 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
   const names = await deriveNames(request, { guest, host }, isOvs)
   const named = readHostLink(request.hostEnd ?? names.hostEndName, host)
   // Routes and rules are compared with what is there, links that have no default route among it.
-  const mayBeBlank = request.routes.length === 0 && !request.policyRoute
+  const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHaveRules(host)
   const isAway = request.direct && hostif === undefined
   const isEmpty =
     netns === undefined || (!isAway && named === undefined && mayBeBlank && isBlank(request.ifname, guest, host))
@@ -201,7 +201,7 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
     routes: state.routes,
     ...(await readOptions(
       request,
-      { ...(inGuest && { inGuest }), ...(hostEnd && { hostEnd }), ...(hostif && { hostif }) },
+      { links: state.links, ...(inGuest && { inGuest }), ...(hostEnd && { hostEnd }), ...(hostif && { hostif }) },
       { guest, host, netns },
     )),
     sysctls:
@@ -233,15 +233,15 @@ function known<T extends object>(facts: T): { [K in keyof T]?: Exclude<T[K], und
 /** What a link that is there may have of an option that is given, or was, and that no other place tells. */
 async function readOptions(
   request: AttachRequest,
-  { inGuest, hostEnd, hostif }: Pick<Facts, 'inGuest' | 'hostEnd' | 'hostif'>,
+  { links, inGuest, hostEnd, hostif }: Pick<Facts, 'links' | 'inGuest' | 'hostEnd' | 'hostif'>,
   { host, netns }: Surroundings,
 ): Promise<Pick<Facts, 'policy' | 'restMtu' | 'offload'>> {
   const { record } = hostEnd ?? inGuest ?? {}
   const had = (start: string) => record?.kind === 'link' && record.words.some((word) => word.startsWith(start))
-  const isPolicy = netns !== undefined && (request.policyRoute || had('--policy-route'))
+  const isPolicy = netns !== undefined && (request.policyRoute || had('--policy-route') || mayHaveRules(host))
   const isFreed = request.mtu === undefined && hostif?.kind === 'bridge' && had('--mtu=')
   return {
-    ...(isPolicy ? { policy: await readPolicy(request.ifname, netns, host) } : {}),
+    ...(isPolicy ? { policy: await readPolicy({ ifname: request.ifname, links }, netns, host) } : {}),
     ...(isFreed ? { restMtu: readRestMtu(hostif, hostEnd, host) } : {}),
     ...(!isFreed && request.mtu === undefined && isOvertaken(hostEnd, hostif, host) ? { restMtu: hostEnd.mtu } : {}),
     ...(request.txOffload !== undefined || had('--tx-offload=')

@@ -15,7 +15,7 @@ import { parseIfname } from '../values'
 import { type Call, type Outcome, openTranscripts, refuseUnlessRoot } from './call'
 import { gather } from './gather'
 import { type Aim, isAimedAt, isMeant, look, reachGuest, type Seen, type Wanted } from './look'
-import { sweep } from './sweep'
+import { sweepHost, sweepRules } from './sweep'
 
 /** Takes a guest's attachments away, all or the one named. */
 export async function run(call: Call): Promise<Outcome> {
@@ -29,8 +29,10 @@ export async function run(call: Call): Promise<Outcome> {
   if (ifname !== undefined) parseIfname(ifname, 'interface in the guest')
   refuseUnlessRoot(call)
   const taken = await detach({ wanted, ...(ifname === undefined ? {} : { ifnames: [ifname] }) }, call)
-  if (taken.done.length === 0)
-    return (taken.all.length === 0 ? await sweep(call) : undefined) ?? reportNothing(taken, ifname)
+  if (taken.done.length === 0) {
+    const swept = (await sweepRules(wanted, call)) ?? (taken.all.length === 0 ? await sweepHost(call) : undefined)
+    return swept ?? reportNothing(taken, ifname)
+  }
   return call.flag('dry-run') ? toScriptOutcome(taken, call) : toUndoable(taken.done, call)
 }
 
