@@ -9,6 +9,7 @@ import { describe, expect, test } from 'vitest'
 const layers: readonly { readonly files: readonly string[]; readonly inner?: true }[] = [
   { files: ['errors', 'ip', 'step', 'nearest', 'unit'] },
   { files: ['host'] },
+  { files: ['sysfs'] },
   { files: ['together'] },
   { files: ['host/*'], inner: true },
   { files: ['values'] },
