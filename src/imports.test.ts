@@ -20,6 +20,7 @@ const layers: readonly { readonly files: readonly string[]; readonly inner?: tru
   { files: ['record'] },
   { files: ['outside/wish'] },
   { files: ['holdings', 'wish', 'keepers'] },
+  { files: ['facets'] },
   { files: ['journal'] },
   { files: ['guestname', 'options'] },
   { files: ['request'] },
