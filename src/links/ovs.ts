@@ -50,13 +50,8 @@ export const ovs: LinkKind = {
 /** Guests need no port of the host's own on the bridge, and Open vSwitch leaves it down; an address of the host does. */
 function planLocalPort({ request: { hostif, outside }, facts }: Context): Plan {
   if (outside.bridgeAddresses.length === 0 || facts.hostif?.up === true) return []
-  return [
-    {
-      why: `bring ${hostif} up`,
-      command: ip`link set dev ${hostif} up`,
-      undo: ip`link set dev ${hostif} down`,
-    },
-  ]
+  const turn = (way: 'up' | 'down') => ip`link set dev ${hostif} ${way}`
+  return [{ why: `bring ${hostif} up`, command: turn('up'), undo: turn('down') }]
 }
 
 /** Its ports have no master that `ip` could give them. */
