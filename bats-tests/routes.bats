@@ -327,7 +327,7 @@ END
   uplinked web
   bridge br1
   remember web
-  local words=(--no-probe netns:web --policy-route 10.1.0.2/24@10.1.0.1,fd01::2/64@fd01::1)
+  local words=(--no-probe netns:web --policy-route "10.1.0.2/24@10.1.0.1,fd01::2/64@fd01::1")
   left() {
     pw br1 "${words[@]}"
     in_guest web ip link del dev eth1

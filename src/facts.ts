@@ -1,4 +1,4 @@
-import type { Guest } from './guest'
+import { type Guest, whereIs } from './guest'
 import type { Host } from './host'
 import { DEFAULT_MTU, findByIndex, type HostLink, listPorts, readHostLink, readOurLinks } from './hostlinks'
 import {
@@ -30,6 +30,8 @@ export interface Facts extends NicFacts {
   readonly inGuest?: GuestLink
   /** The host's end of that interface, when it is a veth of this host. */
   readonly hostEnd?: HostLink
+  /** The guest in the link's record, where that is another name for the same namespace. */
+  readonly recordedAs?: LinkRecord['guest']
   /** The VLANs of that end, where its bridge keeps VLANs apart or is to do so. */
   readonly port?: Port
   /** Open vSwitch, where the request or the link that is there may concern it. */
@@ -195,6 +197,7 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
   const takenPeer = state.links.find((link) => arePeers(link, nameTaken))?.name
   return {
     ...names,
+    ...known({ recordedAs: await findOtherName(hostEnd ?? inGuest, guest, host) }),
     ...known({ hostif, inGuest, hostEnd, port, ovs, lower, vlanDevice, parked, away, similar, nameTaken, takenPeer }),
     ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, host)),
     links: state.links,
@@ -216,6 +219,18 @@ function listSimilar(typed: string, host: Host): readonly string[] {
   const ours = readOurLinks(host).flatMap(({ name, record }) => (record?.kind === 'link' ? [name] : []))
   const names = (host.list('/sys/class/net') ?? []).filter((name) => name !== 'lo' && !ours.includes(name))
   return listNearest(typed, names)
+}
+
+/** Whose link it is that is there, where somebody has made it under another name that is still good. */
+async function findOtherName(
+  link: GuestLink | HostLink | undefined,
+  guest: Guest,
+  host: Host,
+): Promise<LinkRecord['guest'] | undefined> {
+  const record = link?.record
+  if (record?.kind !== 'link') return undefined
+  const isSame = record.guest.kind === guest.kind && record.guest.name === guest.name
+  return isSame || (await whereIs(record.guest, host.inode(guest.nsPath), host)) !== 'here' ? undefined : record.guest
 }
 
 /** Whether addresses may come to a link that is there; with --force it may be made anew, and taken back. */

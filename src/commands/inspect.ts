@@ -8,6 +8,7 @@ import { arePeers, type GuestState, readGuest } from '../inside'
 import { formatPage, type Page } from '../prompt/page'
 import { formatGuest } from '../record'
 import type { Call, Outcome } from './call'
+import { findByOtherNames } from './look'
 import { toLine } from './save'
 
 /** All there is to know of one guest. */
@@ -21,7 +22,15 @@ export async function run(call: Call): Promise<Outcome> {
   const wanted = parseGuest(typed)
   const reached = await reach(wanted, call.host)
   const all = await readAttachments(call.host)
-  const own = all.filter(({ record }) => isMeant(record.guest, wanted, reached.guest))
+  const named = all.filter(({ record }) => isMeant(record.guest, wanted, reached.guest))
+  const own = [
+    ...named,
+    ...(await findOthers(
+      all.filter((it) => !named.includes(it)),
+      reached,
+      call.host,
+    )),
+  ]
   // Nobody knows the name, and no link does.
   if (own.length === 0 && reached.why instanceof NoSuchGuest) throw reached.why
   const page: Page = {
@@ -59,6 +68,16 @@ async function readRules(netns: string, host: Host): Promise<readonly string[]> 
   const { code, stdout } = await host.ip({ netns, lines: ['rule show'], answer: 'text' })
   const lines = code === 0 ? stdout.split('\n').map((line) => line.trim().replaceAll(/\s+/g, ' ')) : []
   return lines.filter((line) => line !== '' && !/^(0|32766|32767): from all lookup (local|main|default)$/.test(line))
+}
+
+/** What the guest has by another of its names. */
+async function findOthers(
+  all: readonly Attached[],
+  { guest, state }: Reached,
+  host: Host,
+): Promise<readonly Attached[]> {
+  const inode = guest === undefined ? undefined : host.inode(guest.nsPath)
+  return state === undefined || inode === undefined ? [] : findByOtherNames(all, { state, inode }, host)
 }
 
 function isMeant(recorded: Attached['record']['guest'], wanted: GuestName, guest: Guest | undefined): boolean {
