@@ -223,7 +223,9 @@ async function toUndoable(done: readonly Detached[], { host, parse }: Call): Pro
   const own = done.filter(({ attached: { hostEnd } }) => hostEnd !== undefined)
   const lines = await Promise.all(own.map(({ attached }) => toLine(attached, host, parse)))
   const undo = lines.flatMap((it) => ('line' in it ? [`pipework ${it.line}`] : []))
-  const took = text.replace(/(?=\n$)/, ` (${Math.round(host.elapsed())} ms)`)
+  // Behind what was taken away last; what else was done for it stands below.
+  const end = text.indexOf('\n', text.lastIndexOf(' no longer has '))
+  const took = `${text.slice(0, end)} (${Math.round(host.elapsed())} ms)${text.slice(end)}`
   return { text: `${took}${undo.map((line) => `  undo: ${line}\n`).join('')}`, json: { ...json, undo } }
 }
 

@@ -34,7 +34,7 @@ function tagOf(path: string): string {
 }
 
 /** The paths that were typed, as their records call them. Throws when one cannot be found. */
-export function listTags({ words, host }: Call): readonly string[] {
+export function listTags({ words, host }: Pick<Call, 'words' | 'host'>): readonly string[] {
   return words.map((path) => tagOf(host.resolve(path) ?? path))
 }
 
