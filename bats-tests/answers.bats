@@ -99,6 +99,33 @@ END
   [[ $output == *'10.1.1.2/24@10.1.1.1 is missing'* ]]
   run_pw inspect web --json
   assert_json "$output" '.guest.name == "web" and (.attachments | map(.ifname) | sort) == ["eth1", "eth2"]'
+  # what there is beside the link: the uplink, what the host has for it, the firewall, the file
+  local file=$BATS_TEST_TMPDIR/lan.pipework
+  cd "$BATS_TEST_TMPDIR"
+  on_host iptables -P FORWARD DROP
+  on_host ip link add up1 type veth peer name other1
+  on_host ip link set dev up1 up
+  pw uplink add br5 up1 --force -q
+  echo 'br5 -i eth5 web 10.5.0.2/24@10.5.0.1 --bridge-address 10.5.0.1/24 --nat --publish 8080:80' > lan.pipework
+  pw up "$file" -q
+  run_pw inspect web
+  assert_exit 0
+  assert_out '  on        br5, whose uplink is up1'
+  assert_out '  the host  has 10.5.0.1/24 on the bridge'
+  assert_out '  NAT       with an address of this host, by any interface'
+  assert_out '  publish   8080:80'
+  assert_out '  from      lan.pipework'
+  assert_out "  firewall  drops IPv4 between the ports of 'br1': policy DROP of chain FORWARD"
+  on_host sh -eu <<< "$(sed -n 's/^ *mend it: //p' <<< "$output" | sort -u)"
+  run_pw inspect web --json
+  # with what `up` was asked for in the firewall, and with the rule that the page has named
+  assert_json "$output" '[.attachments[] | select(.ifname != "eth2") | .firewall, .missing] | unique == [[], ["lets its frames pass"]]'
+  on_host nft delete table inet pipework
+  run_pw inspect web
+  assert_out '  missing   '
+  pw disconnect web eth5 -q
+  pw uplink del br5 -q
+  on_host nft flush ruleset
   # a guest that has stopped, and one that never was
   docker stop -t 0 web > /dev/null
   run_pw inspect web
@@ -178,7 +205,7 @@ blocks() {
 @test "--verbose of several guests: one block for each, of which every one does the same by itself" {
   start_guest web
   netns_guest blue
-  local before after file=$BATS_TEST_TMPDIR/lan.pipework block
+  local before after file=$BATS_TEST_TMPDIR/lan.pipework block program
   # All of them want to make br1, and all but one of them begin anew.
   printf '%s\n' 'br1 web 10.1.1.2/24@10.1.1.1' 'br1 -i eth2 web 10.1.2.2/24' 'br1 netns:blue 10.1.1.3/24' \
     'br1 -i eth2 netns:blue 10.1.2.3/24' > "$file"
@@ -208,5 +235,16 @@ blocks() {
   pw br1 -i eth2 web 10.1.2.2/24 -q
   on_host sh -eu "$BATS_TEST_TMPDIR/block.1"
   pw down "$file" -q
+  # one guest by two names is found out before anything is changed
+  printf '%s\n' 'br1 web 10.1.1.2/24' 'br1 docker:web 10.1.1.3/24' > "$file"
+  run_pw up "$file"
+  assert_exit 1
+  assert_err "two lines are about 'eth1' of 'web'"
+  # and so is a host that cannot do what is asked of it
+  mkdir "$BATS_TEST_TMPDIR/few"
+  for program in node ip nsenter sysctl env; do ln -s "$(command -v "$program")" "$BATS_TEST_TMPDIR/few/"; done
+  run --separate-stderr on_host env PATH="$BATS_TEST_TMPDIR/few" "$PIPEWORK" br1 --bridge-address 10.1.1.1/24 --nat web 10.1.1.2/24@10.1.1.1
+  assert_exit 1
+  assert_err "neither 'nft' nor 'iptables' works here"
   assert_same_state "$before" "$(guest_state web; guest_state blue; host_state)"
 }

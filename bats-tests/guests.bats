@@ -315,6 +315,53 @@ same_start() {
   assert_undone side
 }
 
+@test "a container in another's network: either name says the same attachment, and takes it away" {
+  start_guest web
+  start_guest else
+  docker run --detach --name side --network container:web busybox > /dev/null
+  remember web else
+  pw br1 else 10.1.1.9/24
+  pw br1 side 10.1.1.2/24
+  run_pw --json br1 web 10.1.1.2/24
+  assert_json "$output" '.changed == false and .attachment.guest.name == "side"'
+  # by the one it is changed, by the other taken away: beside it, not that of somebody else
+  pw br1 web 10.1.1.3/24
+  [[ $(addresses web) == 10.1.1.3/24 ]]
+  run_pw inspect web --json
+  assert_json "$output" '.attachments | length == 1 and .[0].undo == "pipework disconnect side eth1"'
+  run_pw --dry-run disconnect web
+  assert_out 'take eth1 away from side'
+  run_pw disconnect web
+  assert_out 'side no longer has eth1'
+  pw br1 -i eth2 web 10.1.2.2/24
+  run_pw disconnect side
+  assert_out 'web no longer has eth2'
+  # the name in the record is gone, its link is there
+  pw br1 side 10.1.1.2/24
+  docker rm --force side > /dev/null
+  run_pw disconnect web
+  assert_out 'side no longer has eth1'
+  assert_exit 0
+  pw disconnect else
+  assert_as_remembered
+}
+
+@test "Podman that answers in Docker's place: both prefixes are one attachment" {
+  need_podman
+  start_podman_guest web
+  remember podman:web
+  rig_daemon podman-api podman system service --time=0 "unix://$RIG_DIR/podman-api.sock"
+  wait_until 30 test -S "$RIG_DIR/podman-api.sock"
+  DOCKER_HOST=unix://$RIG_DIR/podman-api.sock
+  pw --no-probe br1 docker:web 10.1.1.2/24
+  run_pw --json br1 podman:web 10.1.1.2/24
+  assert_json "$output" '.changed == false'
+  run_pw disconnect podman:web
+  assert_out 'web no longer has eth1'
+  rig_stop podman-api
+  assert_as_remembered
+}
+
 @test "Podman: a container in another's network, and one in a pod" {
   need_podman
   start_podman_guest web

@@ -41,6 +41,11 @@ assert_compiled() {
   [[ -z $wrong ]] || fail "compiled, and not needed:" "$wrong"
 }
 
+# is GOT WANTED — two texts are the same.
+is() {
+  [[ $1 == "$2" ]] || fail "$1" 'is not' "$2"
+}
+
 @test "--version compiles nothing" {
   pw_spied --version
   [[ ! -s $BATS_TEST_TMPDIR/compiled.txt ]]
@@ -58,6 +63,15 @@ assert_compiled() {
   assert_compiled 'commands/ls|prompt/screen'
 }
 
+@test "a TAB at the first word reads no record and no address" {
+  on_host ip link add br1 type bridge
+  pw_spied __complete -- ''
+  assert_out br1
+  assert_compiled 'commands/complete|prompt/(hostifs|subnets)'
+  run grep -xE '(door to )?(hostlinks|record|values|guest|outside/wish)' "$BATS_TEST_TMPDIR/compiled.txt"
+  is "$output" ''
+}
+
 @test "a bug's stack trace names the lines of the script" {
   cat > "$BATS_TEST_TMPDIR/broken.cjs" <<< 'require("node:fs").readdirSync = () => 5'
   NODE_OPTIONS="--require $BATS_TEST_TMPDIR/broken.cjs" run_pw ls
@@ -69,11 +83,6 @@ assert_compiled() {
   [[ -n $line ]]
   # What it calls there stands there.
   sed -n "${line}p" "$PIPEWORK" | grep -q 'readNamespaces('
-}
-
-# is GOT WANTED — two texts are the same.
-is() {
-  [[ $1 == "$2" ]] || fail "$1" 'is not' "$2"
 }
 
 # assert_how WORD — all parts were `kept` from an earlier run, or all of them `compiled`.

@@ -17,6 +17,7 @@ setup() {
 }
 
 teardown() {
+  stop_ovs
   clean_outside
   clean_host
 }
@@ -103,6 +104,37 @@ is_reached_by_all() {
   [[ -n $(ask TCP4:192.168.77.10:8080 in_guest web) ]]
 }
 
+@test "of a guest on a bridge of Open vSwitch, with --nat: the host's own port comes up with its address" {
+  need ovs-vswitchd openvswitch-switch
+  start_ovs
+  local words=(--no-probe ovs1 "${ON_BR1[@]:2}" --nat --publish 8080:80) n
+  netns_guest db
+  remember_outside
+  for n in 7 8 9; do
+    PIPEWORK_FAIL_AFTER=$n run_pw "${words[@]}"
+    assert_exit 1
+    assert_outside_as_remembered || fail "after step $n"
+  done
+  run_pw "${words[@]}"
+  assert_exit 0
+  pw --no-probe ovs1 netns:db 10.0.0.3/24@10.0.0.1
+  serve 80 in_guest web
+  serve 7000 on_lan
+  [[ $(ask TCP4:192.168.77.10:8080 on_lan) == 192.168.77.1 ]]
+  [[ $(ask 'TCP6:[fd77::10]:8080' on_lan) == *fd77:0000:0000:0000:0000:0000:0000:0001* ]]
+  [[ $(ask TCP4:127.0.0.1:8080 on_host) == 10.0.0.1 ]]
+  [[ $(ask TCP4:192.168.77.10:8080 in_guest db) == 10.0.0.1 ]]
+  [[ $(ask TCP4:192.168.77.10:8080 in_guest web) == 10.0.0.1 ]]
+  [[ $(ask TCP4:192.168.77.1:7000 in_guest web) == 192.168.77.10 ]]
+  [[ -n $(ask 'TCP6:[fd77::1]:7000' in_guest web) ]]
+  stop_servers
+  run_pw "${words[@]}"
+  assert_out "nothing changed"
+  pw disconnect netns:db
+  pw disconnect netns:web
+  assert_outside_as_remembered
+}
+
 @test "refused before the first change" {
   netns_guest db
   pw --no-probe br1 --bridge-address 10.0.0.1/24 --publish 8080:80 netns:db 10.0.0.3/24@10.0.0.1
@@ -139,7 +171,7 @@ is_reached_by_all() {
 }
 
 goes_there_and_back() { # FIRST: the first step to fail at
-  local words=("${ON_BR1[@]}" --publish 8080:80 --publish '[fd77::10]:5353:53/udp') steps n before whole
+  local words=("${ON_BR1[@]}" --nat --publish 8080:80 --publish '[fd77::10]:5353:53/udp') steps steps_back n before whole
   on_host sysctl -qw net.ipv6.conf.default.accept_dad=0
   netns_guest db
   pw --no-probe br1 --bridge-address 10.0.0.1/24 --publish 9090:90 netns:db 10.0.0.3/24@10.0.0.1
@@ -156,6 +188,13 @@ goes_there_and_back() { # FIRST: the first step to fail at
     PIPEWORK_FAIL_AFTER=$n run_pw disconnect netns:web
     assert_exit 1
     assert_same_state "$whole" "$(outside_state | settled)" || fail "disconnect, after step $n"
+  done
+  # killed on the way out: the next one takes away what is left, of the firewall as well
+  for ((steps_back = n, n = 1; n < steps_back; n++)); do
+    PIPEWORK_KILL_AFTER=$n run -137 pw disconnect netns:web
+    pw disconnect netns:web
+    assert_same_state "$before" "$(outside_state)" || fail "disconnect, killed after step $n of $steps_back"
+    pw "${words[@]}"
   done
   pw disconnect netns:web
   for ((n = steps - 4; n < steps; n++)); do

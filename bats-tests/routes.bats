@@ -323,6 +323,39 @@ END
   assert_as_remembered
 }
 
+@test "--policy-route: what is left when somebody deletes the link goes with the next attach, and with disconnect" {
+  uplinked web
+  bridge br1
+  remember web
+  local words=(--no-probe netns:web --policy-route "10.1.0.2/24@10.1.0.1,fd01::2/64@fd01::1")
+  left() {
+    pw br1 "${words[@]}"
+    in_guest web ip link del dev eth1
+    in_guest web ip route replace default via 172.17.0.1 dev eth0
+    in_guest web ip route replace ::/0 via fd17::1 dev eth0 metric 1024
+    [ "$(rules web 4)" = '10.1.0.2 172.17.0.2' ]
+  }
+  # another interface, after a failure at every step
+  left
+  rolls_back web --no-probe br1 -i eth2 netns:web 10.2.0.2/24
+  [ -z "$(rules web 4)$(rules web 6)$(tables web 4)$(tables web 6)" ]
+  pw disconnect netns:web
+  # nothing but a disconnect; what somebody else has there stays
+  left
+  in_guest web ip rule add from 10.3.3.3 table 1000 priority 10000
+  run_pw --dry-run disconnect netns:web
+  assert_out 'rule del from 10.1.0.2'
+  on_host sh -c "$output"
+  [ "$(rules web 4)$(rules web 6)$(tables web 4)$(tables web 6)" = 10.3.3.3 ]
+  in_guest web ip rule del from 10.3.3.3
+  left
+  run_pw disconnect netns:web
+  assert_exit 0
+  assert_out 'what netns:web had for interfaces that are gone is gone'
+  pw -q disconnect netns:web
+  assert_as_remembered
+}
+
 @test "--policy-route of a container with Docker's own eth0, on a macvlan" {
   need_docker
   start_guest web

@@ -759,6 +759,128 @@ case_uplink_on_a_VLAN() {
   same "$before" "$(state)"
 }
 
+# bonded — bond0, up, 10.0.0.2/24, of the NICs s0 and s1 at a switch of the LAN, which is 10.0.0.1.
+bonded() {
+  local name end
+  modprobe bonding max_bonds=0
+  ip netns add lan
+  ip -n lan link add lan0 type bridge
+  ip link add bond0 type bond mode active-backup miimon 100
+  for name in s0 s1; do
+    ip link add "$name" type veth peer name "at-$name" netns lan
+    ip -n lan link set dev "at-$name" master lan0 up
+    ip link set dev "$name" master bond0
+  done
+  ip -n lan link set dev lan0 up
+  ip -n lan addr add 10.0.0.1/24 dev lan0
+  ip link set dev bond0 up
+  ip addr add 10.0.0.2/24 dev bond0
+  ip route add 10.9.0.0/16 via 10.0.0.1
+  ping -c 1 -w 20 -q 10.0.0.1
+}
+
+case_bond_is_bridged_and_shared_and_its_slaves_are_not() {
+  guest a
+  bonded
+  lan_vlan 63 10.63.0.1/24
+  local before all
+  refused "'s0' is a port of 'bond0'" s0 netns:a 10.0.0.5/24
+  refused "'s0' is a port of 'bond0'" --direct-phys s0 netns:a 10.0.0.5/24
+  refused 'pipework routed:bond0' routed:s0 netns:a 10.0.0.5/32
+  refused 'pipework uplink add br0 bond0' uplink add br0 s0
+  settled
+  before=$(state) all=$(addressed)
+  pw bond0 netns:a 10.0.0.5/24
+  reaches a 10.0.0.1
+  refused 'has the macvlan eth1 of a guest' uplink add br0 bond0
+  pw disconnect netns:a
+  pw br0@bond0 netns:a 10.0.0.5/24
+  reaches a 10.0.0.1
+  reaches a 10.0.0.2
+  # the other slave takes over: the bridge is none the wiser
+  ip link set dev s0 down
+  ping -c 1 -w 20 -q 10.0.0.1
+  reaches a 10.0.0.1
+  ip link set dev s0 up
+  pw disconnect netns:a
+  pw uplink del br0
+  settled
+  same "$before" "$(state)"
+  same "$all" "$(addressed)"
+  PIPEWORK_KILL_AFTER=12 pw uplink add br0 bond0 || true
+  settled
+  same "$all" "$(addressed)"
+  pw br63@bond0 netns:a 10.63.0.2/24 @63
+  reaches a 10.63.0.1
+  has "$(ip -o link show dev bond0.63)" 'master br63'
+  pw disconnect netns:a
+  pw uplink del br63
+  same "$before" "$(state)"
+}
+
+# on_other CMD… — runs CMD on a second host, with a /run/pipework of its own.
+on_other() {
+  ip netns exec other sh -c 'mkdir -p /run/pipework; mount -t tmpfs none /run/pipework; exec "$@"' sh "$@"
+}
+
+case_VLANs_of_two_hosts_on_one_LAN() {
+  guest a b c
+  nic
+  local vid
+  # the LAN is a switch with a port for each of the two hosts; it carries tags
+  ip netns add other
+  ip -n lan addr flush dev lan0
+  ip -n lan link add up1 type veth peer name lan1
+  ip -n lan link set dev up1 netns other name up0
+  ip -n lan link add switch type bridge
+  ip -n lan -batch - <<< $'link set dev lan0 master switch\nlink set dev lan1 master switch up\nlink set dev switch up'
+  ip -n other link set dev lo up
+  ip -n other link set dev up0 up
+  pw --no-probe br1 netns:a 10.0.0.2/24 @10
+  on_other "$OUT/pipework" --no-probe br1 netns:b 10.0.0.3/24 @10
+  on_other "$OUT/pipework" --no-probe br1 netns:c 10.0.0.4/24 @20
+  ip link set dev up0 master br1
+  for vid in 10 20; do bridge vlan add dev up0 vid "$vid"; done
+  on_other ip link set dev up0 master br1
+  for vid in 10 20; do on_other bridge vlan add dev up0 vid "$vid"; done
+  reaches a 10.0.0.3
+  apart a 10.0.0.4
+  # the same subnet, by a VLAN of the NIC itself: a container there is a neighbour of those on the bridge
+  on_other "$OUT/pipework" disconnect netns:c
+  ip -n other link set dev up0 nomaster
+  on_other "$OUT/pipework" --no-probe up0 netns:c 10.0.0.4/24 @10
+  reaches c 10.0.0.2
+  on_other "$OUT/pipework" disconnect netns:c
+  on_other "$OUT/pipework" --no-probe up0 netns:c 10.0.0.4/24 @20
+  apart c 10.0.0.2
+}
+
+case_host_access_on_a_VLAN_of_a_NIC() {
+  guest a
+  nic
+  lan_vlan 10 10.10.0.1/24
+  refused "the host has no IPv4 address on 'up0.10'" --host-access up0 netns:a 10.10.0.5/24 @10
+  ip link add link up0 name up0.10 type vlan id 10
+  ip link set dev up0.10 up
+  ip addr add 10.10.0.2/24 dev up0.10
+  local before
+  before=$(state)
+  refused 'pipework routed:up0.10' --host-access --kind ipvlan up0 netns:a 10.10.0.5/24 @10
+  pw --no-probe --host-access up0 netns:a 10.10.0.5/24 @10
+  ping -c 1 -w 20 -q 10.10.0.5
+  reaches a 10.10.0.2
+  reaches a 10.10.0.1
+  has "$(ip route get 10.10.0.5)" 'dev pw-up0.10 src 10.10.0.2'
+  unchanged --host-access up0 netns:a 10.10.0.5/24 @10
+  pw disconnect netns:a
+  same "$before" "$(state)"
+  # where the LAN takes one MAC address only
+  ip -n lan neigh flush dev lan0.10
+  pw --no-probe routed:up0.10 netns:a 10.10.0.5/32
+  ping -c 1 -w 20 -q 10.10.0.5
+  reaches a 10.10.0.1
+}
+
 # clean — ends what a case has left: namespaces, links but for lo and vec0, and vec0 as it was.
 clean() {
   local name

@@ -60,8 +60,10 @@ function readParts(fs: typeof Fs, { folder, name, script }: Place): ReadonlyMap<
   let fd: number | undefined
   try {
     fd = fs.openSync(`${folder}/${name}`, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW)
-    if (!isOwn(fs.fstatSync(fd)) || !isOwn(fs.lstatSync(folder))) return parts
-    const bytes = fs.readFileSync(fd)
+    const stats = fs.fstatSync(fd)
+    if (!isOwn(stats) || !isOwn(fs.lstatSync(folder))) return parts
+    const bytes = Buffer.allocUnsafe(stats.size)
+    if (fs.readSync(fd, bytes) < stats.size) return parts
     let at = bytes.indexOf('\n') + 1
     const contents = JSON.parse(bytes.toString('utf8', 0, at)) as Contents
     const size = contents.parts.reduce((sum, [, length]) => sum + length, at)

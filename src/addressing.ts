@@ -1,5 +1,6 @@
 import { usageError } from './errors'
-import { type AddressSource, isSource, parseSource, splitList } from './sources'
+import { listNearest } from './nearest'
+import { type AddressSource, DHCP_CLIENTS, isSource, parseSource, splitList } from './sources'
 import { type Address, type Family, parseAddress, parseSeconds } from './values'
 
 /** Which addresses an interface is to have: those that are typed, and where others come from. */
@@ -34,12 +35,16 @@ export function parseAddressing(typed: string, family: Family | undefined): Addr
   if (typed === '0/0') return { addresses: [], sources: [] }
   const isWanted = (it: { readonly family: Family }) => family === undefined || it.family === family
   const items = splitList(typed)
-  if (items.includes('0/0')) throw usageError(`'${typed}': 0/0 means no address and stands alone`)
-  const typedOnes = items.filter((item) => !isSource(item)).map(parseAddress)
+  if (items.includes('0/0'))
+    throw usageError(`'${typed}': 0/0 means no address and stands alone`, 'Leave 0/0 out, or all the others.')
+  const typedOnes = items.filter((item) => !isSource(item)).map(parseTyped)
   const addresses = typedOnes.filter(isWanted)
   const sources = items.filter(isSource).map(parseSource).filter(isWanted)
   if (addresses.length + sources.length === 0)
-    throw usageError(`'${typed}' has no IPv${family} address, and -a asks for one`)
+    throw usageError(
+      `'${typed}' has no IPv${family} address, and -a asks for one`,
+      `Give one, or leave -a ${family} out.`,
+    )
   refuseTwice(addresses, typed)
   sources.forEach(({ kind, family: it, word }, index) => {
     if (sources.findIndex((other) => other.kind === kind && other.family === it) !== index)
@@ -48,10 +53,17 @@ export function parseAddressing(typed: string, family: Family | undefined): Addr
   return { addresses, sources }
 }
 
+/** An address; a word that is nearly one for a lease is told so. */
+function parseTyped(item: string): Address {
+  const near = /^[a-z]+6?$/.test(item) ? listNearest(item, ['dhcp', 'dhcp6', 'slaac', ...DHCP_CLIENTS]) : []
+  if (near.length > 0) throw usageError(`'${item}' is not an address`, `Did you mean ${near.join(' or ')}?`)
+  return parseAddress(item)
+}
+
 function refuseTwice(addresses: readonly Address[], typed: string): void {
   addresses.forEach((address, index) => {
     if (addresses.findIndex(({ ip }) => ip === address.ip) !== index)
-      throw usageError(`'${typed}': ${address.ip} stands there twice`)
+      throw usageError(`'${typed}': ${address.ip} stands there twice`, 'Once is enough.')
     const first = addresses.find((other) => other.family === address.family && other.gateway !== undefined)
     if (first !== undefined && address.gateway !== undefined && first.gateway !== address.gateway)
       throw usageError(
@@ -75,9 +87,16 @@ export function parseDhcp(options: DhcpOptions, { sources }: Addressing): DhcpWi
     throw usageError(`${option} is for addresses by DHCP`, 'Write dhcp in the place of the address.')
   const stays = sources.find(({ word }) => /^\w+-f\b/.test(word))
   if (once && stays !== undefined)
-    throw usageError(`'${stays.word}' is a client that stays, and --dhcp-once one that does not`)
+    throw usageError(
+      `'${stays.word}' is a client that stays, and --dhcp-once one that does not`,
+      `Write ${stays.word.replace('-f', '')}, or leave --dhcp-once out.`,
+    )
   const timeout = parseSeconds(dhcpTimeout ?? DHCP_TIMEOUT, '--dhcp-timeout')
-  if (timeout === 0) throw usageError(`--dhcp-timeout '${dhcpTimeout}' leaves no time for an answer`)
+  if (timeout === 0)
+    throw usageError(
+      `--dhcp-timeout '${dhcpTimeout}' leaves no time for an answer`,
+      `Give it a second at least; without the option it is ${DHCP_TIMEOUT}.`,
+    )
   return { timeout, once, dns }
 }
 

@@ -1,7 +1,7 @@
 import { ExitCode, type Leftover, PipeworkError } from './errors'
 import { execute, type Run } from './execute'
 import type { Guest } from './guest'
-import { idOf } from './holdings'
+import { delWordsFor, idOf } from './holdings'
 import type { Host, Interrupt } from './host'
 import { type Journal, journalFile, listJournals, readJournal, saveJournal } from './journal'
 import { planRestore } from './shift'
@@ -95,6 +95,30 @@ function findMissing({ nic, bridge, way, holdings, takenAt }: Journal, now: Snap
     .map(({ what }) => what)
 }
 
+const hasAnnounced = ({ holdings }: Journal) => holdings.some(({ announced }) => announced !== undefined)
+
+/**
+ * Seconds in which a router that is asked for announces itself: half a second, three after it has done so last (RFC
+ * 4861, 6.2.6), and the kernel asks again after four.
+ */
+const ROUTER_LIMIT = 5
+
+/** Waits for the routers of a link to announce themselves, and takes away what stood in for them. */
+async function relieve(dev: string, host: Host): Promise<void> {
+  const deadline = host.elapsed() + ROUTER_LIMIT * 1000
+  for (;;) {
+    const routes = (await readSnapshot(host)).links.get(dev)?.holdings.filter(({ announced }) => announced) ?? []
+    const standing = routes.filter(({ announced }) => announced === 'standing in')
+    const isHeard = (gateway: string | undefined) =>
+      routes.some((it) => it.gateway === gateway && it.announced === 'heard')
+    const done = standing.filter(({ gateway }) => isHeard(gateway))
+    if (done.length > 0) await host.ip({ lines: done.map((it) => delWordsFor(it, dev).join(' ')), force: true })
+    // What nobody relieves is gone when the announcement would be that it stands for.
+    if (done.length === standing.length || host.elapsed() >= deadline) return
+    await host.sleep(0.1)
+  }
+}
+
 /** Puts all back as the journal says it was; what cannot be put back is named. The lock is the caller's. */
 export async function putBack(journal: Journal, host: Host, why?: string): Promise<readonly Leftover[]> {
   for (let tries = 3; ; tries -= 1) {
@@ -106,6 +130,7 @@ export async function putBack(journal: Journal, host: Host, why?: string): Promi
     if (tries === 1)
       return planRestore(journal, now).map(({ command }) => ({ what: missing.join(', '), command: toShell(command) }))
   }
+  if (hasAnnounced(journal)) await relieve(journal.way === 'in' ? journal.nic : journal.bridge, host)
   for (const path of journal.way === 'in' ? journal.files : []) host.save(path, undefined)
   const { deadline, ...rest } = journal
   if (journal.way === 'out') saveJournal({ ...rest, stage: 'kept' }, host)
@@ -124,6 +149,7 @@ export async function carry(journal: Journal, plan: Plan, carrier: Carrier): Pro
   try {
     await host.arm(['uplink', 'guard', journal.bridge])
     await execute(plan, toRun(carrier))
+    if (hasAnnounced(journal)) await relieve(journal.way === 'in' ? journal.bridge : journal.nic, host)
   } catch (error) {
     throw fail(error, await putBack(journal, host))
   }

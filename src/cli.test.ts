@@ -73,7 +73,11 @@ describe('options in any order and place', () => {
 describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
   test.each<[readonly string[], string, string]>([
     [[], 'nothing to do', 'pipework br1 web 192.168.1.10/24@192.168.1.1'],
-    [['disconect', 'web'], "after 'web' there is no address", 'Did you mean pipework disconnect?'],
+    [
+      ['disconect', 'web'],
+      "'disconect' is neither a command nor an interface of this host",
+      'Did you mean pipework disconnect?',
+    ],
     [['help', 'disconect'], "there is no command 'disconect'", 'Did you mean disconnect?'],
     [['help', 'zzzzzzz'], "there is no command 'zzzzzzz'", 'The commands are ls, '],
     [['--forse', 'br1', 'web', '0/0'], "there is no option '--forse'", 'Did you mean --force?'],

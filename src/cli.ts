@@ -24,18 +24,25 @@ async function showHelp({ word }: Subcommand, host: Host): Promise<Outcome> {
   return help(word, TABLE, host)
 }
 
-/** What may have been meant by a first word that is no interface: a command, with a typing error in it. */
+/** A wrong usage whose first word is no interface is one of a command, with a typing error in it or by another name. */
 async function suggestCommand(error: unknown, { tokens }: Split, host: Host): Promise<unknown> {
-  const first = tokens.find(({ kind }) => kind !== 'option')
-  const word = first?.kind === 'positional' ? first.value : ''
-  if (!(error instanceof PipeworkError) || !/^[a-z]+$/.test(word)) return error
-  if (host.inode(`/sys/class/net/${word}`) !== undefined) return error
-  const [{ listNearest }, { TABLE }] = await Promise.all([import('./nearest'), import('./parse')])
-  const known = TABLE.commands.filter(({ hidden }) => hidden !== true).map((it) => it.word)
-  const near = listNearest(word, known.filter(Boolean)).filter((it) => it !== word)
-  if (near.length === 0) return error
-  const hint = `Did you mean ${near.map((it) => `pipework ${it}`).join(' or ')}?`
-  return new PipeworkError(error.message, { ...error, hint: [hint, error.hint].filter(Boolean).join('\n') })
+  // After `--` a word is an interface.
+  const words = tokens.flatMap((it) => (it.kind === 'option' ? [] : it.kind === 'positional' ? [it.value] : ['--']))
+  const [word = '', next = ''] = words
+  const isUsage = error instanceof PipeworkError && error.exitCode === ExitCode.usage
+  if (!isUsage || !/^[a-z]+$/.test(word) || host.inode(`/sys/class/net/${word}`) !== undefined) return error
+  const { listMeant } = await import('./meant')
+  const meant = listMeant(word, (await import('./parse')).TABLE)
+  if (meant.length > 0)
+    return usageError(
+      `'${word}' is neither a command nor an interface of this host`,
+      `Did you mean ${meant.map((it) => `pipework ${it}`).join(' or ')}?`,
+    )
+  if (next !== '' || /^(br|ovs)/.test(word)) return error
+  return usageError(
+    `'${word}' is neither a command nor an interface of this host`,
+    `If it is a guest, the bridge comes first: pipework br1 ${word} 192.168.1.10/24\nWhat it has already: pipework inspect ${word}`,
+  )
 }
 
 /** Wrong usage always says where to read on. */

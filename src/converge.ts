@@ -4,6 +4,7 @@ import { PipeworkError } from './errors'
 import { execute, failWith, type Run, takeBack } from './execute'
 import { gatherFacts } from './facts'
 import type { Guest } from './guest'
+import { GUEST_KINDS } from './guestname'
 import type { Host, Interrupt, Pin } from './host'
 import { readSeat, type Seat } from './hostlinks'
 import { findKind } from './links'
@@ -62,7 +63,7 @@ export async function foresee(
   const uplink = await foreseeUplink(request, host)
   // By then the bridge is there.
   const facts = found.hostif === undefined && uplink !== undefined ? { ...found, hostif: uplink.bridge } : found
-  const context = { request, guest, facts, isUnconnected: (uplink?.plan.length ?? 0) > 0 }
+  const context = { request, guest: toRecorded(guest, facts), facts, isUnconnected: (uplink?.plan.length ?? 0) > 0 }
   const kind = await findKind(context).load()
   const planRest = async (it: Context) => [
     ...(uplink?.plan ?? []),
@@ -75,6 +76,14 @@ export async function foresee(
   const { foreseeLeases } = await import('./dhcp/foresee')
   const isRemade = findMisfit(context, kind) !== undefined
   return { ...context, kind, ...(await foreseeLeases(context, { host, netns: pin?.netns, isRemade, planRest })) }
+}
+
+/** The guest under the name that its link was made with: by the one or the other, it is the same attachment. */
+function toRecorded(guest: Guest, { recordedAs }: Context['facts']): Guest {
+  const kind = GUEST_KINDS.find((it) => it === recordedAs?.kind)
+  if (recordedAs === undefined || kind === undefined) return guest
+  const { sharedWith: _, ...rest } = guest
+  return { ...rest, ...recordedAs, kind }
 }
 
 /** What it takes to connect the bridge, and the bridge as it is then; nothing when it is connected. */

@@ -1,6 +1,9 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import ts from 'typescript'
-import { describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
+import { main } from './cli'
+import { createFakeHost } from './fake-host'
+import { readLines } from './lines'
 
 /** A place in the source where an error is made for its reader. */
 interface Site {
@@ -13,25 +16,25 @@ interface Site {
 
 const ERRORS = ['PipeworkError', 'NoSuchGuest', 'AmbiguousGuest']
 
-/** A text of the source, or undefined where it comes from elsewhere. */
-function textOf(node: ts.Expression | undefined): string | undefined {
-  if (node === undefined) return undefined
-  if (ts.isStringLiteralLike(node)) return node.text
-  if (!ts.isTemplateExpression(node)) return undefined
-  return node.head.text + node.templateSpans.map(({ literal }) => `…${literal.text}`).join('')
+/** The texts that a place of the source may say: several where a condition chooses. None where it comes from elsewhere. */
+function textsOf(node: ts.Expression | undefined): readonly string[] {
+  if (node === undefined) return []
+  if (ts.isStringLiteralLike(node)) return [node.text]
+  if (ts.isParenthesizedExpression(node)) return textsOf(node.expression)
+  if (ts.isConditionalExpression(node)) return [...textsOf(node.whenTrue), ...textsOf(node.whenFalse)]
+  if (!ts.isTemplateExpression(node)) return []
+  return [node.head.text + node.templateSpans.map(({ literal }) => `…${literal.text}`).join('')]
 }
 
-function toSite(node: ts.Node, file: ts.SourceFile): Site | undefined {
+function toSites(node: ts.Node, file: ts.SourceFile): readonly Site[] {
   const isNew = ts.isNewExpression(node) && ERRORS.includes(node.expression.getText())
   const isUsage = ts.isCallExpression(node) && node.expression.getText() === 'usageError'
-  if (!isNew && !isUsage) return undefined
+  if (!isNew && !isUsage) return []
   const [first, second] = node.arguments ?? []
-  const message = textOf(first)
-  // What is passed on has been made elsewhere.
-  if (message === undefined) return undefined
-  const given = second !== undefined && (!ts.isObjectLiteralExpression(second) || /\bhint\b/.test(second.getText()))
+  const hasHint = second !== undefined && (!ts.isObjectLiteralExpression(second) || /\bhint\b/.test(second.getText()))
   const { line } = file.getLineAndCharacterOfPosition(node.getStart())
-  return { at: `${file.fileName}:${line + 1}`, isUsage, message, hasHint: given }
+  // What is passed on has been made elsewhere.
+  return textsOf(first).map((message) => ({ at: `${file.fileName}:${line + 1}`, isUsage, message, hasHint }))
 }
 
 function listSites(): readonly Site[] {
@@ -42,8 +45,7 @@ function listSites(): readonly Site[] {
       const file = ts.createSourceFile(name, readFileSync(`src/${name}`, 'utf8'), ts.ScriptTarget.ES2022, true)
       const sites: Site[] = []
       const visit = (node: ts.Node): void => {
-        const site = toSite(node, file)
-        if (site !== undefined) sites.push(site)
+        sites.push(...toSites(node, file))
         ts.forEachChild(node, visit)
       }
       visit(file)
@@ -58,6 +60,7 @@ const SELF_EXPLAINING = [
   /could not be put back$/,
   /^only root can guard/,
   /^the guest is gone$/,
+  /needs a value: …/,
 ]
 const HEARD_BY_NO_PERSON = /^(dhcp|watch)\/|^host\/arm/
 
@@ -66,11 +69,10 @@ describe('every error that the tool can produce', () => {
 
   test('is found', () => expect(sites.length).toBeGreaterThan(200))
 
-  // Of a wrong usage that has no hint of its own, cli.ts says where its command is explained.
   test('tells its reader what to do next', () => {
     const silent = sites.filter(
-      ({ at, isUsage, message, hasHint }) =>
-        !isUsage && !hasHint && !HEARD_BY_NO_PERSON.test(at) && !SELF_EXPLAINING.some((it) => it.test(message)),
+      ({ at, message, hasHint }) =>
+        !hasHint && !HEARD_BY_NO_PERSON.test(at) && !SELF_EXPLAINING.some((it) => it.test(message)),
     )
     expect(silent.map(({ at, message }) => `${at} ${message}`)).toEqual([])
   })
@@ -87,4 +89,115 @@ describe('every error that the tool can produce', () => {
     const bare = sites.filter(({ isUsage, message }) => isUsage && names.test(message) && !/'…|^…|^--/.test(message))
     expect(bare.map(({ at, message }) => `${at} ${message}`)).toEqual([])
   })
+})
+
+/** What is typed, and all that is said to it, as on a screen. `UPDATE_GOLDEN=1 npx vitest run` writes the answers. */
+const SCREENS = 'src/errors.golden.txt'
+
+type Options = Parameters<typeof createFakeHost>[0]
+
+/** One run: its exit code, and all that it says on either stream. */
+async function hear(argv: readonly string[], options: Options) {
+  const [host, said] = [createFakeHost(options), [] as string[]]
+  const say = (text: string) => void said.push(text)
+  const code = await main(argv, host, { out: say, err: say, interrupt: { heard: false } })
+  return { code, text: said.join(''), ran: host.ran }
+}
+
+async function typeLine(line: string): Promise<string> {
+  const argv = readLines(line, {}).lines[0]?.words.map(({ text }) => text) ?? []
+  const { code, text, ran } = await hear(argv, { env: { LC_ALL: 'C.UTF-8' } })
+  expect(ran).toEqual([])
+  return `$ pipework ${line}\n${text}[${code}]\n`
+}
+
+const screens = readFileSync(SCREENS, 'utf8').split(/(?<=^\[\d+\]\n)\n?/m)
+const typed = screens.map((screen) => /^\$ pipework ?(.*)\n/.exec(screen)?.[1] ?? '')
+
+describe('what is refused before anybody asks the host', () => {
+  const answers: string[] = []
+
+  test.each(typed.map((line, index) => [line, index] as const))('pipework %s', async (line, index) => {
+    answers[index] = await typeLine(line)
+    if (process.env.UPDATE_GOLDEN === undefined) expect(answers[index]).toBe(screens[index])
+    expect(answers[index]).toMatch(/\n {2}\S.*\n\[2\]\n$|"hint":/)
+  })
+
+  afterAll(() => {
+    if (process.env.UPDATE_GOLDEN !== undefined) writeFileSync(SCREENS, answers.join('\n'))
+  })
+})
+
+const REFUSED: readonly (readonly [string, Options, string])[] = [
+  [
+    'completion install',
+    { isRoot: false, env: { PATH: '/bin' }, programs: ['bash'] },
+    'HOME is not set, so it is unknown',
+  ],
+  ['uplink confirm br9', {}, "'br9' has no uplink that could be confirmed"],
+]
+
+test.each(REFUSED)('pipework %s, refused with exit code 1', async (line, options, message) => {
+  const { code, text } = await hear(line.split(' '), options)
+  expect(code).toBe(1)
+  expect(text).toContain(message)
+})
+
+/** What is said by runs: on the screens above, and as the other tests quote it, which run on real components. */
+const QUOTED = [...listTests('src').filter((it) => !it.endsWith('errors.test.ts')), ...listTests('bats-tests')]
+  .map((path) => readFileSync(path, 'utf8').replaceAll('\\', ''))
+  .concat(REFUSED.map(([, , message]) => message))
+  .join('\n')
+  .replaceAll(/\s+/g, ' ')
+
+function listTests(folder: string): readonly string[] {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+  return files.filter((name) => /\.test\.ts$|\.bats$|\.bash$/.test(name)).map((name) => `${folder}/${name}`)
+}
+
+/** Whether a test quotes so much of a message that it can only mean this one: three words in a row, or all there are. */
+function isQuoted(message: string): boolean {
+  return message.split('…').some((piece) => {
+    const words = piece.split(' ').filter((word) => /\w/.test(word))
+    const runs = words
+      .map((_, index) => words.slice(index, index + 3).join(' '))
+      .slice(0, Math.max(1, words.length - 2))
+    return words.length > 0 && runs.some((run) => run.length > 8 && QUOTED.includes(run))
+  })
+}
+
+function isOnScreen(message: string): boolean {
+  const pattern = message.split('…').map((piece) => piece.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+  return new RegExp(`(^pipework: |"message":")${pattern.join('.*')}($|")`, 'm').test(screens.join(''))
+}
+
+/** What no test quotes word for word, and why: what it takes, or who runs into it and quotes less. */
+const NOT_QUOTED: readonly (readonly [RegExp, string])[] = [
+  [
+    /^another pipework has been (at|moving)/,
+    'a lock that is held for a minute; concurrency.bats waits for shorter ones',
+  ],
+  [/^could not ……$/, "execute.test.ts and cli.test.ts, which fill in the step's reason"],
+  [/^'…' of '…' …$/, 'plan.test.ts and attach.bats, which fill in what differs'],
+  [/^'…' stopped while it was being attached$/, 'a guest that dies in the milliseconds between two steps'],
+  [/^'…' cannot be moved as it is/, 'uplink.bats and uml.bats quote what is in the way'],
+  [/^the uplink of '…' was put back: …$/, 'uplink.bats quotes why'],
+  [/^systemd cannot be asked/, 'a systemctl that ends with an error of its own'],
+  [/^the DHCP client of '…' has ended$|^'…' is in another namespace$/, 'heard by the keeper of a client alone'],
+  [/^'…' is InfiniBand, where the hardware gives/, 'ipoib.bats quotes the address'],
+  [/^'…' is a … and no NIC$/, 'nic.bats quotes the kind'],
+  [/^'…' is this host's way to its default gateway$/, 'nic.bats quotes its end'],
+  [/^the NIC '…' is in '…'$/, 'nic.bats and uml.bats quote the guest'],
+  [
+    /^'…' would lead through '…' itself$/,
+    'a route to the other host that goes over the bridge; vxlan.bats has the other loops',
+  ],
+]
+
+test('each is said by a test that runs into it', () => {
+  const isExplained = (message: string) => NOT_QUOTED.some(([pattern]) => pattern.test(message))
+  const unsaid = listSites().filter(
+    ({ message }) => !isOnScreen(message) && !isQuoted(message) && !isExplained(message),
+  )
+  expect(unsaid.map(({ at, message }) => `${at} ${message}`)).toEqual([])
 })

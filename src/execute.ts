@@ -114,10 +114,11 @@ async function perform(plan: Plan, run: Performing): Promise<Failure | undefined
   return undefined
 }
 
-/** While one batch runs, the `ip` of the next one starts. */
-function startAhead(next: Plan | undefined, { ahead, netns }: Performing): void {
+/** While one batch runs, the `ip` of the next one starts; while a client does, what waits for its lease is loaded. */
+function startAhead(next: Plan | undefined, { ahead, netns, host }: Performing): void {
   const command = next?.[0]?.command
   if (command?.kind === 'ip') ahead.start(command.in === 'guest' ? netns : undefined)
+  if (command?.kind === 'lease') void host.sleep(0).then(() => import('./dhcp/perform'))
 }
 
 function interrupted(): PipeworkError {

@@ -1,4 +1,4 @@
-import type { Guest } from './guest'
+import { type Guest, whereIs } from './guest'
 import type { Host } from './host'
 import { DEFAULT_MTU, findByIndex, type HostLink, listPorts, readHostLink, readOurLinks } from './hostlinks'
 import {
@@ -12,13 +12,14 @@ import {
   readGuest,
   readSysctls,
 } from './inside'
+import { listNearest } from './nearest'
 import { findParked, findStray, type NicFacts, readNicFacts, readVlanDevice } from './nicfacts'
 import { type NicState, readNic } from './nics'
 import { isOvsBridge, isOvsThere, mayBeOvsPort, type Ovs, readOvs, readOvsFor } from './ovsdb'
 import { type Port, readPort } from './ports'
 import type { LinkRecord } from './record'
 import type { AttachRequest } from './request'
-import { type Policy, readPolicy } from './rules'
+import { mayHaveRules, type Policy, readPolicy } from './rules'
 import { type Address, fingerprint } from './values'
 
 /** What is known of the host and the guest when the plan is made. */
@@ -29,6 +30,8 @@ export interface Facts extends NicFacts {
   readonly inGuest?: GuestLink
   /** The host's end of that interface, when it is a veth of this host. */
   readonly hostEnd?: HostLink
+  /** The guest in the link's record, where that is another name for the same namespace. */
+  readonly recordedAs?: LinkRecord['guest']
   /** The VLANs of that end, where its bridge keeps VLANs apart or is to do so. */
   readonly port?: Port
   /** Open vSwitch, where the request or the link that is there may concern it. */
@@ -39,6 +42,8 @@ export interface Facts extends NicFacts {
   readonly links: readonly GuestLink[]
   /** The NIC of that name, when it is in a guest. */
   readonly away?: NicState
+  /** Names that the host's interfaces have, where nothing has the one that was typed, and nothing is made of it. */
+  readonly similar?: readonly string[]
   /** With --direct-phys: the NIC, when it is in the guest under another name. */
   readonly parked?: GuestLink
   /** A link of the host that bears the name wanted for the host end and is not it. */
@@ -47,7 +52,7 @@ export interface Facts extends NicFacts {
   readonly takenPeer?: string
   /** The guest's main routing table. */
   readonly routes: readonly Route[]
-  /** Rules and routes for replies that leave where they came in: where they are asked for, or were. */
+  /** Rules and routes for replies that leave where they came in, and what is left of such for links that are gone. */
   readonly policy?: Policy
   /** The MTU that the bridge has without this link, where that is not to choose its own any more. */
   readonly restMtu?: number
@@ -172,7 +177,7 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
   const names = await deriveNames(request, { guest, host }, isOvs)
   const named = readHostLink(request.hostEnd ?? names.hostEndName, host)
   // Routes and rules are compared with what is there, links that have no default route among it.
-  const mayBeBlank = request.routes.length === 0 && !request.policyRoute
+  const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHaveRules(host)
   const isAway = request.direct && hostif === undefined
   const isEmpty =
     netns === undefined || (!isAway && named === undefined && mayBeBlank && isBlank(request.ifname, guest, host))
@@ -187,16 +192,19 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
   const vlanDevice = readVlanDevice(request, host)
   const parked = request.direct ? findParked(request, state) : undefined
   const away = hostif === undefined ? readNic(request.hostif, host) : undefined
+  const isUnknown = hostif === undefined && away === undefined && !/^(br|ovs)|:|^(ptp|dummy)$/.test(request.hostif)
+  const similar = isUnknown ? listSimilar(request.hostif, host) : undefined
   const takenPeer = state.links.find((link) => arePeers(link, nameTaken))?.name
   return {
     ...names,
-    ...known({ hostif, inGuest, hostEnd, port, ovs, lower, vlanDevice, parked, away, nameTaken, takenPeer }),
+    ...known({ recordedAs: await findOtherName(hostEnd ?? inGuest, guest, host) }),
+    ...known({ hostif, inGuest, hostEnd, port, ovs, lower, vlanDevice, parked, away, similar, nameTaken, takenPeer }),
     ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, host)),
     links: state.links,
     routes: state.routes,
     ...(await readOptions(
       request,
-      { ...(inGuest && { inGuest }), ...(hostEnd && { hostEnd }), ...(hostif && { hostif }) },
+      { links: state.links, ...(inGuest && { inGuest }), ...(hostEnd && { hostEnd }), ...(hostif && { hostif }) },
       { guest, host, netns },
     )),
     sysctls:
@@ -204,6 +212,25 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
     ipv6: hasIpv6(host),
     arping: needsArping(request, inGuest) && host.has('arping') && (await isIputils(host)),
   }
+}
+
+/** Interfaces of the host that a name which none has may have meant. */
+function listSimilar(typed: string, host: Host): readonly string[] {
+  const ours = readOurLinks(host).flatMap(({ name, record }) => (record?.kind === 'link' ? [name] : []))
+  const names = (host.list('/sys/class/net') ?? []).filter((name) => name !== 'lo' && !ours.includes(name))
+  return listNearest(typed, names)
+}
+
+/** Whose link it is that is there, where somebody has made it under another name that is still good. */
+async function findOtherName(
+  link: GuestLink | HostLink | undefined,
+  guest: Guest,
+  host: Host,
+): Promise<LinkRecord['guest'] | undefined> {
+  const record = link?.record
+  if (record?.kind !== 'link') return undefined
+  const isSame = record.guest.kind === guest.kind && record.guest.name === guest.name
+  return isSame || (await whereIs(record.guest, host.inode(guest.nsPath), host)) !== 'here' ? undefined : record.guest
 }
 
 /** Whether addresses may come to a link that is there; with --force it may be made anew, and taken back. */
@@ -221,15 +248,15 @@ function known<T extends object>(facts: T): { [K in keyof T]?: Exclude<T[K], und
 /** What a link that is there may have of an option that is given, or was, and that no other place tells. */
 async function readOptions(
   request: AttachRequest,
-  { inGuest, hostEnd, hostif }: Pick<Facts, 'inGuest' | 'hostEnd' | 'hostif'>,
+  { links, inGuest, hostEnd, hostif }: Pick<Facts, 'links' | 'inGuest' | 'hostEnd' | 'hostif'>,
   { host, netns }: Surroundings,
 ): Promise<Pick<Facts, 'policy' | 'restMtu' | 'offload'>> {
   const { record } = hostEnd ?? inGuest ?? {}
   const had = (start: string) => record?.kind === 'link' && record.words.some((word) => word.startsWith(start))
-  const isPolicy = netns !== undefined && (request.policyRoute || had('--policy-route'))
+  const isPolicy = netns !== undefined && (request.policyRoute || had('--policy-route') || mayHaveRules(host))
   const isFreed = request.mtu === undefined && hostif?.kind === 'bridge' && had('--mtu=')
   return {
-    ...(isPolicy ? { policy: await readPolicy(request.ifname, netns, host) } : {}),
+    ...(isPolicy ? { policy: await readPolicy({ ifname: request.ifname, links }, netns, host) } : {}),
     ...(isFreed ? { restMtu: readRestMtu(hostif, hostEnd, host) } : {}),
     ...(!isFreed && request.mtu === undefined && isOvertaken(hostEnd, hostif, host) ? { restMtu: hostEnd.mtu } : {}),
     ...(request.txOffload !== undefined || had('--tx-offload=')

@@ -115,6 +115,7 @@ const QUIET = {
   kill: () => {},
   onLine: async () => () => {},
   arm: async () => {},
+  watch: () => ({ next: async () => {}, close: () => {} }),
   lock: () => () => {},
 }
 

@@ -1,8 +1,8 @@
 import { ExitCode, PipeworkError } from './errors'
-import type { GuestName } from './guestname'
+import { type GuestName, parseGuest } from './guestname'
 import { FINDERS, RUNTIMES } from './guests'
 import { hostNetwork } from './guests/engine'
-import type { Answer, Candidate, Finder, Guest, Runtime } from './guests/kind'
+import { type Answer, type Candidate, type Finder, type Guest, NotRunning, type Runtime } from './guests/kind'
 import type { Host, Interrupt, Pin } from './host'
 import { listNearest } from './nearest'
 
@@ -114,6 +114,8 @@ function suggest(known: readonly Reply[], { kind, name }: GuestName, host: Host)
     ...(/^\d+$/.test(name) && host.read(`/proc/${name}/stat`) !== undefined ? [`pid:${name}`] : []),
   ]
   const names = known.flatMap(({ answer }) => (answer.state === 'unknown' ? answer.names : []))
+  if (kind === undefined && host.inode(`/sys/class/net/${name}`) !== undefined)
+    return `'${name}' is an interface of this host: it comes before the guest, like pipework ${name} web 192.168.1.10/24`
   const near = [...(kind === undefined ? others : []), ...listNearest(name, names)]
   if (near.length > 0) return `Did you mean ${near.join(' or ')}?`
   const runtimes = known.flatMap(({ finder }) => ('lists' in finder ? [finder] : []))
@@ -204,6 +206,25 @@ function refuseForeign(guest: Guest, pin: Pin, host: Host): void {
     guest.kind === 'lxc' ? [`lxc.payload.${guest.name}`, /lxc\.payload\.[^/\n]+/g] : [guest.id ?? '', /[0-9a-f]{64}/g]
   const owners: readonly string[] = host.read(`/proc/${guest.pid}/cgroup`)?.match(pattern) ?? []
   if (owners.length > 0 && !owners.some((owner) => owner.startsWith(own))) throw stranger(guest)
+}
+
+/**
+ * Where the guest is that a record names, seen from a namespace in which the record's link is: here as well (containers
+ * share it, or two engines know the container), elsewhere, or nowhere any more.
+ */
+export async function whereIs(
+  { kind, name }: { readonly kind: string; readonly name: string },
+  inode: number | undefined,
+  host: Host,
+): Promise<'here' | 'elsewhere' | 'gone'> {
+  try {
+    const { nsPath } = await findGuest(parseGuest(`${kind}:${name}`), host)
+    return inode !== undefined && host.inode(nsPath) === inode ? 'here' : 'elsewhere'
+  } catch (error) {
+    if (error instanceof NoSuchGuest || error instanceof NotRunning) return 'gone'
+    if (error instanceof PipeworkError) return 'elsewhere'
+    throw error
+  }
 }
 
 function stranger(guest: Guest): PipeworkError {

@@ -1,15 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import {
-  delWordsFor,
-  findForeignKey,
-  type Holding,
-  idOf,
-  toAddress,
-  toNeighbour,
-  toRoutes,
-  toRule,
-  wordsFor,
-} from './holdings'
+import { findForeignKey, toAddress, toNeighbour, toRoutes, toRule } from './facets'
+import { delWordsFor, type Holding, idOf, pickDistinct, wordsFor } from './holdings'
 
 const lines = (holding: Holding, dev = 'br0', age = 0) => wordsFor(holding, dev, age).map((words) => words.join(' '))
 const del = (holding: Holding, dev = 'br0') => delWordsFor(holding, dev).join(' ')
@@ -59,6 +50,30 @@ const route = {
   protocol: 'boot',
   scope: 'global',
 }
+
+describe('a default route that a router has announced', () => {
+  const announced = {
+    ...{ type: 'unicast', dst: 'default', gateway: 'fe80::1', dev: 'eth0', table: 'main', scope: 'global' },
+    ...{ protocol: 'ra', metric: 1024, flags: [], expires: 900, pref: 'high' },
+  }
+  const [heard] = toRoutes(announced, 6, 'eth0')
+  const [standing] = toRoutes({ ...announced, protocol: '113', metric: 1025 }, 6, 'br0')
+
+  test('is stood in for one place behind, where it is not in the way of the next announcement', () => {
+    expect(heard && lines(heard)).toEqual([
+      'route append ::/0 table main metric 1025 proto 113 pref high via fe80::1 dev br0 expires 900',
+    ])
+    expect(heard && del(heard, 'eth0')).toBe('route del ::/0 table main metric 1024 proto ra via fe80::1 dev eth0')
+  })
+
+  test('and the one that stands in is the same to whoever moves it, and moves no further back', () => {
+    expect(standing && heard && idOf(standing) === idOf(heard)).toBe(true)
+    expect(standing && lines(standing, 'eth0')).toEqual([
+      'route append ::/0 table main metric 1025 proto 113 pref high via fe80::1 dev eth0 expires 900',
+    ])
+    expect(pickDistinct([heard, standing].flatMap((it) => it ?? []))).toEqual([heard])
+  })
+})
 
 describe('a route', () => {
   test.each([

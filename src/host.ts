@@ -42,6 +42,13 @@ export interface Pin {
   release(): void
 }
 
+/** A directory that is watched. */
+export interface Watch {
+  /** Resolves when something in it has changed since the last time, and after that many seconds at the latest. */
+  next(seconds: number): Promise<void>
+  close(): void
+}
+
 /** The outside world. Reads are plain calls: they ask the kernel's files and nothing else. */
 export interface Host {
   /** Our own process, which names our own namespace to `ip link set … netns`. */
@@ -102,6 +109,8 @@ export interface Host {
   attendSignals(tell: (signal: NodeJS.Signals) => void): void
   /** The IPv4 and IPv6 addresses of an interface of our own namespace that is up and running; no process is started. */
   addresses(ifname: string): Promise<readonly string[]>
+  /** Watches a directory; where the kernel has no more room for that, only the time passes. */
+  watch(path: string): Watch
   /** Writes a file and the directories above it, or removes it when there is no text. Throws the system's error. */
   save(path: string, text: string | undefined, readers?: 'everybody'): void
   /** Opens a namespace's file and gives it a name in /run/netns that lasts as long as the pin. */

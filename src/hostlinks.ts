@@ -4,76 +4,23 @@ import { listNics, readNic } from './nics'
 import { parseRouted, withGateways } from './outside/wish'
 import { decodeRecord, type PipeworkRecord } from './record'
 import type { AttachRequest } from './request'
+import { isInfiniband, NET, readKind, readLink, type SysfsLink } from './sysfs'
 import { parseVlans } from './vlan'
 
-/** What sysfs tells of a link's kind; `other` is a NIC, or whatever behaves like one. */
-export type HostLinkKind = 'bridge' | 'infiniband' | 'wireless' | 'loopback' | 'vlan' | 'other'
-
-/** A link in the host's namespace, as sysfs shows it. */
-export interface HostLink {
-  readonly name: string
-  readonly kind: HostLinkKind
-  readonly ifindex: number
-  /** The index of a veth's other end in its own namespace; the link's own index where there is no other end. */
-  readonly peerIndex: number
-  readonly mtu: number
-  readonly mac: string
-  /** Administratively up. */
-  readonly up: boolean
-  readonly master?: string
-  /** Of a bridge: whether it keeps VLANs apart; absent where the kernel's bridges cannot. */
-  readonly filtering?: boolean
-  /** Of a bridge: the VLAN that every new port is put into; 0 for none. */
-  readonly defaultPvid?: number
-  readonly alias?: string
+/** A link of the host with what pipework has written on it. */
+export interface HostLink extends SysfsLink {
   readonly record?: PipeworkRecord
 }
-
-const NET = '/sys/class/net'
 
 /** MTU of a link or bridge that nobody gave another: the kernel's default. */
 export const DEFAULT_MTU = 1500
 
-const IFF_UP = 1
-
-/** ARP hardware types of <linux/if_arp.h>, as sysfs shows them. */
-const HARDWARE: Readonly<Record<string, HostLinkKind>> = { '32': 'infiniband', '772': 'loopback' }
-
-function readKind(name: string, host: Host): HostLinkKind {
-  if (host.list(`${NET}/${name}/bridge`) !== undefined) return 'bridge'
-  if (host.list(`${NET}/${name}/phy80211`) !== undefined) return 'wireless'
-  if (/^DEVTYPE=vlan$/m.test(host.read(`${NET}/${name}/uevent`) ?? '')) return 'vlan'
-  return HARDWARE[host.read(`${NET}/${name}/type`) ?? ''] ?? 'other'
-}
-
-function readFiltering(name: string, host: Host): Pick<HostLink, 'filtering' | 'defaultPvid'> {
-  const filtering = host.read(`${NET}/${name}/bridge/vlan_filtering`)
-  if (filtering === undefined) return {}
-  return { filtering: filtering === '1', defaultPvid: Number(host.read(`${NET}/${name}/bridge/default_pvid`)) }
-}
-
 /** One link of the host, from sysfs; undefined when there is none of that name. */
 export function readHostLink(name: string, host: Host): HostLink | undefined {
-  const of = (file: string) => host.read(`${NET}/${name}/${file}`)
-  const ifindex = of('ifindex')
-  if (ifindex === undefined) return undefined
-  const alias = of('ifalias')
-  const record = decodeRecord(alias)
-  const master = host.target(`${NET}/${name}/master`)
-  const kind = readKind(name, host)
-  return {
-    name,
-    kind,
-    ifindex: Number(ifindex),
-    peerIndex: Number(of('iflink')),
-    mtu: Number(of('mtu')),
-    mac: of('address') ?? '',
-    up: (Number(of('flags')) & IFF_UP) !== 0,
-    ...(master === undefined ? {} : { master: master.slice(master.lastIndexOf('/') + 1) }),
-    ...(kind === 'bridge' ? readFiltering(name, host) : {}),
-    ...(alias ? { alias } : {}),
-    ...(record === undefined ? {} : { record }),
-  }
+  const link = readLink(name, host)
+  if (link === undefined) return undefined
+  const record = decodeRecord(link.alias)
+  return record === undefined ? link : { ...link, record }
 }
 
 /**
@@ -107,13 +54,13 @@ export function resolveHostif(request: AttachRequest, host: Host): AttachRequest
   const { tag, vlan, isNamed, ifname } = request
   const mac = /^mac:(.*)$/.exec(request.hostif)?.[1]
   const hostif = mac === undefined ? request.hostif : findByMac(mac, request.direct, host)
-  const isInfiniband = HARDWARE[host.read(`${NET}/${hostif}/type`) ?? ''] === 'infiniband'
+  const isPartitioned = isInfiniband(hostif, host)
   // A tag that is no VLAN makes sense as a partition key only: elsewhere the refusal was put off until now.
-  if (!isInfiniband && tag !== undefined && vlan === undefined) parseVlans(tag)
+  if (!isPartitioned && tag !== undefined && vlan === undefined) parseVlans(tag)
   // A guest that nothing but the host is at the other end for has its gateway there, typed or not.
   const isAlone = parseRouted(hostif) !== undefined && readHostLink(hostif, host) === undefined
   const addresses = isAlone ? withGateways(request.addresses) : request.addresses
-  return { ...request, hostif, addresses, ifname: isInfiniband && !isNamed ? 'ib0' : ifname }
+  return { ...request, hostif, addresses, ifname: isPartitioned && !isNamed ? 'ib0' : ifname }
 }
 
 /** A link's end in the host, as far as an attach needs to see it again. */

@@ -88,7 +88,10 @@ function parseRoutes(typed: readonly string[], { addresses, sources }: Addressin
     if (ofFamily.some(({ ip }) => ip === via))
       throw usageError(`--route '${typed[index]}': ${via} is the interface's own address`, 'Give the router’s address.')
     if (metric === undefined && ofFamily.some((address) => toNetwork(address) === dst))
-      throw usageError(`--route '${typed[index]}': that is the subnet of the interface`, 'Its route comes by itself.')
+      throw usageError(
+        `--route '${typed[index]}': that is the subnet of the interface`,
+        'Leave it out: it comes with the address.',
+      )
   })
   return routes
 }
@@ -116,9 +119,15 @@ export function parseRouting(options: AttachOptions, addressing: Addressing): Ro
       'It is the metric of the default route: IP/PREFIX@GATEWAY.',
     )
   if (metric !== undefined && !defaultRoute)
-    throw usageError(`--metric '${metric}' is for the default route, and --no-default-route forbids one`)
+    throw usageError(
+      `--metric '${metric}' is for the default route, and --no-default-route forbids one`,
+      'Leave one of the two out.',
+    )
   if (policyRoute && addresses.length === 0)
-    throw usageError('--policy-route goes by the addresses that are typed, and there are none')
+    throw usageError(
+      '--policy-route goes by the addresses that are typed, and there are none',
+      'Type the address, or leave --policy-route out.',
+    )
   return {
     routes: parseRoutes(routes, addressing),
     ...(metric === undefined ? {} : { metric: parseMetric(metric, '--metric') }),
@@ -143,7 +152,8 @@ export function parseSize({ mtu: typed }: AttachOptions, { addresses, sources }:
 /** What --tx-offload says. Throws usage errors. */
 export function parseOffload({ txOffload: typed }: AttachOptions): { txOffload?: 'on' | 'off' } {
   if (typed === undefined) return {}
-  if (typed !== 'on' && typed !== 'off') throw usageError(`--tx-offload '${typed}' is neither on nor off`)
+  if (typed !== 'on' && typed !== 'off')
+    throw usageError(`--tx-offload '${typed}' is neither on nor off`, 'Write --tx-offload off, or leave it out.')
   return { txOffload: typed }
 }
 
@@ -160,7 +170,8 @@ export interface Firewalling {
 /** What --firewall and --strict say. Throws usage errors. */
 export function parseFirewall({ firewall: typed = 'warn', strict = false }: AttachOptions): Firewalling {
   const firewall = FIREWALL_WISHES.find((it) => it === typed)
-  if (firewall === undefined) throw usageError(`--firewall '${typed}' is not allow, warn or off`)
+  if (firewall === undefined)
+    throw usageError(`--firewall '${typed}' is not allow, warn or off`, 'To let the traffic pass: --firewall allow')
   if (strict && firewall === 'off')
     throw usageError('--strict looks at the firewall, and --firewall off forbids that', 'Give one of the two.')
   return { firewall, strict }

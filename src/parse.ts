@@ -52,6 +52,14 @@ export interface Split {
 
 /** Finds the command that the first word names. After `--` a word is an interface's name, never a command's. */
 export function splitArgv(argv: readonly string[]): Split {
+  // Where it is the very first word, nobody needs to know the options of all commands to find it.
+  const [head, ...others] = argv
+  const plain = COMMANDS.find(({ word }) => word !== '' && word === head && !word.startsWith('-'))
+  return plain === undefined ? splitByFirst(argv) : splitRest(plain, others)
+}
+
+/** The same with options before the word. */
+function splitByFirst(argv: readonly string[]): Split {
   const all = Object.assign({}, GLOBAL_OPTIONS, ...COMMANDS.map(({ options }) => options)) as OptionTable
   const tokens = tokenize(argv, all)
   const first = tokens.find(({ kind }) => kind !== 'option')
@@ -85,7 +93,8 @@ function readValue(
   const option = optionName(name)
   if (spec.optional) return value ?? ''
   if (spec.value === undefined) {
-    if (value !== undefined) throw usageError(`${option} takes no value, and is given '${value}'`)
+    if (value !== undefined)
+      throw usageError(`${option} takes no value, and is given '${value}'`, `Write ${option} alone.`)
     return true
   }
   // Of -i=eth2 Node's parser takes the = for a part of the name.

@@ -36,10 +36,23 @@ export function toolFor(host: Host): ToolOf {
 /** What stands in the way of the attachment's frames on its bridge, by the rules as they are. */
 function judgeAttachment({ request, facts }: Context, ruleset: Ruleset, host: Host): readonly Blockage[] {
   const { hostif: bridge, addresses } = request
-  const own = request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName
+  return judge(
+    { bridge, port: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName, ips: addresses.map(({ ip }) => ip) },
+    ruleset,
+    host,
+  )
+}
+
+/** A port of a bridge, and the addresses behind it. */
+interface Member {
+  readonly bridge: string
+  readonly port: string
+  readonly ips: readonly string[]
+}
+
+function judge({ bridge, port: own, ips }: Member, ruleset: Ruleset, host: Host): readonly Blockage[] {
   const others = listPorts(bridge, host).filter((port) => port !== own)
-  const member = { port: own, ips: addresses.map(({ ip }) => ip) }
-  return findBlockages(ruleset, flowsOf(bridge, member, { families: filteredFamilies(host), others }), own)
+  return findBlockages(ruleset, flowsOf(bridge, { port: own, ips }, { families: filteredFamilies(host), others }), own)
 }
 
 /** The warning of those blockages, for an attach and for the doctor. */
@@ -106,6 +119,12 @@ export async function planNoPassage(used: readonly string[], host: Host): Promis
       command: iptables('-D', opening, host),
       undo: iptables('-I', opening, host),
     }))
+}
+
+/** What the rules do to the frames of members that are there. The answer is undefined where they pass. */
+export async function readPassage(host: Host): Promise<(member: Member) => Warning | undefined> {
+  const ruleset = filteredFamilies(host).length === 0 ? [] : await readRuleset(host)
+  return (member) => toWarning(judge(member, ruleset, host), host)
 }
 
 /** Reads the rules beside other work, where frames on bridges meet them at all; what they do to an attachment is said after it. */

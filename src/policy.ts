@@ -2,8 +2,7 @@ import type { GuestLink, LiveAddress, Route } from './inside'
 import type { Context } from './links/kind'
 import { gatewayOf } from './options'
 import { dstOf, passedOver } from './routes'
-import type { Policy, Rule } from './rules'
-import { policyTables } from './rules'
+import { NOTE_RULES, type Policy, PRIORITY, policyTables, type Rule } from './rules'
 import { guestNetns, type IpCommand, ip, ipInGuest, type Plan, type Step } from './step'
 import { type Address, type Family, isOnLink, toNetwork } from './values'
 
@@ -12,9 +11,6 @@ import { type Address, type Family, isOnLink, toNetwork } from './values'
  * of the interface's own. Where our default route takes the place of another interface's, that one's addresses get the
  * same, so that what reached the guest by it (Docker's published ports) is still answered by it.
  */
-
-/** Before the rules that `ip rule add` makes by itself, just below 32766, and after the low numbers of exceptions. */
-const PRIORITY = 10000
 
 const EMPTY = { rules: [], routes: [] } as const
 
@@ -139,18 +135,18 @@ export function planPolicy(removed: readonly LiveAddress[], context: Context): P
   const { rules, routes } = facts.policy ?? EMPTY
   const wanted = listWanted(context)
   const isGone = ({ family, dev }: TableRoute) => dev === request.ifname && removed.some((it) => it.family === family)
+  const missing = wanted.rules.filter((rule) => !rules.some((it) => areSameRules(it, rule)))
   return [
     ...wanted.routes.flatMap((route) => {
       const live = isGone(route) ? undefined : routes.find((it) => areSamePlaces(it, route))
       return live?.dev === route.dev && live.gateway === route.via ? [] : [addRoute(route, live, context)]
     }),
-    ...wanted.rules
-      .filter((rule) => !rules.some((it) => areSameRules(it, rule)))
-      .map((rule) => ({
-        why: `look up what comes from ${rule.from} in the table ${rule.table}`,
-        command: ruleCommand('add', rule),
-        undo: ruleCommand('del', rule),
-      })),
+    ...(missing.length === 0 ? [] : [NOTE_RULES]),
+    ...missing.map((rule) => ({
+      why: `look up what comes from ${rule.from} in the table ${rule.table}`,
+      command: ruleCommand('add', rule),
+      undo: ruleCommand('del', rule),
+    })),
   ]
 }
 

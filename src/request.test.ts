@@ -164,7 +164,7 @@ describe('routes', () => {
     [two, { routes: ['10.9.0.0/16', '10.9.0.0/16,10.0.0.9'] }, 'there are two routes to 10.9.0.0/16', 'own metric'],
     ['10.0.0.2/24', { routes: ['fd01::/48'] }, 'is to have no IPv6 address', ''],
     [two, { routes: ['10.9.0.0/16,10.0.0.2'] }, "10.0.0.2 is the interface's own address", ''],
-    [two, { routes: ['10.0.0.0/24'] }, 'the subnet of the interface', 'by itself'],
+    [two, { routes: ['10.0.0.0/24'] }, 'the subnet of the interface', 'it comes with the address'],
     [two, { a: '4', routes: ['fd01::/48'] }, 'is to have no IPv6 address', ''],
   ])('%s %o is refused', (addresses, options, message, hint) => {
     const error = refusalOf(() => toRequest(['br1', 'web', addresses], options))

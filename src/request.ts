@@ -1,6 +1,7 @@
 import { type Addressing, type DhcpWishes, parseAddressing, parseDhcp } from './addressing'
 import { usageError } from './errors'
 import { type GuestName, parseGuest } from './guestname'
+import { isIP } from './ip'
 import {
   type AttachOptions,
   type Firewalling,
@@ -114,21 +115,49 @@ function parseSeat(typed: string, last: string | undefined, { direct }: AttachOp
   const { hostif, uplink } = splitUplink(typed)
   const asked: { tag?: string; vlan?: VlanSet } = last === undefined ? {} : parseMacAndVlan(last)
   if (uplink === undefined) return { hostif: parseHostif(hostif), ...asked }
-  if (direct) throw usageError(`--direct-phys moves a NIC as a whole, and '${typed}' is a bridge with an uplink`)
+  if (direct)
+    throw usageError(
+      `--direct-phys moves a NIC as a whole, and '${typed}' is a bridge with an uplink`,
+      'Leave --direct-phys out, or name the NIC alone, without a bridge before it.',
+    )
   const { tag, vlan, ...mac } = asked
   return { hostif: parseIfname(hostif, 'bridge'), ...mac, uplink: tag === undefined ? uplink : onVlan(uplink, tag) }
+}
+
+/** Whether the word can only be meant as an address. */
+const isAddress = (word: string) => isIP(word.split(/[/@]/, 1)[0] ?? '') !== 0 || word === '0/0'
+
+/** Refuses words whose order is another than it has to be, where it is plain what each of them is. */
+function refuseOrder(hostif: string, guest: string, address: string): void {
+  const [wrong, others] = isAddress(hostif) ? [hostif, [guest, address]] : [guest, [hostif, address]]
+  if (/^(docker|podman|lxc|nerdctl|netns|pid):./.test(hostif))
+    throw usageError(
+      `'${hostif}' is a guest, and stands where the bridge does`,
+      `Did you mean pipework ${isAddress(guest) ? 'br1' : guest} ${hostif} ${isAddress(guest) ? guest : address}?`,
+    )
+  if (!isAddress(wrong) || isAddress(address)) return
+  throw usageError(
+    `'${wrong}' is an address, and stands where the ${wrong === hostif ? 'bridge' : 'guest'} does`,
+    `Did you mean pipework ${[...others, wrong].join(' ')}?`,
+  )
+}
+
+function incomplete([hostif, guest]: readonly string[]): Error {
+  const synopsis =
+    'pipework <bridge> [-i ifname] [-l hostname] [-a 4|6] <guest> <ip/prefix[@gateway]>[,…] [mac|U:text][@vlan]'
+  if (hostif === undefined) return usageError('nothing to do', synopsis)
+  const rest = `${guest ?? 'web'} 192.168.1.10/24`
+  return usageError(
+    guest === undefined ? `after '${hostif}' there is no guest` : `after '${guest}' there is no address`,
+    `For example: pipework ${hostif} ${rest}; dhcp asks for an address, 0/0 is none.\n${synopsis}`,
+  )
 }
 
 /** The words of the main form: `<hostif> <guest> <address>[,…] [mac][@vlan]`. Throws usage errors, asks no host. */
 export function toRequest(words: readonly string[], options: AttachOptions): AttachRequest {
   const [hostif, guest, address, last, ...rest] = words
-  if (hostif === undefined || guest === undefined || address === undefined)
-    throw usageError(
-      hostif === undefined
-        ? 'nothing to do'
-        : `after '${words.at(-1)}' there is no ${guest === undefined ? 'guest' : 'address'}`,
-      'pipework <bridge> [-i ifname] [-l hostname] [-a 4|6] <guest> <ip/prefix[@gateway]>[,…] [mac|U:text][@vlan]',
-    )
+  if (hostif === undefined || guest === undefined || address === undefined) throw incomplete(words)
+  refuseOrder(hostif, guest, address)
   if (rest.length > 0)
     throw usageError(`'${rest[0]}' is a word too many`, 'Several addresses have a comma between them and no space.')
   const { i, l, a } = options

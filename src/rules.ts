@@ -1,6 +1,7 @@
 import { PipeworkError } from './errors'
 import type { Host } from './host'
 import { hasIpv6, type IpRoute, type Route, toRoute } from './inside'
+import type { Step } from './step'
 import { type Family, fingerprint } from './values'
 
 /** A rule that sends what comes from an address to a table. */
@@ -11,10 +12,30 @@ export interface Rule {
   readonly priority: number
 }
 
-/** The rules to the tables of an interface, and the routes in them. */
+/** Rules to tables of ours, and the routes in them. */
 export interface Policy {
   readonly rules: readonly Rule[]
   readonly routes: readonly Route[]
+}
+
+/** Before the rules that `ip rule add` makes by itself, just below 32766, and after the low numbers of exceptions. */
+export const PRIORITY = 10000
+
+/**
+ * Rules do not go with a link that somebody deletes, and no link is left that could say so: this file of the host says
+ * that guests may have some, so that nobody else waits for the question.
+ */
+const MARKER = '/run/pipework/rules'
+
+/** Whether a guest of this host may have rules of ours. */
+export function mayHaveRules(host: Host): boolean {
+  return host.read(MARKER) !== undefined
+}
+
+/** Says so, for as long as the host runs: that other guests have none would cost a look into each. */
+export const NOTE_RULES: Step = {
+  why: 'note that there are rules which do not go with their interface',
+  command: { kind: 'file', in: 'host', path: MARKER, text: 'see pipework rule <guest> show' },
 }
 
 interface IpRule {
@@ -23,18 +44,51 @@ interface IpRule {
   readonly table?: string
 }
 
+const FIRST_TABLE = 1_000_000_000
+const PAIRS = 500_000_000
+
 /**
  * The routing tables of an interface: one for its own addresses, one for those of the interface whose default route it
  * replaced. The number comes from the name, which no other interface in the guest has, so that every run finds what an
  * earlier one made without writing it down; and it is larger than any that people and other programs choose.
  */
 export function policyTables(ifname: string): { readonly own: string; readonly other: string } {
-  const number = 1_000_000_000 + 2 * Number(BigInt(`0x${fingerprint(ifname)}`) % 500_000_000n)
+  const number = FIRST_TABLE + 2 * Number(BigInt(`0x${fingerprint(ifname)}`) % BigInt(PAIRS))
   return { own: `${number}`, other: `${number + 1}` }
 }
 
-/** What of an interface's own tables is there. */
-export async function readPolicy(ifname: string, netns: string, host: Host): Promise<Policy> {
+/** The rules of ours to tables that belong to none of these interfaces, and the routes in those tables. */
+function pickOrphans({ rules, routes }: Policy, names: readonly string[]): Policy {
+  const taken = names.flatMap((name) => Object.values(policyTables(name)))
+  const isOurs = (table: string) => Number(table) >= FIRST_TABLE && Number(table) < FIRST_TABLE + 2 * PAIRS
+  const orphans = rules.filter((it) => it.priority === PRIORITY && isOurs(it.table) && !taken.includes(it.table))
+  const tables = orphans.map(({ table }) => table)
+  return { rules: orphans, routes: routes.filter(({ table }) => table !== undefined && tables.includes(table)) }
+}
+
+interface Named {
+  readonly name: string
+}
+
+/** What of an interface's own tables is there, and what is left of interfaces of ours that are none of these links. */
+export async function readPolicy(
+  { ifname, links }: { readonly ifname?: string; readonly links?: readonly Named[] },
+  netns: string,
+  host: Host,
+): Promise<Policy> {
+  const all = await readRules(netns, host)
+  const tables = ifname === undefined ? [] : Object.values(policyTables(ifname))
+  const names = links && [...links.map(({ name }) => name), ...(ifname === undefined ? [] : [ifname])]
+  const orphans = names === undefined ? { rules: [], routes: [] } : pickOrphans(all, names)
+  const isOwn = ({ table }: { readonly table?: string }) => table !== undefined && tables.includes(table)
+  return {
+    rules: [...all.rules.filter(isOwn), ...orphans.rules],
+    routes: [...all.routes.filter(isOwn), ...orphans.routes],
+  }
+}
+
+/** All rules, and all routes of other tables than the main one. */
+async function readRules(netns: string, host: Host): Promise<Policy> {
   const families = hasIpv6(host) ? ([4, 6] as const) : ([4] as const)
   // A namespace's rules of both families take two calls of `ip`; as lines of a batch they are one process of ours.
   const lines = families.flatMap((family) =>
@@ -49,12 +103,15 @@ export async function readPolicy(ifname: string, netns: string, host: Host): Pro
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line) as unknown[])
-  const tables = Object.values(policyTables(ifname))
-  const isOurs = ({ table = 'main' }: IpRule | IpRoute) => tables.includes(table)
-  const of = <T extends IpRule | IpRoute>(index: number) => ((answers[index] ?? []) as T[]).filter(isOurs)
+  const of = <T extends IpRule | IpRoute>(index: number) => (answers[index] ?? []) as T[]
   return {
     rules: families.flatMap((family, index) =>
-      of<IpRule>(2 * index).map(({ src = 'all', table = '', priority }) => ({ family, from: src, table, priority })),
+      of<IpRule>(2 * index).map(({ src: from = 'all', table = 'main', priority }) => ({
+        family,
+        from,
+        table,
+        priority,
+      })),
     ),
     routes: families.flatMap((family, index) => of<IpRoute>(2 * index + 1).map((route) => toRoute(route, family))),
   }

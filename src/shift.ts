@@ -1,4 +1,4 @@
-import { delWordsFor, type Holding, idOf, wordsFor } from './holdings'
+import { delWordsFor, type Holding, idOf, isLinkLocal, remnantWordsFor, wordsFor } from './holdings'
 import type { Journal } from './journal'
 import type { Acquaintance, LinkState, Snapshot } from './snapshot'
 import { type Command, ip, type Plan, rows, type Step } from './step'
@@ -33,13 +33,14 @@ export function planShift(shift: Shift): Plan {
   const { swap, from, to, acquaintances } = shift
   const of = (kind: Holding['kind']) => shift.holdings.filter((holding) => holding.kind === kind)
   const addresses = of('address')
+  const last = addresses.filter(isLinkLocal).flatMap((address) => giveOnLan(shift, address))
   const torn = findTorn(shift)
   return rows(
     of('rule').flatMap((rule) => give(shift, rule)),
     // The link-local address is given as it is: to make it anew would take two seconds, in which it is not in use.
     genmode(to, 'none'),
-    addresses.flatMap((address) => give(shift, address)),
-    acquaintances === undefined && swap,
+    addresses.filter((address) => !isLinkLocal(address)).flatMap((address) => give(shift, address)),
+    acquaintances === undefined && rows(swap, last),
     acquaintances?.map((neighbour) => introduce(neighbour, to)),
     torn.flatMap((route) => take({ ...shift, from: to, live: undefined, keeps: [] }, route)),
     of('route').flatMap((route) => [
@@ -50,7 +51,8 @@ export function planShift(shift: Shift): Plan {
     genmode(from, 'none'),
     // Backwards: with the first address of a subnet the kernel takes the others of it away.
     [...addresses].reverse().flatMap((address) => take(shift, address)),
-    acquaintances !== undefined && swap,
+    clear(shift, addresses),
+    acquaintances !== undefined && rows(swap, last),
     of('rule').flatMap((rule) => take(shift, rule)),
   )
 
@@ -96,9 +98,31 @@ function give({ to, live, age }: Shift, holding: Holding): Plan {
   }))
 }
 
+/** The link-local address: when it is new, the kernel asks for routers, which must be heard where they announced a route. */
+function giveOnLan(shift: Shift, address: Holding): Plan {
+  const { to, live, holdings } = shift
+  const isHeard = (route: Holding) =>
+    live?.to?.holdings.some((it) => it.announced === 'heard' && idOf(it) === idOf(route)) ?? false
+  const isToBeNew = has(live?.to, address) && holdings.some((it) => it.announced !== undefined && !isHeard(it))
+  if (!isToBeNew) return give(shift, address)
+  const alone = { ...shift, live: undefined, keeps: [] }
+  return [...take({ ...alone, from: to }, address), ...give(alone, address)]
+}
+
 function take({ from, live, keeps = [] }: Shift, holding: Holding): Plan {
-  if (keeps.includes(idOf(holding)) || (live !== undefined && !has(live.from, holding))) return []
-  return [{ why: `take ${holding.what} from ${from}`, command: toCommand(holding, delWordsFor(holding, from)) }]
+  if (keeps.includes(idOf(holding))) return []
+  const there = live === undefined ? [holding] : (live.from?.holdings.filter((it) => idOf(it) === idOf(holding)) ?? [])
+  return there.map((it) => ({ why: `take ${it.what} from ${from}`, command: toCommand(it, delWordsFor(it, from)) }))
+}
+
+/** What its addresses leave on a link: when none of a subnet is there any more, who lives on it is looked for elsewhere. */
+function clear({ from, keeps = [] }: Shift, addresses: readonly Holding[]): Plan {
+  return addresses
+    .filter((address) => address.remnant !== undefined && !keeps.includes(idOf(address)))
+    .map((address) => ({
+      why: `take the route to the subnet of ${address.what} from ${from}`,
+      command: ip`${remnantWordsFor(address, from)}`,
+    }))
 }
 
 /** The step that puts the NIC into its bridge. */

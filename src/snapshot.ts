@@ -1,14 +1,6 @@
 import { PipeworkError } from './errors'
-import {
-  type Facets,
-  findForeignKey,
-  type Holding,
-  isRouteOf,
-  toAddress,
-  toNeighbour,
-  toRoutes,
-  toRule,
-} from './holdings'
+import { type Facets, findForeignKey, isRouteOf, toAddress, toNeighbour, toRoutes, toRule } from './facets'
+import type { Holding } from './holdings'
 import type { Host } from './host'
 import { hasIpv6 } from './inside'
 

@@ -68,12 +68,13 @@ function splitWords(text: string, typed: string): readonly string[] {
       open = undefined
       continue
     }
-    if (/^['"\\]$/.test(piece)) throw usageError(`'${typed}': the ${piece} is not closed`)
+    if (/^['"\\]$/.test(piece))
+      throw usageError(`'${typed}': the ${piece} is not closed`, 'Close it, or write a backslash before it.')
     open = (open ?? '') + unquote(piece)
   }
   const all = open === undefined ? words : [...words, open]
   const control = all.find((word) => /\p{Cc}/u.test(word))
-  if (control !== undefined) throw usageError(`${JSON.stringify(typed)} has a control character`)
+  if (control !== undefined) throw usageError(`${JSON.stringify(typed)} has a control character`, 'Leave it out.')
   return all
 }
 
@@ -122,7 +123,11 @@ function refuseOptions(args: readonly string[], client: DhcpClient, typed: strin
       throw usageError(`'${typed}': '${arg}' is not passed on to ${client}`, `These are: ${names.join(' ')}.`)
     isValue = endsInValue(arg, { allowed, client, typed, hint: `These are: ${names.join(' ')}.` })
   }
-  if (isValue) throw usageError(`'${typed}': the last option has no value`)
+  if (isValue)
+    throw usageError(
+      `'${typed}': the last option has no value`,
+      "Write it behind the option, like udhcpc:'-x hostname:web'.",
+    )
 }
 
 interface Rules {

@@ -19,6 +19,7 @@ const CHANGE_OPTIONS: OptionTable = {
 /** The main form. */
 export const ATTACH: Subcommand = {
   word: '',
+  alsoCalled: ['add', 'attach', 'connect', 'plug', 'create', 'join'],
   synopsis: '<bridge> [-i ifname] [-l hostname] [-a 4|6] <guest> <ip/prefix[@gateway]>[,…] [mac|U:text][@vlan]',
   summary:
     'give a container an interface on a bridge of Linux or Open vSwitch, with addresses, gateway and MAC address',
@@ -124,6 +125,7 @@ export const OPTION_GROUPS: Readonly<Record<string, readonly string[]>> = {
 
 const LS: Subcommand = {
   word: 'ls',
+  alsoCalled: ['list', 'show', 'status', 'ps', 'links'],
   synopsis: 'ls [guest or bridge]',
   summary: 'list what is attached where, and with what',
   options: {
@@ -145,6 +147,7 @@ const LS: Subcommand = {
 
 const INSPECT: Subcommand = {
   word: 'inspect',
+  alsoCalled: ['info', 'describe', 'details'],
   synopsis: 'inspect <guest>',
   summary: 'show all there is to know of the network of a guest on one page',
   options: {},
@@ -158,6 +161,7 @@ const INSPECT: Subcommand = {
 
 const DIAGRAM: Subcommand = {
   word: 'diagram',
+  alsoCalled: ['graph', 'draw', 'tree', 'topology', 'map'],
   synopsis: 'diagram',
   summary: 'draw the bridges and NICs with what is attached to them, as a tree of text or as a picture',
   options: {
@@ -174,6 +178,7 @@ const DIAGRAM: Subcommand = {
 
 const DISCONNECT: Subcommand = {
   word: 'disconnect',
+  alsoCalled: ['rm', 'remove', 'del', 'delete', 'detach', 'unplug', 'clear', 'undo'],
   synopsis: 'disconnect <guest> [ifname]',
   summary: 'take attachments away, and put back the routes they replaced',
   options: CHANGE_OPTIONS,
@@ -187,6 +192,7 @@ const DISCONNECT: Subcommand = {
 
 const UP: Subcommand = {
   word: 'up',
+  alsoCalled: ['apply', 'sync', 'load', 'restore'],
   synopsis: 'up <file>… [--prune] [--wait-guest seconds]',
   summary: 'make true what files ask for, one attachment in a line, as one types it after pipework',
   options: {
@@ -217,6 +223,7 @@ const DOWN: Subcommand = {
 
 const DIFF: Subcommand = {
   word: 'diff',
+  alsoCalled: ['plan', 'compare'],
   synopsis: 'diff <file>… [--prune]',
   summary: 'print what `up` would do; exit code 0 when that is nothing, 1 when it is something',
   options: { prune: { summary: 'also what `up --prune` would take away' } },
@@ -230,6 +237,7 @@ const DIFF: Subcommand = {
 
 const SAVE: Subcommand = {
   word: 'save',
+  alsoCalled: ['export', 'dump', 'store'],
   synopsis: 'save',
   summary: 'print what is attached now, as a file for `up`',
   options: {},
@@ -321,6 +329,7 @@ const TC: Subcommand = {
 
 const EXEC: Subcommand = {
   word: 'exec',
+  alsoCalled: ['run', 'enter', 'nsenter', 'sh'],
   synopsis: 'exec <guest> <command> [args…]',
   summary: "run a program of the host in the network of a guest; the exit code is the program's own",
   options: PASSAGE_OPTIONS,
@@ -352,6 +361,7 @@ const NETNS: Subcommand = {
 
 const WAIT: Subcommand = {
   word: '--wait',
+  alsoCalled: ['wait'],
   synopsis: '--wait [-i ifname] [--timeout seconds] [--for up|carrier|addr|route]',
   summary: 'inside a container: wait until it has its interface; needs neither root nor ip',
   options: {
@@ -373,6 +383,7 @@ const WAIT: Subcommand = {
 
 const HELP: Subcommand = {
   word: 'help',
+  alsoCalled: ['man', 'usage'],
   synopsis: 'help [command] | help --man',
   summary: 'tell what a command does, with its options and with examples that run',
   options: { man: { summary: 'print the manual page instead' } },
@@ -386,6 +397,7 @@ const HELP: Subcommand = {
 
 const COMPLETION: Subcommand = {
   word: 'completion',
+  alsoCalled: ['completions', 'complete'],
   synopsis: 'completion bash|zsh|fish | completion install',
   summary: 'print what a shell needs to complete pipework at TAB, or put it where the installed shells look for it',
   options: {
@@ -426,6 +438,7 @@ const WATCH_OPTIONS: OptionTable = {
 
 const WATCH: Subcommand = {
   word: 'watch',
+  alsoCalled: ['daemon', 'follow', 'monitor'],
   synopsis: 'watch [file …] [--labels] [--allow glob]… [--env-compat]',
   summary: 'keep the attachments of files and labels, through restarts, recreations and reboots',
   options: WATCH_OPTIONS,
@@ -467,6 +480,7 @@ const DHCP: Subcommand = {
 
 const DOCTOR: Subcommand = {
   word: 'doctor',
+  alsoCalled: ['check', 'diagnose', 'debug', 'troubleshoot', 'test'],
   synopsis: 'doctor [bridge] | doctor [guest]',
   summary: 'find what makes traffic vanish, and the command that mends it; exit code 1 when there is something',
   options: {},

@@ -1,5 +1,5 @@
 import { PipeworkError } from './errors'
-import { idOf } from './holdings'
+import { idOf, pickDistinct } from './holdings'
 import type { HostLink } from './hostlinks'
 import { type Journal, journalFile } from './journal'
 import type { Keeper } from './keepers'
@@ -161,7 +161,7 @@ export function toJournal(facts: UplinkFacts, files: readonly string[]): Journal
   const shapeOf = ({ up, mtu, mac, genmode }: LinkState) => ({ up, mtu, mac, ...(genmode && { genmode }) })
   return {
     ...{ bridge, nic, way: 'in', stage: 'moving', takenAt: now.takenAt, offloads, files },
-    holdings: state?.holdings ?? [],
+    holdings: pickDistinct(state?.holdings ?? []),
     nicWas: state === undefined ? { up: false, mtu: link?.mtu ?? 0, mac: link?.mac ?? '' } : shapeOf(state),
     ...(bridgeState === undefined ? {} : { bridgeWas: shapeOf(bridgeState) }),
     bridgeHad: bridgeState?.holdings.map(idOf) ?? [],
@@ -187,7 +187,10 @@ export function planUplink(facts: UplinkFacts, journal: Journal): Plan {
     // A port needs no address of its own.
     genmode(nic, 'none'),
     !nicWas.up && shape(nic, ['up']),
-    planShift({ ...{ from: nic, to: bridge, holdings, age: 0, keeps: bridgeHad }, swap: enslave(nic, bridge) }),
+    planShift({
+      ...{ from: nic, to: bridge, holdings, age: 0, keeps: bridgeHad, swap: enslave(nic, bridge) },
+      live: { from: now.links.get(nic), to: undefined },
+    }),
     genmode(bridge, journal.bridgeWas?.genmode ?? nicWas.genmode ?? 'eui64'),
     planProof(facts, { from: nic, to: bridge }),
   )
@@ -287,8 +290,8 @@ export interface DownlinkFacts extends Pick<UplinkFacts, 'now' | 'gateways' | 's
 /** What is to be written down before the NIC leaves: what the bridge has now, but for what was its own. */
 export function toDownlinkJournal(journal: Journal, now: Snapshot): Journal {
   const { bridge, bridgeHad } = journal
-  const holdings = now.links.get(bridge)?.holdings.filter((holding) => !bridgeHad.includes(idOf(holding))) ?? []
-  return { ...journal, way: 'out', stage: 'moving', takenAt: now.takenAt, holdings }
+  const has = now.links.get(bridge)?.holdings.filter((holding) => !bridgeHad.includes(idOf(holding))) ?? []
+  return { ...journal, way: 'out', stage: 'moving', takenAt: now.takenAt, holdings: pickDistinct(has) }
 }
 
 /** The steps that take the NIC out of the bridge again, with all that the bridge has from it or was given since. */

@@ -141,7 +141,8 @@ export function toPrefix(text: string, family: Family): number | undefined {
 /** An address alone, canonical; `what` begins the message. Throws a usage error. */
 export function parseIp(typed: string, what: string): { readonly family: Family; readonly ip: string } {
   const family = familyOf(typed)
-  if (family === undefined) throw usageError(`${what}: '${typed}' is not an IP address`)
+  if (family === undefined)
+    throw usageError(`${what}: '${typed}' is not an IP address`, 'Write it like 192.168.1.10 or fd00::10.')
   return { family, ip: canonical(typed, family) }
 }
 
@@ -254,7 +255,11 @@ export function parseMac(typed: string): string {
       `'${typed}' is not a MAC address`,
       'Write six bytes like 26:2e:71:98:60:8f, or U:TEXT to derive one from a text.',
     )
-  if (mac === '00:00:00:00:00:00') throw usageError(`'${typed}' is no MAC address that an interface can have`)
+  if (mac === '00:00:00:00:00:00')
+    throw usageError(
+      `'${typed}' is no MAC address that an interface can have`,
+      'Take one like 26:2e:71:98:60:8f, or U:TEXT to derive one from a text.',
+    )
   const first = Number.parseInt(mac.slice(0, 2), 16)
   if (first & 1) {
     const unicast = ((first & 0xfe) | 2).toString(16).padStart(2, '0') + mac.slice(2)
@@ -291,7 +296,8 @@ export function isPkey(text: string): boolean {
 
 /** A time in seconds, fractions allowed, not negative. Throws a usage error. */
 export function parseSeconds(typed: string, option: string): number {
-  if (!/^\d+(\.\d+)?$/.test(typed)) throw usageError(`${option} '${typed}' is not a number of seconds`)
+  if (!/^\d+(\.\d+)?$/.test(typed))
+    throw usageError(`${option} '${typed}' is not a number of seconds`, `Write it like ${option} 30`)
   return Number(typed)
 }
 

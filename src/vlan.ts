@@ -32,7 +32,7 @@ export function parseVlans(typed: string): VlanSet {
   })
   const sorted = [...ranges].sort(([a], [b]) => a - b)
   const twice = sorted.find(([from], index) => index > 0 && from <= (sorted[index - 1]?.[1] ?? 0))
-  if (twice !== undefined) throw usageError(`'${typed}': VLAN ${twice[0]} stands there twice`)
+  if (twice !== undefined) throw usageError(`'${typed}': VLAN ${twice[0]} stands there twice`, 'Once is enough.')
   const native = typed.split(',', 1)[0]?.includes('-') ? undefined : ranges[0]
   return {
     ...(native === undefined ? {} : { native: native[0] }),

@@ -71,7 +71,7 @@ export function splitUplink(typed: string): { readonly hostif: string; readonly 
 /** The uplink on that VLAN, as `@63` asks. */
 export function onVlan(wish: UplinkWish, tag: string): UplinkWish {
   const { native, tagged } = parseVlans(tag)
-  if (wish.kind === 'vxlan') throw usageError(`'@${tag}': a VXLAN is no NIC, and has no VLANs`)
+  if (wish.kind === 'vxlan') throw usageError(`'@${tag}': a VXLAN is no NIC, and has no VLANs`, `Leave @${tag} out.`)
   if (native === undefined || tagged.length > 0)
     throw usageError(`'@${tag}': an uplink is one VLAN of a NIC`, 'Give one id, like @63.')
   return { ...wish, vlan: native }

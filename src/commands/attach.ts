@@ -1,4 +1,5 @@
 import { createAhead } from '../ahead'
+import { usageError } from '../errors'
 import { awaitGuest, pinGuest } from '../guest'
 import type { Pin } from '../host'
 import { resolveHostif } from '../hostlinks'
@@ -41,6 +42,11 @@ export async function run(call: Call): Promise<Outcome> {
   const { host, io } = call
   const request = resolveHostif(readRequest(call), host)
   const limit = parseSeconds(call.text('wait-guest') ?? '0', '--wait-guest')
+  if (call.text('confirm') !== undefined && request.uplink === undefined)
+    throw usageError(
+      `--confirm is of an uplink, and '${request.hostif}' is asked for without one`,
+      `Write ${request.hostif}@eth0, or leave --confirm out.`,
+    )
   refuseUnlessRoot(call)
   const ahead = createAhead(host)
   // When the question is out: what does the rest takes as long to start and to load as the answer to come.

@@ -95,6 +95,8 @@ export interface Example {
 /** One word that a user can type first; the main form has none, and `--wait` may stand anywhere. */
 export interface Subcommand {
   readonly word: string
+  /** What other tools call it: who types that is told the word. */
+  readonly alsoCalled?: readonly string[]
   readonly synopsis: string
   readonly summary: string
   /** What the words of the synopsis mean. */

@@ -15,7 +15,7 @@ import { parseIfname } from '../values'
 import { type Call, type Outcome, openTranscripts, refuseUnlessRoot } from './call'
 import { gather } from './gather'
 import { type Aim, isAimedAt, isMeant, look, reachGuest, type Seen, type Wanted } from './look'
-import { sweep } from './sweep'
+import { sweepHost, sweepRules } from './sweep'
 
 /** Takes a guest's attachments away, all or the one named. */
 export async function run(call: Call): Promise<Outcome> {
@@ -29,9 +29,11 @@ export async function run(call: Call): Promise<Outcome> {
   if (ifname !== undefined) parseIfname(ifname, 'interface in the guest')
   refuseUnlessRoot(call)
   const taken = await detach({ wanted, ...(ifname === undefined ? {} : { ifnames: [ifname] }) }, call)
-  if (taken.done.length === 0)
-    return (taken.all.length === 0 ? await sweep(call) : undefined) ?? reportNothing(taken, ifname)
-  return call.flag('dry-run') ? toScriptOutcome(taken, call) : toOutcome(taken.done)
+  if (taken.done.length === 0) {
+    const swept = (await sweepRules(wanted, call)) ?? (taken.all.length === 0 ? await sweepHost(call) : undefined)
+    return swept ?? reportNothing(taken, ifname)
+  }
+  return call.flag('dry-run') ? toScriptOutcome(taken, call) : toUndoable(taken.done, call)
 }
 
 /** Takes away what is aimed at; on a dry run only plans it. Throws why it cannot, the host being as it was. */
@@ -212,6 +214,19 @@ function toScriptOutcome(taken: Taken, call: Call): Outcome {
   const plan = taken.done.flatMap((it) => it.plan)
   const script = toDetachScript(taken, ['disconnect', ...call.words])
   return { text: script, json: { ok: true, dryRun: true, steps: plan.map(({ why }) => why), script }, wanted: true }
+}
+
+/** The same, how long it took, and what makes it again, as far as the host's own records know: who reads it is root. */
+async function toUndoable(done: readonly Detached[], { host, parse }: Call): Promise<Outcome> {
+  const { text, json } = toOutcome(done)
+  const { toLine } = await import('./save')
+  const own = done.filter(({ attached: { hostEnd } }) => hostEnd !== undefined)
+  const lines = await Promise.all(own.map(({ attached }) => toLine(attached, host, parse)))
+  const undo = lines.flatMap((it) => ('line' in it ? [`pipework ${it.line}`] : []))
+  // Behind what was taken away last; what else was done for it stands below.
+  const end = text.indexOf('\n', text.lastIndexOf(' no longer has '))
+  const took = `${text.slice(0, end)} (${Math.round(host.elapsed())} ms)${text.slice(end)}`
+  return { text: `${took}${undo.map((line) => `  undo: ${line}\n`).join('')}`, json: { ...json, undo } }
 }
 
 /** What was taken away, told. */

@@ -34,14 +34,15 @@ function tagOf(path: string): string {
 }
 
 /** The paths that were typed, as their records call them. Throws when one cannot be found. */
-export function listTags({ words, host }: Call): readonly string[] {
+export function listTags({ words, host }: Pick<Call, 'words' | 'host'>): readonly string[] {
   return words.map((path) => tagOf(host.resolve(path) ?? path))
 }
 
 /** All that the files ask for. Throws one error with all mistakes in all of them, each with file, line and column. */
 export async function readFiles(call: Pick<Call, 'words' | 'host' | 'parse'>): Promise<readonly Wish[]> {
   const { words: paths, host } = call
-  if (paths.length === 0) throw usageError('which file?', 'pipework up <file>…')
+  if (paths.length === 0)
+    throw usageError('which file?', 'One like pipework save > lan.pipework writes; pipework up lan.pipework')
   const [wishes, slips]: [Wish[], Slip[]] = [[], []]
   const unique = [...new Set(paths)]
   for (const path of unique) {

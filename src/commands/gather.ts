@@ -5,7 +5,7 @@ import { readNic } from '../nics'
 import { MARKER } from '../outside/wish'
 import type { OvsDatabase } from '../ovsdb'
 import { readPort } from '../ports'
-import { readPolicy } from '../rules'
+import { mayHaveRules, readPolicy } from '../rules'
 import { findVacancy } from '../vacancy'
 import type { Wanted } from './look'
 
@@ -47,15 +47,21 @@ export async function gather(known: Known, { reached }: Wanted, host: Host): Pro
   }
 }
 
-/** The rules of an attachment that was made with --policy-route; routes over links that are gone went with them. */
+/** The rules of an attachment that was made with --policy-route, and of links that somebody has deleted. */
 async function gatherPolicy(
-  { attached, gone }: Known,
+  { attached, gone, state }: Known,
   pin: Pin | undefined,
   host: Host,
 ): Promise<Pick<Detachment, 'policy'>> {
   const { inGuest, record } = attached
-  if (pin === undefined || inGuest === undefined || !record.words.includes('--policy-route')) return {}
-  const { rules, routes } = await readPolicy(record.ifname, pin.netns, host)
+  const mayHave = record.words.includes('--policy-route') || mayHaveRules(host)
+  if (pin === undefined || inGuest === undefined || !mayHave) return {}
   const names = gone.map((it) => it.inGuest?.name)
+  // On a dry run the plans before this one have taken their links' routes, and the rules of links that are gone.
+  const isFirst = gone.every(
+    (it) => it.record.guest.kind !== record.guest.kind || it.record.guest.name !== record.guest.name,
+  )
+  const of = { ifname: record.ifname, ...(isFirst && state !== undefined ? { links: state.links } : {}) }
+  const { rules, routes } = await readPolicy(of, pin.netns, host)
   return { policy: { rules, routes: routes.filter(({ dev }) => !names.includes(dev)) } }
 }

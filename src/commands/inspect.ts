@@ -5,9 +5,14 @@ import { findGuest, type Guest, NoSuchGuest, pinGuest } from '../guest'
 import { type GuestName, parseGuest } from '../guestname'
 import type { Host } from '../host'
 import { arePeers, type GuestState, readGuest } from '../inside'
-import { formatPage, type Page } from '../prompt/page'
+import { readJournal } from '../journal'
+import { readPassage } from '../passage'
+import { type Entry, formatPage, type Page } from '../prompt/page'
 import { formatGuest } from '../record'
 import type { Call, Outcome } from './call'
+import { listTags } from './file'
+import { readLacking } from './listed'
+import { findByOtherNames } from './look'
 import { toLine } from './save'
 
 /** All there is to know of one guest. */
@@ -21,13 +26,21 @@ export async function run(call: Call): Promise<Outcome> {
   const wanted = parseGuest(typed)
   const reached = await reach(wanted, call.host)
   const all = await readAttachments(call.host)
-  const own = all.filter(({ record }) => isMeant(record.guest, wanted, reached.guest))
+  const named = all.filter(({ record }) => isMeant(record.guest, wanted, reached.guest))
+  const own = [
+    ...named,
+    ...(await findOthers(
+      all.filter((it) => !named.includes(it)),
+      reached,
+      call.host,
+    )),
+  ]
   // Nobody knows the name, and no link does.
   if (own.length === 0 && reached.why instanceof NoSuchGuest) throw reached.why
   const page: Page = {
     title: reached.guest === undefined ? typed : formatGuest(reached.guest),
     ...reached,
-    attachments: await Promise.all(own.map((it) => toEntry(it, reached.state, call))),
+    attachments: await toEntries(own, { all, state: reached.state }, call),
   }
   const { why, ...rest2 } = page
   const trouble = why === undefined ? {} : { why: why.message }
@@ -61,23 +74,99 @@ async function readRules(netns: string, host: Host): Promise<readonly string[]> 
   return lines.filter((line) => line !== '' && !/^(0|32766|32767): from all lookup (local|main|default)$/.test(line))
 }
 
+/** What the guest has by another of its names. */
+async function findOthers(
+  all: readonly Attached[],
+  { guest, state }: Reached,
+  host: Host,
+): Promise<readonly Attached[]> {
+  const inode = guest === undefined ? undefined : host.inode(guest.nsPath)
+  return state === undefined || inode === undefined ? [] : findByOtherNames(all, { state, inode }, host)
+}
+
 function isMeant(recorded: Attached['record']['guest'], wanted: GuestName, guest: Guest | undefined): boolean {
   if (guest !== undefined) return recorded.kind === guest.kind && recorded.name === guest.name
   return recorded.name === wanted.name && (wanted.kind === undefined || wanted.kind === recorded.kind)
 }
 
-async function toEntry(attached: Attached, state: GuestState | undefined, { host, parse }: Call) {
+/** What every entry is written from. */
+interface Known {
+  readonly state: GuestState | undefined
+  readonly lacking: ReadonlyMap<Attached, readonly string[]>
+  readonly judge: Awaited<ReturnType<typeof readPassage>> | undefined
+}
+
+async function toEntries(
+  own: readonly Attached[],
+  { all, state }: { readonly all: readonly Attached[]; readonly state: GuestState | undefined },
+  call: Call,
+): Promise<readonly Entry[]> {
+  const { host } = call
+  // Rules that cannot be read are not spoken of.
+  const rules = host.isRoot ? readPassage(host).catch(() => undefined) : undefined
+  const [lacking, judge] = await Promise.all([readLacking(all, host), rules])
+  return Promise.all(own.map((it) => toEntry(it, { state, lacking, judge }, call)))
+}
+
+/** Of a bridge of Linux: what the firewall does to the frames of its port. */
+function toFirewall({ record, hostEnd }: Attached, judge: Known['judge'], host: Host): Pick<Entry, 'firewall'> {
+  if (judge === undefined || hostEnd?.master === undefined) return {}
+  const { master: bridge, name: port } = hostEnd
+  if (host.inode(`/sys/class/net/${bridge}/bridge`) === undefined) return {}
+  const warning = judge({ bridge, port, ips: (record.addresses ?? []).map(({ ip }) => ip) })
+  if (warning === undefined) return { firewall: ['lets its frames pass'] }
+  const { message, command } = warning
+  const mend = command === undefined ? [] : [`mend it: ${command}`]
+  return { firewall: [message.replace(/^the firewall of this host /, ''), ...mend] }
+}
+
+/** The options that ask for more than a link, as rows. */
+const OUTSIDE: Readonly<Record<string, string>> = {
+  '--bridge-address': 'the host',
+  '--nat': 'NAT',
+  '--publish': 'publish',
+  '--host-access': 'the host',
+}
+
+function toOutside(words: readonly string[]): readonly (readonly [string, string])[] {
+  return words.flatMap((word) => {
+    const [option = '', ...value] = word.split('=')
+    const title = OUTSIDE[option]
+    const rest = value.join('=')
+    if (title === undefined) return []
+    if (option === '--bridge-address') return [[title, `has ${rest} on the bridge`] as const]
+    if (option === '--host-access') return [[title, 'and the guest reach each other'] as const]
+    return [[title, rest || 'with an address of this host, by any interface'] as const]
+  })
+}
+
+/** The path of a file that a record names by eight digits, where it lies at a place that is known. */
+function findFile(tag: string, host: Host): string {
+  const folders = ['/etc/pipework', '.']
+  const paths = folders.flatMap((folder) =>
+    (host.list(folder) ?? []).filter((name) => name.endsWith('.pipework')).map((name) => `${folder}/${name}`),
+  )
+  return paths[listTags({ words: paths, host }).indexOf(tag)]?.replace(/^\.\//, '') ?? 'a file that is elsewhere'
+}
+
+async function toEntry(attached: Attached, { state, lacking, judge }: Known, { host, parse }: Call): Promise<Entry> {
   const { record, hostEnd } = attached
   const inGuest = state?.links.find((link) =>
     hostEnd === undefined ? link.name === record.ifname : arePeers(link, hostEnd),
   )
   const line = await toLine(attached, host, parse)
+  const uplink = readJournal(record.hostif, host)?.nic
   return {
     ifname: record.ifname,
     hostif: record.hostif,
     ...(hostEnd === undefined ? {} : { hostEnd }),
     ...(inGuest === undefined ? {} : { inGuest }),
     addresses: record.addresses ?? [],
+    ...(uplink === undefined ? {} : { uplink }),
+    outside: toOutside(record.words),
+    missing: lacking.get(attached) ?? [],
+    ...toFirewall(attached, judge, host),
+    ...(record.file === undefined ? {} : { file: findFile(record.file, host) }),
     ...('line' in line ? { command: `pipework ${line.line}` } : {}),
     undo: `pipework disconnect ${formatGuest(record.guest)} ${record.ifname}`,
   }

@@ -32,7 +32,10 @@ async function loadLeases(host: Host): Promise<(record: LinkRecord) => readonly 
 }
 
 /** What of the host's side of the attachments is not there; nobody is asked where none has more than a link. */
-async function readLacking(all: readonly Attached[], host: Host): Promise<ReadonlyMap<Attached, readonly string[]>> {
+export async function readLacking(
+  all: readonly Attached[],
+  host: Host,
+): Promise<ReadonlyMap<Attached, readonly string[]>> {
   if (!host.isRoot || !all.some(({ record }) => isConcerned(wishesOf(record)))) return new Map()
   const [{ readLive }, { listLacking }] = await Promise.all([import('../outside/live'), import('../outside/plan')])
   const live = await readLive(host)

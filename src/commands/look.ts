@@ -1,7 +1,7 @@
 import { pickDeadPorts, pickGuestSide, readHostSide, readOvsIfThere } from '../attachments'
 import type { Attached } from '../detach'
 import { PipeworkError } from '../errors'
-import { AmbiguousGuest, findGuest, type Guest, pinGuest } from '../guest'
+import { AmbiguousGuest, findGuest, type Guest, pinGuest, whereIs } from '../guest'
 import type { GuestName } from '../guestname'
 import type { Host, Pin } from '../host'
 import { arePeers, type GuestState, readGuest } from '../inside'
@@ -70,7 +70,8 @@ export interface Seen {
 export async function look(asked: Wanted, host: Host): Promise<Seen> {
   const ovs = await readOvsIfThere(host)
   const dead = pickDeadPorts(ovs).filter(({ record }) => isMeant(record.guest, asked))
-  const hostSide = readHostSide(host).filter(({ record }) => isMeant(record.guest, asked))
+  const all = readHostSide(host)
+  const hostSide = all.filter(({ record }) => isMeant(record.guest, asked))
   const database = ovs === undefined ? {} : { ovs }
   const { guest, pin } = asked.reached.guest === undefined ? { guest: undefined, pin: undefined } : asked.reached
   if (guest === undefined || pin === undefined) return { all: [...hostSide, ...dead], ...database }
@@ -79,5 +80,24 @@ export async function look(asked: Wanted, host: Host): Promise<Seen> {
     const inGuest = state.links.find((link) => arePeers(link, attached.hostEnd))
     return inGuest === undefined ? attached : { ...attached, inGuest }
   })
-  return { all: [...withEnds, ...pickGuestSide(state), ...dead], state, ...database }
+  const others = await findByOtherNames(
+    all.filter((it) => !hostSide.includes(it)),
+    { state, inode: pin.inode },
+    host,
+  )
+  return { all: [...withEnds, ...others, ...pickGuestSide(state), ...dead], state, ...database }
+}
+
+/** Attachments in this namespace that were made under another name: of a container that shares it, or by another engine. */
+export async function findByOtherNames(
+  hostSide: readonly Attached[],
+  { state, inode }: { readonly state: GuestState; readonly inode: number },
+  host: Host,
+): Promise<readonly Attached[]> {
+  const here = hostSide.flatMap((attached) => {
+    const inGuest = state.links.find((link) => arePeers(link, attached.hostEnd))
+    return inGuest === undefined || attached.inGuest !== undefined ? [] : [{ ...attached, inGuest }]
+  })
+  const places = await Promise.all(here.map(({ record }) => whereIs(record.guest, inode, host)))
+  return here.filter((_, index) => places[index] !== 'elsewhere')
 }

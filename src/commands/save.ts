@@ -1,5 +1,6 @@
 import { readAttachments } from '../attachments'
 import type { Attached } from '../detach'
+import { usageError } from '../errors'
 import { deriveHostEnds } from '../facts'
 import { findGuest, pinGuest } from '../guest'
 import { parseGuest } from '../guestname'
@@ -17,7 +18,9 @@ import type { Call, Outcome } from './call'
 type Saved = { readonly line: string } | { readonly comment: string }
 
 /** What is attached now as a file for `up`. */
-export async function run({ host, parse }: Call): Promise<Outcome> {
+export async function run({ host, parse, words: [path] }: Call): Promise<Outcome> {
+  if (path !== undefined)
+    throw usageError(`save prints, and does not write '${path}'`, `Redirect it: pipework save > ${path}`)
   const attachments = [...(await readAttachments(host))].sort((a, b) => compare(keyOf(a), keyOf(b)))
   const known = await Promise.all(attachments.map((it) => toLine(it, host, parse)))
   const saved = [...known, ...listUnknown(host)]

@@ -48,7 +48,11 @@ function toWatchWords({ words, host, ...call }: Call): readonly string[] {
     if (!file.startsWith('/'))
       throw usageError(`'${file}' is not an absolute path`, 'A service runs in no directory of yours: begin it with /.')
   const missing = files.find((file) => host.read(file) === undefined && host.list(file) === undefined)
-  if (missing !== undefined) throw usageError(`there is no file '${missing}'`)
+  if (missing !== undefined)
+    throw usageError(
+      `there is no file '${missing}'`,
+      'Give the path of one that pipework save has written, or that you have.',
+    )
   const hasLabels = call.flag('labels') || call.flag('env-compat')
   if (!hasLabels && listFiles(files, host).length === 0)
     throw usageError(

@@ -1,3 +1,4 @@
+import { type Ahead, createAhead } from '../ahead'
 import { readHostSide } from '../attachments'
 import { PipeworkError } from '../errors'
 import type { Host, Interrupt, Pin } from '../host'
@@ -8,8 +9,10 @@ import { isOnLink } from '../values'
 import { type Client, keeperOf, type Lease, type LeasedRoute, readTenant, type Tenant, whoIs } from './client'
 import { readNews } from './lease'
 
-/** Seconds between two looks for what a client has heard. */
-const POLL = 0.01
+/** Seconds between two looks whether the client still runs, and for a lock that somebody has. */
+const POLL = 0.05
+/** Milliseconds for which what was seen of a guest counts as what is there: nobody else is at the interface meanwhile. */
+const FRESH = 1000
 /** The number that `ip route` shows as dhcp. */
 const PROTOCOL = '16'
 
@@ -21,6 +24,10 @@ interface Place {
   readonly tenant: Tenant
   readonly pin: Pin
   readonly host: Host
+  /** Where an `ip` may wait for the lines that are for the guest, and for the host. */
+  readonly aheads: { readonly guest: Ahead; readonly host: Ahead }
+  /** The inside of the guest. */
+  look(): Promise<GuestState>
 }
 
 function openTenant(directory: string, host: Host): Tenant {
@@ -34,10 +41,13 @@ async function inNamespace<T>(tenant: Tenant, host: Host, action: (place: Place)
   const keeper = keeperOf(tenant.directory, host)
   if (keeper === undefined) throw new PipeworkError(`the DHCP client of '${tenant.client.ifname}' has ended`)
   const pin = host.pin(`/proc/${keeper}/fd/9`)
+  const aheads = { guest: createAhead(host), host: createAhead(host) }
   try {
     if (pin.inode !== tenant.client.netns) throw new PipeworkError(`'${tenant.client.ifname}' is in another namespace`)
-    return await action({ tenant, pin, host })
+    return await action({ tenant, pin, host, aheads, look: () => readGuest(pin.netns, host) })
   } finally {
+    aheads.guest.dismiss()
+    aheads.host.dismiss()
     pin.release()
   }
 }
@@ -51,20 +61,42 @@ export async function awaitLease(
   host: Host,
 ): Promise<Result> {
   const deadline = host.elapsed() + limit * 1000
-  for (;;) {
-    const text = host.read(`${directory}/event`)
-    const news = text === undefined ? undefined : readNews(text, now())
-    if (news?.kind === 'leased') {
-      await inNamespace(openTenant(directory, host), host, (place) => giveLease(news.lease, place))
-      host.save(`${directory}/event`, undefined)
-      return OK
-    }
-    if (interrupt.heard) throw new PipeworkError('interrupted')
-    const hasFailed = host.read(`${directory}/failed`) !== undefined || keeperOf(directory, host) === undefined
-    if (hasFailed || host.elapsed() >= deadline)
-      return { code: 1, stdout: host.read(`${directory}/log`) ?? '', stderr: hasFailed ? 'ended' : '' }
-    await host.sleep(POLL)
+  const hasEnded = () => host.read(`${directory}/failed`) !== undefined || keeperOf(directory, host) === undefined
+  const giveUp = (why: string): Result => ({ code: 1, stdout: host.read(`${directory}/log`) ?? '', stderr: why })
+  if (hasEnded()) return giveUp('ended')
+  const changes = host.watch(directory)
+  try {
+    return await inNamespace(openTenant(directory, host), host, async (place) => {
+      const ready = makeReady(place)
+      for (;;) {
+        const text = host.read(`${directory}/event`)
+        const news = text === undefined ? undefined : readNews(text, now())
+        if (news?.kind === 'leased') {
+          await giveLease(news.lease, ready)
+          host.save(`${directory}/event`, undefined)
+          return OK
+        }
+        if (interrupt.heard) throw new PipeworkError('interrupted')
+        if (hasEnded()) return giveUp('ended')
+        if (host.elapsed() >= deadline) return giveUp('')
+        await changes.next(POLL)
+      }
+    })
+  } finally {
+    changes.close()
   }
+}
+
+/** While client and server speak, what it takes to give the lease to the link is started, and the guest looked at. */
+function makeReady(place: Place): Place {
+  const { aheads, pin, host } = place
+  const began = host.elapsed()
+  const seen = place.look()
+  // Whoever looks is told.
+  seen.catch(() => {})
+  aheads.guest.start(pin.netns)
+  aheads.host.start()
+  return { ...place, look: () => (host.elapsed() - began < FRESH ? seen : place.look()) }
 }
 
 // --- later --------------------------------------------------------------------------------------------------------------
@@ -108,13 +140,14 @@ async function loseLease(place: Place): Promise<void> {
 }
 
 /** Takes the lease from the link: its address, and its routes where these do not go with that. */
-async function takeLease({ tenant: { client, lease }, pin, host }: Place): Promise<void> {
+async function takeLease(place: Place): Promise<void> {
+  const { client, lease } = place.tenant
   if (lease === undefined) return
-  const { links } = await readGuest(pin.netns, host)
-  const live = links.find(({ name }) => name === client.ifname)
-  if (live?.addresses.some((it) => it.ip === lease.ip && it.prefix === lease.prefix))
-    await host.ip({ netns: pin.netns, lines: [`addr del ${lease.ip}/${lease.prefix} dev ${client.ifname}`] })
-  await writeRecord(undefined, { client, pin, host })
+  const state = await place.look()
+  const live = state.links.find(({ name }) => name === client.ifname)
+  const isThere = live?.addresses.some((it) => it.ip === lease.ip && it.prefix === lease.prefix) ?? false
+  const lines = isThere ? [`addr del ${lease.ip}/${lease.prefix} dev ${client.ifname}`] : []
+  await send(lines, toRecordLine(undefined, state, place), place)
 }
 
 /** Gives back what a client was given, and ends it: the inverse of a first lease. */
@@ -135,18 +168,30 @@ export async function dropLease(directory: string, host: Host): Promise<Result> 
 
 /** Makes the link what the lease says, and writes it down. */
 async function giveLease(lease: Lease, place: Place): Promise<void> {
-  const { tenant, pin, host } = place
+  const { tenant, pin, host, look } = place
   const { directory, client } = tenant
-  const state = await readGuest(pin.netns, host)
+  const state = await look()
   const lines = toLines(lease, tenant, state).map((command) => toLine(command, { netns: pin.netns, pid: host.pid }))
-  const { code, stderr } = await host.ip({ netns: pin.netns, lines })
-  if (code !== 0)
+  const { code, stderr } = await send(lines, toRecordLine(lease, state, place), place)
+  if (code !== 0) {
+    await send([], toRecordLine(tenant.lease, await readGuest(pin.netns, host), place), place)
     throw new PipeworkError(`the lease of ${lease.ip} could not be given to '${client.ifname}': ${stderr.trim()}`)
+  }
   if (client.resolvConf !== undefined) await writeDns(lease, client.resolvConf, host)
-  await writeRecord(lease, { client, pin, host })
   host.save(`${directory}/lease`, JSON.stringify(lease))
   host.save(`${directory}/lost`, undefined)
   host.save(`${directory}/renew`, toHaste(lease, client))
+}
+
+/** Lines for the guest and the record of its link, side by side; answers what became of those for the guest. */
+async function send(lines: readonly string[], record: RecordLine | undefined, place: Place): Promise<Result> {
+  const { pin, aheads } = place
+  const inGuest = record?.in === 'guest' ? [...lines, record.line] : lines
+  const [result] = await Promise.all([
+    inGuest.length === 0 ? OK : aheads.guest.send(pin.netns, inGuest),
+    record?.in === 'host' && aheads.host.send(undefined, [record.line]),
+  ])
+  return result
 }
 
 /** Seconds of a lease below which busybox asks too late for more: it waits for fourteen of ten. */
@@ -218,23 +263,26 @@ function withLease(record: LinkRecord, lease: Lease | undefined, { family, defau
   return { ...record, addresses: [...others, { family, ip: address, prefix, ...gateway, leased: true }] }
 }
 
+/** What writes a record, and where. */
+interface RecordLine {
+  readonly in: 'host' | 'guest'
+  readonly line: string
+}
+
 /** Writes on the link what it has now: on the host's end, or on the link in the guest where that has the record. */
-async function writeRecord(
+function toRecordLine(
   lease: Lease | undefined,
-  { client, pin, host }: Pick<Place, 'pin' | 'host'> & Pick<Tenant, 'client'>,
-): Promise<void> {
+  { links }: GuestState,
+  { tenant: { client }, host }: Place,
+): RecordLine | undefined {
   const isOurs = ({ guest, ifname }: LinkRecord) => ifname === client.ifname && whoIs(guest) === whoIs(client.guest)
-  const seat = readHostSide(host).find(({ record }) => isOurs(record))
-  if (seat !== undefined) {
-    const alias = encodeRecord(withLease(seat.record, lease, client))
-    if (alias !== seat.alias) await host.ip({ lines: [`link set dev ${seat.hostEnd.name} alias ${alias}`] })
-    return
-  }
-  const { links } = await readGuest(pin.netns, host)
-  const link = links.find(({ name, record }) => name === client.ifname && record?.kind === 'link' && isOurs(record))
-  if (link?.record?.kind !== 'link') return
-  const alias = encodeRecord(withLease(link.record, lease, client))
-  if (alias !== link.alias) await host.ip({ netns: pin.netns, lines: [`link set dev ${client.ifname} alias ${alias}`] })
+  const end = readHostSide(host).find(({ record }) => isOurs(record))
+  const link = links.find(({ name }) => name === client.ifname)
+  const [dev, record] = end === undefined ? [client.ifname, link?.record] : [end.hostEnd.name, end.record]
+  if (record?.kind !== 'link' || !isOurs(record)) return undefined
+  const alias = encodeRecord(withLease(record, lease, client))
+  if (alias === (end ?? link)?.alias) return undefined
+  return { in: end === undefined ? 'guest' : 'host', line: `link set dev ${dev} alias ${alias}` }
 }
 
 /** Into the guest's own file, in its place: containers have it mounted, and another file of that name is not theirs. */

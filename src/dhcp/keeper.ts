@@ -137,6 +137,7 @@ ${LOOP}`
 
 const HEAD = `umask 077
 started() { { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return; set -- \${stat##*) }; [ "$1" = Z ] || echo "\${20}"; }
+leads() { read -r stat < /proc/$$/stat; set -- \${stat##*) }; [ "$4" = "$$" ]; }
 runs() { read -r owner < "$dir/keeper" && [ "$owner" = "\${owner%-*}-$(started "\${owner%-*}")" ]; } 2> /dev/null
 case $1 in
 --run) ;;
@@ -151,22 +152,22 @@ case $1 in
   exit 0 ;;
 *)
   runs && exit 0
-  rm -f "$dir/event" "$dir/failed" "$dir/lost" "$dir/renew"
+  for old in event failed lost renew; do [ ! -e "$dir/$old" ] || rm -f "$dir/$old"; done
   : > "$dir/log"
-  setsid sh "$0" --run "$1" < /dev/null >> "$dir/log" 2>&1 9< "/run/netns/$1" &
+  # A session of its own, unless whoever calls has given one.
+  leads && session= || session=setsid
+  $session sh "$0" --run "$1" < /dev/null >> "$dir/log" 2>&1 9< "/run/netns/$1" &
   echo "$!-$(started "$!")" > "$dir/keeper"
   exit 0 ;;
 esac`
 
 const LOOP = `hook=$dir/hook
-cat > "$hook" << 'END'
-#!/bin/sh
+echo '#!/bin/sh
 # The DHCP client calls this with what it knows; pipework reads it, and believes none of it unseen.
-umask 077
 event=\${1-}\${reason-}
-case $event in PREINIT* | CARRIER | NOCARRIER* | STOP* | ARP* | ROUTERADVERT | DELEGATED6) exit 0 ;; esac
-env -0 "event=$event" > "$PIPEWORK_DHCP/new.$$" && mv "$PIPEWORK_DHCP/new.$$" "$PIPEWORK_DHCP/event"
-END
+case $event in deconfig | PREINIT* | CARRIER | NOCARRIER* | STOP* | ARP* | ROUTERADVERT | DELEGATED6) exit 0 ;; esac
+umask 077
+env -0 "event=$event" > "$PIPEWORK_DHCP/new.$$" && mv "$PIPEWORK_DHCP/new.$$" "$PIPEWORK_DHCP/event"' > "$hook"
 chmod 700 "$hook"
 # Debian mounts /run so that nothing in it can be executed.
 [ -x "$hook" ] || { mkdir -p /var/lib/pipework && cp "$hook" /var/lib/pipework/dhcp-hook && hook=/var/lib/pipework/dhcp-hook; }

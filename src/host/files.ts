@@ -1,5 +1,7 @@
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
+import type { Watch } from '../host'
+
 /** What the action answers, or undefined where it throws. */
 export function attempt<T>(action: () => T): T | undefined {
   try {
@@ -52,4 +54,30 @@ export function saveFile(path: string, text: string | undefined, readers?: 'ever
   fs.mkdirSync(dirname(path), { recursive: true, mode: folder })
   fs.writeFileSync(`${path}.new`, `${text}\n`, { mode: file })
   fs.renameSync(`${path}.new`, path)
+}
+
+/** inotify, and what it tells between two waits is not lost. */
+export function watchDirectory(path: string): Watch {
+  const state = { hasNews: false, tell: () => {} }
+  const watcher = attempt(() =>
+    fs.watch(path, () => {
+      state.hasNews = true
+      state.tell()
+    }),
+  )
+  watcher?.on('error', () => {})
+  return {
+    next: (seconds) =>
+      new Promise((resolve) => {
+        const end = () => {
+          clearTimeout(timer)
+          state.hasNews = false
+          resolve()
+        }
+        const timer = setTimeout(end, seconds * 1000)
+        state.tell = end
+        if (state.hasNews) end()
+      }),
+    close: () => watcher?.close(),
+  }
 }

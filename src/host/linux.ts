@@ -1,6 +1,6 @@
 import * as fs from 'node:fs'
 import type { Host, HostProcess, HttpAnswer } from '../host'
-import { attempt, dangles, isExecutable, saveFile, writeAll } from './files'
+import { attempt, dangles, isExecutable, saveFile, watchDirectory, writeAll } from './files'
 import { createHolds } from './pins'
 import { createAttendant, launchScript, runIp, runProgram, runQuery, startIp } from './programs'
 
@@ -99,6 +99,7 @@ export function createHost(self: HostProcess): Host {
     follow: async (source, follower, signal) => (await import('./follow')).follow(source, follower, signal),
     attendSignals: (tell) => self.relay(tell),
 
+    watch: watchDirectory,
     save: saveFile,
     overwrite: (path, text) => fs.writeFileSync(path, text),
     send: sendPacket,

@@ -68,10 +68,11 @@ function unclaimed({ request: { hostif }, facts }: Context): PipeworkError {
     return new PipeworkError(`the NIC '${hostif}' is in '${facts.away.guest}'`, {
       hint: `Bring it back first: pipework disconnect ${facts.away.guest}`,
     })
+  const near = facts.similar?.length ? `Did you mean ${facts.similar.join(' or ')}?\n` : ''
   const mute = facts.ovs?.kind === 'silent' ? `\nShould it be a bridge of Open vSwitch: ${facts.ovs.message}.` : ''
   return facts.hostif === undefined
     ? new PipeworkError(`there is no interface '${hostif}' on this host`, {
-        hint: `A bridge is made when its name begins with br, like br1, or with ovs. See what there is: ip -br link${mute}`,
+        hint: `${near}A bridge is made when its name begins with br, like br1, or with ovs. See what there is: ip -br link${mute}`,
       })
     : new PipeworkError(`'${hostif}' is neither a bridge nor a NIC`, {
         hint: `See what it is: ip -d link show ${hostif}`,

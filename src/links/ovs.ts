@@ -13,7 +13,7 @@ import {
   ovs as transact,
   withoutWaiting,
 } from '../ovsdb'
-import { type Command, type Plan, type Result, type RunCommand, rows, type Step } from '../step'
+import { type Command, ip, type Plan, type Result, type RunCommand, rows, type Step } from '../step'
 import { formatVlans, type VlanSet } from '../vlan'
 import { refuseRemake } from './claim'
 import type { Context, LinkKind } from './kind'
@@ -39,11 +39,19 @@ export const ovs: LinkKind = {
       isRenamed && planUnplug({ port: live, dead: [], isSwitching: true }),
       planVeth(context, SEAT),
       planPort(context, database, isRenamed ? undefined : live),
+      planLocalPort(context),
     )
   },
 
   // In the database it is, or the transaction would have failed; in sysfs only the kernel's datapath shows.
   isSeated: ({ request, facts }, { master }) => !isInKernel(facts.ovs, request.hostif) || master === OVS_SYSTEM,
+}
+
+/** Guests need no port of the host's own on the bridge, and Open vSwitch leaves it down; an address of the host does. */
+function planLocalPort({ request: { hostif, outside }, facts }: Context): Plan {
+  if (outside.bridgeAddresses.length === 0 || facts.hostif?.up === true) return []
+  const turn = (way: 'up' | 'down') => ip`link set dev ${hostif} ${way}`
+  return [{ why: `bring ${hostif} up`, command: turn('up'), undo: turn('down') }]
 }
 
 /** Its ports have no master that `ip` could give them. */

@@ -17,6 +17,8 @@ export interface LiveShim extends Shim {
 /** A link of the host, and the addresses on it. */
 export interface LiveLink {
   readonly name: string
+  /** The bridge or bond whose port it is. */
+  readonly master?: string
   readonly addresses: readonly (Address & { readonly isOurs: boolean; readonly words: readonly string[] })[]
   /** How it was made, where it is one that makes host and guests reach each other. */
   readonly shim?: LiveShim
@@ -49,6 +51,7 @@ export function sysctlFile(key: string): string {
 interface IpAddress {
   readonly ifname: string
   readonly ifalias?: string
+  readonly master?: string
   readonly link?: string
   readonly group?: string
   readonly flags: readonly string[]
@@ -79,9 +82,10 @@ function toShim({ ifname: name, link: parent, address: mac, linkinfo, ...rest }:
 }
 
 function toLink(link: IpAddress): LiveLink {
-  const { ifname, addr_info = [] } = link
+  const { ifname, master, addr_info = [] } = link
   return {
     name: ifname,
+    ...(master === undefined ? {} : { master }),
     ...toShim(link),
     addresses: addr_info
       .filter(({ local }) => local !== undefined)

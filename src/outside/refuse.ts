@@ -63,10 +63,19 @@ function refuseUnknown({ subject, live }: Case): void {
     throw new PipeworkError(`--nat '${out}': that is where the guest is`, {
       hint: 'Give the interface to the outside.',
     })
-  const nic = parseRouted(subject.hostif)?.nic
-  if (nic !== undefined && !has(nic))
-    throw new PipeworkError(`'${subject.hostif}': there is no interface '${nic}' on this host`, {
+}
+
+function refuseRouted({ subject: { hostif }, live }: Case): void {
+  const nic = parseRouted(hostif)?.nic
+  if (nic === undefined) return
+  const link = live.links.find(({ name }) => name === nic)
+  if (link === undefined)
+    throw new PipeworkError(`'${hostif}': there is no interface '${nic}' on this host`, {
       hint: 'See what there is: ip -br link',
+    })
+  if (link.master !== undefined)
+    throw new PipeworkError(`'${nic}' is a port of '${link.master}', which gets all that comes in by it`, {
+      hint: `Take that one instead: pipework routed:${link.master} …`,
     })
 }
 
@@ -154,9 +163,12 @@ function refuseAccess({ subject, live }: Case): void {
       hint: 'Give it one.',
     })
   if (sharing.kind === 'ipvlan')
-    throw new PipeworkError(`--host-access: an ipvlan has the MAC address of '${parent}', which answers for the host`, {
-      hint: 'Share the NIC with --kind macvlan, or attach to a bridge.',
-    })
+    throw new PipeworkError(
+      `--host-access: an ipvlan on '${parent}' reaches addresses of other ipvlans there and of the LAN, and the host's is neither`,
+      {
+        hint: `Share the NIC with --kind macvlan. Where only one MAC address is allowed: pipework routed:${parent} …, which the host reaches.`,
+      },
+    )
   if (sharing.mode !== 'bridge')
     throw new PipeworkError(`--host-access: a macvlan in the mode ${sharing.mode} talks to no other on '${parent}'`, {
       hint: 'Take the mode bridge, which is the usual one.',
@@ -174,6 +186,7 @@ export function refuseWishes(all: Case): void {
   refuseKind(all)
   refuseNames(all)
   refuseUnknown(all)
+  refuseRouted(all)
   refuseAddress(all)
   refuseBridgeAddress(all)
   refuseGateway(all)

@@ -54,7 +54,10 @@ function parsePorts(text: string, typed: string): PortRange {
 export function parsePublished(typed: string): Published {
   const [ports = '', protocol = 'tcp', ...rest] = typed.split('/')
   if (rest.length > 0 || (protocol !== 'tcp' && protocol !== 'udp'))
-    throw usageError(`--publish '${typed}': '${[protocol, ...rest].join('/')}' is neither tcp nor udp`)
+    throw usageError(
+      `--publish '${typed}': '${[protocol, ...rest].join('/')}' is neither tcp nor udp`,
+      'Write /udp behind it, or nothing for TCP.',
+    )
   const [, bracketed, plain, host, guest] = /^(?:\[([^\]]*)\]:|([\d.]+):)?([^:]*):([^:]*)$/.exec(ports) ?? []
   if (host === undefined || guest === undefined)
     throw usageError(
@@ -70,7 +73,10 @@ export function parsePublished(typed: string): Published {
     )
   const [from, to] = [parsePorts(host, typed), parsePorts(guest, typed)]
   if (from.last - from.first !== to.last - to.first)
-    throw usageError(`--publish '${typed}': ${host} and ${guest} are not as many ports`)
+    throw usageError(
+      `--publish '${typed}': ${host} and ${guest} are not as many ports`,
+      'Write as many on either side, like 8000-8010:8000-8010.',
+    )
   if (from.first !== from.last && from.first !== to.first)
     throw usageError(
       `--publish '${typed}': a range of ports keeps its numbers`,
@@ -102,7 +108,11 @@ function parseAllPublished(typed: readonly string[], addresses: readonly Address
         'Give it one, or another address here.',
       )
     const twin = all.findIndex((other) => areClashing(one, other))
-    if (twin !== index) throw usageError(`${text}: '${typed[twin]}' has that port already`)
+    if (twin !== index)
+      throw usageError(
+        `${text}: '${typed[twin]}' has that port already`,
+        'Leave one of them out, or give it another port of the host.',
+      )
   })
   return all
 }
@@ -117,7 +127,7 @@ function parseBridgeAddresses(typed: string | undefined): readonly Address[] {
         `Write it without @${gateway}.`,
       )
     if (addresses.filter((it) => it.ip === ip).length > 1)
-      throw usageError(`--bridge-address '${typed}': ${ip} stands there twice`)
+      throw usageError(`--bridge-address '${typed}': ${ip} stands there twice`, 'Once is enough.')
   }
   return addresses
 }

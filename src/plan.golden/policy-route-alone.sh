@@ -41,5 +41,8 @@ ip -n "$netns" link set dev eth1 address 02:00:00:00:00:01
 # reach 10.0.0.0/24 over eth1 in the table 1109799278
 ip -n "$netns" route replace 10.0.0.0/24 dev eth1 table 1109799278
 
+# note that there are rules which do not go with their interface
+mkdir -p /run/pipework && printf '%s\n' 'see pipework rule <guest> show' > /run/pipework/rules
+
 # look up what comes from 10.0.0.2 in the table 1109799278
 ip -n "$netns" rule add from 10.0.0.2 table 1109799278 priority 10000

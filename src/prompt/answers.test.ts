@@ -166,7 +166,7 @@ eth9  NIC
 
   test('as DOT, in which nothing ends its string too soon', () => {
     const dot = formatDot(hubs)
-    expect(dot).toContain('"hub br<1>&\\"" [label="br<1>&\\"\\nbridge\\nup\\nMTU 1500"];')
+    expect(dot).toContain('"hub br<1>&\\"" [label="br<1>&\\"\\nbridge, up, MTU 1500"];')
     expect(dot).toContain('"port v\\\\x" -- "hub br<1>&\\""')
     // one box for a guest with two interfaces
     expect(dot.match(/^ {2}"guest web" \[/gm)).toHaveLength(1)
@@ -175,7 +175,7 @@ eth9  NIC
   test('as SVG, in which nothing becomes markup', () => {
     const svg = formatSvg(hubs)
     expect(svg).toContain('>br&lt;1&gt;&amp;&quot;</text>')
-    expect(svg.match(/<rect /g)).toHaveLength(5)
+    expect(svg.match(/<rect /g)).toHaveLength(6)
     expect(svg.match(/<path /g)).toHaveLength(4)
     expect(formatSvg([])).toContain('<svg ')
   })

@@ -37,7 +37,11 @@ function toPicture(hubs: readonly Hub[]): Picture {
         title: port.name,
         lines: [port.kind === 'uplink' ? 'uplink' : 'port', ...port.notes],
       })),
-      hubs.map(({ name, kind, notes }) => ({ id: `hub ${name}`, title: name, lines: [kind, ...notes] })),
+      hubs.map(({ name, kind, notes }) => {
+        const [state, mtu, ...addresses] = notes
+        const first = [kind, state, mtu].filter((it) => it !== undefined).join(', ')
+        return { id: `hub ${name}`, title: name, lines: [first, ...addresses] }
+      }),
       guests.map((guest) => ({
         id: `guest ${guest}`,
         title: guest,
@@ -88,7 +92,11 @@ const escapeXml = (text: string) =>
   // Control characters are no part of XML, escaped or not.
   text.replaceAll(/\p{Cc}/gu, '\uFFFD').replaceAll(/[&<>"']/g, (char) => XML[char] ?? char)
 
-const [CHAR, LINE, PAD, GAP, ACROSS] = [7.3, 18, 10, 24, 150]
+const [CHAR, LINE, PAD, GAP, LABEL] = [7.3, 18, 10, 24, 130]
+/** Between the lines of two hubs where they go up and down. */
+const APART = 8
+/** Told apart by who does not see all colours as well. */
+const COLOURS = ['#1f6f9f', '#b3541e', '#3a7d44', '#7a4b94', '#8a6d00', '#a8324a'] as const
 
 interface Placed extends Box {
   readonly x: number
@@ -97,42 +105,59 @@ interface Placed extends Box {
   readonly height: number
 }
 
-function place(columns: Picture['columns']): readonly Placed[] {
-  const placed: Placed[] = []
-  let x = PAD
-  for (const column of columns.filter(({ length }) => length > 0)) {
-    const width =
-      Math.ceil(
-        Math.max(...column.flatMap(({ title, lines }) => [title, ...lines]).map(({ length }) => length)) * CHAR,
-      ) +
-      2 * PAD
-    let y = PAD
-    for (const box of column) {
-      const height = (box.lines.length + 1) * LINE + PAD
-      placed.push({ ...box, x, y, width, height })
-      y += height + GAP
-    }
-    x += width + ACROSS
-  }
-  return placed
+const widthOf = (column: readonly Box[]) =>
+  Math.ceil(Math.max(...column.flatMap(({ title, lines }) => [title, ...lines]).map(({ length }) => length)) * CHAR) +
+  2 * PAD
+
+function placeColumn(column: readonly Box[], x: number): readonly Placed[] {
+  const width = widthOf(column)
+  const heights = column.map(({ lines }) => (lines.length + 1) * LINE + PAD)
+  return column.map((box, index) => {
+    const y = heights.slice(0, index).reduce((sum, height) => sum + height + GAP, PAD)
+    return { ...box, x, y, width, height: heights[index] ?? 0 }
+  })
+}
+
+/** Uplinks have lines without a label, which need no room. */
+function place([uplinks = [], hubs = [], guests = []]: Picture['columns']): readonly Placed[] {
+  const [first, second] = [PAD, PAD + (uplinks.length === 0 ? 0 : widthOf(uplinks) + 2 * GAP)]
+  const third = second + (hubs.length === 0 ? 0 : widthOf(hubs) + GAP + hubs.length * APART + LABEL)
+  return [
+    ...(uplinks.length === 0 ? [] : placeColumn(uplinks, first)),
+    ...(hubs.length === 0 ? [] : placeColumn(hubs, second)),
+    ...(guests.length === 0 ? [] : placeColumn(guests, third)),
+  ]
 }
 
 function drawBox({ x, y, width, height, title, lines }: Placed): readonly string[] {
   const text = (line: string, index: number) =>
-    `<text x="${x + PAD}" y="${y + (index + 1) * LINE}"${index === 0 ? ' font-weight="bold"' : ''}>${escapeXml(line)}</text>`
+    `<text x="${x + PAD}" y="${y + (index + 1) * LINE}"${index === 0 ? ' class="title"' : ''}>${escapeXml(line)}</text>`
   return [`<rect x="${x}" y="${y}" width="${width}" height="${height}" rx="4"/>`, ...[title, ...lines].map(text)]
 }
+
+/** Where a line ends at a row of a box: in the middle of its text. All of these are even. */
+const middleOf = ({ y }: Placed, row: number) => y + row * LINE + LINE - 4
+/** Where lines leave a box, and come to its title: at no height at which one comes to a row. */
+const doorOf = (box: Placed) => middleOf(box, 0) + 3
 
 function drawEdge({ from, to, row, label }: Edge, boxes: readonly Placed[]): readonly string[] {
   const [a, b] = [boxes.find(({ id }) => id === from), boxes.find(({ id }) => id === to)]
   if (a === undefined || b === undefined) return []
-  const [x1, y1, x2, y2] = [a.x + a.width, a.y + LINE, b.x, b.y + row * LINE + LINE - 5]
-  const name =
-    label === '' ? [] : [`<text class="edge" x="${x2 - 6}" y="${y2 - 4}" text-anchor="end">${escapeXml(label)}</text>`]
-  return [`<path d="M${x1} ${y1} L${x1 + 20} ${y1} L${x2 - 130} ${y2} L${x2} ${y2}"/>`, ...name]
+  const [x1, y1, x2, y2] = [a.x + a.width, doorOf(a), b.x, row === 0 ? doorOf(b) : middleOf(b, row)]
+  // The lines of each hub turn at a place of their own, and have a colour of their own.
+  const hubs = boxes.filter(({ id }) => id.startsWith('hub '))
+  const index = hubs.indexOf(label === '' && row === 0 ? b : a)
+  const turn = row === 0 ? x1 + GAP : x1 + GAP / 2 + Math.max(index, 0) * APART
+  const colour = COLOURS[Math.max(index, 0) % COLOURS.length]
+  const name = `<text class="edge" x="${x2 - 6}" y="${y2 - 4}" text-anchor="end">${escapeXml(label)}</text>`
+  return [`<path d="M${x1} ${y1} H${turn} V${y2} H${x2}" stroke="${colour}"/>`, ...(label === '' ? [] : [name])]
 }
 
-/** The picture as SVG, which needs nothing but a browser. */
+const STYLE =
+  'text{font-family:monospace;font-size:12px;fill:#222}.title{font-weight:bold}.edge{font-size:10px;fill:#555}' +
+  'rect{fill:#f5f8fb;stroke:#456}.page{fill:#fff;stroke:none}path{fill:none;stroke-width:1.5}'
+
+/** The picture as SVG, which needs nothing but a browser. It has a page of its own, to be read on a dark one as well. */
 export function formatSvg(hubs: readonly Hub[]): string {
   const { columns, edges } = toPicture(hubs)
   const boxes = place(columns)
@@ -141,7 +166,9 @@ export function formatSvg(hubs: readonly Hub[]): string {
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,
-    '<style>text{font:12px monospace;fill:#222}.edge{font-size:10px;fill:#666}rect{fill:#f5f8fb;stroke:#456}path{fill:none;stroke:#789}</style>',
+    '<title>What hangs on which bridge of this host, drawn by pipework</title>',
+    `<style>${STYLE}</style>`,
+    `<rect class="page" width="${width}" height="${height}"/>`,
     ...edges.flatMap((edge) => drawEdge(edge, boxes)),
     ...boxes.flatMap(drawBox),
     '</svg>',

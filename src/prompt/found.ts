@@ -5,10 +5,11 @@ import { formatGuest, type LinkRecord } from '../record'
 import { DHCP_CLIENTS } from '../sources'
 import { formatAddress } from '../values'
 import type { Candidate } from './candidate'
-import { listAttached, listGuests, listInterfaces, listRecords } from './guests'
 import { listHostIfs } from './hostifs'
 import type { Position } from './position'
-import { readSubnets, suggestAddresses } from './subnets'
+import { listAttached, listRecords, toGuests } from './records'
+import { readSubnets } from './subnets'
+import { suggestAddresses } from './suggest'
 import type { Slot } from './synopsis'
 
 interface Means {
@@ -86,15 +87,8 @@ const OF_ATTACHED = ['disconnect', 'ls', 'inspect']
 
 async function findGuests({ command, values, current }: Position, host: Host): Promise<readonly Candidate[]> {
   if (OF_ATTACHED.includes(command.word)) return host.isRoot ? toGuests(await listAllRecords(host)) : listAttached(host)
+  const { listGuests } = await import('./guests')
   return listGuests({ typed: current, stopped: values.has('wait-guest') ? 'with' : 'without' }, host)
-}
-
-function toGuests(records: readonly LinkRecord[]): readonly Candidate[] {
-  const names = [...new Set(records.map(({ guest }) => formatGuest(guest)))]
-  return names.map((value) => {
-    const own = records.filter(({ guest }) => formatGuest(guest) === value)
-    return { value, text: own.map(({ ifname, hostif }) => `${ifname} on ${hostif}`).join(', ') }
-  })
 }
 
 /** Those of links in guests as well: a macvlan has no end in the host. */
@@ -127,6 +121,7 @@ async function listIfnames({ command, words }: Position, host: Host): Promise<re
   const [, guest] = words
   if (guest === undefined) return plain(['eth1', 'eth2', 'eth3'])
   const own = listRecords(host).filter((it) => isOf(it, guest))
+  const { listInterfaces } = await import('./guests')
   const there = [...((await listInterfaces(guest, host)) ?? []), ...own.map(({ ifname }) => ifname)]
   const free = Array.from({ length: there.length + 1 }, (_, index) => `eth${index + 1}`).find(
     (it) => !there.includes(it),

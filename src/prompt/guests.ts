@@ -1,9 +1,8 @@
 import { parseGuest } from '../guestname'
 import { dockerSocket } from '../guests/docker'
 import type { Host } from '../host'
-import { readOurLinks } from '../hostlinks'
-import { formatGuest, type LinkRecord } from '../record'
 import type { Candidate } from './candidate'
+import { listAttached } from './records'
 
 /** Seconds that an engine may take before completion does without it. */
 const ENGINE_LIMIT = 0.3
@@ -139,21 +138,6 @@ export async function listGuests(query: GuestQuery, host: Host): Promise<readonl
   const seen = docker.length > 0 ? [] : listAttached(host)
   const all = [...docker, ...seen, ...podman, ...listLxc(host), ...nerdctl, ...listNetns(host)]
   return all.filter((it, index) => isGuest(it) && all.findIndex(({ value }) => value === it.value) === index)
-}
-
-/** The records on the host's links: what is attached, as far as everybody may know. */
-export function listRecords(host: Host): readonly LinkRecord[] {
-  return readOurLinks(host).flatMap(({ record }) => (record?.kind === 'link' ? [record] : []))
-}
-
-/** The guests with an attachment, as one types them. */
-export function listAttached(host: Host): readonly Candidate[] {
-  const records = listRecords(host)
-  const names = [...new Set(records.map(({ guest }) => formatGuest(guest)))]
-  return names.map((value) => {
-    const own = records.filter(({ guest }) => formatGuest(guest) === value)
-    return { value, text: own.map(({ ifname, hostif }) => `${ifname} on ${hostif}`).join(', ') }
-  })
 }
 
 /** The names of a guest's interfaces, or undefined when nobody tells. */

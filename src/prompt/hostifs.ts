@@ -1,6 +1,6 @@
 import type { CommandTable } from '../commands/call'
 import type { Host } from '../host'
-import { type HostLink, readHostLink } from '../hostlinks'
+import { NET, readLink, type SysfsLink } from '../sysfs'
 import type { Candidate } from './candidate'
 import { readSubnets } from './subnets'
 
@@ -15,7 +15,7 @@ export interface HostIfs {
   readonly macs: readonly Candidate[]
 }
 
-function describe(link: HostLink, kind: string, addresses: readonly string[]): string {
+function describe(link: SysfsLink, kind: string, addresses: readonly string[]): string {
   return [kind, link.up ? 'up' : 'down', `MTU ${link.mtu}`, ...addresses].join(', ')
 }
 
@@ -33,20 +33,19 @@ async function listOvsBridges(host: Host): Promise<readonly string[]> {
   }
 }
 
-/** A link that somebody else has, or that is no way out, is not offered: it would be refused. */
-function isNic({ kind, master, record, name }: HostLink): boolean {
-  return (
-    kind !== 'bridge' && kind !== 'loopback' && master === undefined && record === undefined && name !== 'ovs-system'
-  )
+/** A link that somebody has, we among them, or that is no way out, is not offered: it would be refused. */
+function isNic({ kind, master, alias, name }: SysfsLink): boolean {
+  const isOurs = alias?.startsWith('pipework') === true
+  return kind !== 'bridge' && kind !== 'loopback' && master === undefined && !isOurs && name !== 'ovs-system'
 }
 
 /** Reads them. Open vSwitch is asked only where it runs, and not for long. */
 export async function listHostIfs(host: Host): Promise<HostIfs> {
-  const links = (host.list('/sys/class/net') ?? []).flatMap((name) => readHostLink(name, host) ?? [])
+  const links = (host.list(NET) ?? []).flatMap((name) => readLink(name, host) ?? [])
   const ovs = await listOvsBridges(host)
   const { addresses } = readSubnets(host)
   const of = (name: string) => addresses.filter(({ dev }) => dev === name).map(({ ip, prefix }) => `${ip}/${prefix}`)
-  const toCandidate = (link: HostLink, kind: string) => ({
+  const toCandidate = (link: SysfsLink, kind: string) => ({
     value: link.name,
     text: describe(link, kind, of(link.name)),
   })

@@ -13,6 +13,16 @@ export interface Entry {
   readonly inGuest?: GuestLink
   /** As recorded. */
   readonly addresses: readonly Address[]
+  /** The NIC that its bridge is connected by. */
+  readonly uplink?: string
+  /** What there is of the host beside the link: NAT, ports, addresses. */
+  readonly outside: readonly (readonly [string, string])[]
+  /** What of that is gone. */
+  readonly missing: readonly string[]
+  /** What the firewall of the host does to its frames; absent where nobody could ask. */
+  readonly firewall?: readonly string[]
+  /** The file that it was made from. */
+  readonly file?: string
   /** What asks for it. */
   readonly command?: string
   readonly undo: string
@@ -65,15 +75,20 @@ function linkNotes(link: GuestLink | HostLink): string {
   return [link.up ? 'up' : 'down', `MTU ${link.mtu}`, ...(link.mac === '' ? [] : [link.mac])].join(', ')
 }
 
-function toRows({ hostif, hostEnd, inGuest, addresses, command, undo }: Entry): readonly Row[] {
+function toRows(entry: Entry): readonly Row[] {
+  const { hostif, uplink, hostEnd, inGuest, addresses, command, undo } = entry
   const gateways = [...new Set(addresses.flatMap(({ gateway }) => gateway ?? []))]
   const port = hostEnd?.master === undefined ? '' : `, port of ${hostEnd.master}`
   return [
-    ['on', hostif],
+    ['on', uplink === undefined ? hostif : `${hostif}, whose uplink is ${uplink}`],
     ...addressesOf(addresses, inGuest).map((it): Row => ['address', it]),
     ...gateways.map((it): Row => ['gateway', it]),
     ...(hostEnd === undefined ? [] : [['host end', `${hostEnd.name}, ${hostEnd.up ? 'up' : 'down'}${port}`] as const]),
+    ...entry.outside,
+    ...entry.missing.map((it): Row => ['missing', `${it}: make it again with the command below`]),
+    ...(entry.firewall ?? []).map((it): Row => ['firewall', it]),
     ...(command === undefined ? [] : [['made by', command] as const]),
+    ...(entry.file === undefined ? [] : [['from', entry.file] as const]),
     ['undo', undo],
   ]
 }

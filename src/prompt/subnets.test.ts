@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { createFakeHost } from '../fake-host'
 import { parseAddress } from '../values'
-import { nextFree, readSubnets, type Subnets, suggestAddresses } from './subnets'
+import { readSubnets, type Subnets } from './subnets'
+import { nextFree, suggestAddresses } from './suggest'
 
 /** As /proc showed it (Linux 6.18), with two bridges, one of them without a carrier. */
 const files = {
