@@ -381,6 +381,9 @@ unheld() {
   local index
   index=$(on_host cat /sys/class/net/eth0/ifindex)
   on_host mkdir -p /run/systemd/netif/links /run/NetworkManager/devices /run/network
+  # What it has failed at, it tries again when it is started anew.
+  on_host sh -c "printf 'ADMIN_STATE=failed\nNETWORK_FILE=/etc/systemd/network/lan.network\n' > /run/systemd/netif/links/$index"
+  refused 1 "is managed by systemd-networkd" uplink add br0 eth0
   on_host sh -c "printf 'ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/10-netplan-eth0.network\n' > /run/systemd/netif/links/$index"
   refused 1 "is managed by netplan" uplink add br0 eth0
   assert_err "Unmanaged=yes"
@@ -391,7 +394,7 @@ unheld() {
   before=$(network)
   run_pw --write-unmanaged uplink add br0 eth0
   assert_exit 0
-  assert_out "now: nmcli general reload conf"
+  assert_out "now: systemctl restart NetworkManager"
   on_host grep -qx 'unmanaged-devices+=interface-name:eth0;interface-name:br0' /run/NetworkManager/conf.d/90-pipework-br0.conf
   pw uplink del br0
   assert_network "$before"

@@ -98,6 +98,15 @@ export async function readSsh(dev: string, host: Host): Promise<Pick<UplinkFacts
   return { sshClient, sshByNic: stdout.includes(` dev ${dev} `) }
 }
 
+/** Addresses that end unless somebody renews them; the kernel itself does that for IPv6, where it listens to routers. */
+function listLeased(nic: string, { links }: Snapshot, host: Host): readonly string[] {
+  const listens = (host.read(`/proc/sys/net/ipv6/conf/${nic}/accept_ra`) ?? '0') !== '0'
+  const addresses = links.get(nic)?.holdings.filter(({ kind }) => kind === 'address') ?? []
+  return addresses
+    .filter(({ lifetimes, family }) => lifetimes !== undefined && (family === 4 || !listens))
+    .map(({ what }) => what)
+}
+
 /** What takes the NIC's frames: links on it, here and in guests. */
 async function listChildren(nic: string, now: Snapshot, host: Host): Promise<readonly string[]> {
   const own = now.links.get(nic)
@@ -145,7 +154,8 @@ export async function surveyUplink(
     ...{ bridge, nic, link, bridgeLink, now, uplinked },
     ...(wish.vlan === undefined ? {} : { vlan: { id: wish.vlan, isThere } }),
     hardware: host.read(`/sys/class/net/${wish.nic}/type`),
-    keepers: findKeepers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
+    leased: listLeased(nic, now, host),
+    keepers: await findKeepers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
     ...(dhcpClient === undefined ? {} : { dhcpClient }),
     ...(await readSsh(nic, host)),
     children: isThere ? await listChildren(nic, now, host) : [],

@@ -25,6 +25,8 @@ export interface UplinkFacts {
   readonly children: readonly string[]
   readonly keepers: readonly Keeper[]
   readonly dhcpClient?: string
+  /** Its addresses that go unless the keepers renew them. */
+  readonly leased: readonly string[]
   /** Where the user is connected from over SSH. */
   readonly sshClient?: string
   /** Whether replies to that leave by the NIC now. */
@@ -107,13 +109,21 @@ function refuseBridge({ bridge, bridgeLink, now, nic, uplinked }: UplinkFacts, {
     })
 }
 
-function refuseKeepers({ nic, bridge, keepers, dhcpClient }: UplinkFacts, options: UplinkOptions): void {
+function refuseKeepers({ nic, bridge, keepers, dhcpClient, leased }: UplinkFacts, options: UplinkOptions): void {
   if (options.force) return
   if (dhcpClient !== undefined)
     throw new PipeworkError(`'${nic}' has its address from ${dhcpClient}, which would go on there`, {
       hint: `Stop it without giving the address back (kill -9), or have it serve '${bridge}' from the start. To go on: --force.`,
     })
+  const [first] = keepers
   const keeper = keepers.find(({ dropIn }) => dropIn === undefined || !options.writeUnmanaged)
+  if (keeper === undefined && first !== undefined && leased[0] !== undefined)
+    throw new PipeworkError(
+      `'${nic}' has ${leased[0]} for a while only: ${first.name} renews it, and would not on '${bridge}'`,
+      {
+        hint: `Let it do the same, with DHCP on the bridge: ${first.recipe}\nOr give '${nic}' a static address. To go on: --force.`,
+      },
+    )
   if (keeper === undefined) return
   const { name, recipe, dropIn } = keeper
   const off =
