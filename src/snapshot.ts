@@ -21,7 +21,6 @@ export interface LinkState {
   readonly mac: string
   readonly master?: string
   readonly alias?: string
-  readonly isPromiscuous: boolean
   /** How it makes its link-local IPv6 address: eui64, none, … */
   readonly genmode?: string
   /** Whom it has talked to of late, and under which MAC address. */
@@ -137,7 +136,6 @@ function toLinkState(link: Facets, documents: Documents, host: Host): LinkState 
     mac: word('address') ?? '',
     ...(master === undefined ? {} : { master }),
     ...(alias === undefined ? {} : { alias }),
-    isPromiscuous: flags.includes('PROMISC'),
     ...(genmode === undefined ? {} : { genmode }),
     acquaintances: documents.acquaintances.filter(on).flatMap(toAcquaintance),
     holdings: [

@@ -5,7 +5,7 @@ import { type Journal, journalFile } from './journal'
 import type { Keeper } from './keepers'
 import { explainMissing } from './links/claim'
 import { MADE_RECORD } from './record'
-import { enslave, flush, hasOthers, planShift, release, shape } from './shift'
+import { enslave, flush, hasOthers, planShift, release, shape, turnLroOn } from './shift'
 import type { LinkState, Snapshot } from './snapshot'
 import { ip, type Plan, rows, type Step } from './step'
 
@@ -35,7 +35,7 @@ export interface UplinkFacts {
   readonly gateways: readonly { readonly ip: string; readonly answers: boolean }[]
   /** Sysctls that the NIC has and a new link has not, by key, for the bridge. */
   readonly sysctls: readonly string[]
-  readonly offloads: readonly string[]
+  readonly lro: Journal['lro']
   /** The bridges that are an uplink's already. */
   readonly uplinked: Journal | undefined
 }
@@ -166,11 +166,11 @@ export function refuseUplink(facts: UplinkFacts, options: UplinkOptions): void {
 
 /** What is to be written down before the first change. */
 export function toJournal(facts: UplinkFacts, files: readonly string[]): Journal {
-  const { bridge, nic, link, now, vlan, offloads } = facts
+  const { bridge, nic, link, now, vlan, lro } = facts
   const [state, bridgeState] = [now.links.get(nic), now.links.get(bridge)]
   const shapeOf = ({ up, mtu, mac, genmode }: LinkState) => ({ up, mtu, mac, ...(genmode && { genmode }) })
   return {
-    ...{ bridge, nic, way: 'in', stage: 'moving', takenAt: now.takenAt, offloads, files },
+    ...{ bridge, nic, way: 'in', stage: 'moving', takenAt: now.takenAt, lro, files },
     holdings: pickDistinct(state?.holdings ?? []),
     nicWas: state === undefined ? { up: false, mtu: link?.mtu ?? 0, mac: link?.mac ?? '' } : shapeOf(state),
     ...(bridgeState === undefined ? {} : { bridgeWas: shapeOf(bridgeState) }),
@@ -306,7 +306,7 @@ export function toDownlinkJournal(journal: Journal, now: Snapshot): Journal {
 
 /** The steps that take the NIC out of the bridge again, with all that the bridge has from it or was given since. */
 export function planDownlink(facts: DownlinkFacts): Plan {
-  const { nic, bridge, holdings, nicWas, offloads } = facts.journal
+  const { nic, bridge, holdings, nicWas, lro } = facts.journal
   const live = facts.now.links.get(nic)
   return rows(
     live !== undefined && live.mtu !== nicWas.mtu && shape(nic, ['mtu', `${nicWas.mtu}`]),
@@ -317,12 +317,7 @@ export function planDownlink(facts: DownlinkFacts): Plan {
     }),
     nicWas.genmode !== undefined && shape(nic, ['addrgenmode', nicWas.genmode]),
     planProof(facts, { from: bridge, to: nic }),
-    offloads.map(
-      (name): Step => ({
-        why: `turn ${name} of ${nic} on again`,
-        command: { kind: 'run', in: 'host', argv: ['ethtool', '-K', nic, name, 'on'] },
-      }),
-    ),
+    lro.map(turnLroOn),
     !nicWas.up && shape(nic, ['down']),
   )
 }
