@@ -46,6 +46,17 @@ start_nm() {
   wait_until 60 quietly on_host nmcli device
 }
 
+# start_firewalld — firewalld with the configuration in $RIG_DIR/firewalld; eth0 is in its default zone, public.
+start_firewalld() {
+  if [[ ! -e $RIG_DIR/firewalld ]]; then
+    mkdir "$RIG_DIR/firewalld"
+    echo DefaultZone=public > "$RIG_DIR/firewalld/firewalld.conf"
+  fi
+  # shellcheck disable=SC2016 # expanded in there
+  manager firewalld sh -ec 'mount --bind "$1" /etc/firewalld; exec /usr/sbin/firewalld --nofork --nopid' sh "$RIG_DIR/firewalld"
+  wait_until 60 quietly on_host firewall-cmd --state
+}
+
 # stop_managers — the end of those that run, and of what they have written.
 stop_managers() {
   local name
