@@ -39,6 +39,11 @@ count_served() {
   grep -c -- "$1" "$DHCP_LOG" || true
 }
 
+# test_count WORD COUNT — at least so many lines have it.
+test_count() {
+  (($(count_served "$1") >= $2))
+}
+
 # lan_bridge — br1 with the host's NIC in it, so that who is on the bridge reaches the LAN's server.
 lan_bridge() {
   bridge br1

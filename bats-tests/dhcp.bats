@@ -51,10 +51,6 @@ keeps_lease() {
   assert_resolv_conf
 }
 
-test_count() {
-  (($(count_served "$1") >= $2))
-}
-
 @test "udhcpc: lease, routes, hostname; the same again; killed and back; given back by disconnect" {
   keeps_lease udhcpc
 }
@@ -196,6 +192,52 @@ no_ports() {
   assert_exit 1
 }
 
+@test "what stands in for a guest that is gone goes after every step, and after kill -9; orphans go with the next run" {
+  local steps n before
+  lan_bridge
+  serve_dhcp
+  netns_guest gone
+  pw br1 netns:gone dhcp
+  on_host ip netns del gone
+  wait_until 10 no_clients
+  wait_until 5 no_ports
+  on_host cp -a /run/pipework/dhcp "$BATS_TEST_TMPDIR/dhcp"
+  before=$(host_state)
+  steps=$(pw --dry-run --json disconnect netns:gone | jq '.steps | length')
+  for ((n = 0; n < steps; n++)); do
+    PIPEWORK_FAIL_AFTER=$n run_pw disconnect netns:gone
+    # The lease runs out then; who cannot even forget it says so.
+    assert_exit "$((n == 0))" || fail "failing after step $n"
+    assert_same_state "$before" "$(host_state)" || fail "failing after step $n"
+    [[ -z $(on_host ls /run/netns) ]] || fail "failing after step $n: $(on_host ls /run/netns)"
+    on_host cp -a "$BATS_TEST_TMPDIR/dhcp" /run/pipework/
+  done
+  for n in 1 3 "$((steps - 2))"; do
+    PIPEWORK_KILL_AFTER=$n run -137 pw disconnect netns:gone
+    run_pw disconnect netns:gone
+    assert_exit 0 || fail "killed after step $n"
+    assert_same_state "$before" "$(host_state)" || fail "killed after step $n"
+    [[ -z $(on_host ls /run/netns) ]] || fail "killed after step $n: $(on_host ls /run/netns)"
+    on_host cp -a "$BATS_TEST_TMPDIR/dhcp" /run/pipework/
+  done
+  (($(count_served DHCPRELEASE) >= 3))
+
+  # A lease that has run out goes with whatever is attached next,
+  # shellcheck disable=SC2016 # expanded on the host
+  on_host sh -c 'for lease in /run/pipework/dhcp/*/lease; do sed -i "s/\"since\":[0-9]*/\"since\":1/" "$lease"; done'
+  netns_guest other
+  pw br1 netns:other 192.168.77.40/24 --no-probe
+  [[ -z $(on_host ls /run/pipework/dhcp) ]]
+  # and a keeper that did not notice with whatever is disconnected.
+  netns_guest gone
+  pw br1 netns:gone dhcp
+  kill -STOP "$(pid_of keeper)"
+  on_host ip netns del gone
+  pw disconnect netns:other
+  wait_until 10 no_clients
+  on_host ip netns del other
+}
+
 @test "kill -9 of the keeper, and of pipework after each step: nothing is left running, and the next run heals it" {
   local steps n
   netns_guest web
@@ -305,6 +347,16 @@ has_clients() {
   ping_from web 192.168.77.1
   pw disconnect web
   (($(count_served DHCPRELEASE) == 2))
+  # In a VLAN, and given back when the container is gone.
+  on_host ovs-vsctl --timeout=10 set port eth0 tag=10
+  pw ovs1 web udhcpc @10
+  docker kill web > /dev/null
+  wait_until 5 no_clients
+  run_pw disconnect web
+  assert_exit 0
+  (($(count_served DHCPRELEASE) == 3))
+  [[ -z $(on_host ls /run/pipework/dhcp) && -z $(on_host ls /run/netns) ]]
+  [[ $(on_host ovs-vsctl --timeout=10 list-ports ovs1) == eth0 ]]
   on_host ovs-vsctl --timeout=10 --if-exists del-br ovs1
   stop_ovs
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # IPv6 addresses by DHCPv6 and by what a router advertises.
 
+# shellcheck disable=SC2030,SC2031 # each test is a process of its own
 load rig
 load promise
 load dhcp
@@ -50,12 +51,36 @@ six() {
   docker start web > /dev/null
   run_pw br1 web "$2"
   assert_exit 0
-  run_pw disconnect web
-  assert_exit 0
+  assert_given_back
   no_clients
+  # and by somebody who stands in for it
+  run_pw br1 web "$2"
+  docker stop web > /dev/null
+  wait_until 10 no_clients
+  assert_given_back
+  docker start web > /dev/null
 }
 
-@test "dhcp6: a lease, the same again, the container's end" {
+# assert_given_back — disconnect gives the lease of web back, and the server has heard of it.
+assert_given_back() {
+  local before ip
+  before=$(count_served DHCPRELEASE)
+  run_pw disconnect web
+  assert_exit 0
+  assert_out 'back to the DHCPv6 server'
+  ip=$(sed -n 's/^  give \(.*\) back .*/\1/p' <<< "$output")
+  wait_until 10 test_count DHCPRELEASE "$((before + 1))"
+  # What is not its own it would have given back in vain.
+  wait_until 10 is_free "$ip"
+  [[ -z $(on_host ls /run/pipework/dhcp) && -z $(on_host ls /run/netns) ]]
+}
+
+# is_free ADDRESS — the server has given it to nobody.
+is_free() {
+  ! grep -q " $1 " "$BATS_TEST_TMPDIR/leases"
+}
+
+@test "dhcp6: a lease, the same again, the container's end, given back with it and without" {
   start_guest web
   lan_bridge
   on_host sysctl -qw net.ipv6.conf.br1.accept_ra=0
@@ -67,6 +92,11 @@ six() {
     -exec ln -sf -t "$BATS_TEST_TMPDIR/path" {} +
   on_host env PATH="$BATS_TEST_TMPDIR/path" "$PIPEWORK" br1 web dhcp6
   assert_json "$(lease_of web)" '.client == "dhcpcd" and .family == 6 and .state == "kept"'
+  assert_given_back
+  on_host env PATH="$BATS_TEST_TMPDIR/path" "$PIPEWORK" br1 web dhcp6
+  docker stop web > /dev/null
+  wait_until 10 no_clients
+  assert_given_back
   docker rm --force web > /dev/null
   wait_until 10 no_clients
 }

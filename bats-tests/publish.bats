@@ -216,11 +216,16 @@ goes_there_and_back() { # FIRST: the first step to fail at
   goes_there_and_back 13 # those before are the link's, and the same
 }
 
-@test "a real Docker with its firewall: FORWARD is DROP, and what is asked for passes; its restart and a flush are mended" {
-  need_docker
+# start_dockernat — a second dockerd, with its iptables on.
+start_dockernat() {
   rig_daemon dockernat dockerd --data-root "$RIG_DIR/datanat" --exec-root "$RIG_DIR/execnat" --pidfile "$RIG_DIR/dockernat.lock" \
     --host "unix://$RIG_DIR/dockernat.sock" --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/${RIG_DIR##*/}" --bridge=none
   wait_until 60 docker --host "unix://$RIG_DIR/dockernat.sock" version > /dev/null 2>&1
+}
+
+@test "a real Docker with its firewall: FORWARD is DROP, and what is asked for passes; its restart and a flush are mended" {
+  need_docker
+  start_dockernat
   [[ $(on_host iptables -S FORWARD) == '-P FORWARD DROP'* ]] || fail 'Docker has not set FORWARD to DROP'
   local before
   before=$(on_host iptables-save | sed '/^[#:]/d')
@@ -230,7 +235,21 @@ goes_there_and_back() { # FIRST: the first step to fail at
   [[ $(ask TCP4:192.168.77.1:7000 in_guest web) == 192.168.77.10 ]]
   [[ $(ask TCP4:192.168.77.10:8080 on_lan) == 192.168.77.1 ]]
   on_host iptables -S DOCKER-USER | grep -q 'PIPEWORK-FORWARD'
-  # Docker's restart leaves DOCKER-USER alone; iptables -F does not
+  # Docker's restart leaves DOCKER-USER alone
+  rig_stop dockernat
+  start_dockernat
+  [[ $(ask TCP4:192.168.77.1:7000 in_guest web) == 192.168.77.10 ]]
+  [[ $(ask TCP4:192.168.77.10:8080 on_lan) == 192.168.77.1 ]]
+  run_pw ls --json
+  assert_json "$output" '[.attachments[] | select(.missing)] == []'
+  # iptables -F does not; with Docker back, or without
+  on_host iptables -F
+  rig_stop dockernat
+  start_dockernat
+  run_pw ls
+  assert_out 'missing on this host'
+  pw "${ON_BR1[@]}" --nat --publish 8080:80
+  [[ $(ask TCP4:192.168.77.10:8080 on_lan) == 192.168.77.1 ]]
   rig_stop dockernat
   on_host iptables -F
   no_answer TCP4:192.168.77.10:8080 on_lan

@@ -283,13 +283,19 @@ END
   alias=$(in_guest blue ip -j link show dev eth1 | jq -r '.[0].ifalias')
   [[ $(pw save | grep -v '^#') == 'eth0 netns:blue 192.168.77.50/24' ]]
   for forged in "${alias/h=eth0/h=br1}" "${alias/netns:blue/netns:web}" "${alias/netns:blue/netns:nobody}" \
-    "$alias;w=--publish=8080:80" "$alias;w=--nat" "$alias;n=eth0"; do
+    "$alias;w=--publish=8080:80" "$alias;w=--nat" "$alias;n=eth0" "$alias;w=--direct-phys" "$alias;w=@10" \
+    "$alias;w=--mode=passthru" "$alias;w=--kind=ipvlan" "$alias;w=--host-access" "$alias;u=vxlan:7,192.0.2.1" \
+    "$alias;s=udhcpc:-s+/x"; do
     in_guest blue ip link set dev eth1 alias "$forged"
     run_pw save
     assert_exit 0
     [[ $(grep -v '^#' <<< "$output") == '' && $output == *'says a record inside a guest'* || $output == *'no network namespace'* ]] ||
       fail "$forged: $output"
   done
+  in_guest blue ip link del dev eth1
+  in_guest blue ip link add eth1 type bridge
+  in_guest blue ip link set dev eth1 alias "${alias/h=eth0/h=br1}"
+  [[ -z $(pw save | grep -v '^#') ]] || fail 'a link of the guest itself is saved'
 }
 
 @test "--dry-run is a script that does the same, for up and for down" {

@@ -190,6 +190,49 @@ learnt_anew() {
   on_lan sysctl -qw net.ipv6.conf.all.forwarding=0
 }
 
+# --- the NIC's own settings ------------------------------------------------------------------------------
+
+# settings LINK — its sysctls, but for those that are only of one link.
+settings() {
+  on_host grep -r . "/proc/sys/net/ipv4/conf/$1" "/proc/sys/net/ipv6/conf/$1" 2> /dev/null |
+    grep -vE '/(mc_forwarding|stable_secret|addr_gen_mode):' | sed "s#/conf/$1/#/#" | sort
+}
+
+# nature — what ethtool and `ip` say of eth0 itself.
+nature() {
+  on_host ethtool -k eth0 | grep -v large-receive
+  on_host ip -j link show dev eth0 | jq -S '.[0] | [.mtu, (.flags - ["LOWER_UP"] | sort)]'
+  settings eth0
+}
+
+@test "MTU, offloads, promiscuous mode and sysctls of the NIC: the bridge has those that are its, and all are back after" {
+  need ethtool ethtool
+  local before network real
+  on_host ethtool -K eth0 tso off gro on
+  on_host ip link set dev eth0 mtu 1400 promisc on
+  on_host sysctl -qw net/ipv4/conf/eth0/rp_filter=2 net/ipv4/conf/eth0/proxy_arp=1 net/ipv4/conf/eth0/accept_local=1 \
+    net/ipv4/conf/eth0/forwarding=1 net/ipv6/conf/eth0/accept_ra=2 net/ipv6/conf/eth0/forwarding=1 net/ipv6/conf/eth0/accept_dad=0
+  # No NIC here has LRO, which the kernel turns off on a port: this one says that it has.
+  real=$(command -v ethtool)
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  printf '%s\n' '#!/bin/sh' "[ \"\$1\" = -K ] && echo \"\$@\" >> $BATS_TEST_TMPDIR/lro || $real \"\$@\"" \
+    '[ "$1" = -K ] || echo "large-receive-offload: on"' > "$BATS_TEST_TMPDIR/bin/ethtool"
+  chmod +x "$BATS_TEST_TMPDIR/bin/ethtool"
+  wait_until 30 settled
+  before=$(nature) network=$(network)
+  PATH=$BATS_TEST_TMPDIR/bin:$PATH pw uplink add br0 eth0
+  assert_same_state "$(settings eth0)" "$(settings br0)"
+  assert_json "$(on_host ip -j link show dev br0)" '.[0].mtu == 1400'
+  PATH=$BATS_TEST_TMPDIR/bin:$PATH pw uplink del br0
+  assert_same_state "$before" "$(nature)"
+  assert_network "$network"
+  PATH=$BATS_TEST_TMPDIR/bin:$PATH PIPEWORK_KILL_AFTER=19 run -137 pw uplink add br0 eth0
+  wait_until 60 no_guards
+  assert_same_state "$before" "$(nature)"
+  assert_network "$network"
+  [[ $(uniq -c "$BATS_TEST_TMPDIR/lro" | xargs) == '2 -K eth0 large-receive-offload on' ]] || fail "$(< "$BATS_TEST_TMPDIR/lro")"
+}
+
 # --- whatever goes wrong -----------------------------------------------------------------------------------
 
 # count_steps WORD… — how many steps the plan has now.
@@ -381,6 +424,9 @@ unheld() {
   local index
   index=$(on_host cat /sys/class/net/eth0/ifindex)
   on_host mkdir -p /run/systemd/netif/links /run/NetworkManager/devices /run/network
+  # What it has failed at, it tries again when it is started anew.
+  on_host sh -c "printf 'ADMIN_STATE=failed\nNETWORK_FILE=/etc/systemd/network/lan.network\n' > /run/systemd/netif/links/$index"
+  refused 1 "is managed by systemd-networkd" uplink add br0 eth0
   on_host sh -c "printf 'ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/10-netplan-eth0.network\n' > /run/systemd/netif/links/$index"
   refused 1 "is managed by netplan" uplink add br0 eth0
   assert_err "Unmanaged=yes"
@@ -391,7 +437,7 @@ unheld() {
   before=$(network)
   run_pw --write-unmanaged uplink add br0 eth0
   assert_exit 0
-  assert_out "now: nmcli general reload conf"
+  assert_out "now: systemctl restart NetworkManager"
   on_host grep -qx 'unmanaged-devices+=interface-name:eth0;interface-name:br0' /run/NetworkManager/conf.d/90-pipework-br0.conf
   pw uplink del br0
   assert_network "$before"

@@ -3,7 +3,7 @@ import { type Carrier, carry, fail, finish, putBack, withLock } from './carry'
 import { type Leftover, PipeworkError } from './errors'
 import { type HostLink, listPorts, readHostLink } from './hostlinks'
 import { type Journal, readJournal, saveJournal } from './journal'
-import type { Keeper } from './keepers'
+import { type Keeper, reloadOf } from './keepers'
 import { planLeftovers } from './shift'
 import { readSnapshot, uptime } from './snapshot'
 import type { Plan, Step } from './step'
@@ -73,7 +73,10 @@ async function planNic(
     dropIns.map(({ path }) => path),
   )
   const files = dropIns.map(
-    ({ path, text }): Step => ({ why: `write ${path}`, command: { kind: 'file', in: 'host', path, text } }),
+    ({ path, text }): Step => ({
+      why: `write ${path}`,
+      command: { kind: 'file', in: 'host', path, text, readers: 'everybody' },
+    }),
   )
   return { facts, journal, dropIns, plan: [...files, ...planUplink(facts, journal)] }
 }
@@ -133,7 +136,7 @@ export async function connect(
   if (connector.confirm !== undefined) await awaitConfirmation(bridge, connector)
   const { plan, dropIns } = planned
   const undo = () => disconnectQuietly(bridge, connector)
-  return { bridge, uplink, plan, next: dropIns.map(({ reload }) => reload), undo }
+  return { bridge, uplink, plan, next: dropIns.map(({ path }) => reloadOf(path)), undo }
 }
 
 async function disconnectQuietly(bridge: string, connector: Connector): Promise<readonly Leftover[]> {
@@ -250,7 +253,7 @@ export async function disconnectBridge(bridge: string, connector: Connector): Pr
       if (left?.stage === 'left') await forget(left, connector)
     })
   }
-  return { bridge, uplink: journal.nic, plan, next: [], undo: nothing }
+  return { bridge, uplink: journal.nic, plan, next: journal.files.map(reloadOf), undo: nothing }
 }
 
 async function putBackNow(journal: Journal, { host }: Carrier): Promise<Plan> {

@@ -82,10 +82,22 @@ function toHops(hops: readonly Hop[], dev: string): readonly string[] {
 const ROUTE_KEYS =
   'type dst tos gateway via dev table protocol scope prefsrc metric flags pref metrics nexthops expires ttl-propagate'
 
-/** Whether a route goes through the link; those that come and go with its addresses are not meant. */
-export function isRouteOf(route: Facets, dev: string): boolean {
+/** Whether a route goes through the link, a document of `ip -j address`; those that come and go with its addresses are not meant. */
+export function isRouteOf(route: Facets, { ifname, addr_info }: Facets): boolean {
   const hops = (route.nexthops ?? []) as readonly Hop[]
-  return route.protocol !== 'kernel' && (route.dev === dev || hops.some((hop) => hop.dev === dev))
+  if (route.dev !== ifname && !hops.some((hop) => hop.dev === ifname)) return false
+  if (route.protocol !== 'kernel') return true
+  // NetworkManager makes the route to a subnet itself, and lets it look as if it were the kernel's.
+  const owners = ((addr_info ?? []) as readonly Facets[]).filter((info) => isToNetworkOf(route, info))
+  return owners.length > 0 && owners.every(({ noprefixroute }) => noprefixroute === true)
+}
+
+/** Whether the route leads to the subnet of the address, and for IPv4 from it. */
+function isToNetworkOf({ type, dst, prefsrc }: Facets, { local, prefixlen }: Facets): boolean {
+  if ((type !== undefined && type !== 'unicast') || typeof local !== 'string') return false
+  const [network, prefix] = String(dst).split('/')
+  const own = toNetwork({ ip: local, prefix: Number(prefixlen) })
+  return own === `${network}/${prefix ?? prefixlen}` && (local.includes(':') || prefsrc === local)
 }
 
 /** The protocol of a route that stands in for one that a router has announced. */

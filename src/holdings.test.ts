@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { findForeignKey, toAddress, toNeighbour, toRoutes, toRule } from './facets'
+import { findForeignKey, isRouteOf, toAddress, toNeighbour, toRoutes, toRule } from './facets'
 import { delWordsFor, type Holding, idOf, pickDistinct, wordsFor } from './holdings'
 
 const lines = (holding: Holding, dev = 'br0', age = 0) => wordsFor(holding, dev, age).map((words) => words.join(' '))
@@ -173,3 +173,21 @@ test('neighbours and rules', () => {
 
 test('a holding is the same on whatever link it is', () =>
   expect(idOf(toAddress(v4, 'eth0'))).toBe(idOf(toAddress({ ...v4, label: 'br0' }, 'br0'))))
+
+describe("of the kernel's own routes, those move that nobody makes anew", () => {
+  const kernel = { type: 'unicast', dst: '10.0.0.0/24', prefsrc: '10.0.0.2', dev: 'eth0', protocol: 'kernel' }
+  const bare = { ...v4, noprefixroute: true }
+  const kernel6 = { type: 'unicast', dst: 'fd00::/64', dev: 'eth0', protocol: 'kernel' }
+  const bare6 = { ...v6, noprefixroute: true }
+  test.each([
+    ['of an address', kernel, [v4], false],
+    ['of one that makes none', kernel, [bare], true],
+    ['of another', { ...kernel, prefsrc: '10.0.0.3' }, [bare], false],
+    ['to another subnet', { ...kernel, dst: '10.0.1.0/24' }, [bare], false],
+    ['by another link', { ...kernel, dev: 'eth1' }, [bare], false],
+    ['to itself', { ...kernel, type: 'local', dst: '10.0.0.2' }, [bare], false],
+    ['IPv6, of two of which one makes it', kernel6, [bare6, { ...v6, local: 'fd00::3' }], false],
+    ['IPv6, of one that makes none', kernel6, [bare6], true],
+    ['IPv6, a single address', { ...kernel6, dst: 'fd00::9' }, [{ ...bare6, local: 'fd00::9', prefixlen: 128 }], true],
+  ])('%s', (_, facets, addr_info, expected) => expect(isRouteOf(facets, { ifname: 'eth0', addr_info })).toBe(expected))
+})

@@ -81,6 +81,7 @@ const waiting = [
   'outside/plan',
   'converge',
   'snapshot',
+  'keepers',
   'vxlan',
   'survey',
   'carry',

@@ -38,8 +38,8 @@ export interface Journal {
   readonly bridgeHad: readonly string[]
   /** The VLAN device that pipework made for it on this NIC. */
   readonly vlan?: { readonly nic: string; readonly id: number }
-  /** The NIC's offloads that a bridge turns off. */
-  readonly offloads: readonly string[]
+  /** The links with LRO on, the NIC and those below it: a bridge turns it off. Lower ones first. */
+  readonly lro: readonly string[]
   /** Files that keep other programs off. */
   readonly files: readonly string[]
   /** Why it was put back. */

@@ -1,10 +1,74 @@
 import type { Host } from './host'
 
+/** A program that manages a link. */
+export interface Manager {
+  readonly link: string
+  readonly by: 'NetworkManager' | 'systemd-networkd'
+  readonly evidence: string
+  /** The file of its own that it follows, where it says. */
+  readonly file?: string
+}
+
+interface Indexed {
+  readonly name: string
+  readonly ifindex: number
+}
+
+/** What NetworkManager itself says of its devices, by name: its files are out of date when it was started anew. */
+async function askNetworkManager(host: Host): Promise<ReadonlyMap<string, string>> {
+  if (!host.has('nmcli')) return new Map()
+  const argv = ['env', 'LC_ALL=C', 'nmcli', '--terse', '--fields', 'GENERAL.DEVICE,GENERAL.STATE', 'device', 'show']
+  const { stdout } = await host.query(argv, ASK_LIMIT).catch(() => ({ stdout: '' }))
+  return new Map(
+    [...stdout.matchAll(/^GENERAL.DEVICE:(.*)\nGENERAL.STATE:(.*)$/gm)].map(([, name = '', it = '']) => [name, it]),
+  )
+}
+
+/** Seconds that NetworkManager may take to say what it manages. */
+const ASK_LIMIT = 5
+
+/** The links of these that NetworkManager manages; what others made and it only watches, it leaves alone. */
+async function readNetworkManager(links: readonly Indexed[], host: Host): Promise<readonly Manager[]> {
+  const path = ({ ifindex }: Indexed) => `/run/NetworkManager/devices/${ifindex}`
+  const likely = links.filter((it) => /^(managed=true|connection-uuid=.+)$/m.test(host.read(path(it)) ?? ''))
+  const states = likely.length === 0 ? new Map<string, string>() : await askNetworkManager(host)
+  return likely.flatMap((it) => {
+    const state = states.get(it.name)
+    if (state !== undefined && /\bunmanaged\b|externally/.test(state)) return []
+    return [
+      {
+        link: it.name,
+        by: 'NetworkManager',
+        evidence: `${path(it)}: managed${state === undefined ? '' : `, ${state}`}`,
+      },
+    ]
+  })
+}
+
+/** The same of systemd-networkd, which takes also what it has failed at for its own. */
+function readNetworkd(links: readonly Indexed[], host: Host): readonly Manager[] {
+  return links.flatMap(({ name, ifindex }) => {
+    const path = `/run/systemd/netif/links/${ifindex}`
+    const text = host.read(path) ?? ''
+    const state = /^ADMIN_STATE=(.*)$/m.exec(text)?.[1]
+    if (state === undefined || state === 'unmanaged') return []
+    const file = /^NETWORK_FILE=(.+)$/m.exec(text)?.[1]
+    return [
+      { link: name, by: 'systemd-networkd', evidence: `${path}: ${state}`, ...(file === undefined ? {} : { file }) },
+    ]
+  })
+}
+
+/** Who manages these links. */
+export async function readManagers(links: readonly Indexed[], host: Host): Promise<readonly Manager[]> {
+  return [...readNetworkd(links, host), ...(await readNetworkManager(links, host))]
+}
+
 /** A program that manages a NIC, and would undo or spoil what is done to it. */
 export interface Keeper {
   readonly name: string
   /** A file that keeps it off the NIC until the next boot, where there is such a way. */
-  readonly dropIn?: { readonly path: string; readonly text: string; readonly reload: string }
+  readonly dropIn?: { readonly path: string; readonly text: string }
   /** How the same is done with the program itself. */
   readonly recipe: string
 }
@@ -12,34 +76,26 @@ export interface Keeper {
 interface Names {
   readonly nic: string
   readonly bridge: string
-  readonly ifindex: number
 }
 
 // All of it in /run: the bridge is gone with the next boot, and then the NIC shall be managed as ever.
-function findNetworkManager({ nic, bridge, ifindex }: Names, host: Host): Keeper | undefined {
-  const state = host.read(`/run/NetworkManager/devices/${ifindex}`)
-  if (state === undefined || !/^(managed=true|connection-uuid=.+)$/m.test(state)) return undefined
+function toKeeper({ by, file = '' }: Manager, { nic, bridge }: Names): Keeper {
+  if (by === 'NetworkManager')
+    return {
+      name: by,
+      dropIn: {
+        path: `/run/NetworkManager/conf.d/90-pipework-${bridge}.conf`,
+        text: `[keyfile]\nunmanaged-devices+=interface-name:${nic};interface-name:${bridge}`,
+      },
+      recipe: `nmcli connection add type bridge ifname ${bridge} stp no && nmcli connection add type ethernet slave-type bridge ifname ${nic} master ${bridge}`,
+    }
+  const isNetplan = file.includes('netplan')
   return {
-    name: 'NetworkManager',
+    name: isNetplan ? 'netplan (by systemd-networkd)' : by,
     dropIn: {
-      path: `/run/NetworkManager/conf.d/90-pipework-${bridge}.conf`,
-      text: `[keyfile]\nunmanaged-devices+=interface-name:${nic};interface-name:${bridge}`,
-      reload: 'nmcli general reload conf',
-    },
-    recipe: `nmcli connection add type bridge ifname ${bridge} stp no && nmcli connection add type ethernet slave-type bridge ifname ${nic} master ${bridge}`,
-  }
-}
-
-function findNetworkd({ nic, bridge, ifindex }: Names, host: Host): Keeper | undefined {
-  const state = host.read(`/run/systemd/netif/links/${ifindex}`)
-  if (state === undefined || !/^ADMIN_STATE=(configured|configuring|pending|degraded)$/m.test(state)) return undefined
-  const isNetplan = /^NETWORK_FILE=.*netplan/m.test(state)
-  return {
-    name: isNetplan ? 'netplan (by systemd-networkd)' : 'systemd-networkd',
-    dropIn: {
-      path: `/run/systemd/network/05-pipework-${bridge}.network`,
+      // Of all its files the first by name decides.
+      path: `/run/systemd/network/0-pipework-${bridge}.network`,
       text: `[Match]\nName=${nic} ${bridge}\n\n[Link]\nUnmanaged=yes`,
-      reload: 'networkctl reload',
     },
     recipe: isNetplan
       ? `in /etc/netplan: bridges: { ${bridge}: { interfaces: [${nic}], addresses: […] } }, then netplan try`
@@ -47,20 +103,26 @@ function findNetworkd({ nic, bridge, ifindex }: Names, host: Host): Keeper | und
   }
 }
 
-function findIfupdown({ nic, bridge }: Names, host: Host): Keeper | undefined {
-  const states = [host.read('/run/network/ifstate'), host.read(`/run/network/ifstate.${nic}`)]
-  if (!states.some((state) => state?.split(/\s+/).some((word) => word.split('=')[0] === nic))) return undefined
-  return {
-    name: 'ifupdown',
-    recipe: `in /etc/network/interfaces: iface ${bridge} inet static, with bridge_ports ${nic}`,
-  }
+/**
+ * The command that has the program of such a file read it. NetworkManager takes down what it is told to leave alone
+ * while it runs; started anew, it leaves it as it is.
+ */
+export function reloadOf(dropIn: string): string {
+  return dropIn.startsWith('/run/NetworkManager/') ? 'systemctl restart NetworkManager' : 'networkctl reload'
 }
 
-/** Who manages the NIC, by what the programs write down of it in /run. */
-export function findKeepers(names: Names, host: Host): readonly Keeper[] {
-  return [findNetworkManager(names, host), findNetworkd(names, host), findIfupdown(names, host)].filter(
-    (keeper) => keeper !== undefined,
-  )
+function findIfupdown({ nic, bridge }: Names, host: Host): readonly Keeper[] {
+  const states = [host.read('/run/network/ifstate'), host.read(`/run/network/ifstate.${nic}`)]
+  if (!states.some((state) => state?.split(/\s+/).some((word) => word.split('=')[0] === nic))) return []
+  return [
+    { name: 'ifupdown', recipe: `in /etc/network/interfaces: iface ${bridge} inet static, with bridge_ports ${nic}` },
+  ]
+}
+
+/** Who manages the NIC, and how it is kept off. */
+export async function findKeepers(names: Names & { readonly ifindex: number }, host: Host): Promise<readonly Keeper[]> {
+  const managers = await readManagers([{ name: names.nic, ifindex: names.ifindex }], host)
+  return [...managers.map((it) => toKeeper(it, names)), ...findIfupdown(names, host)]
 }
 
 const CLIENTS = ['dhclient', 'dhcpcd', 'udhcpc', 'pump', 'dhcp6c']

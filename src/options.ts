@@ -47,6 +47,13 @@ export function parseSharing({ kind = 'macvlan', mode }: AttachOptions): Sharing
   return { kind, mode: mode ?? SHARE_MODES[kind][0] }
 }
 
+/** How a link shares its NIC: what the words of its record say, or the defaults. */
+export function sharingOf(words: readonly string[]): Sharing {
+  const optionOf = (name: string) => words.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3)
+  const kind = optionOf('kind') === 'ipvlan' ? 'ipvlan' : 'macvlan'
+  return { kind, mode: optionOf('mode') ?? SHARE_MODES[kind][0] }
+}
+
 /** The gateway of that family among the addresses of a request or a record. */
 export function gatewayOf(addresses: readonly Address[], family: Family): string | undefined {
   return addresses.find((address) => address.family === family && address.gateway !== undefined)?.gateway

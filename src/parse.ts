@@ -50,25 +50,33 @@ export interface Split {
   readonly json: boolean
 }
 
-/** Finds the command that the first word names. After `--` a word is an interface's name, never a command's. */
-export function splitArgv(argv: readonly string[]): Split {
-  // Where it is the very first word, nobody needs to know the options of all commands to find it.
-  const [head, ...others] = argv
-  const plain = COMMANDS.find(({ word }) => word !== '' && word === head && !word.startsWith('-'))
-  return plain === undefined ? splitByFirst(argv) : splitRest(plain, others)
+/** The command that an option stands for: `--wait` is a word of its own. */
+function findByOption(tokens: readonly Token[]): Subcommand | undefined {
+  const found = tokens.map((token) => COMMANDS.find(({ word }) => token.kind === 'option' && word === token.rawName))
+  return found.find((it) => it !== undefined)
 }
 
-/** The same with options before the word. */
+/** Finds the command that the first word names. After `--` a word is an interface's name, never a command's. */
+export function splitArgv(argv: readonly string[]): Split {
+  const [head = '-', ...others] = argv
+  if (head.startsWith('-')) return splitByFirst(argv)
+  // Where the very first word says it, nobody needs the options of all commands to find it.
+  const command = COMMANDS.find(({ word }) => word !== '' && word === head)
+  if (command !== undefined) return splitRest(command, others)
+  const line = splitRest(ATTACH, argv)
+  const other = findByOption(line.tokens)
+  return other === undefined ? line : splitRest(other, argv)
+}
+
+/** The same with options before the word: which of them take a value tells which word is the first. */
 function splitByFirst(argv: readonly string[]): Split {
   const all = Object.assign({}, GLOBAL_OPTIONS, ...COMMANDS.map(({ options }) => options)) as OptionTable
   const tokens = tokenize(argv, all)
   const first = tokens.find(({ kind }) => kind !== 'option')
   const byWord =
     first?.kind !== 'positional' ? undefined : COMMANDS.find(({ word }) => word !== '' && word === first.value)
-  const byOption = tokens.map((token) => COMMANDS.find(({ word }) => token.kind === 'option' && word === token.rawName))
-  const command = byWord ?? byOption.find((it) => it !== undefined) ?? ATTACH
   const rest = byWord === undefined ? argv : argv.filter((_, index) => index !== first?.index)
-  return splitRest(command, rest)
+  return splitRest(byWord ?? findByOption(tokens) ?? ATTACH, rest)
 }
 
 function splitRest(command: Subcommand, rest: readonly string[]): Split {

@@ -171,7 +171,7 @@ export function planRestore(journal: Journal, now: Snapshot): Plan {
       }).filter(({ command }) => liveBridge !== undefined || !mentions(command, bridge)),
       nicWas.genmode !== undefined && shape(nic, ['addrgenmode', nicWas.genmode]),
       !nicWas.up && liveNic.up && shape(nic, ['down']),
-      journal.offloads.map((name) => offload(nic, name)),
+      journal.lro.map(turnLroOn),
       restoreBridge(journal, now),
       restoreVlan(journal, now),
     )
@@ -194,11 +194,11 @@ export function shape(name: string, words: readonly string[]): Step {
   return { why: `set ${words.join(' ')} on ${name}`, command: ip`link set dev ${name} ${words}` }
 }
 
-/** An offload that the kernel turns off on ports of a bridge, and never on again. */
-function offload(nic: string, name: string): Step {
+/** What the kernel turns off on ports of a bridge, and never on again. */
+export function turnLroOn(name: string): Step {
   return {
-    why: `turn ${name} of ${nic} on again`,
-    command: { kind: 'run', in: 'host', argv: ['ethtool', '-K', nic, name, 'on'] },
+    why: `let ${name} merge what it receives again (LRO)`,
+    command: { kind: 'run', in: 'host', argv: ['ethtool', '-K', name, 'large-receive-offload', 'on'] },
   }
 }
 

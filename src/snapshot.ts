@@ -21,7 +21,6 @@ export interface LinkState {
   readonly mac: string
   readonly master?: string
   readonly alias?: string
-  readonly isPromiscuous: boolean
   /** How it makes its link-local IPv6 address: eui64, none, … */
   readonly genmode?: string
   /** Whom it has talked to of late, and under which MAC address. */
@@ -98,9 +97,9 @@ function toAddresses(link: Facets): readonly Holding[] {
 }
 
 /** Routes to a router stand behind those that lead to it. */
-function listRoutes({ routes }: Documents, dev: string): readonly Holding[] {
+function listRoutes({ routes }: Documents, link: Facets): readonly Holding[] {
   const all = routes.flatMap(({ family, all }) =>
-    all.filter((route) => isRouteOf(route, dev)).flatMap((route) => toRoutes(route, family, dev)),
+    all.filter((route) => isRouteOf(route, link)).flatMap((route) => toRoutes(route, family, String(link.ifname))),
   )
   return [...all.filter(({ gateway }) => gateway === undefined), ...all.filter(({ gateway }) => gateway !== undefined)]
 }
@@ -137,12 +136,11 @@ function toLinkState(link: Facets, documents: Documents, host: Host): LinkState 
     mac: word('address') ?? '',
     ...(master === undefined ? {} : { master }),
     ...(alias === undefined ? {} : { alias }),
-    isPromiscuous: flags.includes('PROMISC'),
     ...(genmode === undefined ? {} : { genmode }),
     acquaintances: documents.acquaintances.filter(on).flatMap(toAcquaintance),
     holdings: [
       ...toAddresses(link),
-      ...listRoutes(documents, name),
+      ...listRoutes(documents, link),
       ...documents.neighbours.filter(on).map(toNeighbour),
       ...documents.proxies.filter(on).map(({ dst }) => toNeighbour({ dst })),
       ...documents.rules.flatMap(({ family, all }) =>
@@ -167,7 +165,7 @@ function findObstacles(link: Facets, documents: Documents): readonly string[] {
       .filter(({ dadfailed, tentative }) => dadfailed !== true && tentative === true)
       .map(({ local }) => `the address ${String(local)} is still tentative: try again in two seconds`),
     ...documents.routes.flatMap(({ all }) =>
-      all.filter((route) => isRouteOf(route, name)).flatMap((route) => foreign('route', route, route.dst)),
+      all.filter((route) => isRouteOf(route, link)).flatMap((route) => foreign('route', route, route.dst)),
     ),
     ...documents.rules.flatMap(({ all }) =>
       all.filter(namesLink(name)).flatMap((rule) => foreign('rule', rule, rule.priority)),

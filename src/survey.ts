@@ -45,11 +45,18 @@ function readSysctls(nic: string, bridge: string, host: Host): readonly string[]
   })
 }
 
-/** Offloads that are on, and that the kernel turns off for good on a port of a bridge. */
-async function readOffloads(nic: string, host: Host): Promise<readonly string[]> {
+/** The link and all that it is made of (a bond's slaves, a VLAN's NIC), lower ones first. */
+function listLowers(name: string, host: Host): readonly string[] {
+  const lowers = (host.list(`/sys/class/net/${name}`) ?? []).filter((it) => it.startsWith('lower_'))
+  return [...lowers.flatMap((it) => listLowers(it.slice('lower_'.length), host)), name]
+}
+
+/** Those with LRO on: the kernel turns it off for good on a port of a bridge and all below it. */
+async function readLro(nic: string, host: Host): Promise<readonly string[]> {
   if (!host.has('ethtool')) return []
-  const { stdout } = await host.run(['ethtool', '-k', nic])
-  return /^large-receive-offload: on$/m.test(stdout) ? ['large-receive-offload'] : []
+  const names = listLowers(nic, host)
+  const answers = await Promise.all(names.map((name) => host.run(['ethtool', '-k', name])))
+  return names.filter((_, index) => /^large-receive-offload: on$/m.test(answers[index]?.stdout ?? ''))
 }
 
 /** Routers that the link's default routes lead to; where it has none, any that its routes lead to. */
@@ -96,6 +103,15 @@ export async function readSsh(dev: string, host: Host): Promise<Pick<UplinkFacts
   const ip = sshClient.split('%')[0] ?? ''
   const { stdout } = await host.ip({ lines: [`route get ${ip}`], answer: 'text' })
   return { sshClient, sshByNic: stdout.includes(` dev ${dev} `) }
+}
+
+/** Addresses that end unless somebody renews them; the kernel itself does that for IPv6, where it listens to routers. */
+function listLeased(nic: string, { links }: Snapshot, host: Host): readonly string[] {
+  const listens = (host.read(`/proc/sys/net/ipv6/conf/${nic}/accept_ra`) ?? '0') !== '0'
+  const addresses = links.get(nic)?.holdings.filter(({ kind }) => kind === 'address') ?? []
+  return addresses
+    .filter(({ lifetimes, family }) => lifetimes !== undefined && (family === 4 || !listens))
+    .map(({ what }) => what)
 }
 
 /** What takes the NIC's frames: links on it, here and in guests. */
@@ -145,12 +161,13 @@ export async function surveyUplink(
     ...{ bridge, nic, link, bridgeLink, now, uplinked },
     ...(wish.vlan === undefined ? {} : { vlan: { id: wish.vlan, isThere } }),
     hardware: host.read(`/sys/class/net/${wish.nic}/type`),
-    keepers: findKeepers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
+    leased: listLeased(nic, now, host),
+    keepers: await findKeepers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
     ...(dhcpClient === undefined ? {} : { dhcpClient }),
     ...(await readSsh(nic, host)),
     children: isThere ? await listChildren(nic, now, host) : [],
     gateways: isThere ? await readGateways(nic, { now, routers }, host) : [],
     sysctls: isThere ? readSysctls(nic, bridge, host) : [],
-    offloads: isThere ? await readOffloads(nic, host) : [],
+    lro: await readLro(isThere ? nic : wish.nic, host),
   }
 }

@@ -5,7 +5,7 @@ import { type Journal, journalFile } from './journal'
 import type { Keeper } from './keepers'
 import { explainMissing } from './links/claim'
 import { MADE_RECORD } from './record'
-import { enslave, flush, hasOthers, planShift, release, shape } from './shift'
+import { enslave, flush, hasOthers, planShift, release, shape, turnLroOn } from './shift'
 import type { LinkState, Snapshot } from './snapshot'
 import { ip, type Plan, rows, type Step } from './step'
 
@@ -25,6 +25,8 @@ export interface UplinkFacts {
   readonly children: readonly string[]
   readonly keepers: readonly Keeper[]
   readonly dhcpClient?: string
+  /** Its addresses that go unless the keepers renew them. */
+  readonly leased: readonly string[]
   /** Where the user is connected from over SSH. */
   readonly sshClient?: string
   /** Whether replies to that leave by the NIC now. */
@@ -33,7 +35,7 @@ export interface UplinkFacts {
   readonly gateways: readonly { readonly ip: string; readonly answers: boolean }[]
   /** Sysctls that the NIC has and a new link has not, by key, for the bridge. */
   readonly sysctls: readonly string[]
-  readonly offloads: readonly string[]
+  readonly lro: Journal['lro']
   /** The bridges that are an uplink's already. */
   readonly uplinked: Journal | undefined
 }
@@ -107,13 +109,21 @@ function refuseBridge({ bridge, bridgeLink, now, nic, uplinked }: UplinkFacts, {
     })
 }
 
-function refuseKeepers({ nic, bridge, keepers, dhcpClient }: UplinkFacts, options: UplinkOptions): void {
+function refuseKeepers({ nic, bridge, keepers, dhcpClient, leased }: UplinkFacts, options: UplinkOptions): void {
   if (options.force) return
   if (dhcpClient !== undefined)
     throw new PipeworkError(`'${nic}' has its address from ${dhcpClient}, which would go on there`, {
       hint: `Stop it without giving the address back (kill -9), or have it serve '${bridge}' from the start. To go on: --force.`,
     })
+  const [first] = keepers
   const keeper = keepers.find(({ dropIn }) => dropIn === undefined || !options.writeUnmanaged)
+  if (keeper === undefined && first !== undefined && leased[0] !== undefined)
+    throw new PipeworkError(
+      `'${nic}' has ${leased[0]} for a while only: ${first.name} renews it, and would not on '${bridge}'`,
+      {
+        hint: `Let it do the same, with DHCP on the bridge: ${first.recipe}\nOr give '${nic}' a static address. To go on: --force.`,
+      },
+    )
   if (keeper === undefined) return
   const { name, recipe, dropIn } = keeper
   const off =
@@ -156,11 +166,11 @@ export function refuseUplink(facts: UplinkFacts, options: UplinkOptions): void {
 
 /** What is to be written down before the first change. */
 export function toJournal(facts: UplinkFacts, files: readonly string[]): Journal {
-  const { bridge, nic, link, now, vlan, offloads } = facts
+  const { bridge, nic, link, now, vlan, lro } = facts
   const [state, bridgeState] = [now.links.get(nic), now.links.get(bridge)]
   const shapeOf = ({ up, mtu, mac, genmode }: LinkState) => ({ up, mtu, mac, ...(genmode && { genmode }) })
   return {
-    ...{ bridge, nic, way: 'in', stage: 'moving', takenAt: now.takenAt, offloads, files },
+    ...{ bridge, nic, way: 'in', stage: 'moving', takenAt: now.takenAt, lro, files },
     holdings: pickDistinct(state?.holdings ?? []),
     nicWas: state === undefined ? { up: false, mtu: link?.mtu ?? 0, mac: link?.mac ?? '' } : shapeOf(state),
     ...(bridgeState === undefined ? {} : { bridgeWas: shapeOf(bridgeState) }),
@@ -296,7 +306,7 @@ export function toDownlinkJournal(journal: Journal, now: Snapshot): Journal {
 
 /** The steps that take the NIC out of the bridge again, with all that the bridge has from it or was given since. */
 export function planDownlink(facts: DownlinkFacts): Plan {
-  const { nic, bridge, holdings, nicWas, offloads } = facts.journal
+  const { nic, bridge, holdings, nicWas, lro } = facts.journal
   const live = facts.now.links.get(nic)
   return rows(
     live !== undefined && live.mtu !== nicWas.mtu && shape(nic, ['mtu', `${nicWas.mtu}`]),
@@ -307,12 +317,7 @@ export function planDownlink(facts: DownlinkFacts): Plan {
     }),
     nicWas.genmode !== undefined && shape(nic, ['addrgenmode', nicWas.genmode]),
     planProof(facts, { from: bridge, to: nic }),
-    offloads.map(
-      (name): Step => ({
-        why: `turn ${name} of ${nic} on again`,
-        command: { kind: 'run', in: 'host', argv: ['ethtool', '-K', nic, name, 'on'] },
-      }),
-    ),
+    lro.map(turnLroOn),
     !nicWas.up && shape(nic, ['down']),
   )
 }

@@ -7,6 +7,7 @@ import { filteredFamilies } from '../netfilter/gate'
 import { formatGuest } from '../record'
 import { type Attachment, describe, formatWarning, toAttachment, toScript, type Warning } from '../report'
 import { type AttachRequest, toWords } from '../request'
+import { LEASES } from '../sources'
 import type { Transcript } from '../transcript'
 import { formatUplink } from '../wish'
 import { type Call, type Outcome, openTranscripts } from './call'
@@ -40,6 +41,8 @@ export async function attach(
   const means = await toWatched(request, transcript, call)
   const [planned] = await converge([request], { guest, pin }, { ...means, ahead }).finally(() => transcript?.end())
   if (planned === undefined) throw new TypeError('one request, and no plan')
+  // Clients that outlived their guests, if there are any at all.
+  if ((call.host.list(LEASES) ?? []).length > 0) await (await import('../dhcp/sweep')).sweepClients(call.host)
   const warn = await watch
   const warning = planned.kind.isBridged ? await warn?.(planned) : undefined
   if (warning !== undefined) call.io.err(formatWarning(warning))

@@ -1,4 +1,5 @@
-import { type Attached, type Detachment, foresee, planDetach } from '../detach'
+import { type Attached, type Detachment, foresee as foreseeRest, planDetach } from '../detach'
+import type { Tenant } from '../dhcp/client'
 import { PipeworkError, usageError } from '../errors'
 import { execute, type Run } from '../execute'
 import { AmbiguousGuest, type Guest, NoSuchGuest } from '../guest'
@@ -29,11 +30,17 @@ export async function run(call: Call): Promise<Outcome> {
   if (ifname !== undefined) parseIfname(ifname, 'interface in the guest')
   refuseUnlessRoot(call)
   const taken = await detach({ wanted, ...(ifname === undefined ? {} : { ifnames: [ifname] }) }, call)
+  if (!call.flag('dry-run')) await sweepLeases(call.host)
   if (taken.done.length === 0) {
     const swept = (await sweepRules(wanted, call)) ?? (taken.all.length === 0 ? await sweepHost(call) : undefined)
     return swept ?? reportNothing(taken, ifname)
   }
   return call.flag('dry-run') ? toScriptOutcome(taken, call) : toUndoable(taken.done, call)
+}
+
+/** Ends DHCP clients that outlived their guests; nothing is loaded where there are none. */
+async function sweepLeases(host: Host): Promise<void> {
+  if ((host.list(LEASES) ?? []).length > 0) await (await import('../dhcp/sweep')).sweepClients(host)
 }
 
 /** Takes away what is aimed at; on a dry run only plans it. Throws why it cannot, the host being as it was. */
@@ -125,7 +132,7 @@ async function planDeparture(
 /** Gives back the leases that outlived the links of a guest: it has ended, or was started again. */
 async function returnLeft(asked: Task, call: Call): Promise<readonly Detached[]> {
   if ((call.host.list(LEASES) ?? []).length === 0 || asked.files !== undefined) return []
-  const { listLeft } = await import('../dhcp/depart')
+  const [{ listLeft }, { planForget }] = await Promise.all([import('../dhcp/depart'), import('../dhcp/plan')])
   const { ifnames } = asked
   const left = listLeft(
     ({ guest, ifname }) => isMeant(guest, asked) && (ifnames === undefined || ifnames.includes(ifname)),
@@ -133,13 +140,33 @@ async function returnLeft(asked: Task, call: Call): Promise<readonly Detached[]>
   )
   const done: Detached[] = []
   const gone = { asked: { ...asked, reached: { why: GONE } }, call }
-  for (const { tenant, plan, forget } of left) {
+  for (const tenant of left) {
     const attached = toAttached(tenant.client)
+    const forget = planForget(tenant)
+    const plan = [...(await planStandIn(tenant, call.host)), ...forget]
     const isDone = call.flag('dry-run') || (await act(plan, attached, gone).then(() => true, isLikeBefore))
     if (!isDone) await act(forget, attached, gone)
     done.push({ attached, plan: isDone ? plan : forget })
   }
   return done
+}
+
+/** The steps that give back the lease of a guest that is gone; none where that cannot be done, and it runs out. */
+async function planStandIn(tenant: Tenant, host: Host): Promise<Plan> {
+  const { toStandIn, planReturn } = await import('../dhcp/depart')
+  const standIn = toStandIn(tenant, host)
+  if (standIn === undefined) return []
+  const [{ toRequest }, { foresee }] = await Promise.all([import('../request'), import('../converge')])
+  const { netns, words, options } = standIn
+  try {
+    const request = toRequest(words, { ...options, probe: false })
+    const guest = { kind: 'netns', name: netns, nsPath: `/run/netns/${netns}` } as const
+    const { plan: link } = await foresee(request, { guest, pin: undefined }, host)
+    return planReturn(tenant, { netns, link }, host)
+  } catch (error) {
+    if (error instanceof PipeworkError) return []
+    throw error
+  }
 }
 
 /** False for a failure after which the host is as it was: then there is another way. Any other is thrown on. */
@@ -160,7 +187,7 @@ const GONE = new PipeworkError('the guest is gone')
 
 /** What the next look will show: without the link, and with the dead ports but the one that goes. */
 function foreseeAll(detachment: Detachment, { all, ovs }: Seen): Seen {
-  const next = foresee(detachment)
+  const next = foreseeRest(detachment)
   const dead = all.filter((it) => it.deadPort !== undefined && it !== detachment.attached)
   return { ...next, all: [...next.all, ...dead], ...(ovs === undefined ? {} : { ovs }) }
 }

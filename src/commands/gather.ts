@@ -30,20 +30,26 @@ export async function gather(known: Known, { reached }: Wanted, host: Host): Pro
   const { attached, others, state, gone, ovs } = known
   const { inGuest, hostEnd, deadPort } = attached
   const parent = findLower(inGuest, host)
-  const port = hostEnd === undefined ? undefined : await readPort(hostEnd, 'filtering', host)
   const pin = reached.guest === undefined ? undefined : reached.pin
+  const [port, sysctls, policy, leaving, vacancy] = await Promise.all([
+    hostEnd === undefined ? undefined : readPort(hostEnd, 'filtering', host),
+    pin === undefined || inGuest === undefined ? {} : readSysctls(inGuest.name, pin.netns, host),
+    gatherPolicy(known, pin, host),
+    planLeaving(known, host),
+    findVacancy({ hostEnd, parent, deadPort, ovs }, gone, host),
+  ])
   const nic = attached.record.nic === undefined ? undefined : readNic(attached.record.nic, host)
   return {
     attached,
     others,
     ...(state === undefined ? {} : { state }),
-    sysctls: pin === undefined || inGuest === undefined ? {} : await readSysctls(inGuest.name, pin.netns, host),
+    sysctls,
     ...(port === undefined ? {} : { port }),
     ...(parent === undefined ? {} : { parent }),
     ...(nic === undefined ? {} : { nic }),
-    ...(await gatherPolicy(known, pin, host)),
-    ...(await planLeaving(known, host)),
-    ...(await findVacancy({ hostEnd, parent, deadPort, ovs }, gone, host)),
+    ...policy,
+    ...leaving,
+    ...vacancy,
   }
 }
 

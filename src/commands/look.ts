@@ -68,14 +68,16 @@ export interface Seen {
 
 /** What pipework attached to the guest, as it is now, and the inside of the guest. */
 export async function look(asked: Wanted, host: Host): Promise<Seen> {
-  const ovs = await readOvsIfThere(host)
+  const { guest, pin } = asked.reached.guest === undefined ? { guest: undefined, pin: undefined } : asked.reached
+  const [ovs, state] = await Promise.all([
+    readOvsIfThere(host),
+    guest === undefined || pin === undefined ? undefined : readGuest(pin.netns, host),
+  ])
   const dead = pickDeadPorts(ovs).filter(({ record }) => isMeant(record.guest, asked))
   const all = readHostSide(host)
   const hostSide = all.filter(({ record }) => isMeant(record.guest, asked))
   const database = ovs === undefined ? {} : { ovs }
-  const { guest, pin } = asked.reached.guest === undefined ? { guest: undefined, pin: undefined } : asked.reached
-  if (guest === undefined || pin === undefined) return { all: [...hostSide, ...dead], ...database }
-  const state = await readGuest(pin.netns, host)
+  if (pin === undefined || state === undefined) return { all: [...hostSide, ...dead], ...database }
   const withEnds = hostSide.map((attached) => {
     const inGuest = state.links.find((link) => arePeers(link, attached.hostEnd))
     return inGuest === undefined ? attached : { ...attached, inGuest }

@@ -6,13 +6,13 @@ import { findGuest, pinGuest } from '../guest'
 import { parseGuest } from '../guestname'
 import type { Host } from '../host'
 import { readOurLinks } from '../hostlinks'
-import { arePeers, findLower, type GuestLink, type Route, readGuest } from '../inside'
+import { arePeers, type GuestLink, type Route, readGuest } from '../inside'
 import { formatLine } from '../lines'
-import { readNic } from '../nics'
 import { formatGuest, formatHostif } from '../record'
 import { type Family, formatAddress } from '../values'
 import { readRequest } from './attach'
 import type { Call, Outcome } from './call'
+import { findDoubt } from './doubt'
 
 /** An attachment as a line of a file, or why there is none. */
 type Saved = { readonly line: string } | { readonly comment: string }
@@ -57,30 +57,6 @@ export async function toLine(attached: Attached, host: Host, parse: Call['parse'
   } catch (error) {
     // Its guest cannot be asked, or somebody has edited the record.
     return { comment: `${what}: ${error instanceof Error ? error.message : String(error)}` }
-  }
-}
-
-/**
- * Why the record of a link inside a guest is not believed: the guest may have written it, and the file is for `up`,
- * which root runs. So it must be that guest's, on that interface of the host, and ask for nothing of the host beside.
- */
-async function findDoubt({ record, hostEnd, inGuest }: Attached, host: Host): Promise<string | undefined> {
-  if (hostEnd !== undefined || inGuest === undefined) return undefined
-  const { guest, hostif, words, nic } = record
-  const asking = words.find((word) => /^--(?:bridge-address|nat|publish|force|vlan-filtering)(?:=|$)/.test(word))
-  if (asking !== undefined) return `${asking} is not for such a link`
-  const lower = findLower(inGuest, host)?.name
-  const isThere = lower === hostif || host.inode(`/sys/class/net/${lower}/lower_${hostif}`) !== undefined
-  if ((inGuest.kind === 'macvlan' || inGuest.kind === 'ipvlan') && !isThere) return `it is not on ${hostif}`
-  if (inGuest.kind === 'dummy' && hostif !== 'dummy') return 'it leads nowhere'
-  if (nic !== undefined && readNic(nic, host) === undefined) return `${nic} was not moved there`
-  const pin = pinGuest(await findGuest(parseGuest(`${guest.kind}:${guest.name}`), host), host)
-  try {
-    const { links } = await readGuest(pin.netns, host)
-    const isHere = links.some(({ ifindex, alias }) => ifindex === inGuest.ifindex && alias === inGuest.alias)
-    return isHere ? undefined : 'no such link is there'
-  } finally {
-    pin.release()
   }
 }
 

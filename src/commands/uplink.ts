@@ -74,11 +74,14 @@ async function add(words: readonly string[], call: Call): Promise<Outcome> {
   const has = `${bridge} has the uplink ${uplink}`
   return {
     text: changed
-      ? `${has} (${Math.round(call.host.elapsed())} ms)\n${next.map((line) => `  now: ${line}\n`).join('')}  undo: pipework uplink del ${bridge}\n`
+      ? `${has} (${Math.round(call.host.elapsed())} ms)\n${toNow(next)}  undo: pipework uplink del ${bridge}\n`
       : `${has} already; nothing changed\n`,
     json: { ok: true, changed, bridge, uplink, steps: toSteps(connected), next, undo: `pipework uplink del ${bridge}` },
   }
 }
+
+/** The commands that tell others of it. */
+const toNow = (next: readonly string[]) => next.map((line) => `  now: ${line}\n`).join('')
 
 const toSteps = ({ plan }: Connected) => plan.map(({ why }) => why)
 
@@ -101,8 +104,11 @@ async function del(words: readonly string[], call: Call): Promise<Outcome> {
     text:
       gone === undefined
         ? `${bridge} has no uplink that pipework made; nothing changed\n`
-        : `${bridge} no longer has the uplink ${gone.uplink} (${Math.round(call.host.elapsed())} ms)\n`,
-    json: { ok: true, changed: gone !== undefined, bridge, steps: gone === undefined ? [] : toSteps(gone) },
+        : `${bridge} no longer has the uplink ${gone.uplink} (${Math.round(call.host.elapsed())} ms)\n${toNow(gone.next)}`,
+    json: {
+      ...{ ok: true, changed: gone !== undefined, bridge, steps: gone === undefined ? [] : toSteps(gone) },
+      next: gone?.next ?? [],
+    },
   }
 }
 

@@ -10,6 +10,8 @@ export interface Client {
   /** The interface's name in the guest. */
   readonly ifname: string
   readonly hostif: string
+  /** What stood behind the last @: the port's VLANs, or a partition of InfiniBand. */
+  readonly tag?: string
   /** The words and options that decide what is asked and applied: other words are another client. */
   readonly wish: readonly string[]
   /** The program; `busybox` is the one of Docker's image. */
@@ -50,6 +52,8 @@ export interface Lease {
   readonly mtu?: number
   readonly domain?: string
   readonly dns: readonly string[]
+  /** What the server of DHCPv6 knows the client and its address by, in hexadecimal with colons. */
+  readonly identity?: { readonly duid: string; readonly iaid: string }
 }
 
 /** A client's directory, with all that is known of it. */

@@ -1,10 +1,11 @@
 import type { Host } from '../host'
 import { readHostLink } from '../hostlinks'
 import type { LinkRecord } from '../record'
-import { type Command, ip, type Plan, rows } from '../step'
+import { type Command, guestNetns, ip, type Plan, type Word } from '../step'
 import { fingerprint, isOnLink } from '../values'
 import { directoryOf, expiryOf, listTenants, readTenant, type Tenant } from './client'
 import { planEnd, planForget, planRelease } from './plan'
+import { isReleasable } from './release'
 
 /** A link that goes, and the namespace that it is in, if that is still there. */
 interface Departure {
@@ -28,64 +29,83 @@ export function planDeparture(plan: Plan, { record, netns }: Departure, host: Ho
   ]
 }
 
-/** What is left of clients whose link went with its guest. */
-export interface Left {
-  readonly tenant: Tenant
-  readonly plan: Plan
-  /** What is left to do where the lease cannot be given back: it runs out. */
-  readonly forget: Plan
+/** The clients of guests that are gone: of those that `isMeant` says. */
+export function listLeft(isMeant: (client: Tenant['client']) => boolean, host: Host): readonly Tenant[] {
+  return listTenants(host).filter(({ client, isKept }) => !isKept && isMeant(client))
 }
 
-/** The leases of guests that are gone: of those that `isMeant` says, with the steps that give each back. */
-export function listLeft(isMeant: (client: Tenant['client']) => boolean, host: Host): readonly Left[] {
-  return listTenants(host)
-    .filter(({ client, isKept }) => !isKept && isMeant(client))
-    .map((tenant) => ({ tenant, plan: planLeft(tenant, host), forget: planForget(tenant) }))
+/** What a guest that is gone is given, to be attached once more where it was. */
+export interface StandIn {
+  /** The namespace that stands in for it. */
+  readonly netns: string
+  /** The words of the attachment. */
+  readonly words: readonly string[]
+  readonly options: Readonly<Partial<Record<'i' | 'kind' | 'mode', string>>>
 }
 
-function planLeft(tenant: Tenant, host: Host): Plan {
-  const { lease } = tenant
-  const isOver = lease === undefined || expiryOf(lease) <= Date.now() / 1000
-  return [...(isOver ? [] : planStandIn(tenant, host)), ...planForget(tenant)]
+/** The attachment from whose address the lease can be given back, while that lasts and its bridge or NIC is there. */
+export function toStandIn(tenant: Tenant, host: Host): StandIn | undefined {
+  const { client, lease, directory } = tenant
+  const { hostif, ifname, tag, wish, mac } = client
+  if (lease === undefined || expiryOf(lease) <= host.now() / 1000 || !isReleasable(tenant)) return undefined
+  if (readHostLink(hostif, host) === undefined) return undefined
+  const [kind, mode] = ['kind', 'mode'].map((name) =>
+    wish.find((word) => word.startsWith(`--${name}=`))?.slice(`--${name}=`.length),
+  )
+  const netns = `pipework-release-${fingerprint(directory).slice(0, 8)}`
+  const { ip, prefix, server, router } = lease
+  const isFar = client.family === 4 && router !== undefined && !isOnLink({ family: 4, ip, prefix }, server)
+  // An ipvlan has the MAC address of its NIC.
+  const last = `${kind === 'ipvlan' ? '' : mac}${tag === undefined ? '' : `@${tag}`}`
+  return {
+    netns,
+    words: [hostif, `netns:${netns}`, `${ip}/${prefix}${isFar ? `@${router}` : ''}`, ...(last === '' ? [] : [last])],
+    options: { i: ifname, ...(kind === undefined ? {} : { kind }), ...(mode === undefined ? {} : { mode }) },
+  }
 }
 
 /**
  * A lease is given back from the address that it is of. So a namespace stands in for the guest for a moment, with a link
- * like the one that it had; nothing else of the host is touched.
+ * like the one that it had, of which `link` is the plan. All of it is then taken back, as if it had failed.
  */
-function planStandIn(tenant: Tenant, host: Host): Plan {
-  const { client, lease, directory } = tenant
-  const below = readHostLink(client.hostif, host)
-  // A port in a VLAN, or of Open vSwitch, is more than a moment's work: such a lease runs out.
-  const isPlain = !client.wish.slice(1).some((word) => word.includes('@'))
-  if (lease === undefined || below === undefined || !isPlain || client.family === 6) return []
-  const key = fingerprint(directory).slice(0, 8)
-  const [netns, end] = [`pipework-release-${key}`, `vrl${key}`]
-  const inside = (words: readonly string[]) => ip`netns exec ${netns} ip ${words}`
-  const { ifname, mac } = client
-  const isFar = !isOnLink({ family: 4, ip: lease.ip, prefix: lease.prefix }, lease.server)
-  const link =
-    below.kind === 'bridge'
-      ? ip`link add dev ${end} master ${below.name} type veth peer name ${ifname} address ${mac} netns ${netns}`
-      : ip`link add link ${below.name} name ${ifname} address ${mac} netns ${netns} type macvlan mode bridge`
-  const gone: Command = ip`netns del ${netns}`
-  const release: Command = {
-    kind: 'run',
-    in: 'host',
-    argv: ['ip', 'netns', 'exec', netns, ...host.program, '__dhcp', 'release', directory],
-  }
-  return rows(
+export function planReturn(
+  { client, lease, directory }: Tenant,
+  { netns, link }: Pick<StandIn, 'netns'> & { readonly link: Plan },
+  host: Host,
+): Plan {
+  const gone = ip`netns del ${netns}`
+  const steps = link.map(({ undo = [], ...step }) => ({
+    ...step,
+    command: enter(step.command, netns),
+    undo: [undo].flat().map((command) => enter(command, netns)),
+  }))
+  const away = [...steps].reverse().flatMap(({ undo }) => undo)
+  const argv = ['ip', 'netns', 'exec', netns, ...host.program, '__dhcp', 'release', directory]
+  // A run that was killed has left it.
+  const isLeft = host.inode(`/run/netns/${netns}`) !== undefined
+  return [
+    ...(isLeft ? [{ why: `remove what stood in for ${client.guest.name} before`, command: gone }] : []),
     { why: `make a namespace that stands in for ${client.guest.name}`, command: ip`netns add ${netns}`, undo: gone },
-    { why: `give it the ${ifname} that ${client.guest.name} had`, command: link },
-    { why: 'with its address', command: inside(['addr', 'add', `${lease.ip}/${lease.prefix}`, 'dev', ifname]) },
-    { why: 'up', command: inside(['link', 'set', 'dev', ifname, 'up']) },
-    below.kind === 'bridge' && { why: 'its end in the host, too', command: ip`link set dev ${end} up` },
-    isFar &&
-      lease.router !== undefined && {
-        why: 'and the way to the server',
-        command: inside(['route', 'add', 'default', 'via', lease.router, 'dev', ifname]),
-      },
-    { why: `give ${lease.ip} back to the DHCP server ${lease.server}`, command: release },
-    { why: `remove what stood in for ${client.guest.name}`, command: gone },
-  )
+    ...steps,
+    {
+      why: `give ${lease?.ip} back to the DHCP${client.family === 6 ? 'v6' : ''} server ${lease?.server}`,
+      command: { kind: 'run', in: 'host', argv },
+    },
+    ...away.map((command) => ({ why: `take what stood in for ${client.guest.name} off ${client.hostif}`, command })),
+    { why: `remove what stood in for ${client.guest.name}`, command: gone, undo: ip`netns add ${netns}` },
+  ]
+}
+
+/** A command of a plan for that namespace, said from outside. */
+function enter(command: Command, netns: string): Command {
+  const fill = (words: readonly Word[]) => words.map((word) => (word === guestNetns ? netns : word))
+  if (command.kind === 'ip') {
+    const words = fill(command.words)
+    return command.in === 'host'
+      ? { ...command, words }
+      : { ...command, in: 'host', words: ['netns', 'exec', netns, 'ip', ...words] }
+  }
+  if (command.kind !== 'run') return command
+  const argv = fill(command.argv)
+  return { ...command, in: 'host', argv: command.in === 'host' ? argv : ['ip', 'netns', 'exec', netns, ...argv] }
 }

@@ -74,11 +74,26 @@ function toLease6(event: Event, since: number): Lease {
     ip,
     prefix: 128,
     routes: [],
-    server: /^[0-9a-f:]{1,400}$/i.exec(event.new_dhcp6_server_id ?? '')?.[0] ?? '',
+    server: toHex(event.new_dhcp6_server_id) ?? '',
     ...toSeconds(event.new_max_life ?? event.new_dhcp6_ia_na1_ia_addr1_vltime),
     since,
     dns: words(event.new_dhcp6_name_servers).flatMap((it) => toIp(it, 6) ?? []),
+    ...toIdentity(event),
   }
+}
+
+function toIdentity(event: Event): Pick<Lease, 'identity'> {
+  const duid = toHex(event.new_dhcp6_client_id)
+  const iaid = toHex(event.new_iaid ?? event.new_dhcp6_ia_na1_iaid)
+  return duid === undefined || iaid?.length !== 'aa:bb:cc:dd'.length ? {} : { identity: { duid, iaid } }
+}
+
+/** Bytes as dhclient (`0:1:a0`) or dhcpcd (`0001a0`) print them, in pairs with colons; a DUID has 130 at most. */
+function toHex(text = ''): string | undefined {
+  const bytes = text.includes(':') ? text.split(':').map((it) => it.padStart(2, '0')) : (text.match(/../g) ?? [])
+  return bytes.length <= 130 && bytes.length > 0 && bytes.every((it) => /^[0-9a-f]{2}$/i.test(it))
+    ? bytes.join(':')
+    : undefined
 }
 
 /** The length of a subnet that nobody tells, as it was before there were masks. */

@@ -8,6 +8,7 @@ import { type Client, directoryOf, type Lease, type Tenant, whoIs } from './clie
 import { planSlaac, waitForLinkLocal } from './ipv6'
 import { toKeeper } from './keeper'
 import type { Program } from './programs'
+import { isReleasable } from './release'
 import { explainSilence } from './silence'
 
 /** What is known of a link's clients before the plan. */
@@ -34,12 +35,13 @@ function toClient(source: AddressSource, context: Context, tenancy: Tenancy): Cl
   const own = { kind, name, ...(id === undefined ? {} : { id }) }
   const { family } = source
   const isFirst = !request.addresses.some((it) => it.family === family && it.gateway !== undefined && !it.leased)
-  const { metric, dhcp } = request
+  const { metric, dhcp, tag } = request
   return {
     family,
     guest: own,
     ifname: request.ifname,
     hostif: request.hostif,
+    ...(tag === undefined ? {} : { tag }),
     wish: [source.word, ...request.words],
     program: tenancy.programs.get(family)?.program ?? 'udhcpc',
     once: dhcp.once,
@@ -104,12 +106,12 @@ export function planEnd(tenant: Tenant): Plan {
 }
 
 /** Gives the address back while the link still has it. */
-export function planRelease({ client, lease, directory }: Tenant, self: readonly string[]): Plan {
-  // A lease of DHCPv6 runs out: only its own client could give it back.
-  if (lease === undefined || client.family === 6) return []
+export function planRelease(tenant: Tenant, self: readonly string[]): Plan {
+  const { client, lease, directory } = tenant
+  if (lease === undefined || !isReleasable(tenant)) return []
   return [
     {
-      why: `give ${lease.ip} back to the DHCP server ${lease.server}`,
+      why: `give ${lease.ip} back to the DHCP${client.family === 6 ? 'v6' : ''} server ${lease.server}`,
       command: {
         kind: 'run',
         in: 'guest',

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { toPacket } from './release'
+import { toPacket, toPacket6 } from './release'
 
 test('a DHCPRELEASE, field by field (RFC 2131, table 5)', () => {
   const packet = Buffer.from(
@@ -11,4 +11,12 @@ test('a DHCPRELEASE, field by field (RFC 2131, table 5)', () => {
   expect(packet.subarray(236, 240).toString('hex')).toBe('63825363')
   expect([...packet.subarray(240, 255)]).toEqual([53, 1, 7, 54, 4, 10, 9, 0, 1, 61, 3, 0, 0xde, 0xad, 255])
   expect(packet.length).toBe(300)
+})
+
+test('a RELEASE of DHCPv6, field by field (RFC 8415, 18.2.7)', () => {
+  const server = '00:01:02'
+  const packet = Buffer.from(toPacket6({ ip: 'fd77::1f1', server, duid: '00:04:aa', iaid: '68:b0:d1:40' }))
+  expect(packet.toString('hex')).toBe(
+    `08b0d140${'000100030004aa'}${'00020003000102'}${'00030028'}68b0d140${'0'.repeat(16)}${'00050018'}${'fd77000000000000'}${'00000000000001f1'}${'0'.repeat(16)}${'000800020000'}`,
+  )
 })

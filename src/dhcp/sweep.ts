@@ -1,5 +1,5 @@
 import type { Host } from '../host'
-import { expiryOf, listTenants, type Tenant } from './client'
+import { expiryOf, listTenants, readTenant, type Tenant } from './client'
 import { imageName } from './keeper'
 
 /** What a sweep has ended or forgotten. */
@@ -11,8 +11,20 @@ export type Swept = Pick<Tenant['client'], 'guest' | 'ifname' | 'family'>
  */
 export async function sweepClients(host: Host): Promise<readonly Swept[]> {
   if (!host.isRoot) return []
-  const swept = await Promise.all(listTenants(host).map((tenant) => sweep(tenant, host)))
+  const swept = await Promise.all(listTenants(host).map((tenant) => sweepAlone(tenant, host)))
   return swept.flat()
+}
+
+/** With the lock of an attach: what one is about to start looks like what nobody keeps. */
+async function sweepAlone({ directory, client: { netns, ifname } }: Tenant, host: Host): Promise<readonly Swept[]> {
+  const unlock = host.lock(`${netns}-${ifname}`)
+  if (unlock === undefined) return []
+  try {
+    const tenant = readTenant(directory, host)
+    return tenant === undefined ? [] : await sweep(tenant, host)
+  } finally {
+    unlock()
+  }
 }
 
 async function sweep(tenant: Tenant, host: Host): Promise<readonly Swept[]> {
@@ -27,7 +39,7 @@ async function sweep(tenant: Tenant, host: Host): Promise<readonly Swept[]> {
   // The image's client is a child of Docker's, and does not die with its keeper.
   const isStray = program === 'image' && host.read(`${directory}/pid`) !== undefined
   if (isStray) await host.run(['docker', 'rm', '--force', imageName(directory)])
-  if (lease !== undefined && expiryOf(lease) > Date.now() / 1000) return []
+  if (lease !== undefined && expiryOf(lease) > host.now() / 1000) return []
   if (lease === undefined && host.read(`${directory}/keeper`) === undefined) return []
   await host.run(['rm', '-rf', directory])
   return [{ guest, ifname, family }]

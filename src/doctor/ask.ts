@@ -6,24 +6,7 @@ import { listLacking } from '../outside/plan'
 import { isConcerned, parseRouted, wishesOf } from '../outside/wish'
 import { isOvsThere, mayBeOvsPort, readOvs } from '../ovsdb'
 import { KINDS } from './machine'
-import type { Machine, Manager, Survey, SurveyLink } from './survey'
-
-/** Both managers keep a small file for each link, by its index. */
-export function readManagers(links: readonly SurveyLink[], host: Host): readonly Manager[] {
-  return links.flatMap(({ name, ifindex }): readonly Manager[] => {
-    const networkd = host.read(`/run/systemd/netif/links/${ifindex}`)
-    const state = /^ADMIN_STATE=(.*)$/m.exec(networkd ?? '')?.[1]
-    const manager = host.read(`/run/NetworkManager/devices/${ifindex}`)
-    return [
-      ...(state === undefined || state === 'unmanaged'
-        ? []
-        : [{ link: name, by: 'systemd-networkd' as const, evidence: `/run/systemd/netif/links/${ifindex}: ${state}` }]),
-      ...(/^managed=true$/m.test(manager ?? '')
-        ? [{ link: name, by: 'NetworkManager' as const, evidence: `/run/NetworkManager/devices/${ifindex}: managed` }]
-        : []),
-    ]
-  })
-}
+import type { Machine, Survey } from './survey'
 
 /** The kinds of links that the kernel does not know: it is asked in a network namespace that lasts as long as the question. */
 export async function readMissingKinds(host: Host): Promise<readonly string[]> {

@@ -6,12 +6,13 @@ import { GUEST_KINDS, parseGuest } from '../guestname'
 import { NotRunning } from '../guests/kind'
 import type { Host, Pin } from '../host'
 import { readGuest } from '../inside'
+import { readManagers } from '../keepers'
 import { filteredFamilies } from '../netfilter/gate'
 import { readRuleset } from '../netfilter/read'
 import { pickOpenings, toolFor } from '../passage'
-import { formatGuest } from '../record'
+import { formatGuest, MADE_RECORD } from '../record'
 import { parseIfname } from '../values'
-import { readDocker, readLacking, readManagers, readMissingKinds, readOvsTrouble } from './ask'
+import { readDocker, readLacking, readMissingKinds, readOvsTrouble } from './ask'
 import { TOOLS } from './machine'
 import type { Survey, SurveyAddress, SurveyLink, SurveySeat } from './survey'
 
@@ -24,6 +25,7 @@ interface IpLink {
   readonly mtu: number
   readonly master?: string
   readonly address?: string
+  readonly ifalias?: string
   readonly linkinfo?: {
     readonly info_kind?: string
     readonly info_data?: { readonly stp_state?: number }
@@ -56,6 +58,7 @@ function toLink(link: IpLink, host: Host): SurveyLink {
     mtu: link.mtu,
     up: link.flags.includes('UP'),
     hasCarrier: link.flags.includes('LOWER_UP'),
+    isMade: link.ifalias === MADE_RECORD,
     isWireless: host.list(`/sys/class/net/${link.ifname}/phy80211`) !== undefined,
     ...(link.master === undefined ? {} : { master: link.master }),
     ...(link.link_index === undefined ? {} : { peerIndex: link.link_index }),
@@ -219,7 +222,7 @@ export async function readSurvey(means: Means): Promise<Survey> {
     families: filteredFamilies(host),
     toolOf: toolFor(host),
     openings: pickOpenings(ruleset),
-    managers: readManagers(links, host),
+    managers: await readManagers(links, host),
     machine: {
       vendor: dmi('sys_vendor'),
       product: dmi('product_name'),

@@ -1,6 +1,7 @@
 import type { Attached } from '../detach'
 import type { Guest } from '../guests/kind'
 import type { Route } from '../inside'
+import type { Manager } from '../keepers'
 import type { Opening, ToolOf } from '../netfilter/mend'
 import type { Ruleset } from '../netfilter/ruleset'
 import { quote } from '../step'
@@ -26,6 +27,8 @@ export interface SurveyLink {
   readonly up: boolean
   readonly hasCarrier: boolean
   readonly isWireless: boolean
+  /** Whether pipework made it, as a bridge that has no guest's record. */
+  readonly isMade: boolean
   readonly master?: string
   /** The index of the other end of a veth, or of what a macvlan hangs on. */
   readonly peerIndex?: number
@@ -51,13 +54,6 @@ export interface SurveySeat {
   /** Why the guest cannot be reached, and whether that is because it is gone. */
   readonly away?: { readonly message: string; readonly hint?: string; readonly isGone: boolean }
   readonly found?: Guest
-}
-
-/** Who manages a link, besides us. */
-export interface Manager {
-  readonly link: string
-  readonly by: 'NetworkManager' | 'systemd-networkd'
-  readonly evidence: string
 }
 
 /** What the host is, apart from its links. */

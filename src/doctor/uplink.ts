@@ -103,10 +103,18 @@ function findWireless(survey: Survey, hostifs: readonly string[]): readonly Find
     })
 }
 
+/** Told while they run, both take off what they have put on, NetworkManager even takes the link down: so they start anew. */
+function keepOff(by: Survey['managers'][number]['by'], link: string): string {
+  return by === 'NetworkManager'
+    ? `printf '[keyfile]\\nunmanaged-devices+=interface-name:${link}\\n' > /etc/NetworkManager/conf.d/90-pipework-${link}.conf && systemctl restart NetworkManager`
+    : `printf '[Match]\\nName=${link}\\n\\n[Link]\\nUnmanaged=yes\\n' > /etc/systemd/network/0-pipework-${link}.network && systemctl restart systemd-networkd`
+}
+
 /** A manager that was not told otherwise takes links down, or gives them addresses of its own. */
 function findManagers(survey: Survey, hostifs: readonly string[]): readonly Finding[] {
   const seats = hostifs.flatMap((hostif) => seatsOn(hostif, survey))
-  const bridges = survey.links.filter(({ name, kind }) => kind === 'bridge' && hostifs.includes(name))
+  // One that somebody else made may well be that manager's, ports and all.
+  const bridges = survey.links.filter((it) => it.kind === 'bridge' && it.isMade && hostifs.includes(it.name))
   const ours = [...bridges.map(({ name }) => name), ...seats.flatMap(({ hostEnd }) => hostEnd?.name ?? [])]
   return survey.managers
     .filter(({ link }) => ours.includes(link))
@@ -115,10 +123,7 @@ function findManagers(survey: Survey, hostifs: readonly string[]): readonly Find
       severity: 'warning',
       line: `${by} manages '${link}', and may take it down or change its addresses`,
       evidence,
-      command:
-        by === 'NetworkManager'
-          ? `nmcli device set ${link} managed no`
-          : `printf '[Match]\\nName=${link}\\n\\n[Link]\\nUnmanaged=yes\\n' > /etc/systemd/network/10-pipework-${link}.network && networkctl reload`,
+      command: keepOff(by, link),
       about: [
         link,
         ...seats.filter(({ hostEnd }) => hostEnd?.name === link || hostEnd?.master === link).map(({ guest }) => guest),

@@ -120,6 +120,14 @@ describe('nerdctl, after the structures that it prints', () => {
     expect(await ask('nerdctl:cd', { answers })).toMatchObject({ name: 'cd' })
   })
 
+  test('what was never started has no state (its issue 2269), what Kubernetes made no name (483)', async () => {
+    const inspect = (it: object) => ({ answers: { inspect: { stdout: JSON.stringify([{ ...one, ...it }]) } } })
+    expect((await refused('nerdctl:cd', inspect({ State: null }))).message).toBe(
+      "the container 'cd' is not running (created)",
+    )
+    expect(await ask('nerdctl:6c1f0a7e1b0d', inspect({ Name: '' }))).toMatchObject({ name: '6c1f0a7e1b0d', id: one.Id })
+  })
+
   test('unknown', async () => {
     const answers = { inspect: { code: 1, stderr: nerdctl('unknown.txt') } }
     expect((await refused('nerdctl:nosuch', { answers })).message).toBe("there is no container 'nosuch' in nerdctl")

@@ -66,7 +66,7 @@ function messageOf(body: string): string {
 export async function askCommand(engine: Runtime, name: string, host: Host): Promise<Answer> {
   const { program } = engine
   const run = (it: string) => host.run([program, 'inspect', '--type', 'container', it], ENGINE_LIMIT)
-  const read = (text: string) => JSON.parse(text) as readonly Inspected[]
+  const read = (text: string) => (JSON.parse(text) as readonly Partial<Inspected>[]).map(complete)
   const { code, stdout, stderr } = await run(name)
   const all = code === 0 ? read(stdout) : []
   // nerdctl inspects every container whose id begins like that.
@@ -86,6 +86,11 @@ export async function askCommand(engine: Runtime, name: string, host: Host): Pro
     name,
     lines.flatMap(([id = '', it]) => (id === '' ? [] : [{ id, name: it ?? id.slice(0, 12) }])),
   )
+}
+
+/** nerdctl shows no state of what was never started, and no name of what Kubernetes has made. */
+function complete({ Id = '', Name, State, ...rest }: Partial<Inspected>): Inspected {
+  return { ...rest, Id, Name: Name || Id.slice(0, 12), State: State ?? { Status: 'created', Pid: 0 } }
 }
 
 /** Of all containers, those that the name may mean when it is not one of them. */

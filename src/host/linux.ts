@@ -52,7 +52,7 @@ function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
 async function sendPacket(packet: Uint8Array, { from, to, port }: Parameters<Host['send']>[1]): Promise<void> {
   const { createSocket } = await import('node:dgram')
   return new Promise((resolve) => {
-    const socket = createSocket('udp4')
+    const socket = createSocket(from.includes(':') ? 'udp6' : 'udp4')
     const end = () => socket.close(() => resolve())
     socket.on('error', end)
     socket.bind({ address: from, port: 0 }, () => socket.send(packet, port, to, end))

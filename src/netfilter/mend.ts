@@ -68,7 +68,17 @@ export function toArgv(
   return [tool, ...table, how, chain.name, '-i', bridge, '-o', bridge, ...comment, '-j', 'ACCEPT']
 }
 
+/**
+ * The same by firewalld, which would forget a rule in its table: within one zone frames pass. Only the bridge itself is
+ * put into one, the default, which it was under already: nothing else is opened.
+ */
+function toFirewalldCommand(bridge: string): string {
+  const add = `--add-interface=${quote(bridge)}`
+  return `firewall-cmd --permanent ${add} && firewall-cmd ${add}`
+}
+
 function toNftCommand({ chain: { family, table, name }, bridge }: Opening): string {
+  if (table === 'firewalld') return toFirewalldCommand(bridge)
   const words = ['nft', 'insert', 'rule', family, table, name].map(quote).join(' ')
   const condition = family === 'bridge' ? `meta ibrname "${bridge}"` : `iifname "${bridge}" oifname "${bridge}"`
   return `${words} '${condition} accept'`

@@ -65,8 +65,14 @@ function valuesOf(right: unknown, field: Field): readonly string[] | undefined {
   return [field === 'family' ? (FAMILIES[text] ?? text) : text]
 }
 
+/** `ct status dnat` is what iptables calls a state: of what was sent to another address on its way. */
+function isTranslated(left: unknown, right: unknown): boolean {
+  const { ct } = (isObject(left) ? left : {}) as { ct?: Json }
+  return ct?.key === 'status' && (right === 'dnat' || right === 'snat')
+}
+
 function toMatch(left: unknown, right: unknown, op: string): Match | OpenMatch {
-  const field = fieldOf(left)
+  const field = fieldOf(left) ?? (isTranslated(left, right) ? 'state' : undefined)
   const values = field === undefined ? undefined : valuesOf(right, field)
   const isPlain = ['==', 'in', '!=', '!'].includes(op)
   if (field === undefined || values === undefined || !isPlain) return { field: 'open', text: JSON.stringify(left) }

@@ -7,7 +7,7 @@ import type { Host } from '../host'
 import { findLower } from '../inside'
 import { toRecord } from '../links/claim'
 import type { Context } from '../links/kind'
-import { SHARE_MODES, type ShareKind } from '../options'
+import { sharingOf } from '../options'
 import { isOvsBridge } from '../ovsdb'
 import { decodeRecord, type LinkRecord } from '../record'
 import type { Plan } from '../step'
@@ -17,13 +17,6 @@ import { refuseWishes } from './refuse'
 import { planNeed } from './steps'
 import { planOwnSysctls } from './sysctls'
 import { isConcerned, MARKER, parseRouted, wishesOf } from './wish'
-
-/** How the link of a record shares its NIC: what its words say, or the defaults. */
-function sharingOf({ words }: LinkRecord): { readonly kind: ShareKind; readonly mode: string } {
-  const optionOf = (name: string) => words.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3)
-  const kind = optionOf('kind') === 'ipvlan' ? 'ipvlan' : 'macvlan'
-  return { kind, mode: optionOf('mode') ?? SHARE_MODES[kind][0] }
-}
 
 /** An attachment that is there. */
 function toSubject({ record, hostEnd, inGuest }: Attached, host: Host): Subject {
@@ -36,7 +29,7 @@ function toSubject({ record, hostEnd, inGuest }: Attached, host: Host): Subject 
   const parent = findLower(inGuest, host)?.name
   return {
     ...{ guest: guest.name, ifname, hostif: parent ?? '', isPort: false, addresses, words },
-    ...(parent === undefined ? {} : { parent, sharing: sharingOf(record) }),
+    ...(parent === undefined ? {} : { parent, sharing: sharingOf(record.words) }),
     // The guest itself may have written the record of a link inside it: no port of the host is opened for that.
     outside: wishesOf({ ...record, words: words.filter((word) => word === '--host-access') }).outside,
   }
