@@ -228,6 +228,13 @@ case_VLAN_of_a_NIC_is_made_shared_and_removed_with_the_last() {
   reaches a 10.10.0.1
   reaches a 10.10.0.3
   unchanged up0 netns:a 10.10.0.2/24 @10
+  local alias saved
+  alias=$(ip -n b -j link show dev eth1 | jq -r '.[0].ifalias')
+  ip -n b link set dev eth1 alias "${alias/@10/@20}"
+  saved=$(pw save)
+  ip -n b link set dev eth1 alias "$alias"
+  has "$saved" 'up0 netns:a 10.10.0.2/24 @10'
+  has "$saved" 'says a record inside a guest: it is in VLAN 10'
   pw disconnect netns:a
   reaches b 10.10.0.1
   pw disconnect netns:b
