@@ -53,13 +53,13 @@ async function readNicState(
   if (kept !== undefined) return { nic: kept, nicIsKept: true }
   const { links, routes } = await readGuest(undefined, host)
   const live = links.find((link) => link.name === name)
-  const phy = host.read(`/sys/class/net/${name}/phy80211/name`)
+  const phy = host.read(`/sys/class/net/${name}/phy80211/index`)
   const addresses = live?.addresses.filter(({ automatic }) => !automatic) ?? []
   const nic = {
     name,
     guest: `${guest.kind}:${guest.name}`,
     kind: live?.kind ?? 'NIC',
-    ...(phy === undefined ? {} : { phy }),
+    ...(phy === undefined ? {} : { phy: `phy#${phy}` }),
     ...{ up, mtu, mac },
     ...(alias === undefined ? {} : { alias }),
     addresses: addresses.map(toAddrWords),

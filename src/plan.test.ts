@@ -559,7 +559,7 @@ const kernelGoldens: readonly Golden[] = [
     facts: {
       ...bare,
       hostif: { ...nic, kind: 'wireless' },
-      nic: { ...nicState, phy: 'phy3' },
+      nic: { ...nicState, phy: 'phy#3' },
       nicIsKept: false,
     },
   },

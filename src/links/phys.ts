@@ -121,7 +121,7 @@ function moveIn(context: Context): Plan {
 /** A wireless NIC changes sides with its radio, and with all that hang on that; `iw` does it, on the side it is on. */
 function movePhy(from: 'host' | 'guest', phy: string): RunCommand {
   const to: readonly Word[] = from === 'host' ? ['name', guestNetns] : [hostNetns]
-  return { kind: 'run', in: from, argv: ['iw', 'phy', phy, 'set', 'netns', ...to] }
+  return { kind: 'run', in: from, argv: ['iw', phy, 'set', 'netns', ...to] }
 }
 
 /** The NIC is in the guest: its name there, and what was asked for. */
