@@ -8,6 +8,7 @@ import { arePeers, type GuestState, readGuest } from '../inside'
 import { readJournal } from '../journal'
 import { readPassage } from '../passage'
 import { type Entry, formatPage, type Page } from '../prompt/page'
+import { fitScreen, screenOf } from '../prompt/screen'
 import { formatGuest } from '../record'
 import type { Call, Outcome } from './call'
 import { listTags } from './file'
@@ -44,7 +45,11 @@ export async function run(call: Call): Promise<Outcome> {
   }
   const { why, ...rest2 } = page
   const trouble = why === undefined ? {} : { why: why.message }
-  return { text: formatPage(page), json: { ok: true, ...rest2, ...trouble }, wanted: true }
+  return {
+    text: fitScreen(formatPage(page), screenOf(call.host)),
+    json: { ok: true, ...rest2, ...trouble },
+    wanted: true,
+  }
 }
 
 /** The guest and its inside, as far as it can be reached; and why not. */
