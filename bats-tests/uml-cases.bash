@@ -321,6 +321,36 @@ case_ipvlan_l2_shares_the_MAC_address_of_the_NIC() {
   same "$before" "$(state)"
 }
 
+# leases ADDRESSES [ARG…] — dnsmasq on the LAN, on lan0 or what ARG says; its log is /run/dnsmasq.
+leases() {
+  inside lan dnsmasq --conf-file=/dev/null --port=0 --bind-interfaces --no-ping --dhcp-authoritative --log-dhcp \
+    --dhcp-leasefile=/run/leases --pid-file= --log-facility=/run/dnsmasq --dhcp-range="$1" "${@:2}"
+}
+
+case_ipvlan_by_DHCP_and_a_VLAN_given_back_when_the_guest_is_gone() {
+  local guest
+  : > /run/dnsmasq
+  nic
+  lan_vlan 10 10.10.0.1/24
+  leases 10.0.0.50,10.0.0.60,2m --interface=lan0 --interface=lan0.10 --dhcp-range=10.10.0.50,10.10.0.60,2m
+  guest a c d
+  refused "an ipvlan in mode l3 on 'up0' hears no broadcast" up0 --kind ipvlan --mode l3 netns:a dhcp
+  refused 'does not ask for answers by broadcast' up0 --kind ipvlan netns:a dhclient
+  # One MAC address for both: the client's identifier tells them apart.
+  pw up0 --kind ipvlan netns:a udhcpc
+  pw up0 --kind ipvlan netns:c dhcpcd
+  [[ $(for guest in a c; do ip -n "$guest" -4 -o addr show dev eth1; done | grep -o '10\.0\.0\.[56]./24' | sort -u | wc -l) == 2 ]]
+  reaches a 10.0.0.1
+  pw up0 netns:d udhcpc @10
+  ip -n d addr show dev eth1 | grep -q 'inet 10.10.0.'
+  for guest in c d; do ip netns del "$guest"; done
+  sleep 3
+  for guest in a c d; do pw disconnect "netns:$guest" | tee /run/said; grep -q ' back to the DHCP server' /run/said; done
+  sleep 1
+  [[ $(grep -c DHCPRELEASE /run/dnsmasq) == 3 ]] || { cat /run/dnsmasq; fail 'not all are given back'; }
+  [[ ! -e /sys/class/net/up0.10 && -z $(ls /run/pipework/dhcp) ]]
+}
+
 case_ipvlan_l3_and_l3s() {
   guest a b
   nic
