@@ -60,12 +60,16 @@ function travelName(nic: string): string {
   return `pw${fingerprint(nic).slice(0, 10)}`
 }
 
-function refuse({ request }: Context, { name, kind, master }: HostLink, nic: NicState): void {
+function refuse({ request, facts }: Context, { name, kind, master }: HostLink, nic: NicState): void {
   if (kind === 'bridge' || kind === 'loopback')
     throw new PipeworkError(`'${name}' is a ${kind} and no NIC`, { hint: 'Leave --direct-phys out.' })
   if (master !== undefined)
     throw new PipeworkError(`'${name}' is a port of '${master}'`, {
       hint: `Take it out first: ip link set dev ${name} nomaster`,
+    })
+  if (facts.lacksIw)
+    throw new PipeworkError(`'${name}' is wireless, and 'iw', which moves it with its radio, is not installed`, {
+      hint: 'Install it: apt install iw',
     })
   if (nic.routes.some(({ dst }) => dst === 'default') && !request.force)
     throw new PipeworkError(`'${name}' is this host's way to its default gateway`, {
