@@ -831,7 +831,10 @@ case_bond_is_bridged_and_shared_and_its_slaves_are_not() {
   reaches a 10.0.0.1
   refused 'has the macvlan eth1 of a guest' uplink add br0 bond0
   pw disconnect netns:a
+  # a bond has LRO, which the kernel turns off on a port
+  has "$(ethtool -k bond0)" 'large-receive-offload: on'
   pw br0@bond0 netns:a 10.0.0.5/24
+  has "$(ethtool -k bond0)" 'large-receive-offload: off'
   reaches a 10.0.0.1
   reaches a 10.0.0.2
   # the other slave takes over: the bridge is none the wiser
@@ -844,9 +847,11 @@ case_bond_is_bridged_and_shared_and_its_slaves_are_not() {
   settled
   same "$before" "$(state)"
   same "$all" "$(addressed)"
+  has "$(ethtool -k bond0)" 'large-receive-offload: on'
   PIPEWORK_KILL_AFTER=12 pw uplink add br0 bond0 || true
   settled
   same "$all" "$(addressed)"
+  has "$(ethtool -k bond0)" 'large-receive-offload: on'
   pw br63@bond0 netns:a 10.63.0.2/24 @63
   reaches a 10.63.0.1
   has "$(ip -o link show dev bond0.63)" 'master br63'
