@@ -216,7 +216,7 @@ nature() {
   real=$(command -v ethtool)
   mkdir "$BATS_TEST_TMPDIR/bin"
   printf '%s\n' '#!/bin/sh' "[ \"\$1\" = -K ] && echo \"\$@\" >> $BATS_TEST_TMPDIR/lro || $real \"\$@\"" \
-    '[ "$1" = -K ] || echo "large-receive-offload: on"' > "$BATS_TEST_TMPDIR/bin/ethtool"
+    "[ \"\$1\" = -K ] || echo 'large-receive-offload: on'" > "$BATS_TEST_TMPDIR/bin/ethtool"
   chmod +x "$BATS_TEST_TMPDIR/bin/ethtool"
   wait_until 30 settled
   before=$(nature) network=$(network)
