@@ -78,7 +78,13 @@ END
   run_pw ls 'br<&>' --format 'table {{.Name}}\t{{.HostEnd}}'
   [[ $output == $'NAME  HOSTEND\nblue  blue1' ]]
   run_pw ls nobody --format '{{.Guest}}'
-  [[ $status == 0 && -z $output ]]
+  [[ $status == 0 && -z $output$stderr ]]
+  run_pw ls nobody
+  assert_exit 0
+  assert_err "nothing is attached to 'nobody'"
+  run_pw webb br1 10.1.1.9/24
+  assert_exit 1
+  assert_err 'it comes before the guest: pipework br1 web'
   run_pw ls --format '{{.Gest}}'
   [[ $status == 2 && $stderr == *"'.Gest'"*'Did you mean .Guest?'* ]]
   run_pw ls --filter gest=web
