@@ -17,13 +17,14 @@ import {
 } from '../step'
 import { fingerprint } from '../values'
 import {
+  convergeMac,
   convergeMtu,
+  convergeRecord,
   recordOf,
   refuseForeign,
   refuseMtu,
   refuseOffload,
   restoreRoutes,
-  toInterimRecord,
   toRecord,
 } from './claim'
 import type { Context, LinkKind } from './kind'
@@ -151,25 +152,14 @@ function settle(context: Context, name: string): Plan {
 }
 
 function convergeNic(context: Context, link: GuestLink): Plan {
-  const { request, facts } = context
-  const { ifname } = request
+  const { facts } = context
   const nic = recordOf(facts)?.nic
   if (nic === undefined) refuseForeign(context)
-  const record = toInterimRecord(context, nic)
-  return rows(
-    convergeMtu(context, link.mtu, facts.nic?.mtu),
-    request.mac !== undefined &&
-      link.mac !== facts.mac && {
-        why: `set the MAC address of ${ifname}`,
-        command: ipInGuest`link set dev ${ifname} address ${facts.mac}`,
-        undo: ipInGuest`link set dev ${ifname} address ${link.mac}`,
-      },
-    link.alias !== record && {
-      why: `record the attachment on ${ifname}`,
-      command: ipInGuest`link set dev ${ifname} alias ${record}`,
-      undo: ipInGuest`link set dev ${ifname} alias ${link.alias ?? nothing}`,
-    },
-  )
+  return [
+    ...convergeMtu(context, link.mtu, facts.nic?.mtu),
+    ...convergeMac(context, link.mac),
+    ...convergeRecord(context, link, nic),
+  ]
 }
 
 /** The NIC in the host as it was: up, with its addresses and routes, as far as it had them. */
