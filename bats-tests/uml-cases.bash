@@ -348,7 +348,7 @@ case_ipvlan_by_DHCP_and_a_VLAN_given_back_when_the_guest_is_gone() {
   for guest in a c d; do pw disconnect "netns:$guest" | tee /run/said; grep -q ' back to the DHCP server' /run/said; done
   sleep 1
   [[ $(grep -c DHCPRELEASE /run/dnsmasq) == 3 ]] || { cat /run/dnsmasq; fail 'not all are given back'; }
-  [[ -z $(ls /run/pipework/dhcp) && -z $(ls /run/netns | grep pipework) ]]
+  [[ -z $(ls /run/pipework/dhcp) && $(echo /run/netns/*) == '/run/netns/a /run/netns/lan' ]]
 }
 
 case_ipvlan_l3_and_l3s() {
