@@ -342,7 +342,7 @@ case_ipvlan_by_DHCP_and_a_VLAN_given_back_when_the_guest_is_gone() {
   [[ $(for guest in a c; do ip -n "$guest" -4 -o addr show dev eth1; done | grep -o '10\.0\.0\.[56]./24' | sort -u | wc -l) == 2 ]]
   reaches a 10.0.0.1
   pw up0 netns:d udhcpc @10
-  ip -n d addr show dev eth1 | grep -q 'inet 10.10.0.'
+  has "$(ip -n d addr show dev eth1)" 'inet 10.10.0.'
   for guest in c d; do ip netns del "$guest"; done
   sleep 3
   for guest in a c d; do pw disconnect "netns:$guest" | tee /run/said; grep -q ' back to the DHCP server' /run/said; done
