@@ -30,11 +30,12 @@ furnish() {
 # at_width COLUMNS ARG… — sets OUT to what pipework prints on a terminal of that width.
 at_width() {
   local done=$BATS_TEST_TMPDIR/done.$1
+  rm -f "$done"
   on_host tmux -f /dev/null -S "$BATS_TEST_TMPDIR/tmux" new-session -d -x "$1" -y 200 -s "w$1" \
     "env -u NODE_EXTRA_CA_CERTS TERM=xterm '$PIPEWORK' ${*:2} > /dev/tty; touch '$done'; sleep 1000" 3>&- 4>&-
   wait_until 60 test -e "$done"
   sleep 0.2
-  OUT=$(tmux -S "$BATS_TEST_TMPDIR/tmux" capture-pane -p -t "w$1" | sed 's/ *$//')
+  OUT=$(tmux -S "$BATS_TEST_TMPDIR/tmux" capture-pane -p -J -t "w$1" | sed 's/ *$//')
   tmux -S "$BATS_TEST_TMPDIR/tmux" kill-session -t "w$1"
 }
 
@@ -59,6 +60,16 @@ web eth2
   on eth0, up
   192.168.77.50/24
 END
+  # nothing but what is copied, and what has no blank, is longer than a line
+  local page wide
+  on_host ip link set dev br1 down
+  for page in 'inspect web' diagram 'doctor br1'; do
+    at_width 40 "$page"
+    [[ $OUT == *br1* ]] || fail "$page: $OUT"
+    wide=$(grep -E '.{41}' <<< "$OUT" | grep -vE '^ *(made by|undo|do:) ' || true)
+    [[ -z $wide ]] || fail "$page at 40 columns:" "$wide"
+  done
+  on_host ip link set dev br1 up
   run_pw ls --filter bridge=br1 --format '{{.Guest}}\t{{.Interface}}\t{{json .Addresses}}'
   assert_exit 0
   [[ $output == $'web\teth1\t"10.1.1.2/24@10.1.1.1,fd00::2/64@fd00::1"' ]]
@@ -67,7 +78,13 @@ END
   run_pw ls 'br<&>' --format 'table {{.Name}}\t{{.HostEnd}}'
   [[ $output == $'NAME  HOSTEND\nblue  blue1' ]]
   run_pw ls nobody --format '{{.Guest}}'
-  [[ $status == 0 && -z $output ]]
+  [[ $status == 0 && -z $output$stderr ]]
+  run_pw ls nobody
+  assert_exit 0
+  assert_err "nothing is attached to 'nobody'"
+  run_pw webb br1 10.1.1.9/24
+  assert_exit 1
+  assert_err 'it comes before the guest: pipework br1 web'
   run_pw ls --format '{{.Gest}}'
   [[ $status == 2 && $stderr == *"'.Gest'"*'Did you mean .Guest?'* ]]
   run_pw ls --filter gest=web

@@ -152,14 +152,20 @@ start_silence() {
   wait_until 30 test -S "$RIG_DIR/silent.sock"
 }
 
-@test "bash" {
-  furnish
-  start_silence
-  cat > "$HOME/rc" << 'END'
+# write_rc FILE [LINE] — what makes bash show all of its list at once.
+write_rc() {
+  cat > "$1" << END
 PS1='> '
 bind 'set show-all-if-ambiguous on'; bind 'set completion-query-items 0'; bind 'set bell-style none'; bind 'set page-completions off'
 . /usr/share/bash-completion/bash_completion
+${2-}
 END
+}
+
+@test "bash" {
+  furnish
+  start_silence
+  write_rc "$HOME/rc"
   open_shell bash --noprofile --rcfile "$HOME/rc"
   in_every_shell
   without_docker 'export DOCKER_HOST=@'
@@ -196,4 +202,66 @@ END
   in_every_shell
   try 'pipework br' 'br7' 'bridge, up, MTU 1500, 10.7.0.1/24'
   without_docker 'set -gx DOCKER_HOST @'
+}
+
+@test "guests of Podman and LXC, bridges of Open vSwitch; a Docker elsewhere" {
+  need ovs-vsctl openvswitch-switch
+  need_podman
+  need_lxc
+  netns_guest blue
+  netns_guest b.l-u_e+
+  start_podman_guest pod1
+  start_lxc_guest box
+  start_ovs
+  on_host ovs-vsctl --timeout=5 --no-wait add-br ovs1 -- set bridge ovs1 datapath_type=netdev
+  on_host ip link add br7 type bridge
+  pw completion install --user -q
+  write_rc "$HOME/rc"
+  open_shell bash --noprofile --rcfile "$HOME/rc"
+  try 'pipework ov' 'pipework ovs1 '
+  try 'pipework br7 ' lxc:box netns:blue podman:
+  try 'pipework br7 podman:' 'pipework br7 podman:pod1 '
+  try 'pipework br7 lxc:' 'pipework br7 lxc:box '
+  try 'pipework br7 netns:b.' 'pipework br7 netns:b.l-u_e+ '
+  # what stands still is done without
+  stop_ovs
+  try 'pipework br' 'pipework br7 '
+  clear_line
+  type_line 'export DOCKER_HOST=ssh://nobody@192.0.2.1' Enter
+  try 'pipework br7 lxc:' 'pipework br7 lxc:box '
+  absent rror nobody@192.0.2.1:
+}
+
+@test "an ordinary user is offered what he may read, and is told nothing" {
+  local place=/run/anybody
+  start_guest web
+  start_guest hidden
+  netns_guest blue
+  on_host ip link add br7 type bridge
+  on_host ip address add 10.7.0.1/24 dev br7
+  on_host ip link set dev br7 up
+  pw br7 netns:blue 10.7.0.2/24@10.7.0.1 --no-probe -q
+  pw br7 web 10.7.0.3/24 --no-probe -q
+  # Where bats and the clone are, others may not look.
+  on_host install -d -m 755 "$place"
+  on_host install -d -o 65534 -m 755 "$place/home"
+  on_host install -m 755 "$PIPEWORK" "$place/pipework"
+  write_rc "$BATS_TEST_TMPDIR/rc" ". $place/completion"
+  "$PIPEWORK" completion bash > "$BATS_TEST_TMPDIR/completion"
+  on_host install -m 644 "$BATS_TEST_TMPDIR/rc" "$BATS_TEST_TMPDIR/completion" "$place/"
+  BIN=$place HOME=$place/home open_shell setpriv --reuid 65534 --regid 65534 --clear-groups \
+    bash --noprofile --rcfile "$place/rc"
+  clear_line
+  # Who may not speak to Docker sees no containers but those that have a link in the host.
+  # shellcheck disable=SC2016 # expanded there
+  type_line 'test -w ${DOCKER_HOST#unix://} || id -u' Enter
+  expect_screen 65534
+  try 'pipework br' 'pipework br7 '
+  try 'pipework br7 ' web netns:blue
+  absent hidden enied rror
+  try 'pipework br7 netns:blue 1' 'pipework br7 netns:blue 10.7.0.4/24@10.7.0.1 '
+  try 'pipework disconnect netns:blue ' 'pipework disconnect netns:blue eth1 '
+  try 'pipework ls w' 'pipework ls web '
+  absent enied rror
+  on_host rm -rf "$place"
 }

@@ -426,6 +426,9 @@ has_clients() {
   assert_json "$(lease_of web)" '.state == "kept"'
   run_pw br1 netns:web dhcp
   assert_out 'nothing changed'
+  run_pw inspect netns:web
+  assert_out 'lease     kept from 192.168.77.1 until '
+  assert_out ' UTC, by udhcpc'
   run_pw --dry-run disconnect netns:web
   echo "$output" > "$BATS_TEST_TMPDIR/script"
   on_host sh "$BATS_TEST_TMPDIR/script"
@@ -454,6 +457,31 @@ has_clients() {
   wait_until 10 alone
   assert_as_remembered
   docker rm --force web > /dev/null
+}
+
+@test "dhclient under the AppArmor of Debian has its files where that allows them, and dies with its keeper" {
+  netns_guest web
+  lan_bridge
+  remember web
+  serve_dhcp
+  # AppArmor itself cannot be loaded here: the list of its profiles stands in for it.
+  on_host mount -t tmpfs tmpfs /sys/kernel/security
+  on_host mkdir /sys/kernel/security/apparmor
+  on_host sh -c 'echo "/{,usr/}sbin/dhclient (enforce)" > /sys/kernel/security/apparmor/profiles; mount -o remount,noexec /run'
+  run_pw br1 netns:web dhclient
+  on_host sh -c 'umount /sys/kernel/security; mount -o remount,exec /run'
+  assert_exit 0
+  assert_json "$(lease_of web)" '.client == "dhclient" and .state == "kept"'
+  # Of all that is on its command line only what the hook is told is a path of ours.
+  [[ $(clients | grep '^dhclient ' | sed 's/PIPEWORK_DHCP=[^ ]*//') != */run/* ]]
+  clients | grep -q '^dhclient .*-sf /sbin/dhclient-script -lf /var/lib/dhcp/dhclient.leases -cf /etc/dhcp/dhclient.conf'
+  [[ ! -e /var/lib/dhcp/client && ! -e /etc/dhcp/client ]]
+  kill -KILL "$(pid_of keeper)"
+  wait_until 10 no_clients
+  run_pw disconnect netns:web
+  assert_exit 0
+  wait_until 10 served DHCPRELEASE
+  assert_as_remembered
 }
 
 # alone — web is the only container.

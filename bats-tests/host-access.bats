@@ -8,12 +8,7 @@ load outside
 
 WEB=(--no-probe eth0 netns:web "192.168.77.50/24@192.168.77.1,fd77::50/64" --host-access)
 
-setup() {
-  need_host
-  need nft nftables
-  netns_guest web
-  lan_speaks_ipv6
-}
+setup() { outside_guest; }
 
 teardown() {
   clean_outside
@@ -117,27 +112,6 @@ pings() { # FROM… ADDRESS
 }
 
 @test "undone after every step, there and back; mended after kill -9 at every step" {
-  local steps n before whole
-  before=$(outside_state)
-  steps=$(pw --dry-run --json "${WEB[@]}" | jq '.steps | length')
-  for ((n = 0; n < steps; n++)); do
-    PIPEWORK_FAIL_AFTER=$n run_pw "${WEB[@]}"
-    assert_exit 1
-    assert_same_state "$before" "$(outside_state)" || fail "after step $n of $steps"
-  done
-  pw "${WEB[@]}"
-  whole=$(outside_state | settled)
-  for ((n = 0; n < $(pw --dry-run --json disconnect netns:web | jq '.steps | length'); n++)); do
-    PIPEWORK_FAIL_AFTER=$n run_pw disconnect netns:web
-    assert_exit 1
-    assert_same_state "$whole" "$(outside_state | settled)" || fail "disconnect, after step $n"
-  done
-  pw disconnect netns:web
-  for ((n = 1; n < steps; n++)); do
-    PIPEWORK_KILL_AFTER=$n run_pw "${WEB[@]}"
-    run_pw "${WEB[@]}"
-    assert_same_state "$whole" "$(outside_state | settled)" || fail "killed after step $n of $steps"
-    pw disconnect netns:web
-  done
-  assert_same_state "$before" "$(outside_state)"
+  undone_and_back 0 "${WEB[@]}"
+  mended_and_gone 1 "${WEB[@]}"
 }

@@ -13,8 +13,9 @@ setup() {
 }
 
 teardown() {
+  local name
   stop_managers
-  [[ ! -e $RIG_DIR/lan-dhcp.pid ]] || rig_stop lan-dhcp
+  for name in client lan-dhcp; do [[ ! -e $RIG_DIR/$name.pid ]] || rig_stop "$name"; done
   clean_uplinks
 }
 
@@ -45,6 +46,7 @@ stays() {
 # refused TEXT WORD… — the words are refused with that text, and nothing changes.
 refused() {
   local before
+  wait_until 30 settled
   before=$(network)
   run_pw "${@:2}"
   assert_exit 1
@@ -214,4 +216,44 @@ connection() {
   wait_until 60 is_leased
   wait_until 30 settled
   refused 'for a while only: NetworkManager renews it' --write-unmanaged uplink add br0 eth0
+}
+
+# --- others --------------------------------------------------------------------------------------------------
+
+# refuses_client NAME CMD… — while that client serves eth0, it is refused by its name.
+refuses_client() {
+  rig_daemon client unshare --mount sh -ec 'mkdir -p /run/client /var/lib/dhcpcd; mount --bind /run/client /var/lib/dhcpcd; exec "$@"' sh "${@:2}"
+  wait_until 30 is_told_of "$1" || fail "$(< "$RIG_DIR/client.log")" || return
+  refused "'eth0' has its address from $1 (process " --write-unmanaged uplink add br0 eth0 || return
+  rig_stop client
+}
+
+# is_told_of CLIENT — pipework sees it: a process has its name when it has begun.
+is_told_of() {
+  run_pw --dry-run uplink add br0 eth0
+  [[ $stderr == *"has its address from $1"* ]]
+}
+
+@test "a DHCP client on the NIC, whichever it is and however it was started; ifupdown" {
+  need dhclient isc-dhcp-client
+  need dhcpcd dhcpcd5
+  need ifup ifupdown
+  serve_leases
+  : > "$BATS_TEST_TMPDIR/empty"
+  refuses_client dhclient dhclient -d -sf /bin/true -pf /dev/null -lf "$BATS_TEST_TMPDIR/leases" -cf "$BATS_TEST_TMPDIR/empty" eth0
+  local common=(--nodev -4 -B -A -G -p -f "$BATS_TEST_TMPDIR/empty" -c /bin/true)
+  refuses_client dhcpcd dhcpcd "${common[@]}" eth0
+  # none named: all of them
+  refuses_client dhcpcd dhcpcd "${common[@]}"
+  refuses_client udhcpc busybox udhcpc -f -i eth0 -s /bin/true -t 1 -A 600
+
+  on_host mkdir -p /run/network
+  printf 'iface eth0 inet static\n  address 192.168.77.12/24\n' > "$BATS_TEST_TMPDIR/interfaces"
+  on_host ifup --no-scripts --interfaces "$BATS_TEST_TMPDIR/interfaces" eth0
+  eth0_has 192.168.77.12/24
+  refused "'eth0' is managed by ifupdown" uplink add br0 eth0
+  assert_err 'bridge_ports eth0'
+  on_host ifdown --no-scripts --interfaces "$BATS_TEST_TMPDIR/interfaces" eth0
+  on_host ip link set dev eth0 up
+  pw --force uplink add br0 eth0
 }

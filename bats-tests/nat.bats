@@ -8,13 +8,7 @@ load outside
 
 BOTH=(--bridge-address 10.0.0.1/24,fd00:1::1/64 --nat netns:web 10.0.0.2/24@10.0.0.1,fd00:1::2/64@fd00:1::1)
 
-setup() {
-  need_host
-  need socat socat
-  need nft nftables
-  netns_guest web
-  lan_speaks_ipv6
-}
+setup() { outside_guest; }
 
 teardown() {
   clean_outside
@@ -176,31 +170,10 @@ no_ports() {
 }
 
 @test "undone after every step, mended after kill -9 at every step" {
-  local steps n before whole
   # Else the kernel asks for two seconds whether somebody has the bridge's address, each time that it comes again.
   on_host sysctl -qw net.ipv6.conf.default.accept_dad=0
-  before=$(outside_state)
-  steps=$(pw --dry-run --json --no-probe br1 "${BOTH[@]}" | jq '.steps | length')
-  for ((n = 0; n < steps; n++)); do
-    PIPEWORK_FAIL_AFTER=$n run_pw --no-probe br1 "${BOTH[@]}"
-    assert_exit 1
-    assert_same_state "$before" "$(outside_state)" || fail "after step $n of $steps"
-  done
-  pw --no-probe br1 "${BOTH[@]}"
-  whole=$(outside_state | settled)
-  for ((n = 0; n < $(pw --dry-run --json disconnect netns:web | jq '.steps | length'); n++)); do
-    PIPEWORK_FAIL_AFTER=$n run_pw disconnect netns:web
-    assert_exit 1
-    assert_same_state "$whole" "$(outside_state | settled)" || fail "disconnect, after step $n"
-  done
-  pw disconnect netns:web
-  for ((n = 1; n < steps; n++)); do
-    PIPEWORK_KILL_AFTER=$n run_pw --no-probe br1 "${BOTH[@]}"
-    run_pw --no-probe br1 "${BOTH[@]}"
-    assert_same_state "$whole" "$(outside_state | settled)" || fail "killed after step $n of $steps"
-    pw disconnect netns:web
-  done
-  assert_same_state "$before" "$(outside_state)"
+  undone_and_back 0 --no-probe br1 "${BOTH[@]}"
+  mended_and_gone 1 --no-probe br1 "${BOTH[@]}"
   on_host sysctl -qw net.ipv6.conf.default.accept_dad=1
 }
 

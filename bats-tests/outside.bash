@@ -42,6 +42,51 @@ clean_outside() {
     rm -rf /run/pipework/outside /run/pipework/sysctls' 2> /dev/null || true
 }
 
+# outside_guest — what each of these tests starts with: the guest web, and a LAN of both families.
+outside_guest() {
+  need_host
+  need socat socat
+  need nft nftables
+  netns_guest web
+  lan_speaks_ipv6
+}
+
+# undone_and_back FIRST WORD… — the words for web fail after each step from FIRST on, and its disconnect after each of its
+# own, and all is as it was. Leaves web attached; what there is then and was before are in WHOLE and BEFORE, and how many
+# steps there were in STEPS and STEPS_BACK.
+undone_and_back() {
+  local n
+  BEFORE=$(outside_state)
+  STEPS=$(pw --dry-run --json "${@:2}" | jq '.steps | length')
+  for ((n = $1; n < STEPS; n++)); do
+    PIPEWORK_FAIL_AFTER=$n run_pw "${@:2}"
+    assert_exit 1
+    assert_same_state "$BEFORE" "$(outside_state)" || fail "after step $n of $STEPS" || return
+  done
+  pw "${@:2}"
+  WHOLE=$(outside_state | settled)
+  STEPS_BACK=$(pw --dry-run --json disconnect netns:web | jq '.steps | length')
+  for ((n = 0; n < STEPS_BACK; n++)); do
+    PIPEWORK_FAIL_AFTER=$n run_pw disconnect netns:web
+    assert_exit 1
+    assert_same_state "$WHOLE" "$(outside_state | settled)" || fail "disconnect, after step $n" || return
+  done
+}
+
+# mended_and_gone FIRST WORD… — the words are killed after each step from FIRST on: the same words again make it WHOLE,
+# and disconnect leaves what was BEFORE. Follows undone_and_back.
+mended_and_gone() {
+  local n
+  pw disconnect netns:web
+  for ((n = $1; n < STEPS; n++)); do
+    PIPEWORK_KILL_AFTER=$n run_pw "${@:2}"
+    run_pw "${@:2}"
+    assert_same_state "$WHOLE" "$(outside_state | settled)" || fail "killed after step $n of $STEPS" || return
+    pw disconnect netns:web
+  done
+  assert_same_state "$BEFORE" "$(outside_state)"
+}
+
 # use_legacy — from here on this test has iptables-legacy and no nft, as hosts of old.
 use_legacy() {
   local farm=$BATS_TEST_TMPDIR/legacy dir name

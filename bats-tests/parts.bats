@@ -60,7 +60,7 @@ is() {
   pw_spied br1 netns:blue 10.1.1.2/24@10.1.1.1 --no-probe
   assert_compiled 'commands/attach(ed)?|links/bridge'
   pw_spied ls
-  assert_compiled 'commands/ls|prompt/screen'
+  assert_compiled 'commands/ls|commands/listed|prompt/(screen|listing)'
 }
 
 @test "a TAB at the first word reads no record and no address" {

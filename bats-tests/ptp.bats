@@ -1,18 +1,12 @@
 #!/usr/bin/env bats
 # ptp and routed:<NIC>: a link that leads to this host alone, which sends on what the guest sends.
 
-# shellcheck disable=SC2016,SC2030,SC2031,SC2054,SC2154 # lists of words with commas; shell for the host; status, output and stderr are set by run_pw
+# shellcheck disable=SC2016,SC2030,SC2031,SC2054,SC2153,SC2154 # lists of words with commas; shell for the host; status, output and stderr are set by run_pw
 load rig
 load promise
 load outside
 
-setup() {
-  need_host
-  need socat socat
-  need nft nftables
-  netns_guest web
-  lan_speaks_ipv6
-}
+setup() { outside_guest; }
 
 teardown() {
   clean_outside
@@ -137,33 +131,13 @@ teardown() {
 }
 
 @test "undone after every step, there and back; mended after kill -9 at every step; the same as a script" {
-  local words=(--no-probe routed:eth0 netns:web 192.168.77.60/32,fd77::60/128) steps n before whole
-  before=$(outside_state)
-  steps=$(pw --dry-run --json "${words[@]}" | jq '.steps | length')
-  for ((n = 0; n < steps; n++)); do
-    PIPEWORK_FAIL_AFTER=$n run_pw "${words[@]}"
-    assert_exit 1
-    assert_same_state "$before" "$(outside_state)" || fail "after step $n of $steps"
-  done
-  pw "${words[@]}"
-  whole=$(outside_state | settled)
-  for ((n = 0; n < $(pw --dry-run --json disconnect netns:web | jq '.steps | length'); n++)); do
-    PIPEWORK_FAIL_AFTER=$n run_pw disconnect netns:web
-    assert_exit 1
-    assert_same_state "$whole" "$(outside_state | settled)" || fail "disconnect, after step $n"
-  done
-  pw disconnect netns:web
-  for ((n = 1; n < steps; n++)); do
-    PIPEWORK_KILL_AFTER=$n run_pw "${words[@]}"
-    run_pw "${words[@]}"
-    assert_same_state "$whole" "$(outside_state | settled)" || fail "killed after step $n of $steps"
-    pw disconnect netns:web
-  done
-  assert_same_state "$before" "$(outside_state)"
+  local words=(--no-probe routed:eth0 netns:web 192.168.77.60/32,fd77::60/128)
+  undone_and_back 0 "${words[@]}"
+  mended_and_gone 1 "${words[@]}"
   pw --dry-run "${words[@]}" > "$BATS_TEST_TMPDIR/script"
   on_host sh "$BATS_TEST_TMPDIR/script"
-  assert_same_state "$whole" "$(outside_state | settled)"
+  assert_same_state "$WHOLE" "$(outside_state | settled)"
   pw --dry-run disconnect netns:web > "$BATS_TEST_TMPDIR/script"
   on_host sh "$BATS_TEST_TMPDIR/script"
-  assert_same_state "$before" "$(outside_state)"
+  assert_same_state "$BEFORE" "$(outside_state)"
 }

@@ -1,20 +1,14 @@
 #!/usr/bin/env bats
 # --publish: ports of the host that lead to a guest; the LAN at the other end of eth0 is the outside.
 
-# shellcheck disable=SC2016,SC2030,SC2031,SC2054,SC2154 # lists of words with commas; shell for the host; status, output and stderr are set by run_pw
+# shellcheck disable=SC2016,SC2030,SC2031,SC2054,SC2153,SC2154 # lists of words with commas; shell for the host; status, output and stderr are set by run_pw
 load rig
 load promise
 load outside
 
 ON_BR1=(--no-probe br1 --bridge-address 10.0.0.1/24,fd00:1::1/64 netns:web 10.0.0.2/24@10.0.0.1,fd00:1::2/64@fd00:1::1)
 
-setup() {
-  need_host
-  need socat socat
-  need nft nftables
-  netns_guest web
-  lan_speaks_ipv6
-}
+setup() { outside_guest; }
 
 teardown() {
   stop_ovs
@@ -171,39 +165,19 @@ is_reached_by_all() {
 }
 
 goes_there_and_back() { # FIRST: the first step to fail at
-  local words=("${ON_BR1[@]}" --nat --publish 8080:80 --publish '[fd77::10]:5353:53/udp') steps steps_back n before whole
+  local words=("${ON_BR1[@]}" --nat --publish 8080:80 --publish '[fd77::10]:5353:53/udp') n
   on_host sysctl -qw net.ipv6.conf.default.accept_dad=0
   netns_guest db
   pw --no-probe br1 --bridge-address 10.0.0.1/24 --publish 9090:90 netns:db 10.0.0.3/24@10.0.0.1
-  before=$(outside_state)
-  steps=$(pw --dry-run --json "${words[@]}" | jq '.steps | length')
-  for ((n = $1; n < steps; n++)); do
-    PIPEWORK_FAIL_AFTER=$n run_pw "${words[@]}"
-    assert_exit 1
-    assert_same_state "$before" "$(outside_state)" || fail "after step $n of $steps"
-  done
-  pw "${words[@]}"
-  whole=$(outside_state | settled)
-  for ((n = 0; n < $(pw --dry-run --json disconnect netns:web | jq '.steps | length'); n++)); do
-    PIPEWORK_FAIL_AFTER=$n run_pw disconnect netns:web
-    assert_exit 1
-    assert_same_state "$whole" "$(outside_state | settled)" || fail "disconnect, after step $n"
-  done
+  undone_and_back "$1" "${words[@]}"
   # killed on the way out: the next one takes away what is left, of the firewall as well
-  for ((steps_back = n, n = 1; n < steps_back; n++)); do
+  for ((n = 1; n < STEPS_BACK; n++)); do
     PIPEWORK_KILL_AFTER=$n run -137 pw disconnect netns:web
     pw disconnect netns:web
-    assert_same_state "$before" "$(outside_state)" || fail "disconnect, killed after step $n of $steps_back"
+    assert_same_state "$BEFORE" "$(outside_state)" || fail "disconnect, killed after step $n of $STEPS_BACK"
     pw "${words[@]}"
   done
-  pw disconnect netns:web
-  for ((n = steps - 4; n < steps; n++)); do
-    PIPEWORK_KILL_AFTER=$n run_pw "${words[@]}"
-    run_pw "${words[@]}"
-    assert_same_state "$whole" "$(outside_state | settled)" || fail "killed after step $n of $steps"
-    pw disconnect netns:web
-  done
-  assert_same_state "$before" "$(outside_state)"
+  mended_and_gone $((STEPS - 4)) "${words[@]}"
   on_host sysctl -qw net.ipv6.conf.default.accept_dad=1
 }
 
@@ -227,8 +201,6 @@ start_dockernat() {
   need_docker
   start_dockernat
   [[ $(on_host iptables -S FORWARD) == '-P FORWARD DROP'* ]] || fail 'Docker has not set FORWARD to DROP'
-  local before
-  before=$(on_host iptables-save | sed '/^[#:]/d')
   serve 7000 on_lan
   serve 80 in_guest web
   pw "${ON_BR1[@]}" --nat --publish 8080:80

@@ -11,8 +11,12 @@ setup() {
 }
 
 teardown() {
-  # The first process of a namespace hears no SIGTERM, and takes all others with it.
-  [[ -z ${INIT-} ]] || kill -KILL "$INIT"
+  if [[ -n ${INIT-} ]]; then
+    # What it stops in order leaves no /tmp of its own on the machine.
+    booted timeout 60 systemctl stop pipework 2> /dev/null || true
+    # The first process of a namespace hears no SIGTERM, and takes all others with it.
+    kill -KILL "$INIT"
+  fi
   [[ ! -e $RIG_DIR/systemd.pid ]] || rig_stop systemd
   on_host rm -rf /run/systemd /run/rig
   rmdir /etc/pipework 2> /dev/null || true

@@ -228,6 +228,13 @@ case_VLAN_of_a_NIC_is_made_shared_and_removed_with_the_last() {
   reaches a 10.10.0.1
   reaches a 10.10.0.3
   unchanged up0 netns:a 10.10.0.2/24 @10
+  local alias saved
+  alias=$(ip -n b -j link show dev eth1 | jq -r '.[0].ifalias')
+  ip -n b link set dev eth1 alias "${alias/@10/@20}"
+  saved=$(pw save)
+  ip -n b link set dev eth1 alias "$alias"
+  has "$saved" 'up0 netns:a 10.10.0.2/24 @10'
+  has "$saved" 'says a record inside a guest: it is in VLAN 10'
   pw disconnect netns:a
   reaches b 10.10.0.1
   pw disconnect netns:b
@@ -312,6 +319,36 @@ case_ipvlan_l2_shares_the_MAC_address_of_the_NIC() {
   pw disconnect netns:a
   pw disconnect netns:b
   same "$before" "$(state)"
+}
+
+# leases ADDRESSES [ARG…] — dnsmasq on the LAN, on lan0 or what ARG says; its log is /run/dnsmasq.
+leases() {
+  inside lan dnsmasq --conf-file=/dev/null --port=0 --bind-interfaces --no-ping --dhcp-authoritative --log-dhcp \
+    --dhcp-leasefile=/run/leases --pid-file= --log-facility=/run/dnsmasq --dhcp-range="$1" "${@:2}"
+}
+
+case_ipvlan_by_DHCP_and_a_VLAN_given_back_when_the_guest_is_gone() {
+  local guest
+  : > /run/dnsmasq
+  nic
+  lan_vlan 10 10.10.0.1/24
+  leases 10.0.0.50,10.0.0.60,2m --interface=lan0 --interface=lan0.10 --dhcp-range=10.10.0.50,10.10.0.60,2m
+  guest a c d
+  refused "an ipvlan in mode l3 on 'up0' hears no broadcast" up0 --kind ipvlan --mode l3 netns:a dhcp
+  refused 'does not ask for answers by broadcast' up0 --kind ipvlan netns:a dhclient
+  # One MAC address for both: the client's identifier tells them apart.
+  pw up0 --kind ipvlan netns:a udhcpc
+  pw up0 --kind ipvlan netns:c dhcpcd
+  [[ $(for guest in a c; do ip -n "$guest" -4 -o addr show dev eth1; done | grep -o '10\.0\.0\.[56]./24' | sort -u | wc -l) == 2 ]]
+  reaches a 10.0.0.1
+  pw up0 netns:d udhcpc @10
+  has "$(ip -n d addr show dev eth1)" 'inet 10.10.0.'
+  for guest in c d; do ip netns del "$guest"; done
+  sleep 3
+  for guest in a c d; do pw disconnect "netns:$guest" | tee /run/said; grep -q ' back to the DHCP server' /run/said; done
+  sleep 1
+  [[ $(grep -c DHCPRELEASE /run/dnsmasq) == 3 ]] || { cat /run/dnsmasq; fail 'not all are given back'; }
+  [[ -z $(ls /run/pipework/dhcp) && $(echo /run/netns/*) == '/run/netns/a /run/netns/lan' ]]
 }
 
 case_ipvlan_l3_and_l3s() {
@@ -794,7 +831,10 @@ case_bond_is_bridged_and_shared_and_its_slaves_are_not() {
   reaches a 10.0.0.1
   refused 'has the macvlan eth1 of a guest' uplink add br0 bond0
   pw disconnect netns:a
+  # a bond has LRO, which the kernel turns off on a port
+  has "$(ethtool -k bond0)" 'large-receive-offload: on'
   pw br0@bond0 netns:a 10.0.0.5/24
+  has "$(ethtool -k bond0)" 'large-receive-offload: off'
   reaches a 10.0.0.1
   reaches a 10.0.0.2
   # the other slave takes over: the bridge is none the wiser
@@ -807,9 +847,11 @@ case_bond_is_bridged_and_shared_and_its_slaves_are_not() {
   settled
   same "$before" "$(state)"
   same "$all" "$(addressed)"
+  has "$(ethtool -k bond0)" 'large-receive-offload: on'
   PIPEWORK_KILL_AFTER=12 pw uplink add br0 bond0 || true
   settled
   same "$all" "$(addressed)"
+  has "$(ethtool -k bond0)" 'large-receive-offload: on'
   pw br63@bond0 netns:a 10.63.0.2/24 @63
   reaches a 10.63.0.1
   has "$(ip -o link show dev bond0.63)" 'master br63'

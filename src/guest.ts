@@ -114,8 +114,8 @@ function suggest(known: readonly Reply[], { kind, name }: GuestName, host: Host)
     ...(/^\d+$/.test(name) && host.read(`/proc/${name}/stat`) !== undefined ? [`pid:${name}`] : []),
   ]
   const names = known.flatMap(({ answer }) => (answer.state === 'unknown' ? answer.names : []))
-  if (kind === undefined && host.inode(`/sys/class/net/${name}`) !== undefined)
-    return `'${name}' is an interface of this host: it comes before the guest, like pipework ${name} web 192.168.1.10/24`
+  if (kind === undefined && (/^(br|ovs)\d+$/.test(name) || host.inode(`/sys/class/net/${name}`) !== undefined))
+    return `Should '${name}' be a bridge, it comes before the guest: pipework ${name} web 192.168.1.10/24`
   const near = [...(kind === undefined ? others : []), ...listNearest(name, names)]
   if (near.length > 0) return `Did you mean ${near.join(' or ')}?`
   const runtimes = known.flatMap(({ finder }) => ('lists' in finder ? [finder] : []))

@@ -38,7 +38,7 @@ export interface Journal {
   readonly bridgeHad: readonly string[]
   /** The VLAN device that pipework made for it on this NIC. */
   readonly vlan?: { readonly nic: string; readonly id: number }
-  /** The links with LRO on, the NIC and those below it: a bridge turns it off. Lower ones first. */
+  /** The NIC, where it has LRO on: a bridge turns it off. */
   readonly lro: readonly string[]
   /** Files that keep other programs off. */
   readonly files: readonly string[]

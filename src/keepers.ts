@@ -137,8 +137,11 @@ export function findDhcpClient(nic: string, host: Host): string | undefined {
       .slice(0, 2)
       .map((word) => word.slice(word.lastIndexOf('/') + 1).split(':')[0] ?? '')
       .find((name) => CLIENTS.includes(name))
-    if (client === undefined || host.inode(`/proc/${pid}/ns/net`) !== netns) continue
-    const words = argv.flatMap((word) => word.split(/\s+/))
+    // Helpers of a dhcpcd do not say whom it serves.
+    if (client === undefined || /^dhcpcd: \[(?!manager|master)/.test(argv[0] ?? '')) continue
+    if (host.inode(`/proc/${pid}/ns/net`) !== netns) continue
+    // What it has renamed itself to is followed by nothing, many times.
+    const words = argv.flatMap((word) => word.split(/\s+/)).filter(Boolean)
     const serves = words.includes(nic) || words.includes(`-i${nic}`) || words.includes(`--interface=${nic}`)
     const servesAll = client === 'dhcpcd' && !words.slice(1).some((word) => host.inode(`/sys/class/net/${word}`))
     if (serves || servesAll) return `${client} (process ${pid})`

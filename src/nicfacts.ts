@@ -13,6 +13,8 @@ export interface NicFacts {
   readonly nic?: NicState
   /** Whether that is written down already. */
   readonly nicIsKept?: boolean
+  /** A wireless one changes sides with `iw` only, which is not there. */
+  readonly lacksIw?: true
   /** The VLAN device under a macvlan of the request: its name, and the link when it is there. */
   readonly vlanDevice?: {
     readonly name: string
@@ -53,13 +55,13 @@ async function readNicState(
   if (kept !== undefined) return { nic: kept, nicIsKept: true }
   const { links, routes } = await readGuest(undefined, host)
   const live = links.find((link) => link.name === name)
-  const phy = host.read(`/sys/class/net/${name}/phy80211/name`)
+  const phy = host.read(`/sys/class/net/${name}/phy80211/index`)
   const addresses = live?.addresses.filter(({ automatic }) => !automatic) ?? []
   const nic = {
     name,
     guest: `${guest.kind}:${guest.name}`,
     kind: live?.kind ?? 'NIC',
-    ...(phy === undefined ? {} : { phy }),
+    ...(phy === undefined ? {} : { phy: `phy#${phy}` }),
     ...{ up, mtu, mac },
     ...(alias === undefined ? {} : { alias }),
     addresses: addresses.map(toAddrWords),
@@ -75,8 +77,11 @@ async function readNicState(
 export async function readNicFacts(
   { hostif, inGuest, guest }: { hostif: HostLink | undefined; inGuest: GuestLink | undefined; guest: Guest },
   host: Host,
-): Promise<Pick<NicFacts, 'nic' | 'nicIsKept'>> {
-  if (hostif !== undefined) return readNicState(hostif, guest, host)
+): Promise<Pick<NicFacts, 'nic' | 'nicIsKept' | 'lacksIw'>> {
+  if (hostif !== undefined) {
+    const state = await readNicState(hostif, guest, host)
+    return { ...state, ...(state.nic?.phy !== undefined && !host.has('iw') ? { lacksIw: true } : {}) }
+  }
   const { record } = inGuest ?? {}
   const nic = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined
   return nic === undefined ? {} : { nic, nicIsKept: true }

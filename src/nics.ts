@@ -16,7 +16,7 @@ export interface NicState {
   readonly guest: string
   /** What `ip -d link` calls its kind; none for a real NIC, which no guest can make up. */
   readonly kind: string
-  /** The radio of a wireless NIC, as `iw` calls it. */
+  /** The radio of a wireless NIC by its number, like phy#0: names are looked for in /sys, which is another namespace's. */
   readonly phy?: string
   readonly up: boolean
   readonly mtu: number

@@ -559,7 +559,7 @@ const kernelGoldens: readonly Golden[] = [
     facts: {
       ...bare,
       hostif: { ...nic, kind: 'wireless' },
-      nic: { ...nicState, phy: 'phy3' },
+      nic: { ...nicState, phy: 'phy#3' },
       nicIsKept: false,
     },
   },
@@ -1230,3 +1230,10 @@ test.each<[string, AttachOptions]>([
 ])('%s with %j: how to share a NIC means nothing there', (words, options) =>
   expect(() => planOf({ words, options }, bare)).toThrow('says how to share a NIC'),
 )
+
+test('a wireless NIC goes into a guest with its radio, which needs iw', () => {
+  const wireless = { ...bare, hostif: nic, nic: { ...nicState, phy: 'phy#3' }, nicIsKept: false }
+  const moved = { words: 'up0 netns:blue 10.0.0.2/24', options: { direct: true } } as const
+  expect(planOf(moved, wireless).length).toBeGreaterThan(0)
+  expect(() => planOf(moved, { ...wireless, lacksIw: true })).toThrow("'iw', which moves it")
+})

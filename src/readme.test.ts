@@ -2,14 +2,15 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { ATTACH, COMMANDS, GLOBAL_OPTIONS } from './table'
 
+const toAnchor = (title: string) =>
+  title
+    .toLowerCase()
+    .replaceAll(/[^\w -]/g, '')
+    .replaceAll(' ', '-')
+
 describe('the README', () => {
   const text = readFileSync('README.md', 'utf8')
-  const anchors = [...text.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
-    title
-      .toLowerCase()
-      .replaceAll(/[^\w -]/g, '')
-      .replaceAll(' ', '-'),
-  )
+  const anchors = [...text.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) => toAnchor(title))
 
   test.each(COMMANDS.filter(({ word, hidden }) => word !== '' && hidden !== true).map(({ word }) => word))(
     'knows the command %s',
@@ -19,6 +20,12 @@ describe('the README', () => {
   test.each(Object.keys({ ...ATTACH.options, ...GLOBAL_OPTIONS }))('knows the option %s', (name) =>
     expect(text).toMatch(new RegExp(`^\\|.*\`${name.length === 1 ? '-' : '--'}${name}\\b`, 'm')),
   )
+
+  test('names every chapter in its contents', () => {
+    const contents = /\*\*Contents\*\*[\s\S]*?\n\n/.exec(text)?.[0] ?? ''
+    const chapters = [...text.matchAll(/^##+ (.*)$/gm)].map(([, title = '']) => toAnchor(title))
+    expect(chapters.filter((it) => it !== 'what-it-does' && !contents.includes(`(#${it})`))).toEqual([])
+  })
 
   test('has no link that leads nowhere', () => {
     const links = [...text.matchAll(/\]\(#([^)]*)\)/g)].map(([, anchor]) => anchor)

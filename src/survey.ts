@@ -45,18 +45,11 @@ function readSysctls(nic: string, bridge: string, host: Host): readonly string[]
   })
 }
 
-/** The link and all that it is made of (a bond's slaves, a VLAN's NIC), lower ones first. */
-function listLowers(name: string, host: Host): readonly string[] {
-  const lowers = (host.list(`/sys/class/net/${name}`) ?? []).filter((it) => it.startsWith('lower_'))
-  return [...lowers.flatMap((it) => listLowers(it.slice('lower_'.length), host)), name]
-}
-
-/** Those with LRO on: the kernel turns it off for good on a port of a bridge and all below it. */
+/** The link itself, where it has LRO on: the kernel turns it off for good on a port of a bridge. */
 async function readLro(nic: string, host: Host): Promise<readonly string[]> {
   if (!host.has('ethtool')) return []
-  const names = listLowers(nic, host)
-  const answers = await Promise.all(names.map((name) => host.run(['ethtool', '-k', name])))
-  return names.filter((_, index) => /^large-receive-offload: on$/m.test(answers[index]?.stdout ?? ''))
+  const { stdout } = await host.run(['ethtool', '-k', nic])
+  return /^large-receive-offload: on$/m.test(stdout) ? [nic] : []
 }
 
 /** Routers that the link's default routes lead to; where it has none, any that its routes lead to. */
@@ -168,6 +161,6 @@ export async function surveyUplink(
     children: isThere ? await listChildren(nic, now, host) : [],
     gateways: isThere ? await readGateways(nic, { now, routers }, host) : [],
     sysctls: isThere ? readSysctls(nic, bridge, host) : [],
-    lro: await readLro(isThere ? nic : wish.nic, host),
+    lro: isThere ? await readLro(nic, host) : [],
   }
 }

@@ -4,7 +4,7 @@ import type { Host } from '../host'
 import { readHostLink } from '../hostlinks'
 import { listJournals, readJournal } from '../journal'
 import { formatTree, type Hub, listHubs } from '../prompt/diagram'
-import { screenOf } from '../prompt/screen'
+import { fitScreen, screenOf } from '../prompt/screen'
 import { readSubnets } from '../prompt/subnets'
 import type { Call, Outcome } from './call'
 
@@ -17,7 +17,7 @@ export async function run({ host, words, flag }: Call): Promise<Outcome> {
 }
 
 async function draw(hubs: readonly Hub[], { host, flag }: Pick<Call, 'host' | 'flag'>): Promise<string> {
-  if (!flag('dot') && !flag('svg')) return formatTree(hubs, screenOf(host))
+  if (!flag('dot') && !flag('svg')) return fitScreen(formatTree(hubs, screenOf(host)), screenOf(host))
   const { formatDot, formatSvg } = await import('../prompt/drawing')
   return flag('dot') ? formatDot(hubs) : formatSvg(hubs)
 }

@@ -12,6 +12,7 @@ import { findUplinks } from '../doctor/uplink'
 import { ExitCode, PipeworkError, usageError } from '../errors'
 import { parseGuest } from '../guestname'
 import type { Pin } from '../host'
+import { fitScreen, screenOf } from '../prompt/screen'
 import { escapeControls } from '../report'
 import type { Call, Outcome } from './call'
 
@@ -25,7 +26,8 @@ export async function run({ words, host }: Call): Promise<Outcome> {
     const survey = await readSurvey({ host, pins })
     const scope = toScope(name, survey)
     const [taken, probed] = await Promise.all([findTaken(survey, scope, host), probe(survey, scope, host)])
-    return toOutcome([...examine(scope, taken), ...probed.findings], probed.probes)
+    const outcome = toOutcome([...examine(scope, taken), ...probed.findings], probed.probes)
+    return { ...outcome, text: fitScreen(outcome.text, screenOf(host)) }
   } finally {
     for (const pin of pins) pin.release()
   }

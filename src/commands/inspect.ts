@@ -8,10 +8,11 @@ import { arePeers, type GuestState, readGuest } from '../inside'
 import { readJournal } from '../journal'
 import { readPassage } from '../passage'
 import { type Entry, formatPage, type Page } from '../prompt/page'
+import { fitScreen, screenOf } from '../prompt/screen'
 import { formatGuest } from '../record'
 import type { Call, Outcome } from './call'
 import { listTags } from './file'
-import { readLacking } from './listed'
+import { loadLeases, readLacking } from './listed'
 import { findByOtherNames } from './look'
 import { toLine } from './save'
 
@@ -44,7 +45,11 @@ export async function run(call: Call): Promise<Outcome> {
   }
   const { why, ...rest2 } = page
   const trouble = why === undefined ? {} : { why: why.message }
-  return { text: formatPage(page), json: { ok: true, ...rest2, ...trouble }, wanted: true }
+  return {
+    text: fitScreen(formatPage(page), screenOf(call.host)),
+    json: { ok: true, ...rest2, ...trouble },
+    wanted: true,
+  }
 }
 
 /** The guest and its inside, as far as it can be reached; and why not. */
@@ -94,6 +99,7 @@ interface Known {
   readonly state: GuestState | undefined
   readonly lacking: ReadonlyMap<Attached, readonly string[]>
   readonly judge: Awaited<ReturnType<typeof readPassage>> | undefined
+  readonly readLeases: Awaited<ReturnType<typeof loadLeases>>
 }
 
 async function toEntries(
@@ -104,8 +110,8 @@ async function toEntries(
   const { host } = call
   // Rules that cannot be read are not spoken of.
   const rules = host.isRoot ? readPassage(host).catch(() => undefined) : undefined
-  const [lacking, judge] = await Promise.all([readLacking(all, host), rules])
-  return Promise.all(own.map((it) => toEntry(it, { state, lacking, judge }, call)))
+  const [lacking, judge, readLeases] = await Promise.all([readLacking(all, host), rules, loadLeases(host)])
+  return Promise.all(own.map((it) => toEntry(it, { state, lacking, judge, readLeases }, call)))
 }
 
 /** Of a bridge of Linux: what the firewall does to the frames of its port. */
@@ -149,7 +155,11 @@ function findFile(tag: string, host: Host): string {
   return paths[listTags({ words: paths, host }).indexOf(tag)]?.replace(/^\.\//, '') ?? 'a file that is elsewhere'
 }
 
-async function toEntry(attached: Attached, { state, lacking, judge }: Known, { host, parse }: Call): Promise<Entry> {
+async function toEntry(
+  attached: Attached,
+  { state, lacking, judge, readLeases }: Known,
+  { host, parse }: Call,
+): Promise<Entry> {
   const { record, hostEnd } = attached
   const inGuest = state?.links.find((link) =>
     hostEnd === undefined ? link.name === record.ifname : arePeers(link, hostEnd),
@@ -162,6 +172,7 @@ async function toEntry(attached: Attached, { state, lacking, judge }: Known, { h
     ...(hostEnd === undefined ? {} : { hostEnd }),
     ...(inGuest === undefined ? {} : { inGuest }),
     addresses: record.addresses ?? [],
+    leases: record.sources === undefined ? [] : readLeases(record),
     ...(uplink === undefined ? {} : { uplink }),
     outside: toOutside(record.words),
     missing: lacking.get(attached) ?? [],

@@ -24,7 +24,7 @@ export async function listAttachments(host: Host): Promise<readonly Attachment[]
 }
 
 /** How leases are read, where there are any; those that nobody keeps any more are swept. */
-async function loadLeases(host: Host): Promise<(record: LinkRecord) => readonly LeaseReport[]> {
+export async function loadLeases(host: Host): Promise<(record: LinkRecord) => readonly LeaseReport[]> {
   if (!host.isRoot || (host.list(LEASES) ?? []).length === 0) return () => []
   const [{ readLeases }, { sweepClients }] = await Promise.all([import('../dhcp/tell'), import('../dhcp/sweep')])
   await sweepClients(host)

@@ -7,11 +7,14 @@ import type { Call, Outcome } from './call'
 import { listAttachments } from './listed'
 
 /** Lists the attachments from the records on their links. */
-export async function run({ host, words, text, texts }: Call): Promise<Outcome> {
+export async function run({ host, io, words, text, texts, flag }: Call): Promise<Outcome> {
   const filters = readFilters(words, texts('filter'))
   const typed = text('format')
   const template = typed === undefined ? undefined : parseTemplate(typed, Object.keys(FIELDS))
   const attachments = (await listAttachments(host)).filter((it) => isWanted(it, filters))
+  // An empty table may be one of a name that nobody has.
+  if (attachments.length === 0 && words[0] !== undefined && template === undefined && !flag('json'))
+    io.err(`pipework: nothing is attached to '${words[0]}', be it a guest or a bridge\n`)
   return {
     text:
       template === undefined

@@ -65,6 +65,8 @@ async function gather(
     self: selfOf(host),
     netns: (netns === undefined ? undefined : host.inode(`/run/netns/${netns}`)) ?? 0,
     machine: host.read('/etc/machine-id') || host.read('/proc/sys/kernel/random/boot_id') || '',
+    // Debian and Ubuntu load the profile; a host without AppArmor has no such file.
+    confined: /dhclient \(enforce\)/.test(host.read('/sys/kernel/security/apparmor/profiles') ?? ''),
     ...(resolvConf === undefined ? {} : { resolvConf }),
   }
 }

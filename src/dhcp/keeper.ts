@@ -17,6 +17,10 @@ export interface Start {
   /** The guest's name, for the server. */
   readonly hostname?: string
   readonly clientId: string
+  /** Whether answers must go to all on the LAN: what is sent to the MAC address alone does not find the guest. */
+  readonly broadcast: boolean
+  /** Whether AppArmor lets dhclient have its files and its hook at Debian's own paths only. */
+  readonly confined: boolean
   /** Node and the script: how pipework calls itself. */
   readonly self: readonly string[]
   /** Seconds after which a client that nobody took a first lease from gives up. */
@@ -31,27 +35,46 @@ const HOOK = '$hook'
 /** The bytes of the hexadecimal id without colons. */
 const bare = (id: string) => id.replaceAll(':', '')
 
-function toUdhcpc({ command, ifname, hostname, clientId, options }: Start): readonly string[] {
+function toUdhcpc({ command, ifname, hostname, clientId, broadcast, options }: Start): readonly string[] {
   return [
     ...command,
     ...['-f', '-i', ifname, '-s', HOOK, '-t', '3', '-T', '2', '-A', '3'],
     ...(hostname === undefined ? [] : ['-x', `hostname:${hostname}`]),
     ...['-C', '-x', `0x3d:${bare(clientId)}`],
+    ...(broadcast ? ['-B'] : []),
     // 121 and Microsoft's 249: routes other than the default.
     ...['-O', 'staticroutes', '-O', 'msstaticroutes'],
     ...options,
   ]
 }
 
-function toDhclient({ command, directory, ifname, family, options }: Start): readonly string[] {
-  const file = (name: string) => `${directory}/${name}`
+function toDhclient({ command, directory, ifname, family, confined, options }: Start): readonly string[] {
+  const [leases, conf, hook] = confined
+    ? ['/var/lib/dhcp', '/etc/dhcp', '/sbin/dhclient-script']
+    : [directory, directory, HOOK]
   return [
-    ...[...command, `-${family}`, '-d', '-e', `PIPEWORK_DHCP=${directory}`, '-sf', HOOK],
-    ...['-pf', file('dhclient.pid'), '-lf', file('dhclient.leases'), '-cf', file('dhclient.conf')],
+    ...(confined ? [...ALONE, 'sh', '-c', CONFINED, 'dhclient', directory, HOOK] : []),
+    ...[...command, `-${family}`, '-d', '--no-pid', '-e', `PIPEWORK_DHCP=${directory}`, '-sf', hook],
+    ...['-lf', `${leases}/dhclient.leases`, '-cf', `${conf}/dhclient.conf`],
     ...options,
     ifname,
   ]
 }
+
+/** With mounts and processes of its own, which end with their first process, and that with its parent. */
+const ALONE = [
+  ...['unshare', '--mount', '--propagation', 'slave', '--pid', '--fork', '--kill-child=KILL', '--mount-proc'],
+] as const
+
+/**
+ * The profile of Debian and Ubuntu (sbin.dhclient) names paths, so our files are put there, for this client alone. It is not
+ * the first process itself: who comes under a profile does not die with its parent.
+ */
+const CONFINED = `umount -a -l -t nsfs 2> /dev/null
+dir=$1 hook=$2; shift 2
+mount --bind "$hook" /sbin/dhclient-script && mount --bind "$dir" /var/lib/dhcp && mount --bind "$dir" /etc/dhcp || exit
+"$@" &
+wait "$!"`
 
 /**
  * dhcpcd has files of fixed names, and the namespaces of other guests are no business of its mounts. It is not the first
@@ -66,18 +89,28 @@ echo "$duid" > /var/lib/dhcpcd/duid
 "$@" &
 wait "$!"`
 
-function toDhcpcd({ command, directory, ifname, family, hostname, clientId, options }: Start): readonly string[] {
+function toDhcpcd({
+  command,
+  directory,
+  ifname,
+  family,
+  hostname,
+  clientId,
+  broadcast,
+  options,
+}: Start): readonly string[] {
   const asked =
     family === 4
       ? 'subnet_mask,broadcast_address,routers,domain_name_servers,domain_name,classless_static_routes,interface_mtu'
       : 'dhcp6_name_servers,dhcp6_domain_search'
   return [
-    ...['unshare', '--mount', '--propagation', 'slave', '--pid', '--fork', '--kill-child=KILL', '--mount-proc'],
+    ...ALONE,
     ...['sh', '-c', PRIVATE, 'dhcpcd', directory, duidOf(clientId)],
     ...[...command, `-${family}`, '-B', '-f', family === 4 ? '/dev/null' : `${directory}/dhcpcd.conf`],
     ...['-L', '--noarp', '--nodelay', '--noconfigure', '-c', HOOK, '-e', `PIPEWORK_DHCP=${directory}`, '-o', asked],
     ...(hostname === undefined ? [] : ['-h', hostname]),
     ...(family === 4 ? ['-I', clientId] : []),
+    ...(broadcast ? ['--broadcast'] : []),
     ...options,
     ifname,
   ]

@@ -1,3 +1,4 @@
+import { PipeworkError } from '../errors'
 import type { Guest } from '../guest'
 import { liveDefault } from '../links/claim'
 import type { Context } from '../links/kind'
@@ -6,7 +7,7 @@ import { type Command, guestNetns, ipInGuest, type Plan, rows } from '../step'
 import { type Address, type Family, fingerprint } from '../values'
 import { type Client, directoryOf, type Lease, type Tenant, whoIs } from './client'
 import { planSlaac, waitForLinkLocal } from './ipv6'
-import { toKeeper } from './keeper'
+import { type Start, toKeeper } from './keeper'
 import type { Program } from './programs'
 import { isReleasable } from './release'
 import { explainSilence } from './silence'
@@ -22,6 +23,8 @@ export interface Tenancy {
   /** The inode of the guest's namespace; 0 where it is not known, on a dry run without root. */
   readonly netns: number
   readonly machine: string
+  /** Whether AppArmor confines dhclient. */
+  readonly confined: boolean
   readonly resolvConf?: string
 }
 
@@ -171,6 +174,26 @@ function hostnameOf({ kind, name }: Guest): { hostname?: string } {
   return kind === 'pid' || label === '' ? {} : { hostname: label }
 }
 
+/** Those who share the NIC's MAC address are told apart by the IP address, which the guest has not got yet. */
+function needsBroadcast({ request: { sharing, hostif }, facts }: Context, program: Client['program']): boolean {
+  if (sharing.kind !== 'ipvlan') return facts.hostif?.kind === 'infiniband'
+  if (sharing.mode !== 'l2')
+    throw new PipeworkError(
+      `an ipvlan in mode ${sharing.mode} on '${hostif}' hears no broadcast, and DHCP needs that`,
+      {
+        hint: 'Leave --mode out, which means l2, or give an address.',
+      },
+    )
+  if (program === 'dhclient')
+    throw new PipeworkError(
+      `dhclient does not ask for answers by broadcast, and an ipvlan on '${hostif}' hears no other`,
+      {
+        hint: 'Use another client: apt install udhcpc, and dhcp in the place of the address.',
+      },
+    )
+  return true
+}
+
 function planClient(source: AddressSource, context: Context, tenancy: Tenancy): Plan {
   const { request, guest } = context
   const { family } = source
@@ -183,6 +206,8 @@ function planClient(source: AddressSource, context: Context, tenancy: Tenancy): 
     ...{ directory, ifname, family, program, command, options: source.options, nsPath: nsPathOf(guest) },
     ...hostnameOf(guest),
     ...{ clientId: client.clientId, self: tenancy.self, limit: dhcp.timeout },
+    confined: tenancy.confined,
+    broadcast: family === 4 && needsBroadcast(context, program),
     ...(guest.id === undefined ? {} : { container: guest.id }),
   }
   const file = (name: string, text?: string): Command => ({
@@ -228,7 +253,7 @@ function restoreDefault(context: Context): readonly Command[] {
     : [ipInGuest`route replace default ${live.words}`]
 }
 
-function toDhclientConf({ hostname, clientId }: { readonly hostname?: string; readonly clientId: string }): string {
+function toDhclientConf({ hostname, clientId }: Pick<Start, 'hostname' | 'clientId'>): string {
   return [
     'option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;',
     'request subnet-mask, broadcast-address, routers, domain-name, domain-name-servers, interface-mtu, rfc3442-classless-static-routes, dhcp6.name-servers;',

@@ -8,6 +8,12 @@ export function explainSilence(
   { stdout, stderr }: Result,
   where: string,
 ): { readonly message: string; readonly hint: string } {
+  // Its profile of AppArmor (usr.sbin.dhclient, sbin.dhclient) knows the paths of Debian's own scripts, and not ours.
+  if (/permission denied/i.test(stdout) && /Internet Systems Consortium|dhclient/.test(stdout))
+    return {
+      message: "dhclient may not use its files in '/run/pipework/dhcp': probably AppArmor keeps it from them",
+      hint: 'To see that: journalctl -k --grep apparmor. Use another client: apt install udhcpc, and dhcp in the place of dhclient.',
+    }
   if (stderr === 'ended') {
     const last = stdout.trim().split('\n').slice(-LAST_LINES).join('\n')
     return { message: 'the DHCP client ended at once', hint: last === '' ? 'It said nothing.' : `It said: ${last}` }

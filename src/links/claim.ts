@@ -2,11 +2,11 @@ import { mayLeaseDefault } from '../addressing'
 import { PipeworkError } from '../errors'
 import type { Facts } from '../facts'
 import { DEFAULT_MTU } from '../hostlinks'
-import type { Route } from '../inside'
+import type { GuestLink, Route } from '../inside'
 import { gatewayOf } from '../options'
 import { type DefaultRoute, encodeRecord, formatGuest, type LinkRecord } from '../record'
 import type { AttachRequest } from '../request'
-import { type IpCommand, ip, ipInGuest, type Plan, type Step } from '../step'
+import { type IpCommand, ip, ipInGuest, nothing, type Plan, type Step } from '../step'
 import { type Family, formatAddress } from '../values'
 import { formatUplink } from '../wish'
 import type { Context } from './kind'
@@ -43,6 +43,33 @@ export function convergeMtu({ request, facts }: Context, live: number, usual: nu
       why: `set the MTU of ${ifname} to ${mtu}`,
       command: ipInGuest`link set dev ${ifname} mtu ${mtu}`,
       undo: ipInGuest`link set dev ${ifname} mtu ${live}`,
+    },
+  ]
+}
+
+/** Changes the MAC address of a link in the guest to the one asked for; one that nobody asked for stays. */
+export function convergeMac({ request, facts }: Context, live: string): Plan {
+  const { ifname, mac } = request
+  if (mac === undefined || live === facts.mac) return []
+  return [
+    {
+      why: `set the MAC address of ${ifname}`,
+      command: ipInGuest`link set dev ${ifname} address ${facts.mac}`,
+      undo: ipInGuest`link set dev ${ifname} address ${live}`,
+    },
+  ]
+}
+
+/** The record of a change on a link that has no end in the host; one of a killed run has no alias yet. */
+export function convergeRecord(context: Context, { alias }: GuestLink, nic?: string): Plan {
+  const { ifname } = context.request
+  const record = toInterimRecord(context, nic)
+  if (alias === record) return []
+  return [
+    {
+      why: `record the attachment on ${ifname}`,
+      command: ipInGuest`link set dev ${ifname} alias ${record}`,
+      undo: ipInGuest`link set dev ${ifname} alias ${alias ?? nothing}`,
     },
   ]
 }

@@ -1,15 +1,16 @@
 import { PipeworkError } from '../errors'
 import { DEFAULT_MTU } from '../hostlinks'
 import type { GuestLink } from '../inside'
-import { guestNetns, ip, ipInGuest, nothing, type Plan, rows } from '../step'
+import { guestNetns, ip, ipInGuest, type Plan } from '../step'
 import { formatVlans } from '../vlan'
 import {
+  convergeMac,
   convergeMtu,
+  convergeRecord,
   explainMissing,
   refuseForeign,
   refuseMtu,
   refuseOffload,
-  toInterimRecord,
   toRecord,
 } from './claim'
 import type { Context, LinkKind } from './kind'
@@ -54,24 +55,10 @@ function planLink(context: Context): Plan {
   ]
 }
 
-function convergeLink(context: Context, { record, alias, kind, mac, mtu }: GuestLink): Plan {
-  const { request, facts } = context
-  const { ifname } = request
+function convergeLink(context: Context, link: GuestLink): Plan {
+  const { record, alias, kind, mac, mtu } = link
   // A killed run leaves one without a record, which has the address that we give.
-  if (record === undefined && (alias !== undefined || kind !== 'dummy' || mac !== facts.mac)) refuseForeign(context)
-  const wanted = toInterimRecord(context)
-  return rows(
-    convergeMtu(context, mtu, DEFAULT_MTU),
-    request.mac !== undefined &&
-      mac !== facts.mac && {
-        why: `set the MAC address of ${ifname}`,
-        command: ipInGuest`link set dev ${ifname} address ${facts.mac}`,
-        undo: ipInGuest`link set dev ${ifname} address ${mac}`,
-      },
-    alias !== wanted && {
-      why: `record the attachment on ${ifname}`,
-      command: ipInGuest`link set dev ${ifname} alias ${wanted}`,
-      undo: ipInGuest`link set dev ${ifname} alias ${alias ?? nothing}`,
-    },
-  )
+  const isHalfMade = alias === undefined && kind === 'dummy' && mac === context.facts.mac
+  if (record === undefined && !isHalfMade) refuseForeign(context)
+  return [...convergeMtu(context, mtu, DEFAULT_MTU), ...convergeMac(context, mac), ...convergeRecord(context, link)]
 }

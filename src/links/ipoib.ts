@@ -1,16 +1,8 @@
 import { PipeworkError } from '../errors'
 import type { GuestLink } from '../inside'
-import { guestNetns, ip, ipInGuest, nothing, type Plan, rows } from '../step'
+import { guestNetns, ip, ipInGuest, type Plan, rows } from '../step'
 import { isPkey } from '../values'
-import {
-  convergeMtu,
-  explainMissing,
-  refuseForeign,
-  refuseMtu,
-  refuseOffload,
-  toInterimRecord,
-  toRecord,
-} from './claim'
+import { convergeMtu, convergeRecord, explainMissing, refuseForeign, refuseMtu, refuseOffload, toRecord } from './claim'
 import type { Context, LinkKind } from './kind'
 
 /**
@@ -68,18 +60,10 @@ function planLink(context: Context): Plan {
   ]
 }
 
-function convergeLink(context: Context, { record, alias, kind, peerIndex, mtu }: GuestLink): Plan {
-  const { request, facts } = context
+function convergeLink(context: Context, link: GuestLink): Plan {
+  const { hostif } = context.facts
   // A killed run leaves one without a record, on the same interface.
-  const isHalfMade = alias === undefined && kind === 'ipoib' && peerIndex === facts.hostif?.ifindex
-  if (record === undefined && !isHalfMade) refuseForeign(context)
-  const wanted = toInterimRecord(context)
-  return rows(
-    convergeMtu(context, mtu, facts.hostif?.mtu),
-    alias !== wanted && {
-      why: `record the attachment on ${request.ifname}`,
-      command: ipInGuest`link set dev ${request.ifname} alias ${wanted}`,
-      undo: ipInGuest`link set dev ${request.ifname} alias ${alias ?? nothing}`,
-    },
-  )
+  const isHalfMade = link.alias === undefined && link.kind === 'ipoib' && link.peerIndex === hostif?.ifindex
+  if (link.record === undefined && !isHalfMade) refuseForeign(context)
+  return [...convergeMtu(context, link.mtu, hostif?.mtu), ...convergeRecord(context, link)]
 }

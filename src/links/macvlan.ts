@@ -5,12 +5,13 @@ import { BIRTHMARK, MADE_RECORD } from '../record'
 import { guestNetns, ip, ipInGuest, type Plan, rows } from '../step'
 import { formatVlans } from '../vlan'
 import {
+  convergeMac,
   convergeMtu,
+  convergeRecord,
   explainMissing,
   refuseForeign,
   refuseMtu,
   refuseOffload,
-  toInterimRecord,
   toRecord,
 } from './claim'
 import type { Context, LinkKind } from './kind'
@@ -134,7 +135,6 @@ function convergeLink(context: Context, link: GuestLink): Plan {
   const { request, facts } = context
   const { ifname, sharing } = request
   if (!isOurs(context, link)) refuseForeign(context)
-  const record = toInterimRecord(context)
   return rows(
     convergeMtu(context, link.mtu, (facts.vlanDevice?.link ?? facts.hostif)?.mtu),
     link.mode !== sharing.mode && {
@@ -142,16 +142,7 @@ function convergeLink(context: Context, link: GuestLink): Plan {
       command: ipInGuest`link set dev ${ifname} type ${sharing.kind} mode ${sharing.mode}`,
       undo: ipInGuest`link set dev ${ifname} type ${sharing.kind} mode ${link.mode}`,
     },
-    request.mac !== undefined &&
-      link.mac !== facts.mac && {
-        why: `set the MAC address of ${ifname}`,
-        command: ipInGuest`link set dev ${ifname} address ${facts.mac}`,
-        undo: ipInGuest`link set dev ${ifname} address ${link.mac}`,
-      },
-    link.alias !== record && {
-      why: `record the attachment on ${ifname}`,
-      command: ipInGuest`link set dev ${ifname} alias ${record}`,
-      ...(link.alias === undefined ? {} : { undo: ipInGuest`link set dev ${ifname} alias ${link.alias}` }),
-    },
+    convergeMac(context, link.mac),
+    convergeRecord(context, link),
   )
 }

@@ -17,13 +17,14 @@ import {
 } from '../step'
 import { fingerprint } from '../values'
 import {
+  convergeMac,
   convergeMtu,
+  convergeRecord,
   recordOf,
   refuseForeign,
   refuseMtu,
   refuseOffload,
   restoreRoutes,
-  toInterimRecord,
   toRecord,
 } from './claim'
 import type { Context, LinkKind } from './kind'
@@ -60,12 +61,16 @@ function travelName(nic: string): string {
   return `pw${fingerprint(nic).slice(0, 10)}`
 }
 
-function refuse({ request }: Context, { name, kind, master }: HostLink, nic: NicState): void {
+function refuse({ request, facts }: Context, { name, kind, master }: HostLink, nic: NicState): void {
   if (kind === 'bridge' || kind === 'loopback')
     throw new PipeworkError(`'${name}' is a ${kind} and no NIC`, { hint: 'Leave --direct-phys out.' })
   if (master !== undefined)
     throw new PipeworkError(`'${name}' is a port of '${master}'`, {
       hint: `Take it out first: ip link set dev ${name} nomaster`,
+    })
+  if (facts.lacksIw)
+    throw new PipeworkError(`'${name}' is wireless, and 'iw', which moves it with its radio, is not installed`, {
+      hint: 'Install it: apt install iw',
     })
   if (nic.routes.some(({ dst }) => dst === 'default') && !request.force)
     throw new PipeworkError(`'${name}' is this host's way to its default gateway`, {
@@ -121,7 +126,7 @@ function moveIn(context: Context): Plan {
 /** A wireless NIC changes sides with its radio, and with all that hang on that; `iw` does it, on the side it is on. */
 function movePhy(from: 'host' | 'guest', phy: string): RunCommand {
   const to: readonly Word[] = from === 'host' ? ['name', guestNetns] : [hostNetns]
-  return { kind: 'run', in: from, argv: ['iw', 'phy', phy, 'set', 'netns', ...to] }
+  return { kind: 'run', in: from, argv: ['iw', phy, 'set', 'netns', ...to] }
 }
 
 /** The NIC is in the guest: its name there, and what was asked for. */
@@ -147,25 +152,14 @@ function settle(context: Context, name: string): Plan {
 }
 
 function convergeNic(context: Context, link: GuestLink): Plan {
-  const { request, facts } = context
-  const { ifname } = request
+  const { facts } = context
   const nic = recordOf(facts)?.nic
   if (nic === undefined) refuseForeign(context)
-  const record = toInterimRecord(context, nic)
-  return rows(
-    convergeMtu(context, link.mtu, facts.nic?.mtu),
-    request.mac !== undefined &&
-      link.mac !== facts.mac && {
-        why: `set the MAC address of ${ifname}`,
-        command: ipInGuest`link set dev ${ifname} address ${facts.mac}`,
-        undo: ipInGuest`link set dev ${ifname} address ${link.mac}`,
-      },
-    link.alias !== record && {
-      why: `record the attachment on ${ifname}`,
-      command: ipInGuest`link set dev ${ifname} alias ${record}`,
-      undo: ipInGuest`link set dev ${ifname} alias ${link.alias ?? nothing}`,
-    },
-  )
+  return [
+    ...convergeMtu(context, link.mtu, facts.nic?.mtu),
+    ...convergeMac(context, link.mac),
+    ...convergeRecord(context, link, nic),
+  ]
 }
 
 /** The NIC in the host as it was: up, with its addresses and routes, as far as it had them. */

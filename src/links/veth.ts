@@ -3,7 +3,16 @@ import type { HostLink } from '../hostlinks'
 import type { GuestLink } from '../inside'
 import { formatGuest } from '../record'
 import { type Command, guestNetns, type IpCommand, ip, ipInGuest, type Plan, rows } from '../step'
-import { mtuOnBridge, recordOf, refuseForeign, refuseMtu, refuseRemake, toInterimRecord, toRecord } from './claim'
+import {
+  convergeMac,
+  mtuOnBridge,
+  recordOf,
+  refuseForeign,
+  refuseMtu,
+  refuseRemake,
+  toInterimRecord,
+  toRecord,
+} from './claim'
 import type { Context } from './kind'
 
 /** What the host end hangs on, as far as `ip` and `bridge` can tell it to. */
@@ -164,7 +173,7 @@ function convergeHostEnd(context: Context, { name, up, mtu, master, alias }: Hos
 }
 
 function convergeGuestEnd(context: Context, { mtu, mac }: GuestLink): Plan {
-  const { request, facts } = context
+  const { request } = context
   const { ifname } = request
   const wantedMtu = request.mtu ?? request.dhcp.mtu ?? mtuOnBridge(context)
   return rows(
@@ -173,11 +182,6 @@ function convergeGuestEnd(context: Context, { mtu, mac }: GuestLink): Plan {
       command: ipInGuest`link set dev ${ifname} mtu ${wantedMtu}`,
       undo: ipInGuest`link set dev ${ifname} mtu ${mtu}`,
     },
-    request.mac !== undefined &&
-      mac !== facts.mac && {
-        why: `set the MAC address of ${ifname}`,
-        command: ipInGuest`link set dev ${ifname} address ${facts.mac}`,
-        undo: ipInGuest`link set dev ${ifname} address ${mac}`,
-      },
+    convergeMac(context, mac),
   )
 }

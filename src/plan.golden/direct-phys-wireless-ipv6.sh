@@ -10,7 +10,7 @@ ln -s /run/netns/blue "/run/netns/$netns"
 trap 'rm -f "/run/netns/$netns"' EXIT
 
 # write down how up0 is, to bring it back so
-mkdir -p /run/pipework/nics && printf '%s\n' '{"name":"up0","guest":"netns:blue","kind":"veth","up":true,"mtu":1500,"mac":"02:00:00:00:00:0e","addresses":[["192.168.1.5/24","brd","192.168.1.255"]],"routes":[{"family":4,"dst":"10.9.0.0/16","words":["via","192.168.1.1","dev","up0"]}],"phy":"phy3"}' > /run/pipework/nics/up0
+mkdir -p /run/pipework/nics && printf '%s\n' '{"name":"up0","guest":"netns:blue","kind":"veth","up":true,"mtu":1500,"mac":"02:00:00:00:00:0e","addresses":[["192.168.1.5/24","brd","192.168.1.255"]],"routes":[{"family":4,"dst":"10.9.0.0/16","words":["via","192.168.1.1","dev","up0"]}],"phy":"phy#3"}' > /run/pipework/nics/up0
 
 # record the attachment on up0
 ip link set dev up0 alias 'pipework1;g=netns:blue;i=eth1;h=up0;a=fd00::2/64@fd00::1;w=--direct-phys;n=up0'
@@ -22,7 +22,7 @@ ip link set dev up0 down
 ip link set dev up0 name pw4c484b193d
 
 # move up0 into blue
-iw phy phy3 set netns name "$netns"
+iw 'phy#3' set netns name "$netns"
 
 # call it eth1 there
 ip -n "$netns" link set dev pw4c484b193d name eth1

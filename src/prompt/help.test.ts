@@ -3,7 +3,7 @@ import { createFakeHost } from '../fake-host'
 import { COMMANDS, GLOBAL_OPTIONS, OPTION_GROUPS } from '../table'
 import { formatHelp } from './help'
 import { formatManual } from './manual'
-import { screenOf, toLocale, wrap } from './screen'
+import { fitScreen, screenOf, toLocale, wrap } from './screen'
 
 const table = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: OPTION_GROUPS }
 const shown = COMMANDS.filter(({ hidden }) => hidden !== true)
@@ -85,4 +85,17 @@ describe('the manual page', () => {
     const requests = page.split('\n').filter((line) => /^[.']/.test(line))
     expect(requests.filter((line) => !/^\.(\\"|TH|SH|SS|TP|PP|ad l|nh|nf|fi|in)/.test(line))).toEqual([])
   })
+})
+
+test.each<[string, string]>([
+  ['a line that fits', 'a line that fits'],
+  ['  address   10.0.0.2/24 of web', '  address   10.0.0.2/24\n            of web'],
+  ['├─ v1  web eth1  10.0.0.2/24', '├─ v1  web eth1\n│    10.0.0.2/24'],
+  ['└─ v1  web eth1  10.0.0.2/24', '└─ v1  web eth1\n     10.0.0.2/24'],
+  ['  default via 10.1.1.1 dev eth1', '  default via 10.1.1.1\n    dev eth1'],
+  ['  do: ip link set dev br1 up and more', '  do: ip link set dev br1 up and more'],
+  ['  undo      pipework disconnect web', '  undo      pipework disconnect web'],
+])('fit %j to 24 columns', (text, expected) => {
+  expect(fitScreen(text, { columns: 24 })).toBe(expected)
+  expect(fitScreen(text, { columns: undefined })).toBe(text)
 })

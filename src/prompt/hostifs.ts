@@ -36,7 +36,9 @@ async function listOvsBridges(host: Host): Promise<readonly string[]> {
 /** A link that somebody has, we among them, or that is no way out, is not offered: it would be refused. */
 function isNic({ kind, master, alias, name }: SysfsLink): boolean {
   const isOurs = alias?.startsWith('pipework') === true
-  return kind !== 'bridge' && kind !== 'loopback' && master === undefined && !isOurs && name !== 'ovs-system'
+  return (
+    kind !== 'bridge' && kind !== 'loopback' && master === undefined && !isOurs && !/^ovs-(system|netdev)$/.test(name)
+  )
 }
 
 /** Reads them. Open vSwitch is asked only where it runs, and not for long. */

@@ -24,8 +24,8 @@ const onColumn: Column = { title: 'ON', cells: (attachment) => [formatHostif(att
 
 const leaseColumn: Column = { title: 'LEASE', cells: ({ leases = [] }) => leases.map(formatLease) }
 
-/** Who gave it, until when, and whether somebody renews it. */
-function formatLease({ server, expires, state }: LeaseReport): string {
+/** A lease in a few words: who gave it, until when, and whether somebody renews it. */
+export function formatLease({ server, expires, state }: LeaseReport): string {
   const until = expires === null ? 'for ever' : `until ${expires.slice(0, 19).replace('T', ' ')} UTC`
   return `${state}${server === null || state === 'lost' ? '' : ` from ${server} ${until}`}`
 }

@@ -2,7 +2,9 @@ import type { PipeworkError } from '../errors'
 import type { Guest } from '../guest'
 import type { HostLink } from '../hostlinks'
 import type { GuestLink, GuestState, Route } from '../inside'
+import type { LeaseReport } from '../report'
 import { type Address, formatAddress } from '../values'
+import { formatLease } from './listing'
 
 /** An interface that pipework attached. */
 export interface Entry {
@@ -13,6 +15,8 @@ export interface Entry {
   readonly inGuest?: GuestLink
   /** As recorded. */
   readonly addresses: readonly Address[]
+  /** What DHCP servers gave. */
+  readonly leases: readonly LeaseReport[]
   /** The NIC that its bridge is connected by. */
   readonly uplink?: string
   /** What there is of the host beside the link: NAT, ports, addresses. */
@@ -82,6 +86,7 @@ function toRows(entry: Entry): readonly Row[] {
   return [
     ['on', uplink === undefined ? hostif : `${hostif}, whose uplink is ${uplink}`],
     ...addressesOf(addresses, inGuest).map((it): Row => ['address', it]),
+    ...entry.leases.map((it): Row => ['lease', `${formatLease(it)}, by ${it.client}`]),
     ...gateways.map((it): Row => ['gateway', it]),
     ...(hostEnd === undefined ? [] : [['host end', `${hostEnd.name}, ${hostEnd.up ? 'up' : 'down'}${port}`] as const]),
     ...entry.outside,

@@ -54,3 +54,27 @@ export function wrap(text: string, width: number): readonly string[] {
   }
   return lines
 }
+
+/** What is copied stands in one line, which a terminal puts together again when it is. */
+const COPIED = /^ *(?:made by|undo|do:|mend it:|pipework) /
+
+/** Lines no longer than the screen is wide, broken between words; what follows stands under the text, not the margin. */
+export function fitScreen(text: string, { columns }: Pick<Screen, 'columns'>): string {
+  if (columns === undefined) return text
+  return text
+    .split('\n')
+    .flatMap((line) => (line.length <= columns || COPIED.test(line) ? [line] : fitLine(line, columns)))
+    .join('\n')
+}
+
+/** A branch of a tree, a key before its value, or blanks: what stands before the text. */
+const MARGIN = /^(?:[├└|`][─-] | {2}\S+(?: \S+)? {2,}| *)/
+
+function fitLine(line: string, columns: number): readonly string[] {
+  const [margin = ''] = MARGIN.exec(line) ?? []
+  const under = /^[├└|`]/.test(margin) ? `${margin.startsWith('├') ? '│' : margin.startsWith('|') ? '|' : ' '}    ` : ''
+  const hanging = margin.trim() === '' ? margin.length + 2 : margin.length
+  const indent = under || ' '.repeat(hanging <= columns / 2 ? hanging : 2)
+  const lines = wrap(line.slice(margin.length), columns - Math.max(indent.length, margin.length))
+  return lines.map((it, index) => `${index === 0 ? margin : indent}${it.trim()}`)
+}
