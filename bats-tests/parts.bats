@@ -46,6 +46,11 @@ is() {
   [[ $1 == "$2" ]] || fail "$1" 'is not' "$2"
 }
 
+@test "the script is ASCII throughout: V8 reads it in half the time" {
+  run env LC_ALL=C grep -n '[^[:print:][:cntrl:]]' "$PIPEWORK"
+  assert_exit 1
+}
+
 @test "--version compiles nothing" {
   pw_spied --version
   [[ ! -s $BATS_TEST_TMPDIR/compiled.txt ]]
