@@ -105,34 +105,65 @@ has_address() {
   [[ $(addresses "$1") == "$2" ]]
 }
 
-@test "renewed in time; another address at renewal; a lost lease; all of it without a hand" {
-  start_guest web
+# all_clients CMD… — CMD with each client and the last byte of its guest's address, in the same moment of all of them.
+all_clients() {
+  "$@" udhcpc 60 && "$@" dhclient 70 && "$@" dhcpcd 80
+}
+
+# each of them is for one client, whose guest is for-CLIENT, and the byte BYTE
+attach_short() { pw br1 "netns:for-$1" "$1" "02:00:00:00:00:$(printf %x "$2")"; }
+watch_addresses() {
+  on_host_exec nsenter --net="/run/netns/for-$1" ip -4 monitor address > "$BATS_TEST_TMPDIR/$1.monitor" 3>&- 4>&- &
+  MONITORS+=("$!")
+}
+had_no_gap() { ! grep -h Deleted "$BATS_TEST_TMPDIR/$1.monitor"; }
+renewed_thrice() { test_count "ACK 192.168.77.$2" 3; }
+has_first() { has_address "for-$1" "192.168.77.$2/24"; }
+has_next() { has_address "for-$1" "192.168.77.$(($2 + 1))/24"; }
+has_none() { has_address "for-$1" ''; }
+is_kept() { [[ $(lease_of "for-$1" | jq -r '.state, .address') == $'kept\n'"192.168.77.$2/24" ]]; }
+is_moved() { is_kept "$1" "$(($2 + 1))"; }
+is_lost() { [[ $(lease_of "for-$1" | jq -c '[.state, .address]') == '["lost",null]' ]]; }
+attach_again() { [[ $(attach_short "$@") == *'nothing changed'* ]]; }
+routes_by_it() { [[ $(routes "for-$1" 4) == 'default via 192.168.77.1 dev eth1'* ]]; }
+records_next() {
+  assert_json "$(pw ls --json)" "any(.attachments[]; .guest.name == \"for-$1\" and .addresses == [\"192.168.77.$(($2 + 1))/24@192.168.77.1\"])"
+}
+
+@test "renewed in time; another address at renewal; a lost lease; all of it without a hand, with each client" {
+  local client
+  for client in udhcpc dhclient dhcpcd; do netns_guest "for-$client"; done
   lan_bridge
-  remember web
+  remember for-udhcpc for-dhclient for-dhcpcd
   serve_oddly short
-  pw br1 web dhcp
-  [[ $(addresses web) == 192.168.77.60/24 ]]
+  all_clients attach_short
+  all_clients has_first
+  all_clients watch_addresses
   # Ten seconds are over: the second renewal has been acknowledged.
-  wait_until 60 test_count 'ACK 192.168.77.60' 3
-  [[ $(addresses web) == 192.168.77.60/24 ]]
-  assert_json "$(lease_of web)" '.state == "kept" and .address == "192.168.77.60/24"'
+  wait_until 60 all_clients renewed_thrice
+  kill "${MONITORS[@]}"
+  all_clients had_no_gap
+  all_clients has_first
+  all_clients is_kept
 
   touch "$ODD/MOVE"
-  wait_until 60 has_address web 192.168.77.61/24
-  assert_json "$(pw ls --json)" '.attachments[0].addresses == ["192.168.77.61/24@192.168.77.1"]'
-  [[ $(routes web 4) == 'default via 192.168.77.1 dev eth1'* ]]
-  run_pw br1 web dhcp
-  assert_out 'nothing changed'
+  wait_until 60 all_clients has_next
+  wait_until 10 all_clients is_moved
+  all_clients records_next
+  all_clients routes_by_it
+  all_clients attach_again
 
   # Nobody renews it: it goes when its time is over, and not before somebody else may have it.
   stop_dhcp
-  wait_until 60 has_address web ''
-  assert_json "$(lease_of web)" '.state == "lost" and .address == null'
-  [[ -n $(clients) ]]
+  wait_until 60 all_clients has_none
+  wait_until 20 all_clients is_lost
+  [[ $(clients | grep -cE '^(udhcpc|dhclient|unshare) ') == 3 ]]
   serve_oddly short
-  wait_until 90 has_address web 192.168.77.61/24
-  wait_until 10 test "$(lease_of web | jq -r .state)" = kept
-  assert_undone
+  wait_until 90 all_clients has_next
+  wait_until 10 all_clients is_moved
+  for client in udhcpc dhclient dhcpcd; do pw disconnect "netns:for-$client"; done
+  no_clients
+  assert_as_remembered
 }
 
 @test "what a server says of other networks is not done" {

@@ -194,12 +194,12 @@ async function send(lines: readonly string[], record: RecordLine | undefined, pl
   return result
 }
 
-/** Seconds of a lease below which busybox asks too late for more: it waits for fourteen of ten. */
-const SHORT = 60
+/** Seconds of a lease below which a client asks too late for more: busybox waits for fourteen of ten, dhcpcd for ten. */
+const SHORT: Readonly<Record<Client['program'], number>> = { udhcpc: 60, image: 60, dhcpcd: 20, dhclient: 0 }
 
-/** After how many looks of the keeper, two in a second, busybox is told to renew a short lease: at half its time. */
-function toHaste({ seconds = SHORT }: Lease, { program }: Client): string | undefined {
-  const isLate = seconds < SHORT && (program === 'udhcpc' || program === 'image')
+/** After how many looks of the keeper, two in a second, a client is told to renew a short lease: at half its time. */
+function toHaste({ seconds = Number.POSITIVE_INFINITY }: Lease, { program, family }: Client): string | undefined {
+  const isLate = family === 4 && seconds < SHORT[program]
   return isLate ? `${Math.max(1, seconds)}` : undefined
 }
 

@@ -163,10 +163,14 @@ dir=${quote(directory)} guest=${quote(nsPath)} link=${quote(ifname)} child=
 ${HEAD}
 client() { ${toClient(start)}; }
 cleanup() { ${program === 'image' ? `docker rm --force ${imageName(directory)} > /dev/null 2>&1` : ':'}; }
+renew() { kill -USR1 ${program === 'dhcpcd' ? GRANDCHILD : '"$child"'}; }
 take() { mv "$dir/event" "$dir/taken"; ${self.map(quote).join(' ')} __dhcp apply "$dir" & wait "$!"; }
 limit=${Math.ceil(limit + 30) * 2}
 ${LOOP}`
 }
+
+/** dhcpcd itself, behind what gives it mounts and processes of its own. */
+const GRANDCHILD = '$(children $(children "$child"))'
 
 const HEAD = `umask 077
 started() { { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return; set -- \${stat##*) }; [ "$1" = Z ] || echo "\${20}"; }
@@ -210,6 +214,7 @@ has_link() {
   while read -r name rest; do [ "$name" != "$link:" ] || return 0; done < "/proc/$child/net/dev"
   return 1
 } 2> /dev/null
+children() { cat "/proc/$1/task/$1/children"; }
 stop() {
   trap '' TERM
   [ -z "$child" ] || { kill -KILL "$child"; wait "$child"; }
@@ -232,7 +237,7 @@ while :; do
     tick
     ticks=$((ticks + 1))
     if [ -e "$dir/lease" ]; then
-      { read -r every < "$dir/renew" && [ "$((ticks % every))" -eq 0 ] && kill -USR1 "$child"; } 2> /dev/null
+      { read -r every < "$dir/renew" && [ "$((ticks % every))" -eq 0 ] && renew; } 2> /dev/null
       [ ! -e "$dir/event" ] || take
     elif [ "$ticks" -gt "$limit" ]; then
       stop
