@@ -1,5 +1,4 @@
 import type { Ahead } from './ahead'
-import type { Connected } from './connect'
 import { PipeworkError } from './errors'
 import { execute, failWith, type Run, takeBack } from './execute'
 import { gatherFacts } from './facts'
@@ -17,6 +16,7 @@ import { formatStep } from './report'
 import type { AttachRequest } from './request'
 import { LEASES } from './sources'
 import type { Plan, Step } from './step'
+import type { Connected } from './uplink/connect'
 
 /** A guest, and its namespace held for this run. */
 export interface Pinned {
@@ -89,7 +89,7 @@ function toRecorded(guest: Guest, { recordedAs }: Context['facts']): Guest {
 /** What it takes to connect the bridge, and the bridge as it is then; nothing when it is connected. */
 async function foreseeUplink({ hostif, uplink: wish, force }: AttachRequest, host: Host) {
   if (wish === undefined) return undefined
-  const { foreseeBridge } = await import('./connect')
+  const { foreseeBridge } = await import('./uplink/foresee')
   return foreseeBridge({ bridge: hostif, wish }, { force, writeUnmanaged: false }, { host })
 }
 
@@ -99,7 +99,7 @@ async function connectUplink(
   means: Turn,
 ): Promise<Connected | undefined> {
   if (wish === undefined) return undefined
-  const { connect } = await import('./connect')
+  const { connect } = await import('./uplink/connect')
   return connect({ bridge: hostif, wish }, { force, writeUnmanaged: false }, { tell: () => {}, ...means })
 }
 

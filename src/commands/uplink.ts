@@ -1,19 +1,14 @@
-import {
-  type Connected,
-  confirmUplink,
-  connect,
-  disconnectBridge,
-  foreseeConnection,
-  foreseeDisconnection,
-} from '../connect'
 import { PipeworkError, usageError } from '../errors'
-import { guardUplink } from '../guard'
 import { readHostLink } from '../hostlinks'
 import type { Journal } from '../journal'
 import { formatTable, toScript } from '../report'
 import { uptime } from '../snapshot'
 import type { Plan } from '../step'
-import { listUplinks } from '../survey'
+import { confirmUplink } from '../uplink/confirm'
+import { type Connected, connect, disconnectBridge } from '../uplink/connect'
+import { foreseeConnection, foreseeDisconnection } from '../uplink/foresee'
+import { guardUplink } from '../uplink/guard'
+import { listUplinks } from '../uplink/survey'
 import { parseIfname } from '../values'
 import { readVxlans } from '../vxlan'
 import { onVlan, parseUplink, type UplinkWish } from '../wish'

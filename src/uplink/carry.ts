@@ -1,12 +1,12 @@
-import { ExitCode, type Leftover, PipeworkError } from './errors'
-import { execute, type Run } from './execute'
-import type { Guest } from './guest'
-import { delWordsFor, idOf } from './holdings'
-import type { Host, Interrupt } from './host'
-import { type Journal, journalFile, listJournals, readJournal, saveJournal } from './journal'
-import { planRestore } from './shift'
-import { readSnapshot, type Snapshot, uptime } from './snapshot'
-import { type Plan, type Step, toArgv, toLine, toShell } from './step'
+import { ExitCode, type Leftover, PipeworkError } from '../errors'
+import { execute, type Run } from '../execute'
+import type { Guest } from '../guest'
+import { delWordsFor, idOf } from '../holdings'
+import type { Host, Interrupt } from '../host'
+import { type Journal, journalFile, listJournals, readJournal, saveJournal } from '../journal'
+import { planRestore } from '../shift'
+import { readSnapshot, type Snapshot, uptime } from '../snapshot'
+import { type Plan, type Step, toArgv, toLine, toShell } from '../step'
 
 /** What a move is made with. */
 export interface Carrier {

@@ -1,12 +1,42 @@
-import { readNamespaces } from './attachments'
-import type { Host } from './host'
-import { findNic, type HostLink, readHostLink } from './hostlinks'
-import { type Journal, listJournals, readJournal } from './journal'
-import { findDhcpClient, findKeepers, findSshClient } from './keepers'
-import { type LinkState, readSnapshot, type Snapshot } from './snapshot'
-import type { UplinkFacts } from './uplink'
-import { vlanNameOf } from './values'
-import type { NicWish } from './wish'
+import { readNamespaces } from '../attachments'
+import type { Host } from '../host'
+import { findNic, type HostLink, readHostLink } from '../hostlinks'
+import { type Journal, listJournals, readJournal } from '../journal'
+import { findDhcpClient, findKeepers, findSshClient, type Keeper } from '../keepers'
+import { type LinkState, readSnapshot, type Snapshot } from '../snapshot'
+import { vlanNameOf } from '../values'
+import type { NicWish } from '../wish'
+
+/** What is known when a NIC is to become the uplink of a bridge. */
+export interface UplinkFacts {
+  readonly bridge: string
+  /** The NIC, or the device of its VLAN. */
+  readonly nic: string
+  /** The NIC as sysfs shows it; below a VLAN device, where that is what moves. */
+  readonly link: HostLink | undefined
+  readonly bridgeLink: HostLink | undefined
+  readonly vlan?: { readonly id: number; readonly isThere: boolean }
+  /** Its ARP hardware type of <linux/if_arp.h>: 1 for Ethernet. */
+  readonly hardware: string | undefined
+  readonly now: Snapshot
+  /** Macvlans and ipvlans on it, also those in guests. */
+  readonly children: readonly string[]
+  readonly keepers: readonly Keeper[]
+  readonly dhcpClient?: string
+  /** Its addresses that go unless the keepers renew them. */
+  readonly leased: readonly string[]
+  /** Where the user is connected from over SSH. */
+  readonly sshClient?: string
+  /** Whether replies to that leave by the NIC now. */
+  readonly sshByNic: boolean
+  /** The routers of the NIC, and whether they answer now. */
+  readonly gateways: readonly { readonly ip: string; readonly answers: boolean }[]
+  /** Sysctls that the NIC has and a new link has not, by key, for the bridge. */
+  readonly sysctls: readonly string[]
+  readonly lro: Journal['lro']
+  /** The bridges that are an uplink's already. */
+  readonly uplinked: Journal | undefined
+}
 
 /** An uplink asked for, the NIC by its name. */
 export interface UplinkRequest {
