@@ -19,7 +19,7 @@ keeps_lease() {
   remember web
   RANGE=192.168.77.100,192.168.77.150,255.255.255.0,2m serve_dhcp --dhcp-option=3,192.168.77.1 \
     --dhcp-option=6,192.168.77.1 --dhcp-option=15,lan.test --dhcp-option=121,10.50.0.0/16,192.168.77.9,0.0.0.0/0,192.168.77.1
-  run_pw --json br1 web "$word"
+  run_pw --json --dhcp-dns br1 web "$word"
   assert_exit 0
   assert_json "$output" ".ok and .changed and .attachment.leases[0] == (.attachment.leases[0] + {client: \"$client\", server: \"192.168.77.1\", state: \"kept\"})"
   assert_json "$(link web eth1)" '.addr_info[0] | .broadcast == "192.168.77.255" and .prefixlen == 24 and .valid_life_time > 60'
@@ -27,9 +27,10 @@ keeps_lease() {
   assert_json "$(in_guest web ip -j route)" 'map(select(.dst == "10.50.0.0/16" and .gateway == "192.168.77.9")) | length == 1'
   ping_from web 192.168.77.1
   served 'client provides name: web'
+  [[ $(docker exec web cat /etc/resolv.conf) == $'search lan.test\nnameserver 192.168.77.1' ]]
   before=$(addresses web)
 
-  run_pw br1 web "$word"
+  run_pw --dhcp-dns br1 web "$word"
   assert_exit 0
   assert_out 'nothing changed'
   (($(count_served DHCPACK) == 1))
@@ -443,6 +444,24 @@ has_clients() {
   assert_refused 2 'is for addresses by DHCP'
 }
 
+@test "--dhcp-dns in a container of Podman, which has a file for it unless its network is none" {
+  need_podman
+  guard_resolv_conf
+  on_host ip netns add pod
+  start_podman_guest wired --network ns:/run/netns/pod
+  start_podman_guest none
+  lan_bridge
+  remember podman:wired podman:none
+  serve_dhcp --dhcp-option=6,192.168.77.53
+  run_pw --dhcp-dns br1 podman:wired dhclient
+  assert_exit 0
+  [[ $(on_host podman exec wired cat /etc/resolv.conf) == 'nameserver 192.168.77.53' ]]
+  assert_undone podman:wired
+  run_pw --dhcp-dns br1 podman:none dhclient
+  assert_refused 1 "it is not known where 'none' has its resolv.conf" 'none of its own with --network none'
+  assert_resolv_conf
+}
+
 @test "--dry-run prints a script that does the same, and changes nothing" {
   netns_guest web
   lan_bridge
@@ -468,7 +487,7 @@ has_clients() {
   assert_as_remembered
 }
 
-@test "without a client on the host: that of the busybox image, which goes with the rest" {
+@test "without a client on the host, and with nothing to be executed in /run: that of the busybox image, which goes with the rest" {
   start_guest web
   lan_bridge
   remember web
@@ -477,7 +496,10 @@ has_clients() {
   mkdir "$BATS_TEST_TMPDIR/path"
   find /usr/local/bin /usr/bin /usr/sbin /bin /sbin -maxdepth 1 -executable ! -name 'udhcpc*' ! -name 'dhc*' ! -name busybox \
     -exec ln -sf -t "$BATS_TEST_TMPDIR/path" {} +
+  # as on Debian
+  on_host mount -o remount,noexec /run
   run --separate-stderr on_host env PATH="$BATS_TEST_TMPDIR/path" "$PIPEWORK" -v br1 web dhcp
+  on_host mount -o remount,exec /run
   assert_exit 0
   assert_err 'udhcpc of the busybox image, as no client is installed'
   assert_json "$(lease_of web)" '.client == "busybox image" and .state == "kept"'

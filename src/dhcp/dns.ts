@@ -12,7 +12,10 @@ export async function findResolvConf({ kind, name, id }: Guest, host: Host): Pro
   const path = kind === 'docker' || kind === 'podman' ? await askEngine(kind, id ?? name, host) : undefined
   if (path !== undefined && /^\/[\w./@:+-]+\/resolv\.conf$/.test(path) && !path.includes('/../')) return path
   throw new PipeworkError(`--dhcp-dns: it is not known where '${name}' has its resolv.conf`, {
-    hint: 'It is known of containers of Docker and Podman, and of namespaces of `ip netns`.',
+    hint:
+      kind === 'podman'
+        ? 'Podman gives a container none of its own with --network none: give it a network, or leave --dhcp-dns out.'
+        : 'It is known of containers of Docker and Podman, and of namespaces of `ip netns`.',
   })
 }
 

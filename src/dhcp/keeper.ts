@@ -31,6 +31,8 @@ export interface Start {
 
 /** Stands for the hook's path, which the keeper chooses. */
 const HOOK = '$hook'
+/** The same as a mount of a container. */
+const HOOK_MOUNT = '$hook:$hook:ro'
 
 /** The bytes of the hexadecimal id without colons. */
 const bare = (id: string) => id.replaceAll(':', '')
@@ -126,7 +128,8 @@ function toImage({ directory, container = '', ...rest }: Start): readonly string
   const start = { ...rest, directory, command: ['udhcpc'] }
   return [
     ...['docker', 'run', '--rm', '--name', imageName(directory), '--network', `container:${container}`],
-    ...['--cap-add', 'NET_ADMIN', '--volume', `${directory}:${directory}`, '--env', `PIPEWORK_DHCP=${directory}`],
+    ...['--cap-add', 'NET_ADMIN', '--volume', `${directory}:${directory}`, '--volume', HOOK_MOUNT],
+    ...['--env', `PIPEWORK_DHCP=${directory}`],
     ...['busybox', ...toUdhcpc(start)],
   ]
 }
@@ -144,7 +147,7 @@ const COMMANDS: Readonly<Record<Start['program'], (start: Start) => readonly str
 }
 
 function toClient(start: Start): string {
-  const words = COMMANDS[start.program](start).map((word) => (word === HOOK ? `"${HOOK}"` : quote(word)))
+  const words = COMMANDS[start.program](start).map((word) => (word === HOOK || word === HOOK_MOUNT ? `"${word}"` : quote(word)))
   if (start.program === 'image') return `exec ${words.join(' ')} 9<&-`
   const clean = 'env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "PIPEWORK_DHCP=$dir"'
   // A client dies with its keeper, whatever kills that.
