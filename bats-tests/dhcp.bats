@@ -393,21 +393,34 @@ has_clients() {
   stop_ovs
 }
 
-@test "ten at once have ten addresses, and give ten back" {
+@test "ten containers at once have ten addresses, and give ten back at once" {
   local number runs=()
   lan_bridge
   serve_dhcp
-  for number in {1..10}; do netns_guest "g$number"; done
   for number in {1..10}; do
-    pw br1 "netns:g$number" "$(sed -n "$((number % 3 + 1))p" <<< $'udhcpc\ndhclient\ndhcpcd')" \
+    start_guest "g$number" 3>&- &
+    runs+=("$!")
+  done
+  wait "${runs[@]}"
+  runs=()
+  for number in {1..10}; do
+    pw br1 "g$number" "$(sed -n "$((number % 3 + 1))p" <<< $'udhcpc\ndhclient\ndhcpcd')" \
       > "$BATS_TEST_TMPDIR/$number.out" 2>&1 3>&- &
     runs+=("$!")
   done
   wait "${runs[@]}" || fail "$(cat "$BATS_TEST_TMPDIR"/*.out)"
   assert_json "$(pw ls --json)" '[.attachments[] | .leases[0] | select(.state == "kept") | .address] | unique | length == 10'
-  for number in {1..10}; do pw disconnect "netns:g$number" > /dev/null; done
+  [[ $(for number in {1..10}; do addresses "g$number"; done | sort -u | wc -l) == 10 ]]
+  for number in {1..10}; do served "client provides name: g$number"; done
+  runs=()
+  for number in {1..10}; do
+    pw disconnect "g$number" > "$BATS_TEST_TMPDIR/$number.out" 2>&1 3>&- &
+    runs+=("$!")
+  done
+  wait "${runs[@]}" || fail "$(cat "$BATS_TEST_TMPDIR"/*.out)"
   wait_until 10 test_count DHCPRELEASE 10
   no_clients
+  [[ -z $(on_host ls /run/pipework/dhcp) ]]
 }
 
 # --- options and the rest --------------------------------------------------------------------------------
