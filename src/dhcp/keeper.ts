@@ -147,7 +147,9 @@ const COMMANDS: Readonly<Record<Start['program'], (start: Start) => readonly str
 }
 
 function toClient(start: Start): string {
-  const words = COMMANDS[start.program](start).map((word) => (word === HOOK || word === HOOK_MOUNT ? `"${word}"` : quote(word)))
+  const words = COMMANDS[start.program](start).map((word) =>
+    word === HOOK || word === HOOK_MOUNT ? `"${word}"` : quote(word),
+  )
   if (start.program === 'image') return `exec ${words.join(' ')} 9<&-`
   const clean = 'env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "PIPEWORK_DHCP=$dir"'
   // A client dies with its keeper, whatever kills that.
