@@ -5,7 +5,8 @@ import type { Host } from '../host'
 import { hasIpv6 } from '../inside'
 import { BIRTHMARK, MADE_RECORD, MARK } from '../record'
 import type { Address, Family } from '../values'
-import type { HostAddresses, HostRoute, Proxied, Shim } from './need'
+import type { HostRoute, Proxied, Shim } from './need'
+import type { HostAddresses } from './subject'
 
 /** A shim, and how far the run that made it has come. */
 export interface LiveShim extends Shim {

@@ -3,8 +3,8 @@ import { isPlainName } from '../firewall/rule'
 import type { Host } from '../host'
 import { type Address, areOverlapping, toCidr } from '../values'
 import type { Live } from './live'
-import { devOf, type Subject } from './need'
 import { findListener } from './sockets'
+import { devOf, type Subject } from './subject'
 import { areClashing, type Published, parseRouted } from './wish'
 
 /** What a refusal is decided by. */
