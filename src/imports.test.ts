@@ -15,7 +15,7 @@ const layers: readonly { readonly files: readonly string[]; readonly inner?: tru
   { files: ['values'] },
   { files: ['sources'] },
   { files: ['addressing'] },
-  { files: ['vlan'] },
+  { files: ['vlan', 'routewish'] },
   { files: ['netfilter/*', 'verdict'], inner: true },
   { files: ['record'] },
   { files: ['outside/wish'] },

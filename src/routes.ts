@@ -13,8 +13,9 @@ import {
 } from './links/claim'
 import type { Context } from './links/kind'
 import { gatewayOf, routesOf, viaOf } from './options'
+import type { RouteWish } from './routewish'
 import { ipInGuest, type Plan, rows, type Step } from './step'
-import { type Address, type Family, isOnLink, type RouteWish } from './values'
+import { type Address, type Family, isOnLink } from './values'
 
 const FAMILIES = [4, 6] as const
 
