@@ -5,6 +5,7 @@ import { type GuestState, readGuest } from './inside'
 import type { Unplugging } from './links/ovs'
 import { findPort, guestOfPort, ifnameOfPort, isOvsThere, type OvsDatabase, readOvs } from './ovsdb'
 import { MARK } from './record'
+import { batchLine } from './step'
 
 /** The attachments with an end in the host, where their record is: a few reads of sysfs. */
 export function readHostSide(host: Host): readonly (Attached & { readonly hostEnd: HostLink })[] {
@@ -63,7 +64,7 @@ export async function findUnplugging(
 
 /** Whether the link has an address that somebody gave it, and not we; taken to be so when that cannot be told. */
 export async function hasGlobalAddress(name: string, host: Host): Promise<boolean> {
-  const { code, stdout } = await host.ip({ lines: [`addr show dev ${name} scope global`], answer: 'text' })
+  const { code, stdout } = await host.ip({ lines: [batchLine`addr show dev ${name} scope global`], answer: 'text' })
   return code !== 0 || new RegExp(`^\\s*inet6? \\S+ (?!metric ${MARK} )`, 'm').test(stdout)
 }
 

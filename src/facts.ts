@@ -21,6 +21,7 @@ import { type Port, readPort } from './ports'
 import type { LinkRecord } from './record'
 import type { AttachRequest } from './request'
 import { mayHaveRules, type Policy, readPolicy } from './rules'
+import { batchLine } from './step'
 import type { Address } from './values'
 
 /** What is known of the host and the guest when the plan is made. */
@@ -252,7 +253,7 @@ async function readOffload(
 ): Promise<NonNullable<Facts['offload']>> {
   const ethtool = host.has('ethtool')
   if (!ethtool || inGuest === undefined || netns === undefined) return { ethtool }
-  const line = `netns exec ${netns} ethtool -k ${inGuest.name}`
+  const line = batchLine`netns exec ${netns} ethtool -k ${inGuest.name}`
   const { stdout } = await host.ip({ lines: [line], answer: 'text' })
   return { ethtool, state: /^tx-checksumming: off/m.test(stdout) ? 'off' : 'on' }
 }

@@ -1,10 +1,10 @@
-import type { Result } from './step'
+import type { BatchLine, Result } from './step'
 
 /** One run of `ip -batch`. */
 export interface IpBatch {
   /** The namespace, as `ip -n` takes it; the host's own when absent. */
   readonly netns?: string
-  readonly lines: readonly string[]
+  readonly lines: readonly BatchLine[]
   /** What is wanted of its output: with `json`, a document with all details for each line. Nothing when absent. */
   readonly answer?: 'json' | 'text'
   /** Whether to go on past a line that fails. */
@@ -14,7 +14,7 @@ export interface IpBatch {
 /** A run of `ip -batch` that waits for its lines. */
 export interface ReadyIp {
   /** To be called once; resolves and rejects as `Host.ip` does. */
-  send(lines: readonly string[]): Promise<Result>
+  send(lines: readonly BatchLine[]): Promise<Result>
   /** Ends it: it has been told nothing, so it has done nothing. */
   dismiss(): void
 }

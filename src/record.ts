@@ -144,6 +144,11 @@ function refuseUnsafe(word: string): string {
   return word
 }
 
+/** Names become parts of paths, and words of commands. */
+function checkIfname(name: string): string {
+  return name === '' ? '' : parseIfname(name, 'interface')
+}
+
 function toLeased(typed: string): Address {
   return { ...parseAddress(typed), leased: true }
 }
@@ -161,12 +166,12 @@ function decodeLink(fields: readonly string[]): LinkRecord {
   return {
     kind: 'link',
     guest: { kind, name: unescapeName(name.join(':')), ...(id === '' ? {} : { id }) },
-    ifname: one('i'),
-    hostif: one('h'),
+    ifname: checkIfname(one('i')),
+    hostif: one('h').split(':').map(checkIfname).join(':'),
     ...(uplink === '' ? {} : { uplink }),
     addresses: addresses === '*' ? undefined : [...addresses.split(',').filter(Boolean).map(parseAddress), ...leased],
     ...(sources.length === 0 ? {} : { sources }),
-    words: [...all('w').map(unescapeWord), ...all('r').map((route) => ROUTE + unescapeWord(route))],
+    words: [...all('w').map(unescapeName), ...all('r').map((route) => ROUTE + unescapeName(route))],
     previous: ([4, 6] as const).flatMap((family) =>
       all(`d${family}`).map((words) => ({ family, words: words.split('+').map(unescapeWord).map(refuseUnsafe) })),
     ),

@@ -4,7 +4,7 @@ import { type HostLink, listPorts, readHostLink } from './hostlinks'
 import { explainMissing } from './links/claim'
 import { bridgeMacOf } from './names'
 import { MADE_RECORD } from './record'
-import { type IpCommand, ip, type Plan, rows, type Step } from './step'
+import { batchLine, type IpCommand, ip, type Plan, rows, type Step } from './step'
 import { formatUplink, isMulticast, type VxlanWish } from './wish'
 
 /** What an Ethernet frame becomes larger by in a VXLAN (RFC 7348): its own header, VXLAN, UDP, and IP's 20 or 40 bytes. */
@@ -38,7 +38,7 @@ interface IpLink {
 
 /** The VXLAN devices of the host. */
 export async function readVxlans(host: Host): Promise<readonly Vxlan[]> {
-  const { stdout } = await host.ip({ lines: ['link show type vxlan'], answer: 'json' })
+  const { stdout } = await host.ip({ lines: [batchLine`link show type vxlan`], answer: 'json' })
   const links = stdout.trim() === '' ? [] : (JSON.parse(stdout) as readonly IpLink[])
   return links.flatMap(({ ifname: name, link, master, mtu, address: mac, ifalias, linkinfo }) => {
     const { id, remote, remote6, group, group6, link: dev = link } = linkinfo?.info_data ?? {}
@@ -74,7 +74,7 @@ export interface VxlanFacts {
 /** Asks for it, changing nothing. */
 export async function surveyVxlan(bridge: string, wish: VxlanWish, host: Host): Promise<VxlanFacts> {
   const route = await host.ip({
-    lines: [`route get ${wish.remote} ${wish.dev === undefined ? '' : `oif ${wish.dev}`}`.trim()],
+    lines: [batchLine`route get ${wish.remote} ${wish.dev !== undefined && ['oif', wish.dev]}`],
     answer: 'text',
   })
   const name = wish.dev ?? / dev (\S+)/.exec(route.stdout)?.[1]

@@ -10,6 +10,7 @@ import { readPassage } from '../passage'
 import { type Entry, formatPage, type Page } from '../prompt/page'
 import { fitScreen, screenOf } from '../prompt/screen'
 import { formatGuest } from '../record'
+import { batchLine } from '../step'
 import type { Call, Outcome } from './call'
 import { listTags } from './file'
 import { loadLeases, readLacking } from './listed'
@@ -74,7 +75,7 @@ async function reach(wanted: GuestName, host: Host): Promise<Reached> {
 
 /** The rules that somebody has made: not the three that every namespace has. */
 async function readRules(netns: string, host: Host): Promise<readonly string[]> {
-  const { code, stdout } = await host.ip({ netns, lines: ['rule show'], answer: 'text' })
+  const { code, stdout } = await host.ip({ netns, lines: [batchLine`rule show`], answer: 'text' })
   const lines = code === 0 ? stdout.split('\n').map((line) => line.trim().replaceAll(/\s+/g, ' ')) : []
   return lines.filter((line) => line !== '' && !/^(0|32766|32767): from all lookup (local|main|default)$/.test(line))
 }

@@ -11,6 +11,7 @@ import { filteredFamilies } from '../netfilter/gate'
 import { readRuleset } from '../netfilter/read'
 import { pickOpenings, toolFor } from '../passage'
 import { formatGuest, MADE_RECORD } from '../record'
+import { batchLine } from '../step'
 import { parseIfname } from '../values'
 import { readDocker, readLacking, readMissingKinds, readOvsTrouble } from './ask'
 import { TOOLS } from './machine'
@@ -71,7 +72,7 @@ function toLink(link: IpLink, host: Host): SurveyLink {
 async function readLinks(netns: string | undefined, host: Host): Promise<readonly SurveyLink[]> {
   const { code, stdout, stderr } = await host.ip({
     ...(netns === undefined ? {} : { netns }),
-    lines: ['address show'],
+    lines: [batchLine`address show`],
     answer: 'json',
   })
   if (code !== 0)
@@ -115,7 +116,7 @@ async function readFilters(
   host: Host,
 ): Promise<ReadonlyMap<string, number>> {
   const keys = ['all', ...ifnames].map((name) => `net/ipv4/conf/${name}/rp_filter`)
-  const { stdout } = await host.ip({ lines: [`netns exec ${netns} sysctl -n ${keys.join(' ')}`], answer: 'text' })
+  const { stdout } = await host.ip({ lines: [batchLine`netns exec ${netns} sysctl -n ${keys}`], answer: 'text' })
   const [all = 0, ...own] = stdout.split('\n').map(Number)
   return new Map(ifnames.map((name, index) => [name, Math.max(all, own[index] ?? 0)]))
 }

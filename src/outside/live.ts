@@ -4,6 +4,7 @@ import { readFirewall } from '../firewall/live'
 import type { Host } from '../host'
 import { hasIpv6 } from '../inside'
 import { BIRTHMARK, MADE_RECORD, MARK } from '../record'
+import { batchLine } from '../step'
 import type { Address, Family } from '../values'
 import type { HostRoute, Proxied, Shim } from './need'
 import type { HostAddresses } from './subject'
@@ -117,11 +118,16 @@ function readKept(host: Host): Live['kept'] {
 /** Looks at the host: one batch of ip, the firewall, and files. */
 export async function readLive(host: Host): Promise<Live> {
   const lines6 = hasIpv6(host)
-    ? [`route show table all root ::/0 proto ${MARK}`, 'route show table all root ::/0 proto ra']
+    ? [batchLine`route show table all root ::/0 proto ${MARK}`, batchLine`route show table all root ::/0 proto ra`]
     : []
   const [answer, firewall] = await Promise.all([
     host.ip({
-      lines: ['address show', `route show table main proto ${MARK}`, 'neigh show proxy', ...lines6],
+      lines: [
+        batchLine`address show`,
+        batchLine`route show table main proto ${MARK}`,
+        batchLine`neigh show proxy`,
+        ...lines6,
+      ],
       answer: 'json',
     }),
     readFirewall(host),

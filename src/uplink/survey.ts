@@ -4,6 +4,7 @@ import { findNic, type HostLink, readHostLink } from '../hostlinks'
 import { type Journal, listJournals, readJournal } from '../journal'
 import { findDhcpClient, findKeepers, findSshClient, type Keeper } from '../keepers'
 import { type LinkState, readSnapshot, type Snapshot } from '../snapshot'
+import { batchLine } from '../step'
 import { vlanNameOf } from '../values'
 import type { NicWish } from '../wish'
 
@@ -93,11 +94,12 @@ function listGateways(state: LinkState | undefined): readonly string[] {
 const ANSWER_LIMIT = 3
 
 async function answers(ip: string, dev: string, host: Host): Promise<boolean> {
-  const look = async () => (await host.ip({ lines: [`neigh show to ${ip} dev ${dev}`], answer: 'text' })).stdout
+  const look = async () =>
+    (await host.ip({ lines: [batchLine`neigh show to ${ip} dev ${dev}`], answer: 'text' })).stdout
   const deadline = host.elapsed() + ANSWER_LIMIT * 1000
   // A cache that knows it from before is not asked again; what it does not know is asked for.
   if (/lladdr .*(REACHABLE|PERMANENT|DELAY)/.test(await look())) return true
-  await host.ip({ lines: [`neigh replace ${ip} dev ${dev} use`] })
+  await host.ip({ lines: [batchLine`neigh replace ${ip} dev ${dev} use`] })
   for (;;) {
     if (/lladdr /.test(await look())) return true
     if (host.elapsed() >= deadline) return false
@@ -124,7 +126,7 @@ export async function readSsh(dev: string, host: Host): Promise<Pick<UplinkFacts
   const sshClient = findSshClient(host)
   if (sshClient === undefined || !/^[\da-fA-F.:]+(%[\w.-]+)?$/.test(sshClient)) return { sshByNic: false }
   const ip = sshClient.split('%')[0] ?? ''
-  const { stdout } = await host.ip({ lines: [`route get ${ip}`], answer: 'text' })
+  const { stdout } = await host.ip({ lines: [batchLine`route get ${ip}`], answer: 'text' })
   return { sshClient, sshByNic: stdout.includes(` dev ${dev} `) }
 }
 

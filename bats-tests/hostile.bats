@@ -1,0 +1,37 @@
+#!/usr/bin/env bats
+# Who is root in a guest, or starts processes on the host, chooses names and files: none of that is obeyed.
+
+load rig
+load promise
+
+setup() { need_docker; }
+teardown() { clean_host; }
+
+@test "names and records that a guest has made up: it is listed, looked at and taken away all the same" {
+  local before alias
+  netns_guest web
+  before=$(host_state)
+  pw --quiet --no-probe br1 netns:web 10.1.1.2/24@10.1.1.1
+  in_guest web ip link set dev eth1 down
+  in_guest web ip link set dev eth1 name 'a"#\b'
+  in_guest web ip link set dev 'a"#\b' alias $'x\001\033[31m'
+  in_guest web ip link set dev 'a"#\b' up
+  in_guest web ip route replace default via 10.1.1.9 dev 'a"#\b'
+  in_guest web ip link add $'c\033[2J' type bridge
+  in_guest web ip link add eth7 type bridge
+  for alias in 'i=eth7;h=../../nics/none' 'i=../../x;h=br1' 'i=eth7;h=br1;w=--nat%1b[2J'; do
+    in_guest web ip link set dev eth7 alias "pipework1;g=netns:web;$alias;a="
+    for words in 'ls' 'inspect netns:web' 'save' 'doctor' 'disconnect netns:web --dry-run' 'rule netns:web show'; do
+      # shellcheck disable=SC2086 # words
+      run_pw $words
+      [[ $stderr != *bug* && $stderr != *'    at '* && $output$stderr != *$'\033'* ]] || fail "$words: $output$stderr"
+      ((status < 2)) || fail "$words: $output$stderr"
+    done
+  done
+  # another attachment meets the same
+  run_pw --no-probe br1 netns:web -i eth2 10.1.2.2/24@10.1.2.1
+  assert_exit 0
+  run_pw disconnect netns:web
+  assert_exit 0
+  assert_same_state "$before" "$(host_state)"
+}
