@@ -10,7 +10,7 @@ import { findKind } from './links'
 import { recordOf } from './links/claim'
 import type { Context, LinkKind } from './links/kind'
 import { lockLink, lockShared } from './locks'
-import { isConcerned, MARKER, wishesOf } from './outside/wish'
+import { isConcerned, mayHaveOutside, wishesOf } from './outside/wish'
 import { findMisfit, planAttach } from './plan'
 import { formatStep } from './report'
 import type { AttachRequest } from './request'
@@ -156,7 +156,7 @@ export async function converge(
   try {
     // In one order, so that no two runs wait for each other.
     for (const ifname of requests.map((it) => it.ifname).sort()) locks.push(await lockLink(ifname, pinned, means))
-    if (requests.some(isConcerned) || means.host.read(MARKER) !== undefined) locks.push(await lockShared(means))
+    if (requests.some(isConcerned) || mayHaveOutside(means.host)) locks.push(await lockShared(means))
     // What one of several cannot have is refused before the first of them is made.
     if (requests.length > 1) await Promise.all(requests.map((it) => foresee(it, pinned, means.host)))
     return await convergeInTurn(requests, pinned, means)

@@ -6,7 +6,7 @@ import { AmbiguousGuest, type Guest, NoSuchGuest } from '../guest'
 import { type GuestName, parseGuest } from '../guestname'
 import type { Host } from '../host'
 import { lockLink, lockShared } from '../locks'
-import { MARKER } from '../outside/wish'
+import { mayHaveOutside } from '../outside/wish'
 import { formatGuest, type LinkRecord } from '../record'
 import { toScript } from '../report'
 import { LEASES } from '../sources'
@@ -86,8 +86,7 @@ async function detachAll(asked: Task, call: Call): Promise<Taken> {
     if (guest !== undefined && pin !== undefined && !call.flag('dry-run'))
       for (const name of [...new Set(names)].sort())
         locks.push(await lockLink(name, { guest, pin }, { host, interrupt: io.interrupt }))
-    if (host.read(MARKER) !== undefined && !call.flag('dry-run'))
-      locks.push(await lockShared({ host, interrupt: io.interrupt }))
+    if (mayHaveOutside(host) && !call.flag('dry-run')) locks.push(await lockShared({ host, interrupt: io.interrupt }))
     const done = await detachInTurn(names, asked, call)
     return { done: [...done, ...(await returnLeft(asked, call))], all, asked }
   } finally {

@@ -8,6 +8,7 @@ import { batchLine } from '../step'
 import type { Address, Family } from '../values'
 import type { HostRoute, Proxied, Shim } from './need'
 import type { HostAddresses } from './subject'
+import { mayHaveOutside } from './wish'
 
 /** A shim, and how far the run that made it has come. */
 export interface LiveShim extends Shim {
@@ -40,6 +41,8 @@ export interface Live {
   /** Whether a port of a bridge sends back what came in by it; false also where there is no such port. */
   isHairpin(port: string): boolean
   readonly firewall: Firewall
+  /** Whether the file is there that says that the host may have some of it. */
+  readonly isMarked: boolean
 }
 
 /** Where the earlier values of sysctls stand: no link can hold them, and like them they are gone after a boot. */
@@ -154,6 +157,7 @@ export async function readLive(host: Host): Promise<Live> {
     isHairpin: (port) => host.read(`/sys/class/net/${port}/brport/hairpin_mode`) === '1',
     sysctl: (key) => host.read(`/proc/sys/${key}`),
     firewall,
+    isMarked: mayHaveOutside(host),
   }
 }
 

@@ -1,4 +1,5 @@
 import { usageError } from '../errors'
+import type { Host } from '../host'
 import type { LinkRecord } from '../record'
 import { type Address, type Family, parseAddress, parseIfname, parseIp } from '../values'
 
@@ -237,3 +238,8 @@ export function wishesOf({ hostif, words, addresses = [] }: LinkRecord): Wishes 
 
 /** A file that says that some attachment has needed more than its link; without it nobody looks at the firewall. */
 export const MARKER = '/run/pipework/outside'
+
+/** Whether the host may have more of ours than links: a file says so, and saves a look at the firewall. */
+export function mayHaveOutside(host: Host): boolean {
+  return host.read(MARKER) !== undefined
+}
