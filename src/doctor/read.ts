@@ -15,7 +15,7 @@ import { batchLine } from '../step'
 import { parseIfname } from '../values'
 import { readDocker, readLacking, readMissingKinds, readOvsTrouble } from './ask'
 import { TOOLS } from './machine'
-import type { Survey, SurveyAddress, SurveyLink, SurveySeat } from './survey'
+import type { Machine, Survey, SurveyAddress, SurveyLink, SurveySeat } from './survey'
 
 /** What `ip -j -d address` prints, as far as it is read here (iproute2 6.1). */
 interface IpLink {
@@ -194,6 +194,11 @@ async function readSeats(means: Means): Promise<readonly Omit<SurveySeat, 'hostE
   return seats.flat()
 }
 
+function readProduct(host: Host): Pick<Machine, 'vendor' | 'product'> {
+  const dmi = (file: string) => host.read(`/sys/class/dmi/id/${file}`) ?? ''
+  return { vendor: dmi('sys_vendor'), product: dmi('product_name') }
+}
+
 /** Asks everything, side by side. */
 export async function readSurvey(means: Means): Promise<Survey> {
   const { host } = means
@@ -207,12 +212,8 @@ export async function readSurvey(means: Means): Promise<Survey> {
     readDocker(host),
   ])
   const bridges = links.filter(({ kind }) => kind === 'bridge').map(({ name }) => name)
-  const ovs = await readOvsTrouble(
-    seats.map(({ attached }) => attached),
-    bridges,
-    host,
-  )
-  const dmi = (file: string) => host.read(`/sys/class/dmi/id/${file}`) ?? ''
+  const attachments = seats.map(({ attached }) => attached)
+  const ovs = await readOvsTrouble(attachments, bridges, host)
   return {
     links,
     seats: seats.map((seat) => {
@@ -225,17 +226,13 @@ export async function readSurvey(means: Means): Promise<Survey> {
     openings: pickOpenings(ruleset),
     managers: await readManagers(links, host),
     machine: {
-      vendor: dmi('sys_vendor'),
-      product: dmi('product_name'),
+      ...readProduct(host),
       missingTools: Object.keys(TOOLS).filter((tool) => !host.has(tool)),
       missingKinds,
       ...(docker === undefined ? {} : { docker }),
       ...(ovs === undefined ? {} : { ovs }),
     },
     pins,
-    lacking: await readLacking(
-      seats.map(({ attached }) => attached),
-      host,
-    ),
+    lacking: await readLacking(attachments, host),
   }
 }
