@@ -118,23 +118,13 @@ function readKept(host: Host): Live['kept'] {
   return new Map(names.map((name) => [name.replaceAll(':', '/'), host.read(`${SYSCTLS}/${name}`) ?? '']))
 }
 
-/** Looks at the host: one batch of ip, the firewall, and files. */
-export async function readLive(host: Host): Promise<Live> {
+/** What `ip` says of the host, in one batch. */
+async function readNetwork(host: Host): Promise<Pick<Live, 'links' | 'routes' | 'proxies' | 'announced'>> {
   const lines6 = hasIpv6(host)
     ? [batchLine`route show table all root ::/0 proto ${MARK}`, batchLine`route show table all root ::/0 proto ra`]
     : []
-  const [answer, firewall] = await Promise.all([
-    host.ip({
-      lines: [
-        batchLine`address show`,
-        batchLine`route show table main proto ${MARK}`,
-        batchLine`neigh show proxy`,
-        ...lines6,
-      ],
-      answer: 'json',
-    }),
-    readFirewall(host),
-  ])
+  const lines = [batchLine`address show`, batchLine`route show table main proto ${MARK}`, batchLine`neigh show proxy`]
+  const answer = await host.ip({ lines: [...lines, ...lines6], answer: 'json' })
   if (answer.code !== 0)
     throw new PipeworkError(`the host's network cannot be read: ${answer.stderr.trim()}`, {
       hint: 'See what `ip address` and `ip route` say.',
@@ -153,6 +143,14 @@ export async function readLive(host: Host): Promise<Live> {
       .filter(({ protocol }) => protocol === MARK)
       .map(({ dst, dev }) => ({ ip: dst, dev })),
     announced: (announced as IpRoute[]).filter(({ dst }) => dst === 'default').map(({ dev = '' }) => dev),
+  }
+}
+
+/** Looks at the host: one batch of ip, the firewall, and files. */
+export async function readLive(host: Host): Promise<Live> {
+  const [network, firewall] = await Promise.all([readNetwork(host), readFirewall(host)])
+  return {
+    ...network,
     kept: readKept(host),
     isHairpin: (port) => host.read(`/sys/class/net/${port}/brport/hairpin_mode`) === '1',
     sysctl: (key) => host.read(`/proc/sys/${key}`),
