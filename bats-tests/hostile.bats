@@ -35,3 +35,32 @@ teardown() { clean_host; }
   assert_exit 0
   assert_same_state "$before" "$(host_state)"
 }
+
+# in_user CMD… — a shell with these commands, which stays, in a network and a /sys of its own; its PID is in USER_PID.
+in_user() {
+  on_host_exec unshare --net --mount sh -c "$1; : > $BATS_TEST_TMPDIR/up; exec sleep 2147483" > /dev/null 2>&1 3>&- 4>&- &
+  USER_PID=$!
+  wait_until 10 test -e "$BATS_TEST_TMPDIR/up"
+  rm "$BATS_TEST_TMPDIR/up"
+}
+
+@test "what somebody has put on /sys is not opened, and hides nothing" {
+  local alias='pipework1;g=netns:web;i=d0;h=eth0;a=10.1.1.2/24' open
+  # a pipe would wait for ever, a device may do something as soon as it is opened
+  for open in "mkfifo /sys/class/net/d0/ifalias" "ln -s $BATS_TEST_TMPDIR/pipe /sys/class/net/d0/ifalias"; do
+    rm -f "$BATS_TEST_TMPDIR/pipe"
+    mkfifo "$BATS_TEST_TMPDIR/pipe"
+    in_user "ip link add d0 type bridge && ip link set dev d0 alias '$alias' &&
+      mount -t tmpfs tmpfs /sys && mkdir -p /sys/class/net/d0 /sys/class/net/lo && $open"
+    run timeout -s KILL 20 nsenter --mount="$RIG_DIR/ns/mnt" --net="$HOST_NS" "$PIPEWORK" ls --json
+    kill "$USER_PID"
+    wait "$USER_PID" || true
+    assert_exit 0
+    assert_json "$output" '[.attachments[].ifname] == ["d0"]'
+  done
+  # the /sys of another namespace says nothing of this one
+  in_user "ip link add d0 type bridge && ip link set dev d0 alias '$alias'"
+  run_pw ls --json
+  kill "$USER_PID"
+  assert_json "$output" '[.attachments[].ifname] == ["d0"]'
+}

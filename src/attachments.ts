@@ -85,13 +85,16 @@ function listNamespaces(host: Host): readonly { readonly path: string; readonly 
   })
 }
 
-/** False where the namespace's own /sys shows that no link in it has a record: that saves asking the kernel. */
+/**
+ * False where the namespace's own /sys shows that no link in it has a record: that saves asking the kernel. What stands
+ * there is the choice of whoever started the process: it may be nothing of sysfs, or that of another namespace.
+ */
 function mayHold(pid: string | undefined, host: Host): boolean {
-  const links = pid === undefined ? undefined : host.list(`/proc/${pid}/root/sys/class/net`)
-  if (links === undefined || links.length === 0) return true
-  return links.some(
-    (name) => host.read(`/proc/${pid}/root/sys/class/net/${name}/ifalias`)?.startsWith('pipework') ?? true,
-  )
+  const folder = `/proc/${pid}/root/sys/class/net`
+  const links = pid === undefined ? undefined : host.sysfs.list(folder)
+  const there = [...(host.read(`/proc/${pid}/net/dev`) ?? '').matchAll(/^\s*(\S+):/gm)].map(([, name = '']) => name)
+  if (links === undefined || there.length === 0 || !there.every((name) => links.includes(name))) return true
+  return there.some((name) => host.sysfs.read(`${folder}/${name}/ifalias`)?.startsWith('pipework') ?? true)
 }
 
 /** Looks into all other namespaces, or those that may hold attachments without an end in the host. Needs root. */

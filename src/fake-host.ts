@@ -94,9 +94,13 @@ function listDirectory(path: string, paths: readonly string[]): readonly string[
 /** The calls that read files. A path that ends in `/` among the files is an empty directory. */
 function createFiles({ files = {}, links = {}, inodes = {} }: FakeHostOptions) {
   const paths = Object.keys({ ...files, ...links, ...inodes })
-  return {
+  const looks = {
     read: (path: string) => files[path]?.trimEnd(),
     list: (path: string) => listDirectory(path, paths),
+  }
+  return {
+    ...looks,
+    sysfs: looks,
     target: (path: string) => links[path],
     resolve: (path: string) => (path in files ? path : links[path]),
     inode: (path: string) => inodes[path],
