@@ -1,6 +1,6 @@
 import { type Attached, type Detachment, foresee as foreseeRest, planDetach } from '../detach'
 import type { Tenant } from '../dhcp/client'
-import { PipeworkError, usageError } from '../errors'
+import { PipeworkError, refuseSurplus, usageError } from '../errors'
 import { execute, type Run } from '../execute'
 import { AmbiguousGuest, type Guest, NoSuchGuest } from '../guest'
 import { type GuestName, parseGuest } from '../guestname'
@@ -21,11 +21,9 @@ import { sweepHost, sweepRules } from './sweep'
 /** Takes a guest's attachments away, all or the one named. */
 export async function run(call: Call): Promise<Outcome> {
   const [typed, ifname, ...rest] = call.words
-  if (typed === undefined || rest.length > 0)
-    throw usageError(
-      typed === undefined ? 'disconnect: which guest?' : `'${rest[0]}' is a word too many`,
-      'pipework disconnect <guest> [ifname]',
-    )
+  const usage = 'pipework disconnect <guest> [ifname]'
+  if (typed === undefined) throw usageError('disconnect: which guest?', usage)
+  refuseSurplus(rest, usage)
   const wanted = parseGuest(typed)
   if (ifname !== undefined) parseIfname(ifname, 'interface in the guest')
   refuseUnlessRoot(call)

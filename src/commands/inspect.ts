@@ -1,6 +1,6 @@
 import { readAttachments } from '../attachments'
 import type { Attached } from '../detach'
-import { PipeworkError, usageError } from '../errors'
+import { PipeworkError, refuseSurplus, usageError } from '../errors'
 import { findGuest, type Guest, NoSuchGuest, pinGuest } from '../guest'
 import { type GuestName, parseGuest } from '../guestname'
 import type { Host } from '../host'
@@ -20,11 +20,9 @@ import { toLine } from './save'
 /** All there is to know of one guest. */
 export async function run(call: Call): Promise<Outcome> {
   const [typed, ...rest] = call.words
-  if (typed === undefined || rest.length > 0)
-    throw usageError(
-      typed === undefined ? 'inspect: which guest?' : `'${rest[0]}' is a word too many`,
-      'pipework inspect <guest>',
-    )
+  const usage = 'pipework inspect <guest>'
+  if (typed === undefined) throw usageError('inspect: which guest?', usage)
+  refuseSurplus(rest, usage)
   const wanted = parseGuest(typed)
   const reached = await reach(wanted, call.host)
   const all = await readAttachments(call.host)
