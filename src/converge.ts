@@ -10,7 +10,8 @@ import { findKind } from './links'
 import { recordOf } from './links/claim'
 import type { Context, LinkKind } from './links/kind'
 import { lockLink, lockShared } from './locks'
-import { isConcerned, mayHaveOutside, wishesOf } from './outside/wish'
+import { isConcerned, isForwarded, mayHaveOutside, wishesOf } from './outside/wish'
+import type { Passenger } from './passage'
 import { findMisfit, planAttach } from './plan'
 import { formatStep } from './report'
 import type { AttachRequest } from './request'
@@ -133,9 +134,19 @@ async function planBehind(context: Context, host: Host): Promise<Plan> {
 /** With --firewall allow and --strict the firewall is looked at before the first change, and not after the last. */
 async function toPassage(context: Context, kind: LinkKind, host: Host): Promise<Plan> {
   const { firewall, strict } = context.request
-  if (!kind.isBridged || !host.isRoot || !(strict || firewall === 'allow')) return []
+  if (!host.isRoot || !(strict || firewall === 'allow')) return []
+  const passenger = await toPassenger({ ...context, kind }, host)
+  if (!kind.isBridged && passenger.forwarding === undefined) return []
   const { planPassage } = await import('./passage')
-  return planPassage(context, host)
+  return planPassage(passenger, host)
+}
+
+/** The attachment with what the host is to forward for it; who asks for nothing of the kind loads nothing. */
+export async function toPassenger(planned: Context & Pick<Planned, 'kind'>, host: Host): Promise<Passenger> {
+  if (!isForwarded(planned.request)) return planned
+  const { forwardingFor } = await import('./outside/plan')
+  const forwarding = forwardingFor(planned, host)
+  return { ...planned, ...(forwarding === undefined ? {} : { forwarding }) }
 }
 
 /** Whether leases are asked for, or were: nobody else waits for what knows of them. */

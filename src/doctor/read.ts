@@ -9,6 +9,7 @@ import { readGuest } from '../inside'
 import { readManagers } from '../keepers'
 import { filteredFamilies } from '../netfilter/gate'
 import { readRuleset } from '../netfilter/read'
+import { listBarred } from '../outside/plan'
 import { pickOpenings, toolFor } from '../passage'
 import { formatGuest, MADE_RECORD } from '../record'
 import { batchLine } from '../step'
@@ -234,5 +235,6 @@ export async function readSurvey(means: Means): Promise<Survey> {
     },
     pins,
     lacking: await readLacking(attachments, host),
+    barred: listBarred(attachments, ruleset, host),
   }
 }

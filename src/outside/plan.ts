@@ -7,17 +7,21 @@ import type { Host } from '../host'
 import { findLower } from '../inside'
 import { toRecord } from '../links/claim'
 import type { Context } from '../links/kind'
+import type { Ruleset } from '../netfilter/ruleset'
 import { sharingOf } from '../options'
 import { isOvsBridge } from '../ovsdb'
+import { type Forwarding, warnOfForwarding } from '../passage'
 import { decodeRecord, type LinkRecord } from '../record'
+import type { Warning } from '../report'
 import type { Plan } from '../step'
+import { forwardingOf } from './forward'
 import { type Live, readLive, toHostAddresses } from './live'
 import { describe, type Need, sumOf } from './need'
 import { refuseWishes } from './refuse'
 import { planNeed } from './steps'
 import { needOf, type Subject } from './subject'
 import { planOwnSysctls } from './sysctls'
-import { isConcerned, mayHaveOutside, parseRouted, wishesOf } from './wish'
+import { isConcerned, isForwarded, mayHaveOutside, parseRouted, wishesOf } from './wish'
 
 /** An attachment that is there. */
 function toSubject({ record, hostEnd, inGuest }: Attached, host: Host): Subject {
@@ -34,6 +38,22 @@ function toSubject({ record, hostEnd, inGuest }: Attached, host: Host): Subject 
     // The guest itself may have written the record of a link inside it: no port of the host is opened for that.
     outside: wishesOf({ ...record, words: words.filter((word) => word === '--host-access') }).outside,
   }
+}
+
+/** What the host is to forward for the attachment that is asked for; undefined for nothing. */
+export function forwardingFor(context: Context, host: Host): Forwarding | undefined {
+  return forwardingOf(toWanted(context), host)
+}
+
+/** For which attachments somebody's rules drop what the host is to forward, and what would mend it. */
+export function listBarred(all: readonly Attached[], ruleset: Ruleset, host: Host): ReadonlyMap<Attached, Warning> {
+  const entries = all.flatMap((attached) => {
+    const subject = toSubject(attached, host)
+    const forwarding = isForwarded(subject) ? forwardingOf(subject, host) : undefined
+    const warning = forwarding && warnOfForwarding(forwarding, ruleset, host)
+    return warning === undefined ? [] : [[attached, warning] as const]
+  })
+  return new Map(entries)
 }
 
 /** The attachment that is asked for. */

@@ -231,6 +231,11 @@ export function isConcerned({ hostif, outside }: Wishes): boolean {
   )
 }
 
+/** Whether the host is to forward something for it, which a rule of somebody else's may drop. */
+export function isForwarded({ hostif, outside: { nat, published } }: Wishes): boolean {
+  return nat !== undefined || published.length > 0 || parseRouted(hostif)?.nic !== undefined
+}
+
 /** The wishes in a record. */
 export function wishesOf({ hostif, words, addresses = [] }: LinkRecord): Wishes {
   return { hostif, outside: outsideOf(words, addresses) }
