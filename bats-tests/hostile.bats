@@ -1,14 +1,16 @@
 #!/usr/bin/env bats
 # Who is root in a guest, or starts processes on the host, chooses names and files: none of that is obeyed.
+# shellcheck disable=SC2154 # run_pw sets stderr
 
 load rig
 load promise
+load dhcp
 
-setup() { need_docker; }
-teardown() { clean_host; }
+setup() { dhcp_setup; }
+teardown() { dhcp_teardown; }
 
 @test "names and records that a guest has made up: it is listed, looked at and taken away all the same" {
-  local before alias
+  local before alias words
   netns_guest web
   before=$(host_state)
   pw --quiet --no-probe br1 netns:web 10.1.1.2/24@10.1.1.1
@@ -63,4 +65,22 @@ in_user() {
   run_pw ls --json
   kill "$USER_PID"
   assert_json "$output" '[.attachments[].ifname] == ["d0"]'
+}
+
+@test "--dhcp-dns writes into the container's own resolv.conf, and not into a file of the host that is mounted there" {
+  guard_resolv_conf
+  start_guest evil --volume /etc/resolv.conf:/etc/resolv.conf:ro
+  start_guest web
+  docker run --detach --name other --network container:web busybox > /dev/null
+  lan_bridge
+  serve_dhcp --dhcp-option=6,192.168.77.53
+  remember evil
+  run_pw --dhcp-dns br1 evil udhcpc
+  assert_refused 1 "it is not known where 'evil' has its resolv.conf"
+  assert_resolv_conf
+  run_pw --dhcp-dns br1 other udhcpc
+  assert_exit 0
+  [[ $(docker exec web cat /etc/resolv.conf) == 'nameserver 192.168.77.53' ]] || fail "$(docker exec web cat /etc/resolv.conf)"
+  assert_resolv_conf
+  pw --quiet disconnect other
 }
