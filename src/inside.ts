@@ -1,6 +1,7 @@
 import { PipeworkError } from './errors'
 import type { Host } from './host'
 import { findByIndex, type HostLink } from './hostlinks'
+import { FAMILIES } from './ip'
 import { decodeRecord, type PipeworkRecord } from './record'
 import { batchLine, isWord } from './step'
 import type { Address, Family } from './values'
@@ -189,7 +190,7 @@ export function toRoute(route: IpRoute, family: Family): Route {
  * whose name no plan could write (somebody in a guest has called it `a"b`), and what leads over it, is left out.
  */
 export async function readGuest(netns: string | undefined, host: Host): Promise<GuestState> {
-  const families = hasIpv6(host) ? ([4, 6] as const) : ([4] as const)
+  const families = FAMILIES.filter((family) => family === 4 || hasIpv6(host))
   // Of one table a line of a batch shows IPv4 only (there is no place for -6); of all tables, what is below a prefix.
   const tables = families.map((family) =>
     family === 4 ? batchLine`route show table main` : batchLine`route show table all root ::/0`,

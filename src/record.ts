@@ -1,4 +1,5 @@
 import { PipeworkError } from './errors'
+import { FAMILIES } from './ip'
 import { type Address, type Family, formatAddress, parseAddress, parseIfname } from './values'
 
 /**
@@ -181,7 +182,7 @@ function decodeLink(fields: readonly string[]): LinkRecord {
     addresses: addresses === '*' ? undefined : [...addresses.split(',').filter(Boolean).map(parseAddress), ...leased],
     ...(sources.length === 0 ? {} : { sources }),
     words: [...all('w').map(unescapeName), ...all('r').map((route) => ROUTE + unescapeName(route))],
-    previous: ([4, 6] as const).flatMap((family) =>
+    previous: FAMILIES.flatMap((family) =>
       all(`d${family}`).map((words) => ({ family, words: words.split('+').map(unescapeWord).map(refuseUnsafe) })),
     ),
     ...(nic === '' ? {} : { nic: parseIfname(nic, 'NIC') }),

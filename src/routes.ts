@@ -1,5 +1,6 @@
 import { PipeworkError } from './errors'
 import type { LiveAddress, Route } from './inside'
+import { bitsOf, FAMILIES } from './ip'
 import {
   defaultGateway,
   isDefault,
@@ -17,8 +18,6 @@ import type { RouteWish } from './routewish'
 import { ipInGuest, type Plan, rows, type Step } from './step'
 import { type Address, type Family, isOnLink } from './values'
 
-const FAMILIES = [4, 6] as const
-
 /** The addresses that a change takes from the link, and those that it takes and gives back. */
 export interface Shift {
   readonly removed: readonly LiveAddress[]
@@ -29,7 +28,7 @@ export interface Shift {
 const wordOf = (family: Family) => (family === 4 ? 'default' : '::/0')
 
 /** A host's route as `network/prefix`, which the kernel shows without its prefix. */
-const toHost = (ip: string, family: Family) => `${ip}/${family === 4 ? 32 : 128}`
+const toHost = (ip: string, family: Family) => `${ip}/${bitsOf(family)}`
 
 /** The destination of a route as `network/prefix`. */
 export function dstOf({ family, dst }: Route): string {

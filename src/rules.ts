@@ -1,6 +1,7 @@
 import { PipeworkError } from './errors'
 import type { Host } from './host'
 import { hasIpv6, type IpRoute, type Route, toRoute } from './inside'
+import { FAMILIES } from './ip'
 import { batchLine, isWord, type Step } from './step'
 import { type Family, fingerprint } from './values'
 
@@ -89,7 +90,7 @@ export async function readPolicy(
 
 /** All rules, and all routes of other tables than the main one. */
 async function readRules(netns: string, host: Host): Promise<Policy> {
-  const families = hasIpv6(host) ? ([4, 6] as const) : ([4] as const)
+  const families = FAMILIES.filter((family) => family === 4 || hasIpv6(host))
   // A namespace's rules of both families take two calls of `ip`; as lines of a batch they are one process of ours.
   const lines = families.flatMap((family) =>
     [

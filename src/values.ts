@@ -1,6 +1,6 @@
 import { Netmask } from 'netmask'
 import { usageError } from './errors'
-import { isIP } from './ip'
+import { bitsOf, isIP, isLinkLocal } from './ip'
 
 export type Family = 4 | 6
 
@@ -38,7 +38,7 @@ function familyOf(text: string): Family | undefined {
 
 /** The length of a netmask like 255.255.255.0, or of one that is a length already; undefined for anything else. */
 export function toPrefix(text: string, family: Family): number | undefined {
-  const bits = family === 4 ? 32 : 128
+  const bits = bitsOf(family)
   if (/^(0|[1-9]\d{0,2})$/.test(text)) return Number(text) <= bits ? Number(text) : undefined
   if (family !== 4 || isIP(text) !== 4) return undefined
   try {
@@ -49,7 +49,7 @@ export function toPrefix(text: string, family: Family): number | undefined {
 }
 
 function refuseNetworkAddress(address: Address, typed: string): void {
-  const bits = address.family === 4 ? 32 : 128
+  const bits = bitsOf(address.family)
   if (address.prefix >= bits - 1 || address.prefix === 0) return
   const block = new Netmask(toCidr(address))
   if (block.base === address.ip)
@@ -159,7 +159,7 @@ export function toNetwork(address: Pick<Address, 'ip' | 'prefix'>): string {
 
 /** True when the address's own subnet reaches the other address without a route. */
 export function isOnLink(of: Address, ip: string): boolean {
-  if (/^fe[89ab].:/.test(ip)) return true
+  if (isLinkLocal(ip)) return true
   return of.prefix === 0 || new Netmask(toCidr(of)).contains(ip)
 }
 

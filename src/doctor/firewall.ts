@@ -1,3 +1,4 @@
+import { FAMILIES } from '../ip'
 import { type Blockage, describeBlockages, findBlockages, flowsOf, mendCommand } from '../netfilter/blockage'
 import { tagOf, toArgv } from '../netfilter/mend'
 import { quote } from '../step'
@@ -25,7 +26,7 @@ function blockagesOn(bridge: string, survey: Survey): readonly Blockage[] {
     return findBlockages(ruleset, flows)
   }
   const ofBridges = survey.ruleset.filter(({ family }) => family === 'bridge')
-  const unseen = ([4, 6] as const).filter((family) => !survey.families.includes(family))
+  const unseen = FAMILIES.filter((family) => !survey.families.includes(family))
   return [...judge(survey.ruleset, survey.families), ...judge(ofBridges, unseen)]
 }
 

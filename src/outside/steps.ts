@@ -1,4 +1,5 @@
 import { planFirewall } from '../firewall/live'
+import { bitsOf } from '../ip'
 import { MARK } from '../record'
 import { ip, type Plan, type Step } from '../step'
 import type { Live, LiveLink } from './live'
@@ -71,7 +72,7 @@ function routeWords({ dev, src }: HostRoute): readonly string[] {
   return ['dev', dev, ...(src === undefined ? [] : ['src', src]), 'proto', MARK]
 }
 
-const toHost = ({ family, dst }: HostRoute) => `${dst}/${family === 4 ? 32 : 128}`
+const toHost = ({ family, dst }: HostRoute) => `${dst}/${bitsOf(family)}`
 
 function addRoute(route: HostRoute): Step {
   return {

@@ -1,4 +1,5 @@
 import { ANY_LOCAL, acceptBridged, type Rule } from '../firewall/rule'
+import { bitsOf, FAMILIES, isLinkLocal } from '../ip'
 import type { ShareKind } from '../options'
 import { MARK } from '../record'
 import { type Address, type Family, fingerprint, toNetwork } from '../values'
@@ -25,9 +26,6 @@ export interface Subject {
 
 /** The host's own addresses, by interface. */
 export type HostAddresses = ReadonlyMap<string, readonly Address[]>
-
-const FAMILIES = [4, 6] as const
-const bitsOf = (family: Family) => (family === 4 ? 32 : 128)
 
 /** The interface of the host through which it reaches the guest. */
 export function devOf({ hostif, hostEnd }: Subject): string {
@@ -79,7 +77,7 @@ function needOfRouted(subject: Subject): Need {
 }
 
 function toGateway(dev: string, family: Family, ip: string): HostAddress {
-  const isOfLink = ip === LINK_GATEWAY[family] || /^fe[89ab].:/.test(ip)
+  const isOfLink = ip === LINK_GATEWAY[family] || isLinkLocal(ip)
   return {
     dev,
     family,
@@ -194,7 +192,7 @@ function shimNameOf(parent: string): string {
 function needOfHostAccess({ outside, parent, sharing, addresses }: Subject, own: HostAddresses): Need {
   if (!outside.hostAccess || parent === undefined || sharing === undefined) return NOTHING
   const dev = shimNameOf(parent)
-  const global = (own.get(parent) ?? []).filter(({ ip }) => !/^fe[89ab].:/.test(ip))
+  const global = (own.get(parent) ?? []).filter(({ ip }) => !isLinkLocal(ip))
   const has6 = addresses.some(({ family }) => family === 6)
   return {
     ...NOTHING,
