@@ -84,3 +84,15 @@ in_user() {
   assert_resolv_conf
   pw --quiet disconnect other
 }
+
+@test "half of a file, as kill -9 may leave it, is in nobody's way" {
+  netns_guest web
+  on_host mkdir -p /run/pipework/nics
+  on_host sh -c "echo '{\"name\": \"et' > /run/pipework/nics/eth9.new"
+  run_pw --direct-phys mac:02:00:00:00:99:99 netns:web 10.1.1.2/24
+  assert_exit 1
+  assert_err "no NIC of this host has the MAC address '02:00:00:00:99:99'"
+  run_pw doctor
+  on_host rm -r /run/pipework/nics
+  [[ $stderr != *bug* ]] || fail "$stderr"
+}
