@@ -103,13 +103,13 @@ lease_of() {
     '.attachments[] | select(.guest.name == $guest and .ifname == $ifname) | .leases[0]'
 }
 
-# serve_oddly MODE — the server of dhcp-server on the LAN, in its own directory: $ODD; its log is DHCP_LOG.
+# serve_oddly MODE [PROGRAM] — the server of dhcp-server on the LAN, in its own directory: $ODD; its log is DHCP_LOG.
 serve_oddly() {
   ODD=$BATS_TEST_TMPDIR/odd
   DHCP_LOG=$ODD/log
   mkdir -p "$ODD"
   nsenter --mount="$RIG_DIR/ns/mnt" --net="$LAN_NS" setsid env -C "$ODD" -u NODE_EXTRA_CA_CERTS \
-    node "$BATS_TEST_DIRNAME/dhcp-server" "$1" > "$DHCP_LOG" 2>&1 < /dev/null 3>&- 4>&- &
+    node "$BATS_TEST_DIRNAME/${2-dhcp-server}" "$1" > "$DHCP_LOG" 2>&1 < /dev/null 3>&- 4>&- &
   echo "$!" > "$RIG_DIR/dnsmasq.pid"
   # 255.255.255.255 has to leave by the one NIC that there is.
   on_lan ip route replace 255.255.255.255 dev lan0

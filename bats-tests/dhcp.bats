@@ -19,7 +19,7 @@ keeps_lease() {
   remember web
   RANGE=192.168.77.100,192.168.77.150,255.255.255.0,2m serve_dhcp --dhcp-option=3,192.168.77.1 \
     --dhcp-option=6,192.168.77.1 --dhcp-option=15,lan.test --dhcp-option=121,10.50.0.0/16,192.168.77.9,0.0.0.0/0,192.168.77.1
-  run_pw --json br1 web "$word"
+  run_pw --json --dhcp-dns br1 web "$word"
   assert_exit 0
   assert_json "$output" ".ok and .changed and .attachment.leases[0] == (.attachment.leases[0] + {client: \"$client\", server: \"192.168.77.1\", state: \"kept\"})"
   assert_json "$(link web eth1)" '.addr_info[0] | .broadcast == "192.168.77.255" and .prefixlen == 24 and .valid_life_time > 60'
@@ -27,9 +27,10 @@ keeps_lease() {
   assert_json "$(in_guest web ip -j route)" 'map(select(.dst == "10.50.0.0/16" and .gateway == "192.168.77.9")) | length == 1'
   ping_from web 192.168.77.1
   served 'client provides name: web'
+  [[ $(docker exec web cat /etc/resolv.conf) == $'search lan.test\nnameserver 192.168.77.1' ]]
   before=$(addresses web)
 
-  run_pw br1 web "$word"
+  run_pw --dhcp-dns br1 web "$word"
   assert_exit 0
   assert_out 'nothing changed'
   (($(count_served DHCPACK) == 1))
@@ -105,34 +106,65 @@ has_address() {
   [[ $(addresses "$1") == "$2" ]]
 }
 
-@test "renewed in time; another address at renewal; a lost lease; all of it without a hand" {
-  start_guest web
+# all_clients CMD… — CMD with each client and the last byte of its guest's address, in the same moment of all of them.
+all_clients() {
+  "$@" udhcpc 60 && "$@" dhclient 70 && "$@" dhcpcd 80
+}
+
+# each of them is for one client, whose guest is for-CLIENT, and the byte BYTE
+attach_short() { pw br1 "netns:for-$1" "$1" "02:00:00:00:00:$(printf %x "$2")"; }
+watch_addresses() {
+  on_host_exec nsenter --net="/run/netns/for-$1" ip -4 monitor address > "$BATS_TEST_TMPDIR/$1.monitor" 3>&- 4>&- &
+  MONITORS+=("$!")
+}
+had_no_gap() { ! grep -h Deleted "$BATS_TEST_TMPDIR/$1.monitor"; }
+renewed_thrice() { test_count "ACK 192.168.77.$2" 3; }
+has_first() { has_address "for-$1" "192.168.77.$2/24"; }
+has_next() { has_address "for-$1" "192.168.77.$(($2 + 1))/24"; }
+has_none() { has_address "for-$1" ''; }
+is_kept() { [[ $(lease_of "for-$1" | jq -r '.state, .address') == $'kept\n'"192.168.77.$2/24" ]]; }
+is_moved() { is_kept "$1" "$(($2 + 1))"; }
+is_lost() { [[ $(lease_of "for-$1" | jq -c '[.state, .address]') == '["lost",null]' ]]; }
+attach_again() { [[ $(attach_short "$@") == *'nothing changed'* ]]; }
+routes_by_it() { [[ $(routes "for-$1" 4) == 'default via 192.168.77.1 dev eth1'* ]]; }
+records_next() {
+  assert_json "$(pw ls --json)" "any(.attachments[]; .guest.name == \"for-$1\" and .addresses == [\"192.168.77.$(($2 + 1))/24@192.168.77.1\"])"
+}
+
+@test "renewed in time; another address at renewal; a lost lease; all of it without a hand, with each client" {
+  local client
+  for client in udhcpc dhclient dhcpcd; do netns_guest "for-$client"; done
   lan_bridge
-  remember web
+  remember for-udhcpc for-dhclient for-dhcpcd
   serve_oddly short
-  pw br1 web dhcp
-  [[ $(addresses web) == 192.168.77.60/24 ]]
+  all_clients attach_short
+  all_clients has_first
+  all_clients watch_addresses
   # Ten seconds are over: the second renewal has been acknowledged.
-  wait_until 60 test_count 'ACK 192.168.77.60' 3
-  [[ $(addresses web) == 192.168.77.60/24 ]]
-  assert_json "$(lease_of web)" '.state == "kept" and .address == "192.168.77.60/24"'
+  wait_until 60 all_clients renewed_thrice
+  kill "${MONITORS[@]}"
+  all_clients had_no_gap
+  all_clients has_first
+  all_clients is_kept
 
   touch "$ODD/MOVE"
-  wait_until 60 has_address web 192.168.77.61/24
-  assert_json "$(pw ls --json)" '.attachments[0].addresses == ["192.168.77.61/24@192.168.77.1"]'
-  [[ $(routes web 4) == 'default via 192.168.77.1 dev eth1'* ]]
-  run_pw br1 web dhcp
-  assert_out 'nothing changed'
+  wait_until 60 all_clients has_next
+  wait_until 10 all_clients is_moved
+  all_clients records_next
+  all_clients routes_by_it
+  all_clients attach_again
 
   # Nobody renews it: it goes when its time is over, and not before somebody else may have it.
   stop_dhcp
-  wait_until 60 has_address web ''
-  assert_json "$(lease_of web)" '.state == "lost" and .address == null'
-  [[ -n $(clients) ]]
+  wait_until 60 all_clients has_none
+  wait_until 20 all_clients is_lost
+  [[ $(clients | grep -cE '^(udhcpc|dhclient|unshare) ') == 3 ]]
   serve_oddly short
-  wait_until 90 has_address web 192.168.77.61/24
-  wait_until 10 test "$(lease_of web | jq -r .state)" = kept
-  assert_undone
+  wait_until 90 all_clients has_next
+  wait_until 10 all_clients is_moved
+  for client in udhcpc dhclient dhcpcd; do pw disconnect "netns:for-$client"; done
+  no_clients
+  assert_as_remembered
 }
 
 @test "what a server says of other networks is not done" {
@@ -361,21 +393,34 @@ has_clients() {
   stop_ovs
 }
 
-@test "ten at once have ten addresses, and give ten back" {
+@test "ten containers at once have ten addresses, and give ten back at once" {
   local number runs=()
   lan_bridge
   serve_dhcp
-  for number in {1..10}; do netns_guest "g$number"; done
   for number in {1..10}; do
-    pw br1 "netns:g$number" "$(sed -n "$((number % 3 + 1))p" <<< $'udhcpc\ndhclient\ndhcpcd')" \
+    start_guest "g$number" 3>&- &
+    runs+=("$!")
+  done
+  wait "${runs[@]}"
+  runs=()
+  for number in {1..10}; do
+    pw br1 "g$number" "$(sed -n "$((number % 3 + 1))p" <<< $'udhcpc\ndhclient\ndhcpcd')" \
       > "$BATS_TEST_TMPDIR/$number.out" 2>&1 3>&- &
     runs+=("$!")
   done
   wait "${runs[@]}" || fail "$(cat "$BATS_TEST_TMPDIR"/*.out)"
   assert_json "$(pw ls --json)" '[.attachments[] | .leases[0] | select(.state == "kept") | .address] | unique | length == 10'
-  for number in {1..10}; do pw disconnect "netns:g$number" > /dev/null; done
+  [[ $(for number in {1..10}; do addresses "g$number"; done | sort -u | wc -l) == 10 ]]
+  for number in {1..10}; do served "client provides name: g$number"; done
+  runs=()
+  for number in {1..10}; do
+    pw disconnect "g$number" > "$BATS_TEST_TMPDIR/$number.out" 2>&1 3>&- &
+    runs+=("$!")
+  done
+  wait "${runs[@]}" || fail "$(cat "$BATS_TEST_TMPDIR"/*.out)"
   wait_until 10 test_count DHCPRELEASE 10
   no_clients
+  [[ -z $(on_host ls /run/pipework/dhcp) ]]
 }
 
 # --- options and the rest --------------------------------------------------------------------------------
@@ -412,6 +457,24 @@ has_clients() {
   assert_refused 2 'is for addresses by DHCP'
 }
 
+@test "--dhcp-dns in a container of Podman, which has a file for it unless its network is none" {
+  need_podman
+  guard_resolv_conf
+  on_host ip netns add pod
+  start_podman_guest wired --network ns:/run/netns/pod
+  start_podman_guest none
+  lan_bridge
+  remember podman:wired podman:none
+  serve_dhcp --dhcp-option=6,192.168.77.53
+  run_pw --dhcp-dns br1 podman:wired dhclient
+  assert_exit 0
+  [[ $(on_host podman exec wired cat /etc/resolv.conf) == 'nameserver 192.168.77.53' ]]
+  assert_undone podman:wired
+  run_pw --dhcp-dns br1 podman:none dhclient
+  assert_refused 1 "it is not known where 'none' has its resolv.conf" 'none of its own with --network none'
+  assert_resolv_conf
+}
+
 @test "--dry-run prints a script that does the same, and changes nothing" {
   netns_guest web
   lan_bridge
@@ -437,7 +500,7 @@ has_clients() {
   assert_as_remembered
 }
 
-@test "without a client on the host: that of the busybox image, which goes with the rest" {
+@test "without a client on the host, and with nothing to be executed in /run: that of the busybox image, which goes with the rest" {
   start_guest web
   lan_bridge
   remember web
@@ -446,7 +509,10 @@ has_clients() {
   mkdir "$BATS_TEST_TMPDIR/path"
   find /usr/local/bin /usr/bin /usr/sbin /bin /sbin -maxdepth 1 -executable ! -name 'udhcpc*' ! -name 'dhc*' ! -name busybox \
     -exec ln -sf -t "$BATS_TEST_TMPDIR/path" {} +
+  # as on Debian
+  on_host mount -o remount,noexec /run
   run --separate-stderr on_host env PATH="$BATS_TEST_TMPDIR/path" "$PIPEWORK" -v br1 web dhcp
+  on_host mount -o remount,exec /run
   assert_exit 0
   assert_err 'udhcpc of the busybox image, as no client is installed'
   assert_json "$(lease_of web)" '.client == "busybox image" and .state == "kept"'

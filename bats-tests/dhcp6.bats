@@ -61,6 +61,15 @@ six() {
   docker start web > /dev/null
 }
 
+# without_dhclient ARG… — pipework with dhclient out of sight.
+without_dhclient() {
+  local path=$BATS_TEST_TMPDIR/path
+  if mkdir "$path" 2> /dev/null; then
+    find /usr/local/bin /usr/bin /usr/sbin /bin /sbin -maxdepth 1 -executable ! -name 'dhclient*' -exec ln -sf -t "$path" {} +
+  fi
+  on_host env PATH="$path" "$PIPEWORK" "$@"
+}
+
 # assert_given_back — disconnect gives the lease of web back, and the server has heard of it.
 assert_given_back() {
   local before ip
@@ -86,17 +95,44 @@ is_free() {
   on_host sysctl -qw net.ipv6.conf.br1.accept_ra=0
   RANGE=fd77::100,fd77::1ff,64,2m serve_dhcp --enable-ra
   six dhclient dhcp6
-  # with dhclient out of sight
-  mkdir "$BATS_TEST_TMPDIR/path"
-  find /usr/local/bin /usr/bin /usr/sbin /bin /sbin -maxdepth 1 -executable ! -name 'dhclient*' \
-    -exec ln -sf -t "$BATS_TEST_TMPDIR/path" {} +
-  on_host env PATH="$BATS_TEST_TMPDIR/path" "$PIPEWORK" br1 web dhcp6
+  without_dhclient br1 web dhcp6
   assert_json "$(lease_of web)" '.client == "dhcpcd" and .family == 6 and .state == "kept"'
   assert_given_back
-  on_host env PATH="$BATS_TEST_TMPDIR/path" "$PIPEWORK" br1 web dhcp6
+  without_dhclient br1 web dhcp6
   docker stop web > /dev/null
   wait_until 10 no_clients
   assert_given_back
   docker rm --force web > /dev/null
   wait_until 10 no_clients
+}
+
+# renewed_past ADDRESS — it has been renewed when the ten seconds of the first lease were over.
+renewed_past() {
+  (($(grep -cE "(RENEW|REBIND) $1\$" "$DHCP_LOG") >= 3))
+}
+
+@test "dhcp6: renewed for longer than the lease lasts, by each client, and the address is never gone" {
+  local client monitors=()
+  for client in dhclient dhcpcd; do netns_guest "for-$client"; done
+  lan_bridge
+  on_host sysctl -qw net.ipv6.conf.br1.accept_ra=0
+  remember for-dhclient for-dhcpcd
+  serve_oddly short dhcp6-server
+  pw br1 netns:for-dhclient dhcp6
+  without_dhclient br1 netns:for-dhcpcd dhcp6
+  for client in dhclient dhcpcd; do
+    on_host_exec nsenter --net="/run/netns/for-$client" ip -6 monitor address > "$BATS_TEST_TMPDIR/$client" 3>&- 4>&- &
+    monitors+=("$!")
+  done
+  wait_until 60 renewed_past fd77::100
+  wait_until 60 renewed_past fd77::101
+  kill "${monitors[@]}"
+  [[ $(addresses for-dhclient) == fd77::100/128 && $(addresses for-dhcpcd) == fd77::101/128 ]]
+  assert_json "$(lease_of for-dhclient)" '.client == "dhclient" and .state == "kept"'
+  assert_json "$(lease_of for-dhcpcd)" '.client == "dhcpcd" and .state == "kept"'
+  ! grep -h '^Deleted.*fd77' "$BATS_TEST_TMPDIR"/dhc* || fail 'it was gone for a while'
+  for client in dhclient dhcpcd; do pw disconnect "netns:for-$client"; done
+  test_count RELEASE 2
+  no_clients
+  assert_as_remembered
 }

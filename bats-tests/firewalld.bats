@@ -4,6 +4,7 @@
 
 # shellcheck disable=SC2016,SC2154 # expanded on the host; status, output and stderr are set by run_pw
 load rig
+load promise
 load managers
 load outside
 
@@ -27,11 +28,26 @@ reaches() { in_guest "$1" ping -c 1 -W 5 -q "$2" > /dev/null; }
   netns_guest web
   netns_guest db
   start_firewalld
-  on_host firewall-cmd --permanent --add-interface=eth0
-  on_host firewall-cmd --reload
   serve 7000 on_lan
   serve 80 in_guest web
-  pw -q "${words[@]}" 2> /dev/null
+  # eth0 is in no zone: what leaves by it does not count as going to one
+  remember web
+  run_pw --strict "${words[@]}"
+  assert_refused 1 "drops IPv4 from 'br1' to 'eth0'" 'table inet firewalld of nftables'
+  run_pw --json "${words[@]}"
+  assert_exit 0
+  no_answer TCP4:192.168.77.1:7000 in_guest web
+  command=$(jq -r '.warnings[0].command' <<< "$output")
+  [[ $command == *--add-interface=eth0* ]] || fail "says: $output"
+  on_host sh -c "$command"
+  [[ $(ask TCP4:192.168.77.1:7000 in_guest web) == 192.168.77.10 ]]
+  run_pw ls --json
+  assert_json "$output" '.attachments[0] | has("firewall") | not'
+  # of another zone it cannot be taken: no command is better than one that fails
+  on_host sh -c 'firewall-cmd --remove-interface=eth0; firewall-cmd --zone=external --add-interface=eth0'
+  run_pw --json ls
+  assert_json "$output" '.attachments[0].firewall | (.message | contains("drops IPv4 from")) and (has("command") | not)'
+  on_host sh -c 'firewall-cmd --permanent --remove-interface=br1; firewall-cmd --reload'
   run_pw --no-probe --json br1 netns:db 10.0.0.3/24
   assert_exit 0
   assert_err "drops IPv4 between the ports of 'br1': rule "

@@ -122,6 +122,8 @@ same_start() {
   assert_out 'side shares the network of web'
   run_pw disconnect podman:side
   assert_exit 0
+  # not what the other name had asked for
+  [[ $(addresses podman:web) == 10.1.1.2/24 ]]
   CONTAINERS_STORAGE_CONF=/nonexistent run_pw br1 podman:nosuch 10.1.1.2/24
   assert_exit 1
   assert_err "there is no container 'nosuch' in Podman"
@@ -403,18 +405,23 @@ same_start() {
 
 @test "pid: what an earlier process of that number was given is not this one's" {
   start_guest web
+  start_guest else
   local pid end alias
   pid=$(docker inspect --format '{{.State.Pid}}' web)
   pw br1 "pid:$pid" 10.1.1.2/24
   end=$(host_end "$pid" eth1)
   alias=$(on_host cat "/sys/class/net/$end/ifalias")
   [[ $alias == *";c=$(cut -d ' ' -f 22 "/proc/$pid/stat");"* ]]
+  pw disconnect "pid:$pid"
+  # A namespace that has outlived its process, whose number another has now.
+  pw br1 else 10.1.1.3/24
+  end=$(host_end else eth1)
   on_host ip link set dev "$end" alias "${alias/;c=*;i=/;c=1;i=}"
   run_pw disconnect "pid:$pid"
   assert_exit 0
   assert_out 'nothing that pipework attached'
   on_host ip link show dev "$end"
-  docker rm --force web > /dev/null
+  docker rm --force web else > /dev/null
 }
 
 @test "pid: the host's own network, a process that is not there, one that has ended" {

@@ -99,7 +99,7 @@ pings() { # FROM… ADDRESS
   }
   refused "is reached from the host anyway" br1 netns:web 10.0.0.2/24
   refused "talks to no other" --mode private eth0 netns:web 192.168.77.50/24
-  refused "has the MAC address of 'eth0'" --kind ipvlan eth0 netns:web 192.168.77.50/24
+  refused "an ipvlan on 'eth0' reaches addresses of other ipvlans" --kind ipvlan eth0 netns:web 192.168.77.50/24
   refused "it is to have none" eth0 netns:web 0/0
   on_host ip addr flush dev eth0
   refused_without_state() {

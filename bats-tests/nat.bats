@@ -132,6 +132,64 @@ assert_undone_outside() {
   assert_undone_outside
 }
 
+# barred WHERE — the last run warned that the host's own traffic for br1 is dropped there, and ls says so too.
+barred() {
+  # where bridges' frames meet the firewall, those too
+  assert_err "drops IPv4 and IPv6 from 'br1' to 'eth0'"
+  assert_err ": $1"
+  run_pw ls
+  assert_out "web eth1: the firewall of this host drops IPv4 and IPv6 from 'br1' to 'eth0': $1"
+  run_pw doctor br1 --json
+  MEND=$(jq -er '.findings[] | select(.id == "firewall-drop" and (.line | endswith("to '"'eth0'"'"))).command' <<< "$output")
+}
+
+# passes — what was dropped got mended by MEND, and nobody speaks of it any more.
+passes() {
+  no_answer TCP4:192.168.77.1:7000 in_guest web
+  no_answer TCP4:192.168.77.10:8080 on_lan
+  on_host sh -c "$MEND"
+  seen_as_host
+  [[ $(ask TCP4:192.168.77.10:8080 on_lan) == 192.168.77.1 ]]
+  [[ $(ask 'TCP6:[fd77::10]:8080' on_lan) == *fd77:0000:0000:0000:0000:0000:0000:0001* ]]
+  # as narrow as it can be: nobody outside begins a connection
+  on_lan ip route add 10.0.0.0/24 via 192.168.77.10
+  no_answer TCP4:10.0.0.2:81 on_lan
+  run_pw br1 "${BOTH[@]}" --publish 8080:80
+  assert_exit 0
+  [[ $stderr != *eth0* ]] || fail "still warns: $stderr"
+  run_pw ls
+  [[ $output != *drops* ]] || fail "still says: $output"
+}
+
+@test "somebody's table drops what is forwarded: said with the command that mends it; --strict refuses it" {
+  local drop='table inet filter { chain forward { type filter hook forward priority 0; policy drop; }; }'
+  lan_serves
+  serve 80 in_guest web
+  serve 81 in_guest web
+  on_host nft -f - <<< "$drop"
+  remember web
+  remember_outside
+  run_pw --strict --no-probe br1 "${BOTH[@]}" --publish 8080:80
+  assert_refused 1 "drops IPv4 and IPv6 from 'br1' to 'eth0'" ': policy DROP of chain forward, table inet filter of nftables' 'Let it pass: nft insert rule inet filter forward'
+  assert_outside_as_remembered
+  run_pw --no-probe br1 "${BOTH[@]}" --publish 8080:80
+  assert_exit 0
+  barred 'policy DROP of chain forward, table inet filter of nftables'
+  passes
+}
+
+@test "the other kind of iptables drops what is forwarded: the same" {
+  need iptables-legacy iptables
+  lan_serves
+  serve 80 in_guest web
+  serve 81 in_guest web
+  on_host sh -c 'for i in iptables ip6tables; do $i-legacy -P FORWARD DROP; done'
+  run_pw --no-probe br1 "${BOTH[@]}" --publish 8080:80
+  assert_exit 0
+  barred 'policy DROP of chain FORWARD, table filter of iptables-legacy'
+  passes
+}
+
 @test "the guest has ended: the next disconnect, or the next who asks for the like, takes away what is left" {
   remember_outside
   pw --no-probe br1 "${BOTH[@]}"

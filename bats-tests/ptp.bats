@@ -73,8 +73,19 @@ teardown() {
   assert_json "$(on_lan ip -j neigh show 192.168.77.60)" '.[0].lladdr == "02:77:00:00:00:10"'
   # and the host answers for no other address of the LAN
   run ! on_lan arping -c 1 -w 1 -I lan0 192.168.77.61
+  # somebody's table drops it, either way: said, and mended by the command that is said
+  on_host nft -f - <<< 'table inet fw { chain forward { type filter hook forward priority 0; policy drop; }; }'
   run_pw "${words[@]}"
   assert_out "nothing changed"
+  assert_err 'policy DROP of chain forward, table inet fw of nftables'
+  no_answer TCP4:192.168.77.60:7000 on_lan
+  on_host sh -c "$(sed -n 's/^pipework: warning: .*; mend it: //p' <<< "$stderr")"
+  [[ -n $(ask TCP4:192.168.77.60:7000 on_lan) ]]
+  [[ $(ask 'TCP6:[fd77::1]:7001' in_guest web) == *:0060* ]]
+  run_pw "${words[@]}"
+  assert_out "nothing changed"
+  [[ -z $stderr ]] || fail "still warns: $stderr"
+  on_host nft delete table inet fw
   stop_servers
   pw disconnect netns:web
   on_lan ip neigh flush dev lan0

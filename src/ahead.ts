@@ -1,5 +1,5 @@
 import type { Host, ReadyIp } from './host'
-import type { Result } from './step'
+import type { BatchLine, Result } from './step'
 
 /**
  * An `ip -batch` that is started before there is anything to tell it: its start takes as long as most of what it is
@@ -9,7 +9,7 @@ export interface Ahead {
   /** Starts one for that namespace (the host's own when absent), unless one waits already. */
   start(netns?: string): void
   /** Sends lines to the one that waits, if it is for that namespace, else to a new one. */
-  send(netns: string | undefined, lines: readonly string[]): Promise<Result>
+  send(netns: string | undefined, lines: readonly BatchLine[]): Promise<Result>
   /** Ends the one that waits. From then on none is started ahead: nobody would be left to end it. */
   dismiss(): void
 }

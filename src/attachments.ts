@@ -5,6 +5,7 @@ import { type GuestState, readGuest } from './inside'
 import type { Unplugging } from './links/ovs'
 import { findPort, guestOfPort, ifnameOfPort, isOvsThere, type OvsDatabase, readOvs } from './ovsdb'
 import { MARK } from './record'
+import { batchLine } from './step'
 
 /** The attachments with an end in the host, where their record is: a few reads of sysfs. */
 export function readHostSide(host: Host): readonly (Attached & { readonly hostEnd: HostLink })[] {
@@ -63,7 +64,7 @@ export async function findUnplugging(
 
 /** Whether the link has an address that somebody gave it, and not we; taken to be so when that cannot be told. */
 export async function hasGlobalAddress(name: string, host: Host): Promise<boolean> {
-  const { code, stdout } = await host.ip({ lines: [`addr show dev ${name} scope global`], answer: 'text' })
+  const { code, stdout } = await host.ip({ lines: [batchLine`addr show dev ${name} scope global`], answer: 'text' })
   return code !== 0 || new RegExp(`^\\s*inet6? \\S+ (?!metric ${MARK} )`, 'm').test(stdout)
 }
 
@@ -84,13 +85,16 @@ function listNamespaces(host: Host): readonly { readonly path: string; readonly 
   })
 }
 
-/** False where the namespace's own /sys shows that no link in it has a record: that saves asking the kernel. */
+/**
+ * False where the namespace's own /sys shows that no link in it has a record: that saves asking the kernel. What stands
+ * there is the choice of whoever started the process: it may be nothing of sysfs, or that of another namespace.
+ */
 function mayHold(pid: string | undefined, host: Host): boolean {
-  const links = pid === undefined ? undefined : host.list(`/proc/${pid}/root/sys/class/net`)
-  if (links === undefined || links.length === 0) return true
-  return links.some(
-    (name) => host.read(`/proc/${pid}/root/sys/class/net/${name}/ifalias`)?.startsWith('pipework') ?? true,
-  )
+  const folder = `/proc/${pid}/root/sys/class/net`
+  const links = pid === undefined ? undefined : host.sysfs.list(folder)
+  const there = [...(host.read(`/proc/${pid}/net/dev`) ?? '').matchAll(/^\s*(\S+):/gm)].map(([, name = '']) => name)
+  if (links === undefined || there.length === 0 || !there.every((name) => links.includes(name))) return true
+  return there.some((name) => host.sysfs.read(`${folder}/${name}/ifalias`)?.startsWith('pipework') ?? true)
 }
 
 /** Looks into all other namespaces, or those that may hold attachments without an end in the host. Needs root. */

@@ -1,5 +1,4 @@
 import type { Ahead } from './ahead'
-import type { Connected } from './connect'
 import { PipeworkError } from './errors'
 import { execute, failWith, type Run, takeBack } from './execute'
 import { gatherFacts } from './facts'
@@ -11,12 +10,14 @@ import { findKind } from './links'
 import { recordOf } from './links/claim'
 import type { Context, LinkKind } from './links/kind'
 import { lockLink, lockShared } from './locks'
-import { isConcerned, MARKER, wishesOf } from './outside/wish'
+import { isConcerned, isForwarded, mayHaveOutside, wishesOf } from './outside/wish'
+import type { Passenger } from './passage'
 import { findMisfit, planAttach } from './plan'
 import { formatStep } from './report'
 import type { AttachRequest } from './request'
 import { LEASES } from './sources'
 import type { Plan, Step } from './step'
+import type { Connected } from './uplink/connect'
 
 /** A guest, and its namespace held for this run. */
 export interface Pinned {
@@ -89,7 +90,7 @@ function toRecorded(guest: Guest, { recordedAs }: Context['facts']): Guest {
 /** What it takes to connect the bridge, and the bridge as it is then; nothing when it is connected. */
 async function foreseeUplink({ hostif, uplink: wish, force }: AttachRequest, host: Host) {
   if (wish === undefined) return undefined
-  const { foreseeBridge } = await import('./connect')
+  const { foreseeBridge } = await import('./uplink/foresee')
   return foreseeBridge({ bridge: hostif, wish }, { force, writeUnmanaged: false }, { host })
 }
 
@@ -99,7 +100,7 @@ async function connectUplink(
   means: Turn,
 ): Promise<Connected | undefined> {
   if (wish === undefined) return undefined
-  const { connect } = await import('./connect')
+  const { connect } = await import('./uplink/connect')
   return connect({ bridge: hostif, wish }, { force, writeUnmanaged: false }, { tell: () => {}, ...means })
 }
 
@@ -133,9 +134,19 @@ async function planBehind(context: Context, host: Host): Promise<Plan> {
 /** With --firewall allow and --strict the firewall is looked at before the first change, and not after the last. */
 async function toPassage(context: Context, kind: LinkKind, host: Host): Promise<Plan> {
   const { firewall, strict } = context.request
-  if (!kind.isBridged || !host.isRoot || !(strict || firewall === 'allow')) return []
+  if (!host.isRoot || !(strict || firewall === 'allow')) return []
+  const passenger = await toPassenger({ ...context, kind }, host)
+  if (!kind.isBridged && passenger.forwarding === undefined) return []
   const { planPassage } = await import('./passage')
-  return planPassage(context, host)
+  return planPassage(passenger, host)
+}
+
+/** The attachment with what the host is to forward for it; who asks for nothing of the kind loads nothing. */
+export async function toPassenger(planned: Context & Pick<Planned, 'kind'>, host: Host): Promise<Passenger> {
+  if (!isForwarded(planned.request)) return planned
+  const { forwardingFor } = await import('./outside/plan')
+  const forwarding = forwardingFor(planned, host)
+  return { ...planned, ...(forwarding === undefined ? {} : { forwarding }) }
 }
 
 /** Whether leases are asked for, or were: nobody else waits for what knows of them. */
@@ -156,7 +167,7 @@ export async function converge(
   try {
     // In one order, so that no two runs wait for each other.
     for (const ifname of requests.map((it) => it.ifname).sort()) locks.push(await lockLink(ifname, pinned, means))
-    if (requests.some(isConcerned) || means.host.read(MARKER) !== undefined) locks.push(await lockShared(means))
+    if (requests.some(isConcerned) || mayHaveOutside(means.host)) locks.push(await lockShared(means))
     // What one of several cannot have is refused before the first of them is made.
     if (requests.length > 1) await Promise.all(requests.map((it) => foresee(it, pinned, means.host)))
     return await convergeInTurn(requests, pinned, means)

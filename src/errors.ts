@@ -47,3 +47,8 @@ export class PipeworkError extends Error {
 export function usageError(message: string, hint?: string): PipeworkError {
   return new PipeworkError(message, { hint, exitCode: ExitCode.usage })
 }
+
+/** Refuses the words that follow those which a command takes. */
+export function refuseSurplus([first]: readonly string[], hint: string): void {
+  if (first !== undefined) throw usageError(`'${first}' is a word too many`, hint)
+}

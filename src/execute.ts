@@ -4,6 +4,7 @@ import type { Guest } from './guest'
 import type { Host, Interrupt } from './host'
 import {
   type AskCommand,
+  type BatchLine,
   type Command,
   type IpCommand,
   type Plan,
@@ -168,7 +169,7 @@ async function performBatch(chunk: Plan, run: Performing): Promise<Failure | und
   return { done, uncertain: line === 0 ? chunk.length : 0, error: explain(failed, result) }
 }
 
-function toLines(commands: readonly IpCommand[], { host, netns }: Run): readonly string[] {
+function toLines(commands: readonly IpCommand[], { host, netns }: Run): readonly BatchLine[] {
   return commands.map((command) => toLine(command, { netns, pid: host.pid }))
 }
 

@@ -12,6 +12,7 @@ import {
   readGuest,
   readSysctls,
 } from './inside'
+import { deriveNames, type Names } from './names'
 import { listNearest } from './nearest'
 import { findParked, findStray, type NicFacts, readNicFacts, readVlanDevice } from './nicfacts'
 import { type NicState, readNic } from './nics'
@@ -20,10 +21,11 @@ import { type Port, readPort } from './ports'
 import type { LinkRecord } from './record'
 import type { AttachRequest } from './request'
 import { mayHaveRules, type Policy, readPolicy } from './rules'
-import { type Address, fingerprint } from './values'
+import { batchLine } from './step'
+import type { Address } from './values'
 
 /** What is known of the host and the guest when the plan is made. */
-export interface Facts extends NicFacts {
+export interface Facts extends NicFacts, Names {
   /** The host interface of the request, when it exists. */
   readonly hostif?: HostLink
   /** The interface of that name in the guest, when there is one. */
@@ -64,58 +66,6 @@ export interface Facts extends NicFacts {
   readonly ipv6: boolean
   /** Whether iputils' arping is there to ask for an IPv4 address. */
   readonly arping: boolean
-  /** The host end's name, unless the user gives one. */
-  readonly hostEndName: string
-  /** The MAC address for the interface in the guest; derived unless the user gave one. */
-  readonly mac: string
-  /** The MAC address for the bridge, should it be made. */
-  readonly bridgeMac: string
-}
-
-/** A text that is the same on this host as long as it lives, and another on every other. */
-function machineId(host: Host): string {
-  return host.read('/etc/machine-id') || host.read('/proc/sys/kernel/random/boot_id') || ''
-}
-
-/** A locally administered address (02:…) out of a hash. */
-const macOf = (hash: string) => `02:${(hash.slice(0, 10).match(/../g) ?? []).join(':')}`
-
-/** `v<ifname>pl<hash>` in the original's manner: stable, told apart by guest and interface, 15 bytes at most. */
-function hostEndNameOf(ifname: string, hash: string): string {
-  return (ifname.length <= 6 ? `v${ifname}pl${hash}` : `vpl${hash}`).slice(0, 15)
-}
-
-function hashOf(ifname: string, { kind, name, id }: LinkRecord['guest'], host: Host): string {
-  // What differs least stands first: a hash spreads early bytes best.
-  // A process number comes again, and must not take over what an earlier process left.
-  return fingerprint(`${ifname} ${kind}:${name}${kind === 'pid' ? `@${id}` : ''} ${machineId(host)}`)
-}
-
-/** The names of a link's end in the host when nobody gives it one: on a Linux bridge, and on one of Open vSwitch. */
-export function deriveHostEnds(
-  ifname: string,
-  guest: LinkRecord['guest'],
-  host: Host,
-): Record<'bridge' | 'ovs', string> {
-  const own = hashOf(ifname, guest, host)
-  // Two: a row that is left in the database of Open vSwitch claims whatever bears its name.
-  return { bridge: hostEndNameOf(ifname, own), ovs: hostEndNameOf(ifname, fingerprint(`${own} ovs`)) }
-}
-
-/** The MAC address of a bridge that is to be made: always the same on this host. */
-export function bridgeMacOf(bridge: string, host: Host): string {
-  return macOf(fingerprint(`${bridge} ${machineId(host)}`))
-}
-
-async function deriveNames(request: AttachRequest, { guest, host }: Surroundings, isOvs: boolean) {
-  const { mac, ifname, hostif } = request
-  const own = hashOf(ifname, guest, host)
-  return {
-    hostEndName: deriveHostEnds(ifname, guest, host)[isOvs ? 'ovs' : 'bridge'],
-    // The original hashes what `echo` prints, trailing newline and all.
-    mac: mac === undefined ? macOf(own) : 'mac' in mac ? mac.mac : macOf(await host.md5(`${mac.from}\n`)),
-    bridgeMac: bridgeMacOf(hostif, host),
-  }
 }
 
 /** The host's end of a link in the guest: looked for under the name it should have, else among all links. */
@@ -174,14 +124,9 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
   const hostif = readHostLink(request.hostif, host) ?? (request.direct ? findStray(request.hostif, host) : undefined)
   const ovsOfHostif = request.direct ? undefined : await readOvsFor(request.hostif, hostif, host)
   const isOvs = isOvsBridge(request.hostif, hostif, ovsOfHostif)
-  const names = await deriveNames(request, { guest, host }, isOvs)
+  const names = await deriveNames(request, { guest, host }, isOvs ? 'ovs' : 'bridge')
   const named = readHostLink(request.hostEnd ?? names.hostEndName, host)
-  // Routes and rules are compared with what is there, links that have no default route among it.
-  const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHaveRules(host)
-  const isAway = request.direct && hostif === undefined
-  const isEmpty =
-    netns === undefined || (!isAway && named === undefined && mayBeBlank && isBlank(request.ifname, guest, host))
-  const state = isEmpty ? EMPTY : await readGuest(netns, host)
+  const state = await readInside(request, { hostif, named }, { guest, host, netns })
   const inGuest = state.links.find(({ name }) => name === request.ifname)
   const hostEnd = findHostEnd(inGuest, named, host)
   const nameTaken = named !== undefined && named.ifindex !== hostEnd?.ifindex ? named : undefined
@@ -192,8 +137,7 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
   const vlanDevice = readVlanDevice(request, host)
   const parked = request.direct ? findParked(request, state) : undefined
   const away = hostif === undefined ? readNic(request.hostif, host) : undefined
-  const isUnknown = hostif === undefined && away === undefined && !/^(br|ovs)|:|^(ptp|dummy)$/.test(request.hostif)
-  const similar = isUnknown ? listSimilar(request.hostif, host) : undefined
+  const similar = hostif === undefined && away === undefined ? listSimilar(request.hostif, host) : undefined
   const takenPeer = state.links.find((link) => arePeers(link, nameTaken))?.name
   return {
     ...names,
@@ -214,8 +158,23 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
   }
 }
 
-/** Interfaces of the host that a name which none has may have meant. */
-function listSimilar(typed: string, host: Host): readonly string[] {
+/** The inside of the guest; not read where it cannot be, or where nothing is in it that matters. */
+async function readInside(
+  request: AttachRequest,
+  { hostif, named }: { readonly hostif: HostLink | undefined; readonly named: HostLink | undefined },
+  { guest, host, netns }: Surroundings,
+): Promise<GuestState> {
+  if (netns === undefined) return EMPTY
+  const isAway = request.direct && hostif === undefined
+  // Routes and rules are compared with what is there, links that have no default route among it.
+  const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHaveRules(host)
+  const isEmpty = !isAway && named === undefined && mayBeBlank && isBlank(request.ifname, guest, host)
+  return isEmpty ? EMPTY : readGuest(netns, host)
+}
+
+/** Interfaces of the host that a name which none has may have meant; undefined for a name that makes something. */
+function listSimilar(typed: string, host: Host): readonly string[] | undefined {
+  if (/^(br|ovs)|:|^(ptp|dummy)$/.test(typed)) return undefined
   const ours = readOurLinks(host).flatMap(({ name, record }) => (record?.kind === 'link' ? [name] : []))
   const names = (host.list('/sys/class/net') ?? []).filter((name) => name !== 'lo' && !ours.includes(name))
   return listNearest(typed, names)
@@ -294,7 +253,7 @@ async function readOffload(
 ): Promise<NonNullable<Facts['offload']>> {
   const ethtool = host.has('ethtool')
   if (!ethtool || inGuest === undefined || netns === undefined) return { ethtool }
-  const line = `netns exec ${netns} ethtool -k ${inGuest.name}`
+  const line = batchLine`netns exec ${netns} ethtool -k ${inGuest.name}`
   const { stdout } = await host.ip({ lines: [line], answer: 'text' })
   return { ethtool, state: /^tx-checksumming: off/m.test(stdout) ? 'off' : 'on' }
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { PipeworkError } from './errors'
 import type { Host, HttpAnswer, Pin } from './host'
-import type { Result } from './step'
+import type { BatchLine, Result } from './step'
 
 /** What a program or Docker answers; an Error is thrown, a list is used up answer by answer, the last one stays. */
 type Answer = Partial<Result> | HttpAnswer | Error
@@ -94,9 +94,13 @@ function listDirectory(path: string, paths: readonly string[]): readonly string[
 /** The calls that read files. A path that ends in `/` among the files is an empty directory. */
 function createFiles({ files = {}, links = {}, inodes = {} }: FakeHostOptions) {
   const paths = Object.keys({ ...files, ...links, ...inodes })
-  return {
+  const looks = {
     read: (path: string) => files[path]?.trimEnd(),
     list: (path: string) => listDirectory(path, paths),
+  }
+  return {
+    ...looks,
+    sysfs: looks,
     target: (path: string) => links[path],
     resolve: (path: string) => (path in files ? path : links[path]),
     inode: (path: string) => inodes[path],
@@ -133,10 +137,15 @@ function createEffects(ran: string[]) {
 
 /** The calls that run `ip`, started ahead or not. */
 function createIp<T>(perform: (text: string) => T) {
-  const ip = ({ netns, lines }: { readonly netns?: string | undefined; readonly lines: readonly string[] }) =>
-    perform([`ip${netns === undefined ? '' : ` -n ${netns}`}`, ...lines].join(' | '))
+  const ip = ({ netns, lines }: { readonly netns?: string | undefined; readonly lines: readonly BatchLine[] }) =>
+    perform(
+      [
+        `ip${netns === undefined ? '' : ` -n ${netns}`}`,
+        ...lines.map((words) => words.map((word) => word || '""').join(' ')),
+      ].join(' | '),
+    )
   const startIp = async (netns?: string) => ({
-    send: (lines: readonly string[]) => ip({ netns, lines }),
+    send: (lines: readonly BatchLine[]) => ip({ netns, lines }),
     dismiss: () => {},
   })
   return { ip, startIp }

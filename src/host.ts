@@ -1,10 +1,10 @@
-import type { Result } from './step'
+import type { BatchLine, Result } from './step'
 
 /** One run of `ip -batch`. */
 export interface IpBatch {
   /** The namespace, as `ip -n` takes it; the host's own when absent. */
   readonly netns?: string
-  readonly lines: readonly string[]
+  readonly lines: readonly BatchLine[]
   /** What is wanted of its output: with `json`, a document with all details for each line. Nothing when absent. */
   readonly answer?: 'json' | 'text'
   /** Whether to go on past a line that fails. */
@@ -14,7 +14,7 @@ export interface IpBatch {
 /** A run of `ip -batch` that waits for its lines. */
 export interface ReadyIp {
   /** To be called once; resolves and rejects as `Host.ip` does. */
-  send(lines: readonly string[]): Promise<Result>
+  send(lines: readonly BatchLine[]): Promise<Result>
   /** Ends it: it has been told nothing, so it has done nothing. */
   dismiss(): void
 }
@@ -57,6 +57,8 @@ export interface Host {
   /** The node that runs this, and the script that it runs: absolute paths. */
   readonly program: readonly [string, string]
   readonly env: Readonly<Record<string, string | undefined>>
+  /** The same two of places where others may have put anything: undefined, and nothing opened, where it is not of sysfs. */
+  readonly sysfs: Pick<Host, 'read' | 'list'>
   /** The file's text without the white space at its end, or undefined when it cannot be read. */
   read(path: string): string | undefined
   /** The names in a directory, or undefined when there is none. */

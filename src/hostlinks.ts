@@ -24,13 +24,13 @@ export function readHostLink(name: string, host: Host): HostLink | undefined {
 }
 
 /**
- * The NIC with that MAC address. Bridges and VLAN devices borrow the address of a NIC and are not meant.
+ * The NIC with that MAC address, in guests too where NICs are meant that may be there. Bridges and VLAN devices borrow the address of a NIC and are not meant.
  * Throws when there is none, or more than one.
  */
-function findByMac(mac: string, direct: boolean, host: Host): string {
+function findByMac(mac: string, where: 'host' | 'everywhere', host: Host): string {
   const names = (host.list(NET) ?? []).filter((name) => host.read(`${NET}/${name}/address`) === mac)
   const nics = names.filter((name) => !['bridge', 'vlan'].includes(readKind(name, host)))
-  const away = direct ? listNics(host).find((name) => readNic(name, host)?.mac === mac) : undefined
+  const away = where === 'everywhere' ? listNics(host).find((name) => readNic(name, host)?.mac === mac) : undefined
   const [hostif = away] = nics
   if (hostif === undefined)
     throw new PipeworkError(`no NIC of this host has the MAC address '${mac}'`, {
@@ -46,14 +46,14 @@ function findByMac(mac: string, direct: boolean, host: Host): string {
 /** The name of a NIC that was typed as that, or as `mac:` and its address. */
 export function findNic(typed: string, host: Host): string {
   const mac = /^mac:(.*)$/.exec(typed)?.[1]
-  return mac === undefined ? typed : findByMac(mac, false, host)
+  return mac === undefined ? typed : findByMac(mac, 'host', host)
 }
 
 /** The request with what only the host can tell: the NIC that `mac:` names, and what InfiniBand reads otherwise. */
 export function resolveHostif(request: AttachRequest, host: Host): AttachRequest {
   const { tag, vlan, isNamed, ifname } = request
   const mac = /^mac:(.*)$/.exec(request.hostif)?.[1]
-  const hostif = mac === undefined ? request.hostif : findByMac(mac, request.direct, host)
+  const hostif = mac === undefined ? request.hostif : findByMac(mac, request.direct ? 'everywhere' : 'host', host)
   const isPartitioned = isInfiniband(hostif, host)
   // A tag that is no VLAN makes sense as a partition key only: elsewhere the refusal was put off until now.
   if (!isPartitioned && tag !== undefined && vlan === undefined) parseVlans(tag)

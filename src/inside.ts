@@ -1,7 +1,9 @@
 import { PipeworkError } from './errors'
 import type { Host } from './host'
 import { findByIndex, type HostLink } from './hostlinks'
+import { FAMILIES } from './ip'
 import { decodeRecord, type PipeworkRecord } from './record'
+import { batchLine, isWord } from './step'
 import type { Address, Family } from './values'
 
 /** An address on a link in the guest. */
@@ -111,7 +113,7 @@ function toLiveAddress(info: IpAddressInfo): LiveAddress {
     ...(broadcast === undefined ? [] : ['brd', broadcast]),
     ...(scope === 'global' ? [] : ['scope', scope]),
     // The interface's own name is what an address is labelled with anyway, and would not follow a renaming.
-    ...(label?.includes(':') ? ['label', label] : []),
+    ...(label?.includes(':') && isWord(label) ? ['label', label] : []),
     ...(dynamic === true ? lifetimes : []),
   ]
   return {
@@ -183,14 +185,19 @@ export function toRoute(route: IpRoute, family: Family): Route {
   }
 }
 
-/** Asks the kernel for the inside of a pinned namespace, or of our own, in one process. Throws when `ip` fails. */
+/**
+ * Asks the kernel for the inside of a pinned namespace, or of our own, in one process. Throws when `ip` fails. A link
+ * whose name no plan could write (somebody in a guest has called it `a"b`), and what leads over it, is left out.
+ */
 export async function readGuest(netns: string | undefined, host: Host): Promise<GuestState> {
-  const families = hasIpv6(host) ? ([4, 6] as const) : ([4] as const)
+  const families = FAMILIES.filter((family) => family === 4 || hasIpv6(host))
   // Of one table a line of a batch shows IPv4 only (there is no place for -6); of all tables, what is below a prefix.
-  const tables = families.map((family) => (family === 4 ? 'route show table main' : 'route show table all root ::/0'))
+  const tables = families.map((family) =>
+    family === 4 ? batchLine`route show table main` : batchLine`route show table all root ::/0`,
+  )
   const { code, stdout, stderr } = await host.ip({
     ...(netns === undefined ? {} : { netns }),
-    lines: ['address show', ...tables],
+    lines: [batchLine`address show`, ...tables],
     answer: 'json',
   })
   if (code !== 0)
@@ -202,12 +209,13 @@ export async function readGuest(netns: string | undefined, host: Host): Promise<
     .filter(Boolean)
     .map((line) => JSON.parse(line) as unknown[])
   return {
-    links: (links as IpAddress[]).map(toGuestLink),
+    links: (links as IpAddress[]).filter(({ ifname }) => isWord(ifname)).map(toGuestLink),
     routes: families.flatMap((family, index) =>
       ((routes[index] ?? []) as IpRoute[])
         // An unreachable or blackhole route leads over no link: none of ours stands in its place.
         .filter(({ table = 'main', type = 'unicast' }) => table === 'main' && type === 'unicast')
-        .map((route) => toRoute(route, family)),
+        .map((route) => toRoute(route, family))
+        .filter(({ words }) => words.every(isWord)),
     ),
   }
 }
@@ -242,7 +250,7 @@ export async function readSysctls(
   host: Host,
 ): Promise<Readonly<Record<string, string>>> {
   const keys = [SYSCTLS.arpNotify(ifname), ...(hasIpv6(host) ? SYSCTLS6.map((key) => key(ifname)) : [])]
-  const { stdout } = await host.ip({ lines: [`netns exec ${netns} sysctl -n ${keys.join(' ')}`], answer: 'text' })
+  const { stdout } = await host.ip({ lines: [batchLine`netns exec ${netns} sysctl -n ${keys}`], answer: 'text' })
   const values = stdout.split('\n')
   return Object.fromEntries(keys.map((key, index) => [key, values[index] ?? '']))
 }

@@ -17,3 +17,16 @@ export function isIP(text: string): 0 | 4 | 6 {
   const length = words.length + (isDotted ? 2 : 0)
   return (halves.length === 2 ? length < 8 : length === 8) ? 6 : 0
 }
+
+/** The families of addresses, in the order in which all is done. */
+export const FAMILIES = [4, 6] as const
+
+/** How long an address of that family is: the prefix of a single one. */
+export function bitsOf(family: 4 | 6): 32 | 128 {
+  return family === 4 ? 32 : 128
+}
+
+/** Whether an IPv6 address is of its link alone, fe80::/10 (RFC 4291). */
+export function isLinkLocal(ip: string): boolean {
+  return /^fe[89ab].:/.test(ip)
+}

@@ -34,9 +34,9 @@ export function nicFile(name: string): string {
   return `${DIRECTORY}/${name}`
 }
 
-/** The names of the NICs that are away. */
+/** The names of the NICs that are away; a run that was killed may have left half of a file beside theirs. */
 export function listNics(host: Host): readonly string[] {
-  return host.list(DIRECTORY) ?? []
+  return (host.list(DIRECTORY) ?? []).filter((name) => !name.endsWith('.new'))
 }
 
 /** The state of a NIC that is away, or was when its guest ended; undefined when none of that name is. */

@@ -1,7 +1,8 @@
 import { type Addressing, type DhcpOptions, mayLeaseDefault } from './addressing'
 import { usageError } from './errors'
 import { type OutsideOptions, toOutsideWords } from './outside/wish'
-import { type Address, type Family, parseMetric, parseMtu, parseRoute, type RouteWish, toNetwork } from './values'
+import { parseMetric, parseRoute, type RouteWish } from './routewish'
+import { type Address, type Family, parseMtu, toNetwork } from './values'
 
 /** How a link shares a NIC with others: a MAC address of its own (macvlan), or the NIC's (ipvlan). */
 export const SHARE_MODES = {

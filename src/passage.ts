@@ -1,14 +1,15 @@
 import { PipeworkError } from './errors'
 import type { Host } from './host'
 import { listPorts } from './hostlinks'
-import type { Context } from './links/kind'
+import type { Context, LinkKind } from './links/kind'
 import { type Blockage, describeBlockages, findBlockages, flowsOf, mendCommand } from './netfilter/blockage'
 import { filteredFamilies } from './netfilter/gate'
-import { type Opening, type ToolOf, taggedBridge, tagOf, toArgv } from './netfilter/mend'
+import { type Opening, type ToolOf, taggedBridge, tagOf, toArgv, withOurs } from './netfilter/mend'
 import { readRuleset } from './netfilter/read'
-import type { Chain, Ruleset } from './netfilter/ruleset'
+import type { Chain, Rule, Ruleset } from './netfilter/ruleset'
 import type { Warning } from './report'
 import type { Plan, RunCommand, Step } from './step'
+import type { Flow } from './verdict'
 
 /** Which of the two kinds of iptables the plain name means, where links say so. */
 function plainKind(program: string, host: Host): string | undefined {
@@ -33,8 +34,47 @@ export function toolFor(host: Host): ToolOf {
   }
 }
 
-/** What stands in the way of the attachment's frames on its bridge, by the rules as they are. */
-function judgeAttachment({ request, facts }: Context, ruleset: Ruleset, host: Host): readonly Blockage[] {
+/** What the host is to forward for an attachment. */
+export interface Forwarding {
+  /** For each family, and each way to the outside: what goes there and comes from there. */
+  readonly flows: readonly (readonly (readonly Flow[])[])[]
+  /** The rules of ours for it, which stand where iptables drops. */
+  readonly accepts: readonly Rule[]
+}
+
+/** An attachment as the firewall is asked about it. */
+export interface Passenger extends Context {
+  readonly kind: Pick<LinkKind, 'isBridged'>
+  /** Absent where the host forwards nothing for it. */
+  readonly forwarding?: Forwarding
+}
+
+/** The rules as they are when ours are written: those are in the tables of the plain iptables. */
+function foreseeOurs(ruleset: Ruleset, forwarding: Forwarding | undefined, host: Host): Ruleset {
+  if (forwarding === undefined) return ruleset
+  const toolOf = toolFor(host)
+  const isOurs = (chain: Chain) => chain.backend !== 'nft' && /^ip6?tables$/.test(toolOf(chain))
+  return withOurs(ruleset, forwarding.accepts, isOurs)
+}
+
+/** What keeps from the outside what the host forwards, in a family in which no way leads there. */
+function judgeForwarding({ flows }: Forwarding, ruleset: Ruleset): readonly Blockage[] {
+  return flows.flatMap((ways) => {
+    const found = ways.map((way) => findBlockages(ruleset, way))
+    return found.some((it) => it.length === 0) ? [] : (found[0] ?? [])
+  })
+}
+
+/** What stands in the way of the attachment's frames on its bridge, and of what is forwarded, by the rules as they are. */
+function judgeAttachment({ kind, forwarding, ...context }: Passenger, read: Ruleset, host: Host): readonly Blockage[] {
+  const ruleset = foreseeOurs(read, forwarding, host)
+  return [
+    ...(forwarding === undefined ? [] : judgeForwarding(forwarding, ruleset)),
+    ...(kind.isBridged ? judgePort(context, ruleset, host) : []),
+  ]
+}
+
+function judgePort({ request, facts }: Context, ruleset: Ruleset, host: Host): readonly Blockage[] {
   const { hostif: bridge, addresses } = request
   return judge(
     { bridge, port: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName, ips: addresses.map(({ ip }) => ip) },
@@ -66,24 +106,28 @@ function toWarning(blockages: readonly Blockage[], host: Host): Warning | undefi
  * The steps of `--firewall allow`: a rule of ours for the bridge in each chain that drops its frames, or may. With
  * `--strict` alone: none, but a refusal. Throws where frames are dropped and nothing is allowed to change that.
  */
-export async function planPassage(context: Context, host: Host): Promise<Plan> {
-  if (filteredFamilies(host).length === 0) return []
+export async function planPassage(context: Passenger, host: Host): Promise<Plan> {
+  if (filteredFamilies(host).length === 0 && context.forwarding === undefined) return []
   const { firewall, hostif } = context.request
   const blockages = judgeAttachment(context, await readRuleset(host), host)
   const warning = toWarning(blockages, host)
   if (warning === undefined) return []
-  if (firewall !== 'allow')
-    throw new PipeworkError(warning.message, { hint: `Let them pass with --firewall allow${orBy(warning.command)}.` })
-  const isOurs = blockages.every(({ openings }) => openings?.every(({ chain }) => chain.backend !== 'nft') ?? false)
+  if (firewall !== 'allow') throw new PipeworkError(warning.message, { hint: adviseOn(blockages, warning) })
+  const isOurs = blockages.every(
+    ({ bridge, openings }) =>
+      (bridge !== undefined && openings?.every(({ chain }) => chain.backend !== 'nft')) ?? false,
+  )
   if (!isOurs)
     throw new PipeworkError(warning.message, {
-      hint: `--firewall allow changes rules of iptables only. ${warning.command === undefined ? 'Change that rule' : `Do it by hand: ${warning.command}`}`,
+      hint: `--firewall allow changes rules of iptables only, and for bridges. ${warning.command === undefined ? 'Change that rule' : `Do it by hand: ${warning.command}`}`,
     })
   return blockages.flatMap(({ openings = [] }) => openings.map((opening) => allow(opening, hostif, host)))
 }
 
-function orBy(command: string | undefined): string {
-  return command === undefined ? '' : `, or by hand: ${command}`
+function adviseOn(blockages: readonly Blockage[], { command }: Warning): string {
+  if (blockages.some(({ bridge }) => bridge === undefined))
+    return command === undefined ? 'Change that rule.' : `Let it pass: ${command}`
+  return `Let them pass with --firewall allow${command === undefined ? '' : `, or by hand: ${command}`}.`
 }
 
 /** Somebody else may hold the lock of iptables for a moment. */
@@ -127,8 +171,13 @@ export async function readPassage(host: Host): Promise<(member: Member) => Warni
   return (member) => toWarning(judge(member, ruleset, host), host)
 }
 
-/** Reads the rules beside other work, where frames on bridges meet them at all; what they do to an attachment is said after it. */
-export function watchPassage(host: Host): (context: Context) => Promise<Warning | undefined> {
+/** What the rules do to what is forwarded for an attachment that is there; undefined where it passes. */
+export function warnOfForwarding(forwarding: Forwarding, ruleset: Ruleset, host: Host): Warning | undefined {
+  return toWarning(judgeForwarding(forwarding, foreseeOurs(ruleset, forwarding, host)), host)
+}
+
+/** Reads the rules beside other work, where they are met at all; what they do to an attachment is said after it. */
+export function watchPassage(host: Host): (context: Passenger) => Promise<Warning | undefined> {
   // A warning is not worth the attachment: rules that cannot be read are none.
   const reading = readRuleset(host).catch(() => [])
   return async (context) => toWarning(judgeAttachment(context, await reading, host), host)

@@ -1,4 +1,5 @@
 import type { GuestLink, LiveAddress, Route } from './inside'
+import { bitsOf, FAMILIES } from './ip'
 import type { Context } from './links/kind'
 import { gatewayOf } from './options'
 import { dstOf, passedOver } from './routes'
@@ -38,7 +39,7 @@ interface Way {
 
 /** The rules and routes that send what comes from these addresses over that interface. */
 function toWanted({ family, table, dev, addresses, gateway }: Way): Wanted {
-  const bits = family === 4 ? 32 : 128
+  const bits = bitsOf(family)
   const subnets = addresses.filter(({ prefix }) => prefix > 0 && prefix < bits).map(toNetwork)
   const isReached = gateway === undefined || addresses.some((address) => isOnLink(address, gateway))
   const direct = [...new Set([...subnets, ...(isReached ? [] : [`${gateway}/${bits}`])])]
@@ -69,7 +70,7 @@ function listWanted(context: Context): Wanted {
   const { ifname: dev, addresses: all, policyRoute } = context.request
   const { own, other } = policyTables(dev)
   if (!policyRoute) return EMPTY
-  const wanted = ([4, 6] as const).flatMap((family) => {
+  const wanted = FAMILIES.flatMap((family) => {
     const addresses = all.filter((address) => address.family === family)
     if (addresses.length === 0) return []
     const way = { family, table: own, dev, addresses, gateway: gatewayOf(all, family) }

@@ -37,13 +37,27 @@ describe('what is written is read again', () => {
         ],
       },
     ],
-    ['names full of signs', { guest: { kind: 'netns', name: '%;=+:*,@~é"\'#\\ ' }, ifname: ';i=x', hostif: 'a=*' }],
+    ['names full of signs', { guest: { kind: 'netns', name: '%;=+:*,@~é"\'#\\ ' }, ifname: '+i=x!', hostif: 'a=*' }],
   ])('%s', (_, part) => expect(decodeRecord(encodeRecord({ ...plain, ...part }))).toEqual({ ...plain, ...part }))
 
   test('the full id of a container is cut to the twelve digits that Docker shows', () => {
     const id = '3f2a9c1d0b7e'.padEnd(64, '5')
     expect(decodeRecord(encodeRecord({ ...plain, guest: { ...plain.guest, id } }))).toEqual(plain)
   })
+
+  test.each([
+    'i=..%2f..%2fetc;h=br1',
+    'i=eth1;h=..%2f..%2f..%2fetc%2fpasswd',
+    'i=eth1;h=a%20b',
+    'i=eth1;h=..',
+    'i=eth1;h=routed:..',
+    'i=-a;h=br1',
+    'i=a%22b;h=br1',
+    'i=eth1;h=br1;w=--nat%1b[2J',
+    'i=eth1;h=br1;r=%0a10.0.0.0/8',
+  ])('one that a guest has made up, %s, says nothing', (fields) =>
+    expect(decodeRecord(`pipework1;g=docker:web;${fields};a=`)).toEqual({ kind: 'unknown', version: 1 }),
+  )
 
   test('MADE_RECORD', () => expect(decodeRecord(MADE_RECORD)).toEqual({ kind: 'made' }))
 })
@@ -52,11 +66,16 @@ describe('for any record', () => {
   const word = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 15 })
   // The words of a route go into `ip -batch` again: nothing else is read back.
   const routeWord = word.filter((text) => /^[^\s"'#\\]+$/.test(text))
+  const unit = fc.constantFrom(...'abz09.+=*!~,&$')
+  const ifname = fc.string({ unit, minLength: 1, maxLength: 15 }).filter((text) => !/^\.{1,2}$/.test(text))
   const record: fc.Arbitrary<LinkRecord> = fc.record({
     kind: fc.constant('link'),
     guest: fc.record({ kind: fc.constantFrom('docker', 'netns'), name: word }),
-    ifname: word,
-    hostif: word,
+    ifname,
+    hostif: fc.oneof(
+      ifname,
+      ifname.map((name) => `routed:${name}`),
+    ),
     addresses: fc.array(
       fc.constantFrom('10.0.0.2/24', '10.9.9.9/32@10.0.0.1', 'fd00::2/64@fd00::1').map(parseAddress),
       {

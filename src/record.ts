@@ -1,4 +1,5 @@
 import { PipeworkError } from './errors'
+import { FAMILIES } from './ip'
 import { type Address, type Family, formatAddress, parseAddress, parseIfname } from './values'
 
 /**
@@ -79,37 +80,46 @@ function unescapeName(text: string): string {
   return name
 }
 
+/** What of a record goes into its alias: for want of room not all that it has. */
+interface Fields {
+  /** Addresses as they are typed, or `*` where they are left out. */
+  readonly list: string
+  readonly file: string
+}
+
+const formatList = (addresses: readonly Address[]) => addresses.map(formatAddress).join(',')
+
+function formatRecord(record: LinkRecord, { list, file }: Fields): string {
+  const { guest, ifname, hostif, uplink, addresses = [], sources = [], words, previous, nic } = record
+  const leased = formatList(addresses.filter((it) => it.leased))
+  return [
+    `pipework${VERSION}`,
+    `g=${guest.kind}:${escapeWord(guest.name)}`,
+    ...(guest.id === undefined ? [] : [`c=${guest.id.slice(0, 12)}`]),
+    `i=${escapeWord(ifname)}`,
+    `h=${escapeWord(hostif)}`,
+    ...(uplink === undefined ? [] : [`u=${escapeWord(uplink)}`]),
+    `a=${list}`,
+    ...sources.map((word) => `s=${escapeWord(word)}`),
+    ...(leased === '' || list === '*' ? [] : [`l=${leased}`]),
+    // Of routes there may be several, and bytes are few.
+    ...words.map((word) => (isRoute(word) ? `r=${escapeWord(word.slice(ROUTE.length))}` : `w=${escapeWord(word)}`)),
+    ...previous.map(({ family, words }) => `d${family}=${words.map(escapeWord).join('+')}`),
+    ...(nic === undefined ? [] : [`n=${escapeWord(nic)}`]),
+    ...(file === '' ? [] : [`f=${file}`]),
+  ].join(';')
+}
+
 /** The ifalias for a link; addresses and file are left out where they do not fit. Throws when even that is too long. */
 export function encodeRecord(record: LinkRecord): string {
-  const { guest, ifname, hostif, uplink, addresses, sources = [], words, previous, nic } = record
-  const leased =
-    addresses
-      ?.filter((it) => it.leased)
-      .map(formatAddress)
-      .join(',') ?? ''
-  const format = (list: string, file = record.file) =>
-    [
-      `pipework${VERSION}`,
-      `g=${guest.kind}:${escapeWord(guest.name)}`,
-      ...(guest.id === undefined ? [] : [`c=${guest.id.slice(0, 12)}`]),
-      `i=${escapeWord(ifname)}`,
-      `h=${escapeWord(hostif)}`,
-      ...(uplink === undefined ? [] : [`u=${escapeWord(uplink)}`]),
-      `a=${list}`,
-      ...sources.map((word) => `s=${escapeWord(word)}`),
-      ...(leased === '' || list === '*' ? [] : [`l=${leased}`]),
-      // Of routes there may be several, and bytes are few.
-      ...words.map((word) => (isRoute(word) ? `r=${escapeWord(word.slice(ROUTE.length))}` : `w=${escapeWord(word)}`)),
-      ...previous.map(({ family, words }) => `d${family}=${words.map(escapeWord).join('+')}`),
-      ...(nic === undefined ? [] : [`n=${escapeWord(nic)}`]),
-      ...(file === undefined || file === '' ? [] : [`f=${file}`]),
-    ].join(';')
-  const list =
-    addresses
-      ?.filter((it) => !it.leased)
-      .map(formatAddress)
-      .join(',') ?? '*'
-  const fitting = [format(list), format('*'), format('*', '')].find((it) => Buffer.byteLength(it) <= MAX_BYTES)
+  const { guest, ifname, addresses, sources = [], words, file = '' } = record
+  const list = addresses === undefined ? '*' : formatList(addresses.filter((it) => !it.leased))
+  const candidates: readonly Fields[] = [
+    { list, file },
+    { list: '*', file },
+    { list: '*', file: '' },
+  ]
+  const fitting = candidates.map((it) => formatRecord(record, it)).find((it) => Buffer.byteLength(it) <= MAX_BYTES)
   if (fitting === undefined)
     throw new PipeworkError(
       `the record of '${ifname}' in '${guest.name}' does not fit into an ifalias of ${MAX_BYTES} bytes`,
@@ -144,6 +154,11 @@ function refuseUnsafe(word: string): string {
   return word
 }
 
+/** Names become parts of paths, and words of commands. */
+function checkIfname(name: string): string {
+  return name === '' ? '' : parseIfname(name, 'interface')
+}
+
 function toLeased(typed: string): Address {
   return { ...parseAddress(typed), leased: true }
 }
@@ -161,13 +176,13 @@ function decodeLink(fields: readonly string[]): LinkRecord {
   return {
     kind: 'link',
     guest: { kind, name: unescapeName(name.join(':')), ...(id === '' ? {} : { id }) },
-    ifname: one('i'),
-    hostif: one('h'),
+    ifname: checkIfname(one('i')),
+    hostif: one('h').split(':').map(checkIfname).join(':'),
     ...(uplink === '' ? {} : { uplink }),
     addresses: addresses === '*' ? undefined : [...addresses.split(',').filter(Boolean).map(parseAddress), ...leased],
     ...(sources.length === 0 ? {} : { sources }),
-    words: [...all('w').map(unescapeWord), ...all('r').map((route) => ROUTE + unescapeWord(route))],
-    previous: ([4, 6] as const).flatMap((family) =>
+    words: [...all('w').map(unescapeName), ...all('r').map((route) => ROUTE + unescapeName(route))],
+    previous: FAMILIES.flatMap((family) =>
       all(`d${family}`).map((words) => ({ family, words: words.split('+').map(unescapeWord).map(refuseUnsafe) })),
     ),
     ...(nic === '' ? {} : { nic: parseIfname(nic, 'NIC') }),

@@ -43,6 +43,8 @@ export interface Attachment {
   readonly leases?: readonly LeaseReport[]
   /** What this host should have for it and has not: rules, addresses, routes, sysctls; the same command mends it. */
   readonly missing?: readonly string[]
+  /** What a rule of somebody else's does to what this host is to forward for it. */
+  readonly firewall?: Warning
 }
 
 /** A table with aligned columns, two spaces apart, in docker's manner. */

@@ -1,5 +1,5 @@
 import { type Addressing, type DhcpWishes, parseAddressing, parseDhcp } from './addressing'
-import { usageError } from './errors'
+import { refuseSurplus, usageError } from './errors'
 import { type GuestName, parseGuest } from './guestname'
 import { isIP } from './ip'
 import {
@@ -158,8 +158,7 @@ export function toRequest(words: readonly string[], options: AttachOptions): Att
   const [hostif, guest, address, last, ...rest] = words
   if (hostif === undefined || guest === undefined || address === undefined) throw incomplete(words)
   refuseOrder(hostif, guest, address)
-  if (rest.length > 0)
-    throw usageError(`'${rest[0]}' is a word too many`, 'Several addresses have a comma between them and no space.')
+  refuseSurplus(rest, 'Several addresses have a comma between them and no space.')
   const { i, l, a } = options
   const addressing = parseAddressing(address, a === undefined ? undefined : parseFamily(a))
   return {

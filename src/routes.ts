@@ -1,5 +1,6 @@
 import { PipeworkError } from './errors'
 import type { LiveAddress, Route } from './inside'
+import { bitsOf, FAMILIES } from './ip'
 import {
   defaultGateway,
   isDefault,
@@ -13,10 +14,9 @@ import {
 } from './links/claim'
 import type { Context } from './links/kind'
 import { gatewayOf, routesOf, viaOf } from './options'
+import type { RouteWish } from './routewish'
 import { ipInGuest, type Plan, rows, type Step } from './step'
-import { type Address, type Family, isOnLink, type RouteWish } from './values'
-
-const FAMILIES = [4, 6] as const
+import { type Address, type Family, isOnLink } from './values'
 
 /** The addresses that a change takes from the link, and those that it takes and gives back. */
 export interface Shift {
@@ -28,7 +28,7 @@ export interface Shift {
 const wordOf = (family: Family) => (family === 4 ? 'default' : '::/0')
 
 /** A host's route as `network/prefix`, which the kernel shows without its prefix. */
-const toHost = (ip: string, family: Family) => `${ip}/${family === 4 ? 32 : 128}`
+const toHost = (ip: string, family: Family) => `${ip}/${bitsOf(family)}`
 
 /** The destination of a route as `network/prefix`. */
 export function dstOf({ family, dst }: Route): string {
@@ -112,12 +112,14 @@ function returnDefaults(family: Family, context: Context): Plan {
   })
 }
 
-function planDefault(family: Family, isShifted: boolean, context: Context): Plan {
+/** `left` are the routes over the link that are there when this is done. */
+function planDefault(family: Family, left: readonly Route[], context: Context): Plan {
   const { request } = context
   const gateway = defaultGateway(request, family)
   const current = currentDefault(family, context)
-  if (gateway === undefined || (current?.gateway === gateway && !isShifted)) return []
-  const before = isShifted && current !== undefined ? undefined : liveDefault(family, context)
+  const isGone = current !== undefined && !left.includes(current)
+  if (gateway === undefined || (current?.gateway === gateway && !isGone)) return []
+  const before = isGone ? undefined : liveDefault(family, context)
   const word = wordOf(family)
   const metric = request.metric !== undefined && ['metric', `${request.metric}`]
   return [
@@ -153,12 +155,13 @@ function planDeletion({ family, dst, metric, words }: Route, { request }: Contex
   }
 }
 
-function planWish(wish: RouteWish, isShifted: boolean, context: Context): Plan {
+/** `left` are the routes over the link that are there when this is done. */
+function planWish(wish: RouteWish, left: readonly Route[], context: Context): Plan {
   const { request } = context
-  const { family, dst } = wish
+  const { dst } = wish
   const via = viaOf(wish, request.addresses)
-  const live = listRoutes(family, context).find((it) => isTo(it, wish))
-  if (live !== undefined && live.gateway === via && !isShifted) return []
+  const live = left.find((it) => isTo(it, wish))
+  if (live !== undefined && live.gateway === via) return []
   const metric = wish.metric !== undefined && ['metric', `${wish.metric}`]
   const path = [...(via === undefined ? [] : ['via', via]), 'dev', request.ifname]
   return [
@@ -167,7 +170,7 @@ function planWish(wish: RouteWish, isShifted: boolean, context: Context): Plan {
       command: ipInGuest`route replace ${dst} ${path} ${metric}`,
       ...unlessNew(
         context,
-        live === undefined || isShifted
+        live === undefined
           ? ipInGuest`route del ${dst} ${path} ${metric}`
           : ipInGuest`route replace ${dst} ${live.words}`,
       ),
@@ -224,6 +227,7 @@ function planFamily(family: Family, { removed, dragged }: Shift, context: Contex
   const ofFamily = <T extends { readonly family: Family }>(list: readonly T[]) =>
     list.filter((it) => it.family === family)
   const isShifted = ofFamily(removed).length > 0
+  const left = isShifted ? [] : listRoutes(family, context)
   const wishes = ofFamily(request.routes)
   const isDirect = (wish: RouteWish) => viaOf(wish, request.addresses) === undefined
   const subnets: readonly Address[] = [
@@ -242,7 +246,7 @@ function planFamily(family: Family, { removed, dragged }: Shift, context: Contex
       why: `put back a route over ${ifname} that went with its address`,
       command,
     })),
-    wishes.filter(isDirect).flatMap((wish) => planWish(wish, isShifted, context)),
+    wishes.filter(isDirect).flatMap((wish) => planWish(wish, left, context)),
     listRouters(family, context)
       .filter((router) => !reaches(router) && !isRouted(router))
       .map((router) => ({
@@ -250,8 +254,8 @@ function planFamily(family: Family, { removed, dragged }: Shift, context: Contex
         command: ipInGuest`route replace ${toHost(router, family)} dev ${ifname}`,
         ...unlessNew(context, ipInGuest`route del ${toHost(router, family)} dev ${ifname}`),
       })),
-    planDefault(family, isShifted, context),
-    wishes.filter((wish) => !isDirect(wish)).flatMap((wish) => planWish(wish, isShifted, context)),
+    planDefault(family, left, context),
+    wishes.filter((wish) => !isDirect(wish)).flatMap((wish) => planWish(wish, left, context)),
   )
 }
 

@@ -1,7 +1,8 @@
 import { PipeworkError } from './errors'
 import type { Host } from './host'
 import { hasIpv6, type IpRoute, type Route, toRoute } from './inside'
-import type { Step } from './step'
+import { FAMILIES } from './ip'
+import { batchLine, isWord, type Step } from './step'
 import { type Family, fingerprint } from './values'
 
 /** A rule that sends what comes from an address to a table. */
@@ -89,10 +90,13 @@ export async function readPolicy(
 
 /** All rules, and all routes of other tables than the main one. */
 async function readRules(netns: string, host: Host): Promise<Policy> {
-  const families = hasIpv6(host) ? ([4, 6] as const) : ([4] as const)
+  const families = FAMILIES.filter((family) => family === 4 || hasIpv6(host))
   // A namespace's rules of both families take two calls of `ip`; as lines of a batch they are one process of ours.
   const lines = families.flatMap((family) =>
-    ['rule show', '-d route show table all'].map((words) => `netns exec ${netns} ip -j -${family} ${words}`),
+    [
+      ['rule', 'show'],
+      ['-d', 'route', 'show', 'table', 'all'],
+    ].map((words) => batchLine`netns exec ${netns} ip -j -${family} ${words}`),
   )
   const { code, stdout, stderr } = await host.ip({ lines, answer: 'text' })
   if (code !== 0)
@@ -113,6 +117,11 @@ async function readRules(netns: string, host: Host): Promise<Policy> {
         priority,
       })),
     ),
-    routes: families.flatMap((family, index) => of<IpRoute>(2 * index + 1).map((route) => toRoute(route, family))),
+    routes: families.flatMap((family, index) =>
+      of<IpRoute>(2 * index + 1)
+        .map((route) => toRoute(route, family))
+        // Over a link whose name no plan could write: it is the guest's own.
+        .filter(({ words }) => words.every(isWord)),
+    ),
   }
 }

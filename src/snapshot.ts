@@ -3,6 +3,8 @@ import { type Facets, findForeignKey, isRouteOf, toAddress, toNeighbour, toRoute
 import type { Holding } from './holdings'
 import type { Host } from './host'
 import { hasIpv6 } from './inside'
+import { FAMILIES } from './ip'
+import { batchLine } from './step'
 
 /** A neighbour that the kernel found by itself. */
 export interface Acquaintance {
@@ -56,12 +58,17 @@ interface Documents {
 }
 
 async function readDocuments(host: Host): Promise<Documents> {
-  const families = hasIpv6(host) ? ([4, 6] as const) : ([4] as const)
+  const families = FAMILIES.filter((family) => family === 4 || hasIpv6(host))
   // Of all tables, what is below a prefix: a line of a batch has no other way to say which family is meant.
-  const tables = families.map((family) => `route show table all root ${family === 4 ? '0.0.0.0/0' : '::/0'}`)
-  const others = ['neigh show nud permanent', 'neigh show proxy', 'nexthop show', 'neigh show']
+  const tables = families.map((family) => batchLine`route show table all root ${family === 4 ? '0.0.0.0/0' : '::/0'}`)
+  const others = [
+    batchLine`neigh show nud permanent`,
+    batchLine`neigh show proxy`,
+    batchLine`nexthop show`,
+    batchLine`neigh show`,
+  ]
   const [state, ...rules] = await Promise.all([
-    host.ip({ lines: ['address show', ...tables, ...others], answer: 'json' }),
+    host.ip({ lines: [batchLine`address show`, ...tables, ...others], answer: 'json' }),
     ...families.map((family) => host.query(['ip', `-${family}`, '-j', '-d', 'rule', 'show'])),
   ])
   const failed = [state, ...rules].find(({ code }) => code !== 0)

@@ -1,7 +1,19 @@
 import { execFileSync } from 'node:child_process'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { type Command, guestNetns, ip, ipInGuest, quote, rows, type Step, sysctlInGuest, toShell } from './step'
+import {
+  batchLine,
+  type Command,
+  guestNetns,
+  ip,
+  ipInGuest,
+  quote,
+  rows,
+  type Step,
+  sysctlInGuest,
+  toShell,
+  writeBatch,
+} from './step'
 
 describe('ip`…` makes words', () => {
   const name = 'eth1'
@@ -53,6 +65,44 @@ describe('ip`…` makes words', () => {
         expect(words.join(' ').split(/[\s"'#\\]+/)).toEqual(words)
       }),
       { numRuns: 1000 },
+    )
+  })
+})
+
+describe('writeBatch', () => {
+  // As iproute2 reads a line (lib/utils.c, getcmdline and makeargs).
+  const readBack = (text: string) =>
+    text
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => {
+        expect(line).not.toMatch(/[#\\']/)
+        return (line.match(/"[^"]*"|[^ \t\r"]+/g) ?? []).map((word) => word.replaceAll('"', ''))
+      })
+
+  test('an empty word is kept, and nothing is no line', () => {
+    expect(writeBatch([batchLine`link set dev ${'eth1'} alias`, ['a', '']])).toBe('link set dev eth1 alias\na ""\n')
+    expect(writeBatch([])).toBe('')
+  })
+
+  test('whatever words there are, ip reads those and no other, or nothing is written', () => {
+    const word = fc.oneof(
+      fc.string({ unit: fc.constantFrom(...'ab0/=\u00e9 \n\r\t"\'#\\\u0000\u0085') }),
+      fc.string({ unit: 'binary' }),
+      fc.string({ minLength: 1 }),
+    )
+    fc.assert(
+      fc.property(fc.array(fc.array(word, { minLength: 1, maxLength: 3 }), { maxLength: 3 }), (lines) => {
+        let text: string
+        try {
+          text = writeBatch(lines)
+        } catch (error) {
+          expect(error).toBeInstanceOf(TypeError)
+          return
+        }
+        expect(readBack(text)).toEqual(lines)
+      }),
+      { numRuns: 2000 },
     )
   })
 })

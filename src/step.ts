@@ -102,7 +102,17 @@ type Part = string | number | Placeholder | readonly string[] | false | undefine
  * White space would end a word, a newline the command; quotes, backslash and # mean something to `ip -batch`.
  * Values are validated long before; this is the last door, and reaching it is a bug.
  */
-const UNSAFE = /[\s"'#\\]|^$/
+const UNSAFE = /[\s"'#\\\p{Cc}]|^$/u
+
+/** Whether the text can be a word of a batch line: what stands in a guest may have been named so that it cannot. */
+export function isWord(text: string): boolean {
+  return !UNSAFE.test(text)
+}
+
+function checkWord(word: string): string {
+  if (!isWord(word)) throw new TypeError(`unsafe word in an ip command: ${JSON.stringify(word)}`)
+  return word
+}
 
 function toWords(strings: TemplateStringsArray, parts: readonly Part[]): readonly Word[] {
   const words: Word[] = []
@@ -121,13 +131,26 @@ function toWords(strings: TemplateStringsArray, parts: readonly Part[]): readonl
     if (typeof part === 'symbol') words.push(part)
     else
       for (const word of Array.isArray(part) ? part : [`${part as string | number}`]) {
-        if (UNSAFE.test(word)) throw new TypeError(`unsafe word in an ip command: ${JSON.stringify(word)}`)
+        checkWord(word)
         if (Array.isArray(part)) words.push(word)
         else open += word
       }
   })
   close()
   return words
+}
+
+/** A line of `ip -batch` as its words, which only `writeBatch` puts together. */
+export type BatchLine = readonly string[]
+
+/** A line that asks: batchLine`link show dev ${name}`. Values become one word each, arrays several. */
+export function batchLine(strings: TemplateStringsArray, ...parts: readonly Exclude<Part, Placeholder>[]): BatchLine {
+  return toWords(strings, parts).filter((word) => typeof word === 'string')
+}
+
+/** What `ip -batch` reads: here every line is written, so no word of any becomes more than itself. */
+export function writeBatch(lines: readonly BatchLine[]): string {
+  return lines.map((words) => `${words.map((word) => (word === '' ? '""' : checkWord(word))).join(' ')}\n`).join('')
 }
 
 /** `ip` in the host's namespace: ip`link set dev ${name} up`. Values become one word each, arrays several. */
@@ -192,10 +215,8 @@ function fillIn(words: readonly Word[], { netns, pid }: Names): readonly string[
 }
 
 /** An `ip` command as a line of its batch. */
-export function toLine({ words }: IpCommand, names: Names): string {
+export function toLine({ words }: IpCommand, names: Names): BatchLine {
   return fillIn(words, names)
-    .map((word) => (word === '' ? '""' : word))
-    .join(' ')
 }
 
 /** The command as its words for the kernel. */

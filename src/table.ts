@@ -2,6 +2,8 @@ import type { OptionTable, Subcommand } from './commands/call'
 
 export type { OptionSpec, OptionTable, Subcommand } from './commands/call'
 
+// One table, and so longer than other files: what a user can type is read, and kept alike, in one place.
+
 /** Options of every command. */
 export const GLOBAL_OPTIONS: OptionTable = {
   json: { summary: 'print one JSON document, for success and for failure' },

@@ -1,6 +1,6 @@
 import { Netmask } from 'netmask'
 import { usageError } from './errors'
-import { isIP } from './ip'
+import { bitsOf, isIP, isLinkLocal } from './ip'
 
 export type Family = 4 | 6
 
@@ -36,8 +36,9 @@ function familyOf(text: string): Family | undefined {
   return isIP(text) || undefined
 }
 
-function parsePrefix(text: string, family: Family): number | undefined {
-  const bits = family === 4 ? 32 : 128
+/** The length of a netmask like 255.255.255.0, or of one that is a length already; undefined for anything else. */
+export function toPrefix(text: string, family: Family): number | undefined {
+  const bits = bitsOf(family)
   if (/^(0|[1-9]\d{0,2})$/.test(text)) return Number(text) <= bits ? Number(text) : undefined
   if (family !== 4 || isIP(text) !== 4) return undefined
   try {
@@ -48,7 +49,7 @@ function parsePrefix(text: string, family: Family): number | undefined {
 }
 
 function refuseNetworkAddress(address: Address, typed: string): void {
-  const bits = address.family === 4 ? 32 : 128
+  const bits = bitsOf(address.family)
   if (address.prefix >= bits - 1 || address.prefix === 0) return
   const block = new Netmask(toCidr(address))
   if (block.base === address.ip)
@@ -65,8 +66,8 @@ function refuseNetworkAddress(address: Address, typed: string): void {
     )
 }
 
-function refuseUnusable(address: Address, typed: string): void {
-  const { family, ip } = address
+/** Refuses an address that no host on a LAN can have; `typed` is what it stands in. */
+export function refuseUnusable({ family, ip }: Pick<Address, 'family' | 'ip'>, typed: string): void {
   const first = Number.parseInt(ip, 10)
   const reason =
     family === 4
@@ -94,7 +95,7 @@ function parseGateway(text: string, of: Omit<Address, 'gateway'>, typed: string)
       'Give each family its own address and gateway, with a comma between: 10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1',
     )
   const gateway = canonical(text, family)
-  refuseUnusable({ ...of, ip: gateway }, typed)
+  refuseUnusable({ family, ip: gateway }, typed)
   if (gateway === of.ip) throw usageError(`'${typed}': the gateway is the address itself`, 'Give the router’s address.')
   return gateway
 }
@@ -116,7 +117,7 @@ export function parseAddress(typed: string): Address {
     const guess = `${ip}/${family === 4 ? 24 : 64}${gateway === undefined ? '' : `@${gateway}`}`
     throw usageError(`'${typed}' has no prefix length`, `Did you mean ${guess}?`)
   }
-  const prefix = parsePrefix(prefixText, family)
+  const prefix = toPrefix(prefixText, family)
   if (prefix === undefined)
     throw usageError(
       `'${typed}': '${prefixText}' is not a prefix length`,
@@ -131,11 +132,6 @@ export function parseAddress(typed: string): Address {
 /** The canonical text of an address of that family; undefined for anything else. */
 export function toIp(text: string, family: Family): string | undefined {
   return familyOf(text) === family ? canonical(text, family) : undefined
-}
-
-/** The length of a netmask like 255.255.255.0, or of one that is a length already; undefined for anything else. */
-export function toPrefix(text: string, family: Family): number | undefined {
-  return parsePrefix(text, family)
 }
 
 /** An address alone, canonical; `what` begins the message. Throws a usage error. */
@@ -163,7 +159,7 @@ export function toNetwork(address: Pick<Address, 'ip' | 'prefix'>): string {
 
 /** True when the address's own subnet reaches the other address without a route. */
 export function isOnLink(of: Address, ip: string): boolean {
-  if (/^fe[89ab].:/.test(ip)) return true
+  if (isLinkLocal(ip)) return true
   return of.prefix === 0 || new Netmask(toCidr(of)).contains(ip)
 }
 
@@ -175,68 +171,6 @@ export function isWithin(network: string, ip: string): boolean | undefined {
   } catch {
     return undefined
   }
-}
-
-/** A route asked for: a destination, a router or none when it is on the link, a metric or the kernel's choice. */
-export interface RouteWish {
-  readonly family: Family
-  /** `network/prefix`, canonical. */
-  readonly dst: string
-  readonly via?: string
-  readonly metric?: number
-}
-
-/** `network/prefix[,via][,metric]`, like 10.0.0.0/8,192.168.1.254,100. Throws a usage error. */
-export function parseRoute(typed: string): RouteWish {
-  const [dst = '', ...rest] = typed.split(',')
-  const [ip = '', prefixText, ...more] = dst.split('/')
-  const family = familyOf(ip)
-  const prefix = family === undefined || prefixText === undefined ? undefined : parsePrefix(prefixText, family)
-  if (family === undefined || prefix === undefined || more.length > 0 || rest.length > 2)
-    throw usageError(
-      `--route '${typed}' is not a route`,
-      'Write NETWORK/PREFIX[,VIA][,METRIC], like 10.0.0.0/8,192.168.1.254.',
-    )
-  if (prefix === 0)
-    throw usageError(
-      `--route '${typed}' is a default route`,
-      'Write its router after the address, like 10.0.0.2/24@10.0.0.1, and its metric with --metric.',
-    )
-  const network = new Netmask(`${ip}/${prefix}`).base
-  if (network !== canonical(ip, family))
-    throw usageError(
-      `--route '${typed}': ${ip} is not the beginning of a network of ${prefix} bits`,
-      `Did you mean ${network}/${prefix}?`,
-    )
-  // Metrics are numbers without dots or colons, routers are not.
-  const last = rest.at(-1)
-  const metric = last !== undefined && /^\d+$/.test(last) ? { metric: parseMetric(last, '--route') } : {}
-  const [via] = 'metric' in metric ? rest.slice(0, -1) : rest
-  return {
-    family,
-    dst: `${network}/${prefix}`,
-    ...(via === undefined ? {} : { via: parseVia(via, family, typed) }),
-    ...metric,
-  }
-}
-
-function parseVia(via: string, family: Family, typed: string): string {
-  if (familyOf(via) !== family)
-    throw usageError(
-      `--route '${typed}': '${via}' is not an IPv${family} address`,
-      'The router has the family of the destination.',
-    )
-  const ip = canonical(via, family)
-  refuseUnusable({ family, ip, prefix: 0 }, typed)
-  return ip
-}
-
-/** The preference of a route: the kernel takes the lowest. Throws a usage error. */
-export function parseMetric(typed: string, option: string): number {
-  const metric = /^\d{1,10}$/.test(typed) ? Number(typed) : Number.NaN
-  if (!(metric <= 0xffffffff))
-    throw usageError(`${option} '${typed}' is not a metric`, 'It is a number from 0 on; the lowest wins.')
-  return metric
 }
 
 /** The largest packet of a link, in bytes: from 68, the least that IPv4 allows, to 65535. Throws a usage error. */

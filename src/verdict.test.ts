@@ -71,6 +71,18 @@ describe('rules of iptables', () => {
     expect(judge(ruleset, { ...flow, family: 6, saddr: 'fd00::1', daddr: 'fd00::2' }).fate).toBe(fate)
   })
 
+  test.each<[string, Fate, Partial<Flow>]>([
+    ['-A FORWARD -i br1 -o eth0 -j ACCEPT', 'passes', {}],
+    ['-A FORWARD -i br1 -o br1 -j ACCEPT', 'dropped', {}],
+    ['-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT', 'dropped', {}],
+    ['-A FORWARD -i br1 -j ACCEPT', 'dropped', { in: 'eth0', out: 'br1', state: 'established' }],
+    ['-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT', 'passes', { state: 'established' }],
+    ['-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT', 'dropped', {}],
+    ['-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT', 'passes', { isTranslated: true }],
+  ])('forwarded: %s', (lines, fate, more) =>
+    expect(judge(saved(lines), { family: 4, in: 'br1', out: 'eth0', ...more }).fate).toBe(fate),
+  )
+
   test('what is not known may match', () => {
     expect(judge(saved('-A FORWARD -s 10.0.0.0/24 -j ACCEPT'), { family: 4, bridge: 'br1' }).fate).toBe('perhaps')
     expect(judge(saved('-A FORWARD -s 0.0.0.0/0 -j ACCEPT'), { family: 4, bridge: 'br1' }).fate).toBe('passes')

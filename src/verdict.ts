@@ -1,10 +1,14 @@
 import type { Chain, Match, OpenMatch, Rule, Ruleset } from './netfilter/ruleset'
 import { type Family, isWithin } from './values'
 
-/** A frame on its way over a bridge, as far as it is known beforehand. */
+/** A frame on its way over a bridge, or a packet that the host forwards, as far as it is known beforehand. */
 export interface Flow {
   readonly family: Family
-  readonly bridge: string
+  /** Absent for what the host forwards. */
+  readonly bridge?: string
+  /** Of what it forwards: the interfaces that it comes in by, and leaves by; absent for any. */
+  readonly in?: string
+  readonly out?: string
   /** The port that it comes in by, and the one that it leaves by; absent for any. */
   readonly from?: string
   readonly to?: string
@@ -12,6 +16,8 @@ export interface Flow {
   readonly daddr?: string
   /** What it is to connection tracking: the first of a connection unless said otherwise. */
   readonly state?: 'new' | 'established'
+  /** Whether it was sent here by a rule that has changed where it goes. */
+  readonly isTranslated?: true
 }
 
 /** What becomes of it: `perhaps` where a rule decides that looks at something that is not known beforehand. */
@@ -58,16 +64,17 @@ function matchAddress(values: readonly string[], ip: string | undefined): Answer
 
 /** In the tables of IP a bridged frame comes in and leaves by the bridge itself; in those of bridges, by its ports. */
 function matchOne(match: Match, flow: Flow, { family }: Chain): Answer {
-  const [from, to] = family === 'bridge' ? [flow.from, flow.to] : [flow.bridge, flow.bridge]
+  const [from, to] = family === 'bridge' ? [flow.from, flow.to] : [flow.bridge ?? flow.in, flow.bridge ?? flow.out]
   const { field, values } = match
-  if (field === 'bridged') return 'yes'
+  if (field === 'bridged') return bool(flow.bridge !== undefined)
   if (field === 'in') return matchName(values, from)
   if (field === 'out') return matchName(values, to)
   if (field === 'physIn') return matchName(values, flow.from)
   if (field === 'physOut') return matchName(values, flow.to)
   if (field === 'bridge') return matchName(values, flow.bridge)
   if (field === 'family') return bool(values.includes(`${flow.family}`))
-  if (field === 'state') return bool(values.includes(flow.state ?? 'new'))
+  if (field === 'state')
+    return bool(values.includes(flow.state ?? 'new') || (flow.isTranslated === true && values.includes('dnat')))
   return matchAddress(values, flow[field])
 }
 
@@ -173,7 +180,8 @@ function judgeChain(chain: Chain, flow: Flow, ruleset: Ruleset): Obstacle | unde
 /** Whether the kernel calls the chain for what is forwarded in that family. */
 function isAsked({ hook, type, family }: Chain, flow: Flow): boolean {
   if (hook !== 'forward' || type === 'nat') return false
-  return family === 'inet' || family === 'bridge' || family === (flow.family === 4 ? 'ip' : 'ip6')
+  if (family === 'bridge') return flow.bridge !== undefined
+  return family === 'inet' || family === (flow.family === 4 ? 'ip' : 'ip6')
 }
 
 /** What the base chains at the hook `forward` do with the frame: it passes when every one of them lets it pass. */

@@ -1,10 +1,10 @@
 import { PipeworkError } from './errors'
-import { bridgeMacOf } from './facts'
 import type { Host } from './host'
 import { type HostLink, listPorts, readHostLink } from './hostlinks'
 import { explainMissing } from './links/claim'
+import { bridgeMacOf } from './names'
 import { MADE_RECORD } from './record'
-import { type IpCommand, ip, type Plan, rows, type Step } from './step'
+import { batchLine, type IpCommand, ip, type Plan, rows, type Step } from './step'
 import { formatUplink, isMulticast, type VxlanWish } from './wish'
 
 /** What an Ethernet frame becomes larger by in a VXLAN (RFC 7348): its own header, VXLAN, UDP, and IP's 20 or 40 bytes. */
@@ -38,7 +38,7 @@ interface IpLink {
 
 /** The VXLAN devices of the host. */
 export async function readVxlans(host: Host): Promise<readonly Vxlan[]> {
-  const { stdout } = await host.ip({ lines: ['link show type vxlan'], answer: 'json' })
+  const { stdout } = await host.ip({ lines: [batchLine`link show type vxlan`], answer: 'json' })
   const links = stdout.trim() === '' ? [] : (JSON.parse(stdout) as readonly IpLink[])
   return links.flatMap(({ ifname: name, link, master, mtu, address: mac, ifalias, linkinfo }) => {
     const { id, remote, remote6, group, group6, link: dev = link } = linkinfo?.info_data ?? {}
@@ -74,7 +74,7 @@ export interface VxlanFacts {
 /** Asks for it, changing nothing. */
 export async function surveyVxlan(bridge: string, wish: VxlanWish, host: Host): Promise<VxlanFacts> {
   const route = await host.ip({
-    lines: [`route get ${wish.remote} ${wish.dev === undefined ? '' : `oif ${wish.dev}`}`.trim()],
+    lines: [batchLine`route get ${wish.remote} ${wish.dev !== undefined && ['oif', wish.dev]}`],
     answer: 'text',
   })
   const name = wish.dev ?? / dev (\S+)/.exec(route.stdout)?.[1]
@@ -136,7 +136,7 @@ const isRest = (live: Vxlan, wish: VxlanWish) => live.isHalfMade && live.name ==
 /** The steps that connect the bridge; none when it is. Throws refusals. */
 export function planVxlan(facts: VxlanFacts): Plan {
   refuse(facts)
-  const { bridge, wish, bridgeLink, bridgeMac, vxlans, lower } = facts
+  const { bridge, wish, bridgeLink, vxlans, lower } = facts
   const name = nameOf(wish)
   const mtu = (lower?.mtu ?? 0) - OVERHEAD[wish.remote.includes(':') ? 6 : 4]
   if (vxlans.some((live) => live.master === bridge && live.isOurs && isSame(live, wish))) return []
@@ -148,25 +148,7 @@ export function planVxlan(facts: VxlanFacts): Plan {
       },
     )
   return rows(
-    bridgeLink === undefined && [
-      {
-        why: `create the bridge ${bridge}, with the MTU that is left in a VXLAN over ${lower?.name}`,
-        command: ip`link add dev ${bridge} address ${bridgeMac} mtu ${mtu} type bridge stp_state 0`,
-        undo: ip`link del dev ${bridge}`,
-      },
-      { why: `record that pipework made ${bridge}`, command: ip`link set dev ${bridge} alias ${MADE_RECORD}` },
-    ],
-    bridgeLink !== undefined &&
-      bridgeLink.mtu > mtu && {
-        why: `set the MTU of ${bridge} to what is left in a VXLAN over ${lower?.name}`,
-        command: ip`link set dev ${bridge} mtu ${mtu}`,
-        undo: ip`link set dev ${bridge} mtu ${bridgeLink.mtu}`,
-      },
-    bridgeLink?.mac === bridgeMac &&
-      bridgeLink.record === undefined && {
-        why: `record that pipework made ${bridge}`,
-        command: ip`link set dev ${bridge} alias ${MADE_RECORD}`,
-      },
+    planBridge(facts, mtu),
     vxlans.some((live) => isRest(live, wish)) && {
       why: `remove ${name}, left from a run that was killed`,
       command: ip`link del dev ${name}`,
@@ -185,6 +167,32 @@ export function planVxlan(facts: VxlanFacts): Plan {
       command: ip`link set dev ${bridge} up`,
       ...(bridgeLink === undefined ? {} : { undo: ip`link set dev ${bridge} down` }),
     },
+  )
+}
+
+/** The bridge, made or with an MTU that the VXLAN carries. */
+function planBridge({ bridge, bridgeLink, bridgeMac, lower }: VxlanFacts, mtu: number): Plan {
+  const record = {
+    why: `record that pipework made ${bridge}`,
+    command: ip`link set dev ${bridge} alias ${MADE_RECORD}`,
+  }
+  if (bridgeLink === undefined)
+    return [
+      {
+        why: `create the bridge ${bridge}, with the MTU that is left in a VXLAN over ${lower?.name}`,
+        command: ip`link add dev ${bridge} address ${bridgeMac} mtu ${mtu} type bridge stp_state 0`,
+        undo: ip`link del dev ${bridge}`,
+      },
+      record,
+    ]
+  return rows(
+    bridgeLink.mtu > mtu && {
+      why: `set the MTU of ${bridge} to what is left in a VXLAN over ${lower?.name}`,
+      command: ip`link set dev ${bridge} mtu ${mtu}`,
+      undo: ip`link set dev ${bridge} mtu ${bridgeLink.mtu}`,
+    },
+    // A run was killed between the two.
+    bridgeLink.mac === bridgeMac && bridgeLink.record === undefined && record,
   )
 }
 

@@ -1,9 +1,10 @@
 import type { Ahead } from '../ahead'
-import { converge, foresee, hostEndOf, type Means, type Planned } from '../converge'
+import { converge, foresee, hostEndOf, type Means, type Planned, toPassenger } from '../converge'
 import type { Guest } from '../guest'
 import type { Host, Pin } from '../host'
 import { DEFAULT_MTU } from '../hostlinks'
 import { filteredFamilies } from '../netfilter/gate'
+import { isForwarded } from '../outside/wish'
 import { formatGuest } from '../record'
 import { type Attachment, describe, formatWarning, toAttachment, toScript, type Warning } from '../report'
 import { type AttachRequest, toWords } from '../request'
@@ -33,9 +34,9 @@ export async function attach(
 ): Promise<Outcome> {
   if (pin === undefined || call.flag('dry-run'))
     return toScriptOutcome(await foresee(request, { guest, pin }, call.host), pin)
-  // The rules are read while the first steps run. With --nat they are ours to write, and not there yet.
-  const isAsked = request.firewall === 'warn' && request.outside.nat === undefined
-  const watch = isAsked ? call.host.sleep(0).then(() => watchFirewall(call.host)) : undefined
+  // The rules are read while the first steps run; with --strict they were judged before them.
+  const isAsked = request.firewall === 'warn' && !request.strict
+  const watch = isAsked ? call.host.sleep(0).then(() => watchFirewall([request], call.host)) : undefined
   watch?.catch(() => {})
   const transcript = (await openTranscripts(call, 'one'))?.(guest)
   const means = await toWatched(request, transcript, call)
@@ -44,7 +45,7 @@ export async function attach(
   // Clients that outlived their guests, if there are any at all.
   if ((call.host.list(LEASES) ?? []).length > 0) await (await import('../dhcp/sweep')).sweepClients(call.host)
   const warn = await watch
-  const warning = planned.kind.isBridged ? await warn?.(planned) : undefined
+  const warning = await warn?.(planned)
   if (warning !== undefined) call.io.err(formatWarning(warning))
   return await toOutcome(planned, warning, call)
 }
@@ -56,11 +57,12 @@ function toScriptOutcome({ request, guest, plan }: Planned, pin: Pin | undefined
   return { text: script, json: { ok: true, dryRun: true, steps: plan.map(({ why }) => why), script }, wanted: true }
 }
 
-/** Nobody waits for the rules of a firewall that no bridge's frames meet. */
-export async function watchFirewall(host: Host) {
-  if (!host.isRoot || filteredFamilies(host).length === 0) return undefined
+/** Nobody waits for the rules of a firewall that no bridge's frames meet, and nothing that is forwarded. */
+export async function watchFirewall(requests: readonly AttachRequest[], host: Host) {
+  if (!host.isRoot || (filteredFamilies(host).length === 0 && !requests.some(isForwarded))) return undefined
   const { watchPassage } = await import('../passage')
-  return watchPassage(host)
+  const judge = watchPassage(host)
+  return async (planned: Planned) => judge(await toPassenger(planned, host))
 }
 
 /** The attachment as it is now, for who reads of it. */

@@ -1,4 +1,4 @@
-import { PipeworkError, usageError } from '../errors'
+import { PipeworkError, refuseSurplus, usageError } from '../errors'
 import type { Host } from '../host'
 import { SCRIPTS, type Shell } from '../prompt/scripts'
 import { toScript } from '../report'
@@ -14,7 +14,7 @@ export async function run(call: Call): Promise<Outcome> {
   const [word, ...rest] = call.words
   const usage = 'pipework completion bash|zsh|fish, or: pipework completion install'
   if (word === undefined) throw usageError('completion: for which shell?', usage)
-  if (rest.length > 0) throw usageError(`'${rest[0]}' is a word too many`, usage)
+  refuseSurplus(rest, usage)
   if (word === 'install') return install(call)
   if (!isShell(word)) throw usageError(`there is no completion for '${word}'`, usage)
   return { text: SCRIPTS[word], json: { ok: true, shell: word, script: SCRIPTS[word] }, wanted: true }

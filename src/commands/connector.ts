@@ -1,5 +1,5 @@
-import type { Connector } from '../connect'
 import { formatStep } from '../report'
+import type { Connector } from '../uplink/confirm'
 import { parseSeconds } from '../values'
 import type { Call } from './call'
 

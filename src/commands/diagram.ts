@@ -1,5 +1,5 @@
 import { readAttachments, readOvsIfThere } from '../attachments'
-import { usageError } from '../errors'
+import { refuseSurplus, usageError } from '../errors'
 import type { Host } from '../host'
 import { readHostLink } from '../hostlinks'
 import { listJournals, readJournal } from '../journal'
@@ -10,7 +10,7 @@ import type { Call, Outcome } from './call'
 
 /** Draws what hangs on what. */
 export async function run({ host, words, flag }: Call): Promise<Outcome> {
-  if (words.length > 0) throw usageError(`'${words[0]}' is a word too many`, 'pipework diagram [--dot | --svg]')
+  refuseSurplus(words, 'pipework diagram [--dot | --svg]')
   if (flag('dot') && flag('svg')) throw usageError('--dot and --svg are two pictures', 'Ask for one of them.')
   const hubs = listHubs(await readScene(host))
   return { text: await draw(hubs, { host, flag }), json: { ok: true, hubs }, wanted: true }

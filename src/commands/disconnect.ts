@@ -1,12 +1,12 @@
 import { type Attached, type Detachment, foresee as foreseeRest, planDetach } from '../detach'
 import type { Tenant } from '../dhcp/client'
-import { PipeworkError, usageError } from '../errors'
+import { PipeworkError, refuseSurplus, usageError } from '../errors'
 import { execute, type Run } from '../execute'
 import { AmbiguousGuest, type Guest, NoSuchGuest } from '../guest'
 import { type GuestName, parseGuest } from '../guestname'
 import type { Host } from '../host'
 import { lockLink, lockShared } from '../locks'
-import { MARKER } from '../outside/wish'
+import { mayHaveOutside } from '../outside/wish'
 import { formatGuest, type LinkRecord } from '../record'
 import { toScript } from '../report'
 import { LEASES } from '../sources'
@@ -15,17 +15,15 @@ import type { Transcript } from '../transcript'
 import { parseIfname } from '../values'
 import { type Call, type Outcome, openTranscripts, refuseUnlessRoot } from './call'
 import { gather } from './gather'
-import { type Aim, isAimedAt, isMeant, look, reachGuest, type Seen, type Wanted } from './look'
+import { type Aim, isMeant, look, pickAimed, reachGuest, type Seen, type Wanted } from './look'
 import { sweepHost, sweepRules } from './sweep'
 
 /** Takes a guest's attachments away, all or the one named. */
 export async function run(call: Call): Promise<Outcome> {
   const [typed, ifname, ...rest] = call.words
-  if (typed === undefined || rest.length > 0)
-    throw usageError(
-      typed === undefined ? 'disconnect: which guest?' : `'${rest[0]}' is a word too many`,
-      'pipework disconnect <guest> [ifname]',
-    )
+  const usage = 'pipework disconnect <guest> [ifname]'
+  if (typed === undefined) throw usageError('disconnect: which guest?', usage)
+  refuseSurplus(rest, usage)
   const wanted = parseGuest(typed)
   if (ifname !== undefined) parseIfname(ifname, 'interface in the guest')
   refuseUnlessRoot(call)
@@ -79,15 +77,14 @@ async function detachAll(asked: Task, call: Call): Promise<Taken> {
   const locks: (() => void)[] = []
   try {
     const { all } = await look(asked, host)
-    const names = all.filter((it) => isAimedAt(it, asked)).map(({ record }) => record.ifname)
-    if (names.length > 0) refuseSeveral(all, asked.wanted)
+    const names = pickAimed(all, asked).map(({ record }) => record.ifname)
+    if (names.length > 0 && asked.reached.guest === undefined) refuseSeveral(all, asked.wanted)
     const { guest, pin } = asked.reached.guest === undefined ? { guest: undefined, pin: undefined } : asked.reached
     // In the order in which an attach takes them, so that no two runs wait for each other.
     if (guest !== undefined && pin !== undefined && !call.flag('dry-run'))
       for (const name of [...new Set(names)].sort())
         locks.push(await lockLink(name, { guest, pin }, { host, interrupt: io.interrupt }))
-    if (host.read(MARKER) !== undefined && !call.flag('dry-run'))
-      locks.push(await lockShared({ host, interrupt: io.interrupt }))
+    if (mayHaveOutside(host) && !call.flag('dry-run')) locks.push(await lockShared({ host, interrupt: io.interrupt }))
     const done = await detachInTurn(names, asked, call)
     return { done: [...done, ...(await returnLeft(asked, call))], all, asked }
   } finally {
@@ -101,12 +98,12 @@ async function detachInTurn(names: readonly string[], asked: Task, call: Call): 
   let foreseen: Seen | undefined
   for (const name of names) {
     const now = foreseen ?? (await look(asked, call.host))
-    const attached = now.all.find((it) => it.record.ifname === name && isAimedAt(it, asked))
+    const attached = pickAimed(now.all, asked).find(({ record }) => record.ifname === name)
     if (attached === undefined) continue
     const others = now.all.filter((it) => it !== attached && it.deadPort === undefined)
     const gone = [...(asked.gone ?? []), ...(foreseen === undefined ? [] : done.map((it) => it.attached))]
     // A script is written before its first line runs: there all go at once.
-    const together = call.flag('dry-run') ? now.all.filter((it) => isAimedAt(it, asked)) : [attached]
+    const together = call.flag('dry-run') ? pickAimed(now.all, asked) : [attached]
     const leaving = done.length > 0 && call.flag('dry-run') ? [] : [...(asked.gone ?? []), ...together]
     const detachment = await gather({ attached, others, gone, leaving, ...now }, asked, call.host)
     const plan = await planDeparture(planDetach(detachment), { attached, asked }, call.host)

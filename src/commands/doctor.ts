@@ -9,7 +9,7 @@ import { readSurvey } from '../doctor/read'
 import { bridgesOf, type Span, type Survey } from '../doctor/survey'
 import { findTaken } from '../doctor/taken'
 import { findUplinks } from '../doctor/uplink'
-import { ExitCode, PipeworkError, usageError } from '../errors'
+import { ExitCode, PipeworkError, refuseSurplus, usageError } from '../errors'
 import { parseGuest } from '../guestname'
 import type { Pin } from '../host'
 import { fitScreen, screenOf } from '../prompt/screen'
@@ -19,7 +19,7 @@ import type { Call, Outcome } from './call'
 /** Looks for what makes traffic vanish, and names what mends it. Exit code 1 when there is something. */
 export async function run({ words, host }: Call): Promise<Outcome> {
   const [name, ...rest] = words
-  if (rest.length > 0) throw usageError(`'${rest[0]}' is a word too many`, 'pipework doctor [bridge|guest]')
+  refuseSurplus(rest, 'pipework doctor [bridge|guest]')
   if (!host.isRoot) throw new PipeworkError('only root can look into guests and firewalls: run it with sudo')
   const pins: Pin[] = []
   try {

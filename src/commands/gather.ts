@@ -2,7 +2,7 @@ import type { Attached, Detachment } from '../detach'
 import type { Host, Pin } from '../host'
 import { findLower, type GuestState, readSysctls } from '../inside'
 import { readNic } from '../nics'
-import { MARKER } from '../outside/wish'
+import { mayHaveOutside } from '../outside/wish'
 import type { OvsDatabase } from '../ovsdb'
 import { readPort } from '../ports'
 import { mayHaveRules, readPolicy } from '../rules'
@@ -20,7 +20,7 @@ interface Known extends Pick<Detachment, 'attached' | 'others'> {
 
 /** What the host no longer needs; who has only links has nothing there. */
 async function planLeaving({ leaving }: Known, host: Host): Promise<Pick<Detachment, 'release'>> {
-  if (leaving.length === 0 || host.read(MARKER) === undefined) return {}
+  if (leaving.length === 0 || !mayHaveOutside(host)) return {}
   const { planRelease } = await import('../outside/plan')
   return { release: await planRelease(leaving, host) }
 }

@@ -1,4 +1,4 @@
-import { usageError } from '../errors'
+import { refuseSurplus, usageError } from '../errors'
 import type { Host } from '../host'
 import { listNearest } from '../nearest'
 import { formatHelp, toJson } from '../prompt/help'
@@ -10,7 +10,7 @@ declare const PIPEWORK_VERSION: string
 /** Tells of a command, or of the main form; or prints the manual page. */
 export async function run({ words, host, table, flag }: Call): Promise<Outcome> {
   const [word = '', ...rest] = words
-  if (rest.length > 0) throw usageError(`'${rest[0]}' is a word too many`, 'pipework help [command]')
+  refuseSurplus(rest, 'pipework help [command]')
   if (flag('man')) {
     const { formatManual } = await import('../prompt/manual')
     const text = formatManual(table, PIPEWORK_VERSION)

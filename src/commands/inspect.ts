@@ -1,6 +1,6 @@
 import { readAttachments } from '../attachments'
 import type { Attached } from '../detach'
-import { PipeworkError, usageError } from '../errors'
+import { PipeworkError, refuseSurplus, usageError } from '../errors'
 import { findGuest, type Guest, NoSuchGuest, pinGuest } from '../guest'
 import { type GuestName, parseGuest } from '../guestname'
 import type { Host } from '../host'
@@ -10,6 +10,7 @@ import { readPassage } from '../passage'
 import { type Entry, formatPage, type Page } from '../prompt/page'
 import { fitScreen, screenOf } from '../prompt/screen'
 import { formatGuest } from '../record'
+import { batchLine } from '../step'
 import type { Call, Outcome } from './call'
 import { listTags } from './file'
 import { loadLeases, readLacking } from './listed'
@@ -19,11 +20,9 @@ import { toLine } from './save'
 /** All there is to know of one guest. */
 export async function run(call: Call): Promise<Outcome> {
   const [typed, ...rest] = call.words
-  if (typed === undefined || rest.length > 0)
-    throw usageError(
-      typed === undefined ? 'inspect: which guest?' : `'${rest[0]}' is a word too many`,
-      'pipework inspect <guest>',
-    )
+  const usage = 'pipework inspect <guest>'
+  if (typed === undefined) throw usageError('inspect: which guest?', usage)
+  refuseSurplus(rest, usage)
   const wanted = parseGuest(typed)
   const reached = await reach(wanted, call.host)
   const all = await readAttachments(call.host)
@@ -74,7 +73,7 @@ async function reach(wanted: GuestName, host: Host): Promise<Reached> {
 
 /** The rules that somebody has made: not the three that every namespace has. */
 async function readRules(netns: string, host: Host): Promise<readonly string[]> {
-  const { code, stdout } = await host.ip({ netns, lines: ['rule show'], answer: 'text' })
+  const { code, stdout } = await host.ip({ netns, lines: [batchLine`rule show`], answer: 'text' })
   const lines = code === 0 ? stdout.split('\n').map((line) => line.trim().replaceAll(/\s+/g, ' ')) : []
   return lines.filter((line) => line !== '' && !/^(0|32766|32767): from all lookup (local|main|default)$/.test(line))
 }

@@ -1,23 +1,25 @@
 import { readAttachments } from '../attachments'
 import type { Attached } from '../detach'
 import type { Host } from '../host'
-import { isConcerned, wishesOf } from '../outside/wish'
+import { isConcerned, isForwarded, wishesOf } from '../outside/wish'
 import type { LinkRecord } from '../record'
-import { type Attachment, type LeaseReport, toAttachment } from '../report'
+import { type Attachment, type LeaseReport, toAttachment, type Warning } from '../report'
 import { LEASES } from '../sources'
 
 /** Every attachment of this host, as `ls` tells of it. */
 export async function listAttachments(host: Host): Promise<readonly Attachment[]> {
   const all = await readAttachments(host)
-  const [readLeases, lacking] = [await loadLeases(host), await readLacking(all, host)]
+  const leases = loadLeases(host)
+  const [readLeases, lacking, barred] = await Promise.all([leases, readLacking(all, host), readBarred(all, host)])
   return all
     .map((attached) => {
       const { record, hostEnd, inGuest } = attached
-      const missing = lacking.get(attached)
+      const [missing, firewall] = [lacking.get(attached), barred.get(attached)]
       return {
         ...toAttachment(record, hostEnd ?? inGuest, hostEnd?.name),
         ...(record.sources === undefined ? {} : { leases: readLeases(record) }),
         ...(missing === undefined ? {} : { missing }),
+        ...(firewall === undefined ? {} : { firewall }),
       }
     })
     .sort((a, b) => compare(a.guest.name, b.guest.name) || compare(a.ifname, b.ifname))
@@ -41,6 +43,13 @@ export async function readLacking(
   const live = await readLive(host)
   const entries = all.map((attached) => [attached, listLacking(attached, live, host)] as const)
   return new Map(entries.filter(([, missing]) => missing.length > 0))
+}
+
+/** For which attachments somebody drops what this host is to forward; nobody is asked where it forwards nothing. */
+async function readBarred(all: readonly Attached[], host: Host): Promise<ReadonlyMap<Attached, Warning>> {
+  if (!host.isRoot || !all.some(({ record }) => isForwarded(wishesOf(record)))) return new Map()
+  const [{ readRuleset }, { listBarred }] = await Promise.all([import('../netfilter/read'), import('../outside/plan')])
+  return listBarred(all, await readRuleset(host), host)
 }
 
 /** By code units: the order of a locale takes 7 ms to load. */

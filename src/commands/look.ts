@@ -55,9 +55,16 @@ export interface Wanted extends Aim {
   readonly reached: Reached
 }
 
-export function isAimedAt({ record }: Attached, { ifnames, files }: Aim): boolean {
+function isAimedAt({ record }: Attached, { ifnames, files }: Aim): boolean {
   if (files !== undefined && (record.file === undefined || !files.includes(record.file))) return false
   return ifnames === undefined || ifnames.includes(record.ifname)
+}
+
+/** What is to go: what bears the name that was typed; where nothing does, what the guest has under its other names. */
+export function pickAimed(all: readonly Attached[], asked: Wanted): readonly Attached[] {
+  const aimed = all.filter((it) => isAimedAt(it, asked))
+  const named = aimed.filter(({ record, hostEnd }) => hostEnd === undefined || isMeant(record.guest, asked))
+  return named.length > 0 ? named : aimed
 }
 
 export interface Seen {

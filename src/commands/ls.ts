@@ -1,4 +1,4 @@
-import { usageError } from '../errors'
+import { refuseSurplus, usageError } from '../errors'
 import { listNearest } from '../nearest'
 import { FIELDS, formatListing, toFields } from '../prompt/listing'
 import { parseTemplate } from '../prompt/template'
@@ -44,8 +44,7 @@ interface Filter {
 }
 
 function readFilters([word, ...rest]: readonly string[], typed: readonly string[]): readonly Filter[] {
-  if (rest.length > 0)
-    throw usageError(`'${rest[0]}' is a word too many`, 'pipework ls [guest or bridge] [--filter bridge=br1]')
+  refuseSurplus(rest, 'pipework ls [guest or bridge] [--filter bridge=br1]')
   const filters = typed.map((it) => {
     const [, key = '', value = ''] = /^([^=]*)=(.*)$/s.exec(it) ?? []
     if (value === '' || key === 'any' || !Object.hasOwn(FILTERS, key)) {

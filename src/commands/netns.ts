@@ -1,4 +1,4 @@
-import { PipeworkError, usageError } from '../errors'
+import { PipeworkError, refuseSurplus, usageError } from '../errors'
 import { execute } from '../execute'
 import { awaitGuest, type Guest, pinGuest } from '../guest'
 import { parseGuest } from '../guestname'
@@ -23,11 +23,9 @@ export async function run(call: Call): Promise<Outcome> {
 async function nameGuest(call: Call): Promise<Outcome> {
   const { host } = call
   const [typed, name, ...rest] = call.words
-  if (typed === undefined || rest.length > 0)
-    throw usageError(
-      typed === undefined ? 'netns: which guest?' : `'${rest[0]}' is a word too many`,
-      'pipework netns <guest> [name], or pipework netns --prune',
-    )
+  const usage = 'pipework netns <guest> [name], or pipework netns --prune'
+  if (typed === undefined) throw usageError('netns: which guest?', usage)
+  refuseSurplus(rest, usage)
   const wanted = parseGuest(typed)
   if (name !== undefined) refuseBadName(name)
   const limit = parseSeconds(call.text('wait-guest') ?? '0', '--wait-guest')
@@ -101,8 +99,7 @@ function nameOf(path: string): string {
 const NOBODY: Guest = { kind: 'netns', name: 'none', nsPath: '/proc/self/ns/net' }
 
 async function prune(call: Call): Promise<Outcome> {
-  if (call.words.length > 0)
-    throw usageError(`'${call.words[0]}' is a word too many`, 'netns --prune removes every name that leads nowhere.')
+  refuseSurplus(call.words, 'netns --prune removes every name that leads nowhere.')
   refuseUnlessRoot(call)
   const plan = planPrune(call.host)
   if (call.flag('dry-run')) return toScriptOutcome(plan, call)

@@ -4,7 +4,7 @@ import type { GuestName } from '../guestname'
 import type { Host } from '../host'
 import { readGuest } from '../inside'
 import { lockShared } from '../locks'
-import { MARKER } from '../outside/wish'
+import { mayHaveOutside } from '../outside/wish'
 import { planNoPolicy } from '../policy'
 import { formatGuest } from '../record'
 import { formatStep, toScript } from '../report'
@@ -27,7 +27,7 @@ interface Litter {
 /** Takes away what the host still has for guests that have ended; undefined when there is no such thing. */
 export async function sweepHost(call: Call): Promise<Outcome | undefined> {
   const { host, io } = call
-  if (!host.isRoot || host.read(MARKER) === undefined) return undefined
+  if (!host.isRoot || !mayHaveOutside(host)) return undefined
   const { planSweep } = await import('../outside/plan')
   const release = await lockShared({ host, interrupt: io.interrupt })
   try {

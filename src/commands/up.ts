@@ -23,7 +23,8 @@ export async function run(typed: Call): Promise<Outcome> {
   // First, so that an address that has moved from one guest to another is free.
   const known = { wishes, guests: first.groups.map(({ guest }) => guest) }
   const pruned = call.flag('prune') ? await prune(known, call) : []
-  const warn = isDry ? undefined : await watchFirewall(call.host)
+  const requests = wishes.map(({ request }) => request)
+  const warn = isDry ? undefined : await watchFirewall(requests, call.host)
   const all = inOrder(wishes, await converge({ wishes, first, patience }, call))
   if (isDry) return toScripts(all, pruned.flatMap(toPruneScript))
   const warnings = warn === undefined ? [] : await listWarnings(all, warn)
@@ -32,14 +33,13 @@ export async function run(typed: Call): Promise<Outcome> {
 
 type Warn = NonNullable<Awaited<ReturnType<typeof watchFirewall>>>
 
-/** What the firewall does to the frames on these bridges, once for each of them. */
+/** What the firewall does on these bridges, once for each of them. */
 async function listWarnings(all: readonly Told[], warn: Warn): Promise<readonly Warning[]> {
   const bridges = new Map<string, Warning | undefined>()
   for (const told of all) {
-    if (told.state !== 'planned' || !told.planned.kind.isBridged) continue
-    const { hostif, firewall, outside } = told.planned.request
-    // With --nat the rules are ours, and were not there yet.
-    if (firewall === 'warn' && outside.nat === undefined && bridges.get(hostif) === undefined)
+    if (told.state !== 'planned') continue
+    const { hostif, firewall, strict } = told.planned.request
+    if (firewall === 'warn' && !strict && bridges.get(hostif) === undefined)
       bridges.set(hostif, await warn(told.planned))
   }
   return [...bridges.values()].filter((it) => it !== undefined)

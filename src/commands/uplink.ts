@@ -1,19 +1,14 @@
-import {
-  type Connected,
-  confirmUplink,
-  connect,
-  disconnectBridge,
-  foreseeConnection,
-  foreseeDisconnection,
-} from '../connect'
-import { PipeworkError, usageError } from '../errors'
-import { guardUplink } from '../guard'
+import { PipeworkError, refuseSurplus, usageError } from '../errors'
 import { readHostLink } from '../hostlinks'
 import type { Journal } from '../journal'
 import { formatTable, toScript } from '../report'
 import { uptime } from '../snapshot'
 import type { Plan } from '../step'
-import { listUplinks } from '../survey'
+import { confirmUplink } from '../uplink/confirm'
+import { type Connected, connect, disconnectBridge } from '../uplink/connect'
+import { foreseeConnection, foreseeDisconnection } from '../uplink/foresee'
+import { guardUplink } from '../uplink/guard'
+import { listUplinks } from '../uplink/survey'
 import { parseIfname } from '../values'
 import { readVxlans } from '../vxlan'
 import { onVlan, parseUplink, type UplinkWish } from '../wish'
@@ -43,7 +38,7 @@ export async function run(call: Call): Promise<Outcome> {
 function readBridge(words: readonly string[], most: number): string {
   const [bridge] = words
   if (bridge === undefined) throw usageError('uplink: which bridge?', SYNOPSIS)
-  if (words.length > most) throw usageError(`'${words[most]}' is a word too many`, SYNOPSIS)
+  refuseSurplus(words.slice(most), SYNOPSIS)
   return parseIfname(bridge, 'bridge')
 }
 
@@ -135,7 +130,7 @@ function toRow(journal: Journal, { host }: Call): Row {
 }
 
 async function ls(words: readonly string[], call: Call): Promise<Outcome> {
-  if (words.length > 0) throw usageError(`'${words[0]}' is a word too many`, SYNOPSIS)
+  refuseSurplus(words, SYNOPSIS)
   const vxlans = (await readVxlans(call.host)).flatMap(({ isOurs, master: bridge, id, remote }): readonly Row[] =>
     isOurs && bridge !== undefined ? [{ bridge, uplink: `vxlan:${id},${remote}`, state: 'kept' }] : [],
   )

@@ -1,4 +1,4 @@
-import { ExitCode, PipeworkError, usageError } from '../errors'
+import { ExitCode, PipeworkError, refuseSurplus, usageError } from '../errors'
 import type { Host } from '../host'
 import { parseIfname, parseSeconds } from '../values'
 import type { Call, Outcome } from './call'
@@ -31,8 +31,7 @@ const CONDITIONS: Readonly<Record<string, Condition>> = {
 /** Waits, inside a container, for what pipework does to it from outside. */
 export async function run(call: Call): Promise<Outcome> {
   const { host, io } = call
-  if (call.words.length > 0)
-    throw usageError(`'${call.words[0]}' is a word too many`, 'pipework --wait [-i ifname] [--timeout seconds]')
+  refuseSurplus(call.words, 'pipework --wait [-i ifname] [--timeout seconds]')
   const ifname = parseIfname(call.text('i') ?? 'eth1', 'interface')
   const wanted = call.text('for') ?? 'carrier'
   const condition = Object.hasOwn(CONDITIONS, wanted) ? CONDITIONS[wanted] : undefined

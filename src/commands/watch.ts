@@ -58,15 +58,19 @@ async function readFiles(call: Call): Promise<readonly Wish[]> {
   return readBook(files, call)
 }
 
-async function watch(call: Call, book: Book): Promise<void> {
-  const { host, io } = call
-  const stop = new AbortController()
-  const log = createLog(host, call.flag('json') ? 'json' : 'text', io.out)
-  const queues = new Queues({
+function createQueues(host: Host, log: Log): Queues {
+  return new Queues({
     ...{ host, atOnce: AT_ONCE, limit: LIMIT },
     onSlow: (key) => log({ level: 'warning', about: key, text: `takes longer than ${LIMIT} s, and is interrupted` }),
     onError: (key, error) => log({ level: 'error', about: key, text: formatError(error) }),
   })
+}
+
+async function watch(call: Call, book: Book): Promise<void> {
+  const { host, io } = call
+  const stop = new AbortController()
+  const log = createLog(host, call.flag('json') ? 'json' : 'text', io.out)
+  const queues = createQueues(host, log)
   const rules = { labels: call.flag('labels'), envCompat: call.flag('env-compat'), allowed: call.texts('allow') }
   const means: KeeperMeans = {
     host,

@@ -4,7 +4,7 @@ import { PipeworkError } from '../errors'
 import type { Host, Interrupt, Pin } from '../host'
 import { type GuestState, readGuest } from '../inside'
 import { encodeRecord, type LinkRecord } from '../record'
-import { type IpCommand, ip, type Result, toLine } from '../step'
+import { type BatchLine, batchLine, type IpCommand, ip, type Result, toLine } from '../step'
 import { isOnLink } from '../values'
 import { type Client, keeperOf, type Lease, type LeasedRoute, readTenant, type Tenant, whoIs } from './client'
 import { readNews } from './lease'
@@ -146,7 +146,7 @@ async function takeLease(place: Place): Promise<void> {
   const state = await place.look()
   const live = state.links.find(({ name }) => name === client.ifname)
   const isThere = live?.addresses.some((it) => it.ip === lease.ip && it.prefix === lease.prefix) ?? false
-  const lines = isThere ? [`addr del ${lease.ip}/${lease.prefix} dev ${client.ifname}`] : []
+  const lines = isThere ? [batchLine`addr del ${lease.ip}/${lease.prefix} dev ${client.ifname}`] : []
   await send(lines, toRecordLine(undefined, state, place), place)
 }
 
@@ -184,7 +184,7 @@ async function giveLease(lease: Lease, place: Place): Promise<void> {
 }
 
 /** Lines for the guest and the record of its link, side by side; answers what became of those for the guest. */
-async function send(lines: readonly string[], record: RecordLine | undefined, place: Place): Promise<Result> {
+async function send(lines: readonly BatchLine[], record: RecordLine | undefined, place: Place): Promise<Result> {
   const { pin, aheads } = place
   const inGuest = record?.in === 'guest' ? [...lines, record.line] : lines
   const [result] = await Promise.all([
@@ -194,12 +194,12 @@ async function send(lines: readonly string[], record: RecordLine | undefined, pl
   return result
 }
 
-/** Seconds of a lease below which busybox asks too late for more: it waits for fourteen of ten. */
-const SHORT = 60
+/** Seconds of a lease below which a client asks too late for more: busybox waits for fourteen of ten, dhcpcd for ten. */
+const SHORT: Readonly<Record<Client['program'], number>> = { udhcpc: 60, image: 60, dhcpcd: 20, dhclient: 0 }
 
-/** After how many looks of the keeper, two in a second, busybox is told to renew a short lease: at half its time. */
-function toHaste({ seconds = SHORT }: Lease, { program }: Client): string | undefined {
-  const isLate = seconds < SHORT && (program === 'udhcpc' || program === 'image')
+/** After how many looks of the keeper, two in a second, a client is told to renew a short lease: at half its time. */
+function toHaste({ seconds = Number.POSITIVE_INFINITY }: Lease, { program, family }: Client): string | undefined {
+  const isLate = family === 4 && seconds < SHORT[program]
   return isLate ? `${Math.max(1, seconds)}` : undefined
 }
 
@@ -266,7 +266,7 @@ function withLease(record: LinkRecord, lease: Lease | undefined, { family, defau
 /** What writes a record, and where. */
 interface RecordLine {
   readonly in: 'host' | 'guest'
-  readonly line: string
+  readonly line: BatchLine
 }
 
 /** Writes on the link what it has now: on the host's end, or on the link in the guest where that has the record. */
@@ -282,7 +282,7 @@ function toRecordLine(
   if (record?.kind !== 'link' || !isOurs(record)) return undefined
   const alias = encodeRecord(withLease(record, lease, client))
   if (alias === (end ?? link)?.alias) return undefined
-  return { in: end === undefined ? 'guest' : 'host', line: `link set dev ${dev} alias ${alias}` }
+  return { in: end === undefined ? 'guest' : 'host', line: batchLine`link set dev ${dev} alias ${alias}` }
 }
 
 /** Into the guest's own file, in its place: containers have it mounted, and another file of that name is not theirs. */

@@ -31,6 +31,8 @@ export interface Start {
 
 /** Stands for the hook's path, which the keeper chooses. */
 const HOOK = '$hook'
+/** The same as a mount of a container. */
+const HOOK_MOUNT = '$hook:$hook:ro'
 
 /** The bytes of the hexadecimal id without colons. */
 const bare = (id: string) => id.replaceAll(':', '')
@@ -126,7 +128,8 @@ function toImage({ directory, container = '', ...rest }: Start): readonly string
   const start = { ...rest, directory, command: ['udhcpc'] }
   return [
     ...['docker', 'run', '--rm', '--name', imageName(directory), '--network', `container:${container}`],
-    ...['--cap-add', 'NET_ADMIN', '--volume', `${directory}:${directory}`, '--env', `PIPEWORK_DHCP=${directory}`],
+    ...['--cap-add', 'NET_ADMIN', '--volume', `${directory}:${directory}`, '--volume', HOOK_MOUNT],
+    ...['--env', `PIPEWORK_DHCP=${directory}`],
     ...['busybox', ...toUdhcpc(start)],
   ]
 }
@@ -144,7 +147,9 @@ const COMMANDS: Readonly<Record<Start['program'], (start: Start) => readonly str
 }
 
 function toClient(start: Start): string {
-  const words = COMMANDS[start.program](start).map((word) => (word === HOOK ? `"${HOOK}"` : quote(word)))
+  const words = COMMANDS[start.program](start).map((word) =>
+    word === HOOK || word === HOOK_MOUNT ? `"${word}"` : quote(word),
+  )
   if (start.program === 'image') return `exec ${words.join(' ')} 9<&-`
   const clean = 'env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "PIPEWORK_DHCP=$dir"'
   // A client dies with its keeper, whatever kills that.
@@ -163,10 +168,14 @@ dir=${quote(directory)} guest=${quote(nsPath)} link=${quote(ifname)} child=
 ${HEAD}
 client() { ${toClient(start)}; }
 cleanup() { ${program === 'image' ? `docker rm --force ${imageName(directory)} > /dev/null 2>&1` : ':'}; }
+renew() { kill -USR1 ${program === 'dhcpcd' ? GRANDCHILD : '"$child"'}; }
 take() { mv "$dir/event" "$dir/taken"; ${self.map(quote).join(' ')} __dhcp apply "$dir" & wait "$!"; }
 limit=${Math.ceil(limit + 30) * 2}
 ${LOOP}`
 }
+
+/** dhcpcd itself, behind what gives it mounts and processes of its own. */
+const GRANDCHILD = '$(children $(children "$child"))'
 
 const HEAD = `umask 077
 started() { { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return; set -- \${stat##*) }; [ "$1" = Z ] || echo "\${20}"; }
@@ -210,6 +219,7 @@ has_link() {
   while read -r name rest; do [ "$name" != "$link:" ] || return 0; done < "/proc/$child/net/dev"
   return 1
 } 2> /dev/null
+children() { cat "/proc/$1/task/$1/children"; }
 stop() {
   trap '' TERM
   [ -z "$child" ] || { kill -KILL "$child"; wait "$child"; }
@@ -232,7 +242,7 @@ while :; do
     tick
     ticks=$((ticks + 1))
     if [ -e "$dir/lease" ]; then
-      { read -r every < "$dir/renew" && [ "$((ticks % every))" -eq 0 ] && kill -USR1 "$child"; } 2> /dev/null
+      { read -r every < "$dir/renew" && [ "$((ticks % every))" -eq 0 ] && renew; } 2> /dev/null
       [ ! -e "$dir/event" ] || take
     elif [ "$ticks" -gt "$limit" ]; then
       stop

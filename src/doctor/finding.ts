@@ -3,7 +3,7 @@ export type Severity = 'error' | 'warning' | 'note'
 
 /** Everything that the doctor can find, and what it is: the table in the README is this one. */
 export const FINDINGS = {
-  'firewall-drop': 'the firewall of the host drops what goes over the bridge',
+  'firewall-drop': 'the firewall of the host drops what goes over the bridge, or to and from the outside',
   'firewall-maybe': 'a rule drops it, or not: that depends on what is not known beforehand',
   'br-netfilter': 'frames on bridges go through the firewall of the host',
   'bridge-down': 'the bridge is down',

@@ -1,3 +1,4 @@
+import { FAMILIES } from '../ip'
 import { type Blockage, describeBlockages, findBlockages, flowsOf, mendCommand } from '../netfilter/blockage'
 import { tagOf, toArgv } from '../netfilter/mend'
 import { quote } from '../step'
@@ -25,7 +26,7 @@ function blockagesOn(bridge: string, survey: Survey): readonly Blockage[] {
     return findBlockages(ruleset, flows)
   }
   const ofBridges = survey.ruleset.filter(({ family }) => family === 'bridge')
-  const unseen = ([4, 6] as const).filter((family) => !survey.families.includes(family))
+  const unseen = FAMILIES.filter((family) => !survey.families.includes(family))
   return [...judge(survey.ruleset, survey.families), ...judge(ofBridges, unseen)]
 }
 
@@ -62,7 +63,30 @@ export function findFirewall(survey: Survey, bridges: readonly string[]): readon
     about: bridges,
   }
   const found = bridges.flatMap((bridge) => toFinding(bridge, survey))
-  return [...found, ...(sysctls.length > 0 && bridges.length > 0 ? [meeting] : []), ...findStrayRules(survey)]
+  return [
+    ...found,
+    ...findBarred(survey),
+    ...(sysctls.length > 0 && bridges.length > 0 ? [meeting] : []),
+    ...findStrayRules(survey),
+  ]
+}
+
+/** What the host does not forward for an attachment, though it is to. */
+function findBarred({ seats, barred }: Survey): readonly Finding[] {
+  return seats.flatMap(({ attached, guest }) => {
+    const { message = '', command } = barred.get(attached) ?? {}
+    if (message === '') return []
+    const [line = '', evidence = ''] = message.split(/: (.*)/s)
+    return [
+      {
+        ...(/ may drop /.test(line)
+          ? ({ id: 'firewall-maybe', severity: 'warning' } as const)
+          : ({ id: 'firewall-drop', severity: 'error' } as const)),
+        ...{ line, evidence, about: [attached.record.hostif, guest] },
+        ...(command === undefined ? { advice: 'Change that rule.' } : { command }),
+      },
+    ]
+  })
 }
 
 function findStrayRules(survey: Survey): readonly Finding[] {

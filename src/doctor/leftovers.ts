@@ -11,39 +11,56 @@ export function findLeftovers(survey: Survey): readonly Finding[] {
   return [
     ...seats.flatMap((seat) => findLost(seat, survey)),
     ...findHidden(survey),
-    ...orphans.map(
-      ({ attached: { record, hostEnd }, guest, away }): Finding => ({
-        id: 'link-orphan',
-        severity: 'warning',
-        line: `'${hostEnd?.name ?? record.ifname}' was attached to '${guest}', which is gone`,
-        evidence: away?.message ?? '',
-        command: ['pipework', 'disconnect', guest, record.ifname].map(quote).join(' '),
-        about: [record.hostif, guest],
-      }),
-    ),
-    ...strays.map(
-      ({ attached: { record, hostEnd }, guest }): Finding => ({
-        id: 'nic-stray',
-        severity: 'warning',
-        line: `the NIC '${record.nic}' fell back into the host as '${hostEnd?.name}', without its addresses`,
-        evidence: `it was in '${guest}', which has ended`,
-        command: ['pipework', 'disconnect', guest, record.ifname].map(quote).join(' '),
-        about: [guest],
-      }),
-    ),
-    ...(pins.length === 0
-      ? []
-      : [
-          {
-            id: 'pin-dangling' as const,
-            severity: 'note' as const,
-            line: `${pins.length === 1 ? 'a name' : `${pins.length} names`} in /run/netns ${pins.length === 1 ? 'is' : 'are'} left from runs that were killed`,
-            evidence: pins.join(', '),
-            command: `rm ${pins.map((name) => `/run/netns/${name}`).join(' ')}`,
-            about: [],
-          },
-        ]),
+    ...orphans.map(describeOrphan),
+    ...strays.map(describeStray),
+    ...(pins.length === 0 ? [] : [describePins(pins)]),
   ]
+}
+
+const toDisconnect = ({ attached: { record }, guest }: SurveySeat) =>
+  ['pipework', 'disconnect', guest, record.ifname].map(quote).join(' ')
+
+function describeOrphan(seat: SurveySeat): Finding {
+  const {
+    attached: { record, hostEnd },
+    guest,
+    away,
+  } = seat
+  return {
+    id: 'link-orphan',
+    severity: 'warning',
+    line: `'${hostEnd?.name ?? record.ifname}' was attached to '${guest}', which is gone`,
+    evidence: away?.message ?? '',
+    command: toDisconnect(seat),
+    about: [record.hostif, guest],
+  }
+}
+
+function describeStray(seat: SurveySeat): Finding {
+  const {
+    attached: { record, hostEnd },
+    guest,
+  } = seat
+  return {
+    id: 'nic-stray',
+    severity: 'warning',
+    line: `the NIC '${record.nic}' fell back into the host as '${hostEnd?.name}', without its addresses`,
+    evidence: `it was in '${guest}', which has ended`,
+    command: toDisconnect(seat),
+    about: [guest],
+  }
+}
+
+function describePins(pins: readonly string[]): Finding {
+  const [names, are] = pins.length === 1 ? ['a name', 'is'] : [`${pins.length} names`, 'are']
+  return {
+    id: 'pin-dangling',
+    severity: 'note',
+    line: `${names} in /run/netns ${are} left from runs that were killed`,
+    evidence: pins.join(', '),
+    command: `rm ${pins.map((name) => `/run/netns/${name}`).join(' ')}`,
+    about: [],
+  }
 }
 
 /** The command that asks for the attachment again, and so for what belongs to it. */

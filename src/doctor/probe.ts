@@ -1,5 +1,6 @@
 import type { Host } from '../host'
 import { isDefault } from '../links/claim'
+import { batchLine } from '../step'
 import { isWithin } from '../values'
 import type { Finding } from './finding'
 import { inGuest, type Span, type Survey, type SurveySeat, seatsOn, seatsWithin } from './survey'
@@ -75,7 +76,7 @@ async function ask(question: Question, host: Host): Promise<{ readonly probe: Pr
     .catch(() => ({ code: 1 }))
   const probe = { from: seat.guest, ifname, to: ip, who, ok: code === 0 }
   if (code === 0) return { probe }
-  const { stdout } = await host.ip({ netns, lines: [`neigh show to ${ip} dev ${ifname}`], answer: 'text' })
+  const { stdout } = await host.ip({ netns, lines: [batchLine`neigh show to ${ip} dev ${ifname}`], answer: 'text' })
   return { probe, finding: toFinding(question, stdout.trim()) }
 }
 

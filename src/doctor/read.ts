@@ -9,12 +9,14 @@ import { readGuest } from '../inside'
 import { readManagers } from '../keepers'
 import { filteredFamilies } from '../netfilter/gate'
 import { readRuleset } from '../netfilter/read'
+import { listBarred } from '../outside/plan'
 import { pickOpenings, toolFor } from '../passage'
 import { formatGuest, MADE_RECORD } from '../record'
+import { batchLine } from '../step'
 import { parseIfname } from '../values'
 import { readDocker, readLacking, readMissingKinds, readOvsTrouble } from './ask'
 import { TOOLS } from './machine'
-import type { Survey, SurveyAddress, SurveyLink, SurveySeat } from './survey'
+import type { Machine, Survey, SurveyAddress, SurveyLink, SurveySeat } from './survey'
 
 /** What `ip -j -d address` prints, as far as it is read here (iproute2 6.1). */
 interface IpLink {
@@ -71,7 +73,7 @@ function toLink(link: IpLink, host: Host): SurveyLink {
 async function readLinks(netns: string | undefined, host: Host): Promise<readonly SurveyLink[]> {
   const { code, stdout, stderr } = await host.ip({
     ...(netns === undefined ? {} : { netns }),
-    lines: ['address show'],
+    lines: [batchLine`address show`],
     answer: 'json',
   })
   if (code !== 0)
@@ -115,7 +117,7 @@ async function readFilters(
   host: Host,
 ): Promise<ReadonlyMap<string, number>> {
   const keys = ['all', ...ifnames].map((name) => `net/ipv4/conf/${name}/rp_filter`)
-  const { stdout } = await host.ip({ lines: [`netns exec ${netns} sysctl -n ${keys.join(' ')}`], answer: 'text' })
+  const { stdout } = await host.ip({ lines: [batchLine`netns exec ${netns} sysctl -n ${keys}`], answer: 'text' })
   const [all = 0, ...own] = stdout.split('\n').map(Number)
   return new Map(ifnames.map((name, index) => [name, Math.max(all, own[index] ?? 0)]))
 }
@@ -193,6 +195,11 @@ async function readSeats(means: Means): Promise<readonly Omit<SurveySeat, 'hostE
   return seats.flat()
 }
 
+function readProduct(host: Host): Pick<Machine, 'vendor' | 'product'> {
+  const dmi = (file: string) => host.read(`/sys/class/dmi/id/${file}`) ?? ''
+  return { vendor: dmi('sys_vendor'), product: dmi('product_name') }
+}
+
 /** Asks everything, side by side. */
 export async function readSurvey(means: Means): Promise<Survey> {
   const { host } = means
@@ -206,12 +213,8 @@ export async function readSurvey(means: Means): Promise<Survey> {
     readDocker(host),
   ])
   const bridges = links.filter(({ kind }) => kind === 'bridge').map(({ name }) => name)
-  const ovs = await readOvsTrouble(
-    seats.map(({ attached }) => attached),
-    bridges,
-    host,
-  )
-  const dmi = (file: string) => host.read(`/sys/class/dmi/id/${file}`) ?? ''
+  const attachments = seats.map(({ attached }) => attached)
+  const ovs = await readOvsTrouble(attachments, bridges, host)
   return {
     links,
     seats: seats.map((seat) => {
@@ -224,17 +227,14 @@ export async function readSurvey(means: Means): Promise<Survey> {
     openings: pickOpenings(ruleset),
     managers: await readManagers(links, host),
     machine: {
-      vendor: dmi('sys_vendor'),
-      product: dmi('product_name'),
+      ...readProduct(host),
       missingTools: Object.keys(TOOLS).filter((tool) => !host.has(tool)),
       missingKinds,
       ...(docker === undefined ? {} : { docker }),
       ...(ovs === undefined ? {} : { ovs }),
     },
     pins,
-    lacking: await readLacking(
-      seats.map(({ attached }) => attached),
-      host,
-    ),
+    lacking: await readLacking(attachments, host),
+    barred: listBarred(attachments, ruleset, host),
   }
 }

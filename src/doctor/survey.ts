@@ -4,6 +4,7 @@ import type { Route } from '../inside'
 import type { Manager } from '../keepers'
 import type { Opening, ToolOf } from '../netfilter/mend'
 import type { Ruleset } from '../netfilter/ruleset'
+import type { Warning } from '../report'
 import { quote } from '../step'
 import type { Family } from '../values'
 
@@ -84,6 +85,8 @@ export interface Survey {
   readonly pins: readonly string[]
   /** What of the host's side of an attachment somebody has taken away: rules, routes, addresses, sysctls. */
   readonly lacking: ReadonlyMap<Attached, readonly string[]>
+  /** What somebody's rules do to what the host is to forward for an attachment. */
+  readonly barred: ReadonlyMap<Attached, Warning>
 }
 
 /** The bridges of the host. */

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
-import type { Watch } from '../host'
+import type { Host, Watch } from '../host'
 
 /** What the action answers, or undefined where it throws. */
 export function attempt<T>(action: () => T): T | undefined {
@@ -9,6 +9,27 @@ export function attempt<T>(action: () => T): T | undefined {
   } catch {
     return undefined
   }
+}
+
+/** The type of sysfs, for statfs(2). */
+const SYSFS_TYPE = 0x62656572
+/** For open(2): to name a place, and not to open what is there. */
+const O_PATH = 0o10000000
+
+/** Opens what is at the path if it is of sysfs: to open a device or a pipe may do something, or wait for ever. */
+function inSysfs<T>(path: string, action: (place: string) => T): T | undefined {
+  const fd = attempt(() => fs.openSync(path, O_PATH))
+  if (fd === undefined) return undefined
+  const place = `/proc/self/fd/${fd}`
+  const answer = attempt(() => (fs.statfsSync(place).type === SYSFS_TYPE ? action(place) : undefined))
+  fs.closeSync(fd)
+  return answer
+}
+
+/** What others may have mounted or linked, where sysfs should be. */
+export const SYSFS: Host['sysfs'] = {
+  read: (path) => inSysfs(path, (place) => fs.readFileSync(place, 'utf8').trimEnd()),
+  list: (path) => inSysfs(path, (place) => fs.readdirSync(place)),
 }
 
 /** Whether the path is that of a program. */

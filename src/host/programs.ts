@@ -1,9 +1,12 @@
 import { PipeworkError } from '../errors'
 import type { Host, HostProcess, IpBatch, ReadyIp } from '../host'
-import type { Result } from '../step'
+import { type Result, writeBatch } from '../step'
 
 /** Seconds a program may take. */
 const DEFAULT_LIMIT = 30
+
+/** In names and aliases, which who is in a guest chooses, `ip` prints it as it is: that is no JSON, and moves a cursor. */
+const CONTROL = /[^\P{Cc}\n\t]/gu
 
 // In a group of its own, so that Ctrl-C at the terminal reaches pipework alone, which finishes its step and rolls back.
 const CHILD = { detached: true } as const
@@ -87,7 +90,10 @@ export async function startIp({ netns, answer, force }: Omit<IpBatch, 'lines'>):
   ]
   const { finish, kill } = await start(argv, { input: 'pipe', output: answer === undefined ? 'ignore' : 'pipe' })
   return {
-    send: (lines) => finish(lines.map((line) => `${line}\n`).join(''), DEFAULT_LIMIT),
+    send: async (lines) => {
+      const { stdout, ...result } = await finish(writeBatch(lines), DEFAULT_LIMIT)
+      return { ...result, stdout: stdout.replaceAll(CONTROL, '\ufffd') }
+    },
     dismiss: kill,
   }
 }

@@ -3,6 +3,7 @@ import { PipeworkError } from '../errors'
 import type { Facts } from '../facts'
 import { DEFAULT_MTU } from '../hostlinks'
 import type { GuestLink, Route } from '../inside'
+import { FAMILIES } from '../ip'
 import { gatewayOf } from '../options'
 import { type DefaultRoute, encodeRecord, formatGuest, type LinkRecord } from '../record'
 import type { AttachRequest } from '../request'
@@ -153,7 +154,7 @@ export function unlessNew({ facts }: Context, undo: IpCommand): { undo?: IpComma
 /** The default routes that the request's gateways replace, which `disconnect` puts back. */
 export function previousDefaults(context: Context): readonly DefaultRoute[] {
   const { request, facts } = context
-  return ([4, 6] as const).flatMap((family) => {
+  return FAMILIES.flatMap((family) => {
     const mayBeLeased = request.defaultRoute && mayLeaseDefault(request, family)
     if (defaultGateway(request, family) === undefined && !mayBeLeased) return []
     // On a second run the live default is our own, or another link's; what we replaced first stays the one to return to.

@@ -191,15 +191,11 @@ function planBridge(
   database: OvsDatabase,
 ): readonly (readonly string[])[] {
   if (bridge !== undefined) return isBroken(bridge, database) ? [inUserspace(name)] : []
-  return makeBridge(name, !database.hasKernel)
+  return makeBridge(name, database.hasKernel ? [] : [inUserspace(name)])
 }
 
-function makeBridge(name: string, isInUserspace: boolean): readonly (readonly string[])[] {
-  return [
-    ['add-br', name],
-    ...(isInUserspace ? [inUserspace(name)] : []),
-    ['br-set-external-id', name, MADE_BY.key, MADE_BY.value],
-  ]
+function makeBridge(name: string, settings: readonly (readonly string[])[]): readonly (readonly string[])[] {
+  return [['add-br', name], ...settings, ['br-set-external-id', name, MADE_BY.key, MADE_BY.value]]
 }
 
 function undoBridge(name: string, bridge: OvsBridge | undefined, database: OvsDatabase): readonly Command[] {
@@ -290,7 +286,7 @@ export function planUnused({ unused, isSwitching }: Unplugging): Plan {
     {
       why: `remove ${name}: pipework made it and nobody uses it`,
       command: patient(removeBridge(name)),
-      undo: patient(takeBack(...makeBridge(name, datapath === 'netdev'))),
+      undo: patient(takeBack(...makeBridge(name, datapath === 'netdev' ? [inUserspace(name)] : []))),
       explain,
     },
   ]

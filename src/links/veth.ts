@@ -131,18 +131,7 @@ function convergeHostEnd(context: Context, { name, up, mtu, master, alias }: Hos
   const wantedMtu = mtuOnBridge(context)
   const record = toInterimRecord(context)
   return rows(
-    wanted !== name && [
-      {
-        why: `take ${name} down to rename it`,
-        command: ip`link set dev ${name} down`,
-        ...(up ? { undo: ip`link set dev ${name} up` } : {}),
-      },
-      {
-        why: `rename ${name}`,
-        command: ip`link set dev ${name} name ${wanted}`,
-        undo: [ip`link set dev ${wanted} down`, ip`link set dev ${wanted} name ${name}`],
-      },
-    ],
+    wanted !== name && rename({ name, up }, wanted),
     seat.master !== undefined &&
       master !== seat.master && {
         why: `move ${wanted} to ${seat.master}`,
@@ -170,6 +159,22 @@ function convergeHostEnd(context: Context, { name, up, mtu, master, alias }: Hos
       ...(alias === undefined ? {} : { undo: ip`link set dev ${wanted} alias ${alias}` }),
     },
   )
+}
+
+/** A link that is up cannot be renamed. */
+function rename({ name, up }: Pick<HostLink, 'name' | 'up'>, wanted: string): Plan {
+  return [
+    {
+      why: `take ${name} down to rename it`,
+      command: ip`link set dev ${name} down`,
+      ...(up ? { undo: ip`link set dev ${name} up` } : {}),
+    },
+    {
+      why: `rename ${name}`,
+      command: ip`link set dev ${name} name ${wanted}`,
+      undo: [ip`link set dev ${wanted} down`, ip`link set dev ${wanted} name ${name}`],
+    },
+  ]
 }
 
 function convergeGuestEnd(context: Context, { mtu, mac }: GuestLink): Plan {

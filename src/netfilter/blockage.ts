@@ -1,6 +1,6 @@
 import type { Family } from '../values'
 import { type Fate, type Flow, judge, type Obstacle } from '../verdict'
-import { describeObstacle, findOpenings, type Opening, type ToolOf, toCommand } from './mend'
+import { describeObstacle, findOpenings, type Opening, onlyOnce, type ToolOf, toCommand } from './mend'
 import type { Ruleset } from './ruleset'
 
 /** A port of a bridge, and the addresses behind it; none where they are not known. */
@@ -13,7 +13,9 @@ export interface Member {
 /** One family of IP that does not get over a bridge, or may not: where it ends, and what would let it pass. */
 export interface Blockage {
   readonly family: Family
-  readonly bridge: string
+  /** Absent for what the host forwards: from where to where is said by the path then. */
+  readonly bridge?: string
+  readonly path: Pick<Flow, 'in' | 'out'>
   readonly fate: Exclude<Fate, 'passes'>
   readonly obstacle: Obstacle
   /** The other ports that are concerned, where others are not. */
@@ -65,7 +67,8 @@ export function findBlockages(ruleset: Ruleset, flows: readonly Flow[], own?: st
     const openings = openingsFor(ruleset, stopped)
     return [
       {
-        ...{ family, bridge: worst.flow.bridge, obstacle, ports: isAll ? [] : ports },
+        ...{ family, path: worst.flow, obstacle, ports: isAll ? [] : ports },
+        ...(worst.flow.bridge === undefined ? {} : { bridge: worst.flow.bridge }),
         fate: worst.fate === 'dropped' ? 'dropped' : 'perhaps',
         ...(openings === undefined ? {} : { openings }),
       } satisfies Blockage,
@@ -84,29 +87,34 @@ type Stopped = readonly { readonly flow: Flow; readonly obstacles: readonly Obst
 function openingsFor(ruleset: Ruleset, stopped: Stopped): readonly Opening[] | undefined {
   const found = stopped.map(({ flow, obstacles }) => findOpenings(obstacles, flow, ruleset))
   if (found.some((it) => it === undefined)) return undefined
-  const all = found.flatMap((it) => it ?? [])
-  return all.filter((opening, index) => all.findIndex(({ chain }) => chain === opening.chain) === index)
+  return onlyOnce(found.flatMap((it) => it ?? []))
 }
 
 /** The blockages of one bridge in one line. */
 export function describeBlockages(blockages: readonly Blockage[]): string {
   const [first] = blockages
   if (first === undefined) return ''
-  const { fate, bridge, ports, obstacle } = first
-  const what = blockages.map(({ family }) => `IPv${family}`).join(' and ')
-  const where =
-    ports.length === 0 ? `between the ports of '${bridge}'` : `on '${bridge}' to or from ${ports.join(', ')}`
+  const { fate, bridge, obstacle } = first
+  const what = blockages.filter((it) => it.bridge === bridge).map(({ family }) => `IPv${family}`)
+  // One command mends all of them; of what is in the way of each, the first is enough.
+  const more = blockages.find((it) => it.bridge !== bridge)
+  const where = [first, ...(more === undefined ? [] : [more])].map(describePlace).join(', and ')
   const verb = fate === 'dropped' ? 'drops' : 'may drop'
-  return `the firewall of this host ${verb} ${what} ${where}: ${describeObstacle(obstacle)}`
+  return `the firewall of this host ${verb} ${what.join(' and ')} ${where}: ${describeObstacle(obstacle)}`
+}
+
+function describePlace({ bridge, ports, path }: Blockage): string {
+  if (bridge === undefined) return `from ${nameOr(path.in)} to ${nameOr(path.out)}`
+  return ports.length === 0 ? `between the ports of '${bridge}'` : `on '${bridge}' to or from ${ports.join(', ')}`
+}
+
+function nameOr(name: string | undefined): string {
+  return name === undefined ? 'outside' : `'${name}'`
 }
 
 /** The one command that mends them all; undefined where there is none. */
 export function mendCommand(blockages: readonly Blockage[], toolOf: ToolOf): string | undefined {
   if (blockages.some(({ openings }) => openings === undefined)) return undefined
   // A chain for both families needs one rule.
-  const all = blockages.flatMap(({ openings = [] }) => openings)
-  return toCommand(
-    all.filter(({ chain }, index) => all.findIndex((it) => it.chain === chain) === index),
-    toolOf,
-  )
+  return toCommand(onlyOnce(blockages.flatMap(({ openings = [] }) => openings)), toolOf)
 }

@@ -4,8 +4,11 @@ import { readFirewall } from '../firewall/live'
 import type { Host } from '../host'
 import { hasIpv6 } from '../inside'
 import { BIRTHMARK, MADE_RECORD, MARK } from '../record'
+import { batchLine } from '../step'
 import type { Address, Family } from '../values'
-import type { HostAddresses, HostRoute, Proxied, Shim } from './need'
+import type { HostRoute, Proxied, Shim } from './need'
+import type { HostAddresses } from './subject'
+import { mayHaveOutside } from './wish'
 
 /** A shim, and how far the run that made it has come. */
 export interface LiveShim extends Shim {
@@ -38,6 +41,8 @@ export interface Live {
   /** Whether a port of a bridge sends back what came in by it; false also where there is no such port. */
   isHairpin(port: string): boolean
   readonly firewall: Firewall
+  /** Whether the file is there that says that the host may have some of it. */
+  readonly isMarked: boolean
 }
 
 /** Where the earlier values of sysctls stand: no link can hold them, and like them they are gone after a boot. */
@@ -113,18 +118,13 @@ function readKept(host: Host): Live['kept'] {
   return new Map(names.map((name) => [name.replaceAll(':', '/'), host.read(`${SYSCTLS}/${name}`) ?? '']))
 }
 
-/** Looks at the host: one batch of ip, the firewall, and files. */
-export async function readLive(host: Host): Promise<Live> {
+/** What `ip` says of the host, in one batch. */
+async function readNetwork(host: Host): Promise<Pick<Live, 'links' | 'routes' | 'proxies' | 'announced'>> {
   const lines6 = hasIpv6(host)
-    ? [`route show table all root ::/0 proto ${MARK}`, 'route show table all root ::/0 proto ra']
+    ? [batchLine`route show table all root ::/0 proto ${MARK}`, batchLine`route show table all root ::/0 proto ra`]
     : []
-  const [answer, firewall] = await Promise.all([
-    host.ip({
-      lines: ['address show', `route show table main proto ${MARK}`, 'neigh show proxy', ...lines6],
-      answer: 'json',
-    }),
-    readFirewall(host),
-  ])
+  const lines = [batchLine`address show`, batchLine`route show table main proto ${MARK}`, batchLine`neigh show proxy`]
+  const answer = await host.ip({ lines: [...lines, ...lines6], answer: 'json' })
   if (answer.code !== 0)
     throw new PipeworkError(`the host's network cannot be read: ${answer.stderr.trim()}`, {
       hint: 'See what `ip address` and `ip route` say.',
@@ -143,10 +143,19 @@ export async function readLive(host: Host): Promise<Live> {
       .filter(({ protocol }) => protocol === MARK)
       .map(({ dst, dev }) => ({ ip: dst, dev })),
     announced: (announced as IpRoute[]).filter(({ dst }) => dst === 'default').map(({ dev = '' }) => dev),
+  }
+}
+
+/** Looks at the host: one batch of ip, the firewall, and files. */
+export async function readLive(host: Host): Promise<Live> {
+  const [network, firewall] = await Promise.all([readNetwork(host), readFirewall(host)])
+  return {
+    ...network,
     kept: readKept(host),
     isHairpin: (port) => host.read(`/sys/class/net/${port}/brport/hairpin_mode`) === '1',
     sysctl: (key) => host.read(`/proc/sys/${key}`),
     firewall,
+    isMarked: mayHaveOutside(host),
   }
 }
 

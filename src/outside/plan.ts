@@ -7,16 +7,21 @@ import type { Host } from '../host'
 import { findLower } from '../inside'
 import { toRecord } from '../links/claim'
 import type { Context } from '../links/kind'
+import type { Ruleset } from '../netfilter/ruleset'
 import { sharingOf } from '../options'
 import { isOvsBridge } from '../ovsdb'
+import { type Forwarding, warnOfForwarding } from '../passage'
 import { decodeRecord, type LinkRecord } from '../record'
+import type { Warning } from '../report'
 import type { Plan } from '../step'
+import { forwardingOf } from './forward'
 import { type Live, readLive, toHostAddresses } from './live'
-import { describe, type Need, needOf, type Subject, sumOf } from './need'
+import { describe, type Need, sumOf } from './need'
 import { refuseWishes } from './refuse'
 import { planNeed } from './steps'
+import { needOf, type Subject } from './subject'
 import { planOwnSysctls } from './sysctls'
-import { isConcerned, MARKER, parseRouted, wishesOf } from './wish'
+import { isConcerned, isForwarded, mayHaveOutside, parseRouted, wishesOf } from './wish'
 
 /** An attachment that is there. */
 function toSubject({ record, hostEnd, inGuest }: Attached, host: Host): Subject {
@@ -33,6 +38,22 @@ function toSubject({ record, hostEnd, inGuest }: Attached, host: Host): Subject 
     // The guest itself may have written the record of a link inside it: no port of the host is opened for that.
     outside: wishesOf({ ...record, words: words.filter((word) => word === '--host-access') }).outside,
   }
+}
+
+/** What the host is to forward for the attachment that is asked for; undefined for nothing. */
+export function forwardingFor(context: Context, host: Host): Forwarding | undefined {
+  return forwardingOf(toWanted(context), host)
+}
+
+/** For which attachments somebody's rules drop what the host is to forward, and what would mend it. */
+export function listBarred(all: readonly Attached[], ruleset: Ruleset, host: Host): ReadonlyMap<Attached, Warning> {
+  const entries = all.flatMap((attached) => {
+    const subject = toSubject(attached, host)
+    const forwarding = isForwarded(subject) ? forwardingOf(subject, host) : undefined
+    const warning = forwarding && warnOfForwarding(forwarding, ruleset, host)
+    return warning === undefined ? [] : [[attached, warning] as const]
+  })
+  return new Map(entries)
 }
 
 /** The attachment that is asked for. */
@@ -57,10 +78,12 @@ const isSame = (a: LinkRecord, b: Pick<LinkRecord, 'guest' | 'ifname'>) =>
   a.guest.kind === b.guest.kind && a.guest.name === b.guest.name && a.guest.id === b.guest.id && a.ifname === b.ifname
 
 /** The attachments that are there, those in guests only where somebody needs them. */
-async function readAll(host: Host, withGuests: boolean): Promise<readonly Attached[]> {
-  const inGuests = withGuests ? (await readNamespaces(host, 'holding')).flatMap(pickGuestSide) : []
+async function readAll(where: 'host' | 'everywhere', host: Host): Promise<readonly Attached[]> {
+  const inGuests = where === 'everywhere' ? (await readNamespaces(host, 'holding')).flatMap(pickGuestSide) : []
   return [...readHostSide(host), ...inGuests]
 }
+
+const hasShim = ({ links }: Live) => links.some(({ shim }) => shim !== undefined)
 
 /** What all of these need; what hangs on an interface that is gone needs nothing any more. */
 function needOfAll(subjects: readonly Subject[], live: Live): Need {
@@ -88,11 +111,6 @@ function pickLive(need: Need, { links, routes, proxies }: Live): Need {
   }
 }
 
-/** What was of ours on that host may be more than links: a file says so, and saves a look at the firewall. */
-function isMarked(host: Host): boolean {
-  return host.read(MARKER) !== undefined
-}
-
 /** The rules are made from the record, again and again: it must hold the addresses. */
 function refuseLongRecord(context: Context): void {
   const record = decodeRecord(toRecord(context))
@@ -109,9 +127,8 @@ function refuseLongRecord(context: Context): void {
 export async function planOutside(context: Context, host: Host): Promise<Plan> {
   const { request, guest, facts } = context
   const live = await readLive(host)
-  const isAsked = request.outside.hostAccess || live.links.some(({ shim }) => shim !== undefined)
   const me = { guest: { kind: guest.kind, name: guest.name, ...(guest.id === undefined ? {} : { id: guest.id }) } }
-  const all = await readAll(host, isAsked)
+  const all = await readAll(request.outside.hostAccess || hasShim(live) ? 'everywhere' : 'host', host)
   const isMine = ({ record, hostEnd }: Attached) =>
     isSame(record, { ...me, ifname: request.ifname }) ||
     (hostEnd !== undefined && hostEnd.name === (facts.hostEnd ?? facts.nameTaken)?.name)
@@ -123,21 +140,18 @@ export async function planOutside(context: Context, host: Host): Promise<Plan> {
     refuseWishes({ subject, before: mine && toSubject(mine, host), others, live, host })
   }
   const need = sumOf([needOfAll(others, live), needOf(subject, toHostAddresses(live))])
-  return planNeed(need, live, isMarked(host))
+  return planNeed(need, live)
 }
 
 /** What the host no longer needs when these attachments go; before their links do. */
 export async function planRelease(gone: readonly Attached[], host: Host): Promise<Plan> {
   const live = await readLive(host)
-  const all = await readAll(
-    host,
-    live.links.some(({ shim }) => shim !== undefined),
-  )
+  const all = await readAll(hasShim(live) ? 'everywhere' : 'host', host)
   const isGone = ({ record, hostEnd }: Attached) =>
     gone.some((it) => (hostEnd === undefined ? isSame(record, it.record) : it.hostEnd?.name === hostEnd.name))
   const rest = all.filter((it) => !isGone(it)).map((it) => toSubject(it, host))
   const going = gone.map((it) => toSubject(it, host))
-  return [...planOwnSysctls(needOfAll(going, live), live), ...planNeed(needOfAll(rest, live), live, isMarked(host))]
+  return [...planOwnSysctls(needOfAll(going, live), live), ...planNeed(needOfAll(rest, live), live)]
 }
 
 /**
@@ -145,7 +159,7 @@ export async function planRelease(gone: readonly Attached[], host: Host): Promis
  * and for who takes something away.
  */
 export async function planSweep(host: Host): Promise<Plan> {
-  return host.isRoot && isMarked(host) ? planRelease([], host) : []
+  return host.isRoot && mayHaveOutside(host) ? planRelease([], host) : []
 }
 
 /** What of the host's side of an attachment is not there: somebody has flushed the firewall, or set a sysctl. */

@@ -1,10 +1,11 @@
 import { PipeworkError } from '../errors'
 import { isPlainName } from '../firewall/rule'
 import type { Host } from '../host'
+import { isLinkLocal } from '../ip'
 import { type Address, areOverlapping, toCidr } from '../values'
 import type { Live } from './live'
-import { devOf, type Subject } from './need'
 import { findListener } from './sockets'
+import { devOf, type Subject } from './subject'
 import { areClashing, type Published, parseRouted } from './wish'
 
 /** What a refusal is decided by. */
@@ -17,7 +18,7 @@ export interface Case {
   readonly host: Host
 }
 
-const isLinkLocal = ({ ip }: Pick<Address, 'ip'>) => /^fe[89ab].:/.test(ip) || ip.startsWith('169.254.')
+const isOfLink = ({ ip }: Pick<Address, 'ip'>) => isLinkLocal(ip) || ip.startsWith('169.254.')
 
 function refuseKind({ subject: { hostif, outside, hostEnd } }: Case): void {
   const { bridgeAddresses, nat, published, hostAccess } = outside
@@ -87,8 +88,8 @@ function refuseBridgeAddress({ subject, live }: Case): void {
         hint: 'The host needs another.',
       })
     for (const { name, addresses } of live.links) {
-      if (name === hostif || name === 'lo' || isLinkLocal(wanted)) continue
-      const other = addresses.find((it) => !isLinkLocal(it) && areOverlapping(wanted, it))
+      if (name === hostif || name === 'lo' || isOfLink(wanted)) continue
+      const other = addresses.find((it) => !isOfLink(it) && areOverlapping(wanted, it))
       if (other !== undefined)
         throw new PipeworkError(`--bridge-address '${toCidr(wanted)}' overlaps with ${toCidr(other)} on '${name}'`, {
           hint: 'The host would not know on which of the two an address is. Take another subnet.',
@@ -174,7 +175,7 @@ function refuseAccess({ subject, live }: Case): void {
       hint: 'Take the mode bridge, which is the usual one.',
     })
   const own = live.links.find(({ name }) => name === parent)?.addresses ?? []
-  const lacking = addresses.find(({ family }) => !own.some((it) => it.family === family && !isLinkLocal(it)))
+  const lacking = addresses.find(({ family }) => !own.some((it) => it.family === family && !isOfLink(it)))
   if (lacking !== undefined)
     throw new PipeworkError(`--host-access: the host has no IPv${lacking.family} address on '${parent}'`, {
       hint: 'Give it one there, or leave --host-access out.',

@@ -1,4 +1,5 @@
 import { planFirewall } from '../firewall/live'
+import { bitsOf } from '../ip'
 import { MARK } from '../record'
 import { ip, type Plan, type Step } from '../step'
 import type { Live, LiveLink } from './live'
@@ -71,7 +72,7 @@ function routeWords({ dev, src }: HostRoute): readonly string[] {
   return ['dev', dev, ...(src === undefined ? [] : ['src', src]), 'proto', MARK]
 }
 
-const toHost = ({ family, dst }: HostRoute) => `${dst}/${family === 4 ? 32 : 128}`
+const toHost = ({ family, dst }: HostRoute) => `${dst}/${bitsOf(family)}`
 
 function addRoute(route: HostRoute): Step {
   return {
@@ -117,43 +118,34 @@ function dropProxy(proxy: Proxied): Step {
 
 // --- all of it --------------------------------------------------------------------------------------------------------
 
+const MARK_IT = { kind: 'file', in: 'host', path: MARKER, text: 'see pipework ls' } as const
+const UNMARK_IT = { kind: 'file', in: 'host', path: MARKER } as const
+
 function isEmpty({ addresses, routes, proxies, sysctls, shims, rules }: Need): boolean {
   return [addresses, routes, proxies, sysctls, shims, rules].every((list) => list.length === 0)
 }
 
-function planMarker(need: Need, isMarked: boolean): Plan {
+function planMarker(need: Need, { isMarked }: Live): Plan {
   if (isEmpty(need) || isMarked) return []
-  return [
-    {
-      why: 'note that the host has more of ours than links',
-      command: { kind: 'file', in: 'host', path: MARKER, text: 'see pipework ls' },
-      undo: { kind: 'file', in: 'host', path: MARKER },
-    },
-  ]
+  return [{ why: 'note that the host has more of ours than links', command: MARK_IT, undo: UNMARK_IT }]
 }
 
-function dropMarker(need: Need, isMarked: boolean): Plan {
+function dropMarker(need: Need, { isMarked }: Live): Plan {
   if (!isEmpty(need) || !isMarked) return []
-  return [
-    {
-      why: 'note that the host has no more of ours than links',
-      command: { kind: 'file', in: 'host', path: MARKER },
-      undo: { kind: 'file', in: 'host', path: MARKER, text: 'see pipework ls' },
-    },
-  ]
+  return [{ why: 'note that the host has no more of ours than links', command: UNMARK_IT, undo: MARK_IT }]
 }
 
 /**
  * The steps after which the host has what is needed, and no more of ours. What guards is there before what it guards,
  * and goes after it: the firewall is written before forwarding begins, and forwarding ends before the firewall forgets.
  */
-export function planNeed(need: Need, live: Live, isMarked: boolean): Plan {
+export function planNeed(need: Need, live: Live): Plan {
   const routes = byKey(need.routes, routeKey)
   const proxies = byKey(need.proxies, proxyKey)
   const [liveRoutes, liveProxies] = [new Set(live.routes.map(routeKey)), new Set(live.proxies.map(proxyKey))]
   const [wantedRoutes, wantedProxies] = [new Set(routes.map(routeKey)), new Set(proxies.map(proxyKey))]
   return [
-    ...planMarker(need, isMarked),
+    ...planMarker(need, live),
     ...planShims(need, live),
     ...planHairpins(need, live),
     ...byKey(need.addresses, addressKey)
@@ -169,6 +161,6 @@ export function planNeed(need: Need, live: Live, isMarked: boolean): Plan {
     ...planSysctls(need, live),
     ...listStaleAddresses(need, live).map(dropAddress),
     ...dropShims(need, live),
-    ...dropMarker(need, isMarked),
+    ...dropMarker(need, live),
   ]
 }

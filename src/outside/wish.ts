@@ -1,4 +1,5 @@
 import { usageError } from '../errors'
+import type { Host } from '../host'
 import type { LinkRecord } from '../record'
 import { type Address, type Family, parseAddress, parseIfname, parseIp } from '../values'
 
@@ -230,6 +231,11 @@ export function isConcerned({ hostif, outside }: Wishes): boolean {
   )
 }
 
+/** Whether the host is to forward something for it, which a rule of somebody else's may drop. */
+export function isForwarded({ hostif, outside: { nat, published } }: Wishes): boolean {
+  return nat !== undefined || published.length > 0 || parseRouted(hostif)?.nic !== undefined
+}
+
 /** The wishes in a record. */
 export function wishesOf({ hostif, words, addresses = [] }: LinkRecord): Wishes {
   return { hostif, outside: outsideOf(words, addresses) }
@@ -237,3 +243,8 @@ export function wishesOf({ hostif, words, addresses = [] }: LinkRecord): Wishes 
 
 /** A file that says that some attachment has needed more than its link; without it nobody looks at the firewall. */
 export const MARKER = '/run/pipework/outside'
+
+/** Whether the host may have more of ours than links: a file says so, and saves a look at the firewall. */
+export function mayHaveOutside(host: Host): boolean {
+  return host.read(MARKER) !== undefined
+}

@@ -74,7 +74,7 @@ test('ls tells of leases, and of what is missing on this host', () => {
   const table = formatListing(
     [
       { ...web, addresses: ['10.0.0.9/24'], leases: [kept] },
-      { ...blue, missing: ['a rule'] },
+      { ...blue, missing: ['a rule'], firewall: { message: 'it drops IPv4', command: 'nft it' } },
     ],
     undefined,
   )
@@ -84,6 +84,7 @@ GUEST       INTERFACE  ADDRESS      ON   HOST END         STATE  LEASE
 web         eth1       10.0.0.9/24  br1  veth1pl3f2a9c1d  up     kept from 10.0.0.1 until 2026-11-21 15:00:00 UTC
 netns:blue  eth1       ?            br1  -                down
 blue eth1: missing on this host: a rule; the same command again mends it
+blue eth1: it drops IPv4; mend it: nft it
 `.slice(1),
   )
 })

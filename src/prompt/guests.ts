@@ -1,6 +1,7 @@
 import { parseGuest } from '../guestname'
 import { dockerSocket } from '../guests/docker'
 import type { Host } from '../host'
+import { batchLine } from '../step'
 import type { Candidate } from './candidate'
 import { listAttached } from './records'
 
@@ -158,7 +159,7 @@ export async function listInterfaces(typed: string, host: Host): Promise<readonl
 
 async function listNetnsInterfaces(name: string, host: Host): Promise<readonly string[] | undefined> {
   if (!host.isRoot) return undefined
-  const { code, stdout } = await host.ip({ netns: name, lines: ['link show'], answer: 'json' })
+  const { code, stdout } = await host.ip({ netns: name, lines: [batchLine`link show`], answer: 'json' })
   if (code !== 0) return undefined
   return (JSON.parse(stdout) as readonly { readonly ifname: string }[]).map(({ ifname }) => ifname)
 }

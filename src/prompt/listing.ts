@@ -73,9 +73,12 @@ export function formatListing(attachments: readonly Attachment[], columns: numbe
   return (fitting ?? attachments.map(toParagraph).join('')) + attachments.map(noteOf).join('')
 }
 
-function noteOf({ guest, ifname, missing = [] }: Attachment): string {
-  if (missing.length === 0) return ''
-  return `${guest.name} ${ifname}: missing on this host: ${missing.join(', ')}; the same command again mends it\n`
+function noteOf({ guest, ifname, missing = [], firewall }: Attachment): string {
+  const name = `${guest.name} ${ifname}`
+  const mend = firewall?.command === undefined ? '' : `; mend it: ${firewall.command}`
+  const barred = firewall === undefined ? '' : `${name}: ${firewall.message}${mend}\n`
+  if (missing.length === 0) return barred
+  return `${name}: missing on this host: ${missing.join(', ')}; the same command again mends it\n${barred}`
 }
 
 /** The fields of `--format`, with docker's spelling. */

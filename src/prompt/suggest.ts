@@ -1,3 +1,4 @@
+import { bitsOf } from '../ip'
 import { type Address, type Family, formatAddress, isOnLink } from '../values'
 import { type Subnets, toIp6 } from './subnets'
 
@@ -30,7 +31,7 @@ export function nextFree(
   taken: readonly string[],
 ): string | undefined {
   const { family, prefix } = subnet
-  const size = 1n << BigInt((family === 4 ? 32 : 128) - prefix)
+  const size = 1n << BigInt(bitsOf(family) - prefix)
   if (size < 4n) return undefined
   const first = (toNumber(subnet.ip) / size) * size
   const used = new Set(taken.map(toNumber))

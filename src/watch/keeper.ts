@@ -180,10 +180,10 @@ interface AttachMeans extends KeeperMeans {
 /** Tells once of each bridge whose frames a firewall drops, as an attach by hand does. */
 async function warn(done: readonly Planned[], { host, log, warned }: KeeperMeans): Promise<void> {
   for (const planned of done) {
-    const { kind, request } = planned
-    const isAsked = kind.isBridged && request.firewall === 'warn' && request.outside.nat === undefined
+    const { request } = planned
+    const isAsked = request.firewall === 'warn' && !request.strict
     if (!isAsked || warned.has(request.hostif)) continue
-    const warning = await (await watchFirewall(host))?.(planned)
+    const warning = await (await watchFirewall([request], host))?.(planned)
     if (warning === undefined) continue
     warned.add(request.hostif)
     log({ level: 'warning', about: request.hostif, text: warning.message, details: { hint: warning.command } })

@@ -7,7 +7,7 @@ import type { Host, Interrupt } from '../host'
 import { type HostLink, readOurLinks } from '../hostlinks'
 import { planUnplug } from '../links/ovs'
 import { listNics, readNic } from '../nics'
-import { MARKER } from '../outside/wish'
+import { mayHaveOutside } from '../outside/wish'
 import { formatGuest, type LinkRecord } from '../record'
 import type { Plan } from '../step'
 import type { Log } from './journal'
@@ -99,7 +99,7 @@ async function sweepLeases({ host, log }: TidyMeans): Promise<void> {
 
 /** Takes away what of firewall, routes and settings was for guests that have ended. */
 async function sweepOutside({ host, interrupt, log }: TidyMeans): Promise<void> {
-  if (host.read(MARKER) === undefined) return
+  if (!mayHaveOutside(host)) return
   const [{ planSweep }, { lockShared }] = await Promise.all([import('../outside/plan'), import('../locks')])
   const release = await lockShared({ host, interrupt })
   try {

@@ -1,12 +1,43 @@
-import { readNamespaces } from './attachments'
-import type { Host } from './host'
-import { findNic, type HostLink, readHostLink } from './hostlinks'
-import { type Journal, listJournals, readJournal } from './journal'
-import { findDhcpClient, findKeepers, findSshClient } from './keepers'
-import { type LinkState, readSnapshot, type Snapshot } from './snapshot'
-import type { UplinkFacts } from './uplink'
-import { vlanNameOf } from './values'
-import type { NicWish } from './wish'
+import { readNamespaces } from '../attachments'
+import type { Host } from '../host'
+import { findNic, type HostLink, readHostLink } from '../hostlinks'
+import { type Journal, listJournals, readJournal } from '../journal'
+import { findDhcpClient, findKeepers, findSshClient, type Keeper } from '../keepers'
+import { type LinkState, readSnapshot, type Snapshot } from '../snapshot'
+import { batchLine } from '../step'
+import { vlanNameOf } from '../values'
+import type { NicWish } from '../wish'
+
+/** What is known when a NIC is to become the uplink of a bridge. */
+export interface UplinkFacts {
+  readonly bridge: string
+  /** The NIC, or the device of its VLAN. */
+  readonly nic: string
+  /** The NIC as sysfs shows it; below a VLAN device, where that is what moves. */
+  readonly link: HostLink | undefined
+  readonly bridgeLink: HostLink | undefined
+  readonly vlan?: { readonly id: number; readonly isThere: boolean }
+  /** Its ARP hardware type of <linux/if_arp.h>: 1 for Ethernet. */
+  readonly hardware: string | undefined
+  readonly now: Snapshot
+  /** Macvlans and ipvlans on it, also those in guests. */
+  readonly children: readonly string[]
+  readonly keepers: readonly Keeper[]
+  readonly dhcpClient?: string
+  /** Its addresses that go unless the keepers renew them. */
+  readonly leased: readonly string[]
+  /** Where the user is connected from over SSH. */
+  readonly sshClient?: string
+  /** Whether replies to that leave by the NIC now. */
+  readonly sshByNic: boolean
+  /** The routers of the NIC, and whether they answer now. */
+  readonly gateways: readonly { readonly ip: string; readonly answers: boolean }[]
+  /** Sysctls that the NIC has and a new link has not, by key, for the bridge. */
+  readonly sysctls: readonly string[]
+  readonly lro: Journal['lro']
+  /** The bridges that are an uplink's already. */
+  readonly uplinked: Journal | undefined
+}
 
 /** An uplink asked for, the NIC by its name. */
 export interface UplinkRequest {
@@ -63,11 +94,12 @@ function listGateways(state: LinkState | undefined): readonly string[] {
 const ANSWER_LIMIT = 3
 
 async function answers(ip: string, dev: string, host: Host): Promise<boolean> {
-  const look = async () => (await host.ip({ lines: [`neigh show to ${ip} dev ${dev}`], answer: 'text' })).stdout
+  const look = async () =>
+    (await host.ip({ lines: [batchLine`neigh show to ${ip} dev ${dev}`], answer: 'text' })).stdout
   const deadline = host.elapsed() + ANSWER_LIMIT * 1000
   // A cache that knows it from before is not asked again; what it does not know is asked for.
   if (/lladdr .*(REACHABLE|PERMANENT|DELAY)/.test(await look())) return true
-  await host.ip({ lines: [`neigh replace ${ip} dev ${dev} use`] })
+  await host.ip({ lines: [batchLine`neigh replace ${ip} dev ${dev} use`] })
   for (;;) {
     if (/lladdr /.test(await look())) return true
     if (host.elapsed() >= deadline) return false
@@ -94,7 +126,7 @@ export async function readSsh(dev: string, host: Host): Promise<Pick<UplinkFacts
   const sshClient = findSshClient(host)
   if (sshClient === undefined || !/^[\da-fA-F.:]+(%[\w.-]+)?$/.test(sshClient)) return { sshByNic: false }
   const ip = sshClient.split('%')[0] ?? ''
-  const { stdout } = await host.ip({ lines: [`route get ${ip}`], answer: 'text' })
+  const { stdout } = await host.ip({ lines: [batchLine`route get ${ip}`], answer: 'text' })
   return { sshClient, sshByNic: stdout.includes(` dev ${dev} `) }
 }
 

@@ -1,7 +1,7 @@
+import type { Host } from '../host'
+import { type Journal, readJournal } from '../journal'
+import { readSnapshot, uptime } from '../snapshot'
 import { findOwner, putBack, tryLock } from './carry'
-import type { Host } from './host'
-import { type Journal, readJournal } from './journal'
-import { readSnapshot, uptime } from './snapshot'
 
 /** Seconds between two looks at the journal. */
 const POLL = 0.05

@@ -1,12 +1,12 @@
-import { ExitCode, type Leftover, PipeworkError } from './errors'
-import { execute, type Run } from './execute'
-import type { Guest } from './guest'
-import { delWordsFor, idOf } from './holdings'
-import type { Host, Interrupt } from './host'
-import { type Journal, journalFile, listJournals, readJournal, saveJournal } from './journal'
-import { planRestore } from './shift'
-import { readSnapshot, type Snapshot, uptime } from './snapshot'
-import { type Plan, type Step, toArgv, toLine, toShell } from './step'
+import { ExitCode, type Leftover, PipeworkError } from '../errors'
+import { execute, type Run } from '../execute'
+import type { Guest } from '../guest'
+import { delWordsFor, idOf } from '../holdings'
+import type { Host, Interrupt } from '../host'
+import { type Journal, journalFile, listJournals, readJournal, saveJournal } from '../journal'
+import { planRestore } from '../shift'
+import { readSnapshot, type Snapshot, uptime } from '../snapshot'
+import { type BatchLine, type Plan, type Step, toArgv, toLine, toShell } from '../step'
 
 /** What a move is made with. */
 export interface Carrier {
@@ -68,7 +68,7 @@ async function heal(host: Host): Promise<void> {
 
 /** The plan in as few calls as can be, whatever of it fails: the way back. */
 async function force(plan: Plan, host: Host): Promise<void> {
-  let lines: string[] = []
+  let lines: BatchLine[] = []
   const flush = async () => {
     if (lines.length > 0) await host.ip({ lines, force: true })
     lines = []
@@ -112,7 +112,7 @@ async function relieve(dev: string, host: Host): Promise<void> {
     const isHeard = (gateway: string | undefined) =>
       routes.some((it) => it.gateway === gateway && it.announced === 'heard')
     const done = standing.filter(({ gateway }) => isHeard(gateway))
-    if (done.length > 0) await host.ip({ lines: done.map((it) => delWordsFor(it, dev).join(' ')), force: true })
+    if (done.length > 0) await host.ip({ lines: done.map((it) => delWordsFor(it, dev)), force: true })
     // What nobody relieves is gone when the announcement would be that it stands for.
     if (done.length === standing.length || host.elapsed() >= deadline) return
     await host.sleep(0.1)
