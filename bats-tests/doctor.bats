@@ -187,7 +187,7 @@ couple() {
   # somebody holds its network, so that the link lives on
   on_host_exec nsenter --net=/run/netns/web sleep 1000 < /dev/null > /dev/null 2>&1 3>&- 4>&- &
   local holder=$!
-  wait_until 20 on_host sh -c "[ \$(readlink /proc/$holder/ns/net) != \$(readlink /proc/self/ns/net) ]"
+  wait_until 20 on_host sh -c "[ \$(stat -Lc %i /proc/$holder/ns/net) = \$(stat -Lc %i /run/netns/web) ]"
   on_host ip netns del web
   cures link-orphan 'netns:web'
   kill "$holder"
