@@ -213,3 +213,21 @@ END
   assert_exit 0
   assert_json "$(in_guest web ip -j link)" 'map(.ifname) | index("eth1") == null'
 }
+
+@test "a lock, and the turn to take it away, of a run that was killed bind nobody, however many come at once" {
+  start_guest web
+  on_host ip link add br1 type bridge
+  local inode i runs=()
+  inode=$(stat -L -c %i "/proc/$(docker inspect --format '{{.State.Pid}}' web)/ns/net")
+  on_host mkdir -p /run/pipework
+  on_host ln -s 4194304-1 "/run/pipework/$inode-eth1.lock"
+  on_host ln -s 4194304-2 "/run/pipework/$inode-eth1.lock.turn"
+  for i in 1 2 3 4 5 6 7 8; do
+    pw --no-probe --json br1 web 10.1.1.2/24 > "$BATS_TEST_TMPDIR/$i" &
+    runs+=($!)
+  done
+  for i in "${runs[@]}"; do wait "$i"; done
+  [[ $(cat "$BATS_TEST_TMPDIR"/[1-8] | jq -s 'map(select(.changed)) | length') == 1 ]]
+  [[ $(in_guest web ip -j -4 address show dev eth1 | jq -r ".[0].addr_info[].local") == 10.1.1.2 ]]
+  [[ -z $(on_host find /run/pipework -name '*.lock*') ]]
+}

@@ -132,13 +132,15 @@ assert_undone_outside() {
   assert_undone_outside
 }
 
-# barred WHERE — the last run warned that the host's own traffic for br1 is dropped there, and ls says so too.
+# barred WHERE — the last run warned that the host's own traffic for br1 is dropped there, and ls and inspect say so too.
 barred() {
   # where bridges' frames meet the firewall, those too
   assert_err "drops IPv4 and IPv6 from 'br1' to 'eth0'"
   assert_err ": $1"
   run_pw ls
   assert_out "web eth1: the firewall of this host drops IPv4 and IPv6 from 'br1' to 'eth0': $1"
+  run_pw inspect netns:web
+  assert_out "from 'br1' to 'eth0': $1"
   run_pw doctor br1 --json
   MEND=$(jq -er '.findings[] | select(.id == "firewall-drop" and (.line | endswith("to '"'eth0'"'"))).command' <<< "$output")
 }

@@ -13,7 +13,7 @@ import { formatGuest } from '../record'
 import { batchLine } from '../step'
 import type { Call, Outcome } from './call'
 import { listTags } from './file'
-import { loadLeases, readLacking } from './listed'
+import { loadLeases, readBarred, readLacking } from './listed'
 import { findByOtherNames } from './look'
 import { toLine } from './save'
 
@@ -98,6 +98,7 @@ interface Known {
   readonly state: GuestState | undefined
   readonly lacking: ReadonlyMap<Attached, readonly string[]>
   readonly judge: Awaited<ReturnType<typeof readPassage>> | undefined
+  readonly barred: Awaited<ReturnType<typeof readBarred>>
   readonly readLeases: Awaited<ReturnType<typeof loadLeases>>
 }
 
@@ -109,20 +110,30 @@ async function toEntries(
   const { host } = call
   // Rules that cannot be read are not spoken of.
   const rules = host.isRoot ? readPassage(host).catch(() => undefined) : undefined
-  const [lacking, judge, readLeases] = await Promise.all([readLacking(all, host), rules, loadLeases(host)])
-  return Promise.all(own.map((it) => toEntry(it, { state, lacking, judge, readLeases }, call)))
+  const barring = readBarred(own, host)
+  const [lacking, judge, readLeases, barred] = await Promise.all([
+    readLacking(all, host),
+    rules,
+    loadLeases(host),
+    barring,
+  ])
+  return Promise.all(own.map((it) => toEntry(it, { state, lacking, judge, readLeases, barred }, call)))
 }
 
-/** Of a bridge of Linux: what the firewall does to the frames of its port. */
-function toFirewall({ record, hostEnd }: Attached, judge: Known['judge'], host: Host): Pick<Entry, 'firewall'> {
-  if (judge === undefined || hostEnd?.master === undefined) return {}
-  const { master: bridge, name: port } = hostEnd
-  if (host.inode(`/sys/class/net/${bridge}/bridge`) === undefined) return {}
-  const warning = judge({ bridge, port, ips: (record.addresses ?? []).map(({ ip }) => ip) })
-  if (warning === undefined) return { firewall: ['lets its frames pass'] }
-  const { message, command } = warning
-  const mend = command === undefined ? [] : [`mend it: ${command}`]
-  return { firewall: [message.replace(/^the firewall of this host /, ''), ...mend] }
+/** What the firewall does to the frames of its port, where that is of a bridge of Linux, and to what the host forwards for it. */
+function toFirewall(attached: Attached, { judge, barred }: Known, host: Host): Pick<Entry, 'firewall'> {
+  const { record, hostEnd } = attached
+  const bridge = hostEnd?.master
+  const isPort = bridge !== undefined && host.inode(`/sys/class/net/${bridge}/bridge`) !== undefined
+  const ips = (record.addresses ?? []).map(({ ip }) => ip)
+  const frames = isPort && hostEnd !== undefined ? judge?.({ bridge, port: hostEnd.name, ips }) : undefined
+  const warnings = [frames, barred.get(attached)].filter((it) => it !== undefined)
+  if (warnings.length === 0) return isPort && judge !== undefined ? { firewall: ['lets its frames pass'] } : {}
+  const lines = warnings.flatMap(({ message, command }) => [
+    message.replace(/^the firewall of this host /, ''),
+    ...(command === undefined ? [] : [`mend it: ${command}`]),
+  ])
+  return { firewall: lines }
 }
 
 /** The options that ask for more than a link, as rows. */
@@ -154,12 +165,9 @@ function findFile(tag: string, host: Host): string {
   return paths[listTags({ words: paths, host }).indexOf(tag)]?.replace(/^\.\//, '') ?? 'a file that is elsewhere'
 }
 
-async function toEntry(
-  attached: Attached,
-  { state, lacking, judge, readLeases }: Known,
-  { host, parse }: Call,
-): Promise<Entry> {
+async function toEntry(attached: Attached, known: Known, { host, parse }: Call): Promise<Entry> {
   const { record, hostEnd } = attached
+  const { state, lacking, readLeases } = known
   const inGuest = state?.links.find((link) =>
     hostEnd === undefined ? link.name === record.ifname : arePeers(link, hostEnd),
   )
@@ -175,7 +183,7 @@ async function toEntry(
     ...(uplink === undefined ? {} : { uplink }),
     outside: toOutside(record.words),
     missing: lacking.get(attached) ?? [],
-    ...toFirewall(attached, judge, host),
+    ...toFirewall(attached, known, host),
     ...(record.file === undefined ? {} : { file: findFile(record.file, host) }),
     ...('line' in line ? { command: `pipework ${line.line}` } : {}),
     undo: `pipework disconnect ${formatGuest(record.guest)} ${record.ifname}`,

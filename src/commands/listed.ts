@@ -46,7 +46,7 @@ export async function readLacking(
 }
 
 /** For which attachments somebody drops what this host is to forward; nobody is asked where it forwards nothing. */
-async function readBarred(all: readonly Attached[], host: Host): Promise<ReadonlyMap<Attached, Warning>> {
+export async function readBarred(all: readonly Attached[], host: Host): Promise<ReadonlyMap<Attached, Warning>> {
   if (!host.isRoot || !all.some(({ record }) => isForwarded(wishesOf(record)))) return new Map()
   const [{ readRuleset }, { listBarred }] = await Promise.all([import('../netfilter/read'), import('../outside/plan')])
   return listBarred(all, await readRuleset(host), host)

@@ -39,12 +39,24 @@ function isAlive(owner: string): boolean {
   return stat !== undefined && !stat.includes(') Z ') && startTime(Number(pid)) === start
 }
 
-/** Takes a dead run's lock away. Somebody quicker may have done so, and have its own there by now: that is put back. */
+/**
+ * Takes a dead run's lock away. Only in turn: of two who have seen it, the slower one would take away what the quicker
+ * has put there since. Who finds the turn taken finds the lock taken, too, and asks again.
+ */
 function removeStale(path: string, owner: string, me: string): void {
-  const aside = `${path}.${me}`
-  attempt(() => fs.renameSync(path, aside))
-  if (attempt(() => fs.readlinkSync(aside)) === owner) fs.unlinkSync(aside)
-  else attempt(() => fs.renameSync(aside, path))
+  const turn = `${path}.turn`
+  const before = attempt(() => fs.readlinkSync(turn))
+  if (before !== undefined && !isAlive(before)) attempt(() => fs.unlinkSync(turn))
+  try {
+    fs.symlinkSync(me, turn)
+  } catch {
+    return
+  }
+  try {
+    if (attempt(() => fs.readlinkSync(path)) === owner) fs.unlinkSync(path)
+  } finally {
+    fs.unlinkSync(turn)
+  }
 }
 
 /** Makes locks: links that say whose they are, so that one of a killed run binds nobody. */
