@@ -34,8 +34,10 @@ mend() {
   sed -n 's/^pipework: warning: .*; mend it: //p' <<< "$stderr"
 }
 
-# reaches GUEST ADDRESS — true when it gets an answer; lost GUEST ADDRESS — none of three packets comes back.
-reaches() { in_guest "$1" ping -c 3 -i 0.3 -W 5 -w 20 -q "$2" > /dev/null; }
+# reaches GUEST ADDRESS — it gets an answer; a neighbour that was out of reach may be taken to be so a little longer.
+# lost GUEST ADDRESS — none of three packets comes back.
+reaches() { wait_until 20 answers "$@"; }
+answers() { in_guest "$1" ping -c 1 -W 2 -q "$2" > /dev/null; }
 lost() {
   local said
   said=$(in_guest "$1" ping -c 3 -i 0.2 -W 1 -q "$2" || true)
