@@ -1,6 +1,6 @@
 import type { Host } from '../host'
 import type { Finding } from './finding'
-import { inGuest, type Span, type Survey, type SurveySeat, seatsWithin } from './survey'
+import { inGuest, type Span, type Survey, type SurveyAddress, type SurveySeat, seatsWithin } from './survey'
 
 /** Seconds that an answer is waited for: a neighbour answers within milliseconds. */
 const LIMIT = 1
@@ -10,21 +10,26 @@ export async function findTaken(survey: Survey, span: Span, host: Host): Promise
   if (!host.has('arping')) return []
   const found = await Promise.all(
     seatsWithin(survey, span).flatMap(({ seat }) => {
-      const own = seat.inGuest?.addresses.filter(({ family }) => family === 4) ?? []
+      const addresses = seat.inGuest?.addresses.filter(({ family }) => family === 4) ?? []
       // An ipvlan shares its MAC address with others, and so an answer with them.
       if (seat.inGuest?.kind === 'ipvlan') return []
-      return own.map((address) => ask(seat, address, host))
+      // A guest answers by every interface for all its addresses, unless arp_ignore says otherwise.
+      const ownMacs = survey.seats.filter(({ guest }) => guest === seat.guest).map(({ inGuest: link }) => link?.mac)
+      return addresses.map((address) => ask({ seat, address, ownMacs }, host))
     }),
   )
   return found.flatMap((finding) => finding ?? [])
 }
 
-async function ask(
-  seat: SurveySeat,
-  { ip, prefix }: { readonly ip: string; readonly prefix: number },
-  host: Host,
-): Promise<Finding | undefined> {
+interface Question {
+  readonly seat: SurveySeat
+  readonly address: SurveyAddress
+  readonly ownMacs: readonly (string | undefined)[]
+}
+
+async function ask({ seat, address, ownMacs }: Question, host: Host): Promise<Finding | undefined> {
   const { netns, inGuest: link, guest, attached } = seat
+  const { ip, prefix } = address
   if (netns === undefined || link === undefined) return undefined
   const arping = ['arping', '-D', '-c', '1', '-w', `${LIMIT}`, '-I', link.name, ip]
   const { stdout } = await host
@@ -32,7 +37,7 @@ async function ask(
     .catch(() => ({ stdout: '' }))
   // What iputils prints of an answer; Habets' arping means something else by -D, and prints otherwise.
   const mac = /^Unicast reply from \S+ \[([0-9A-F:]+)\]/im.exec(stdout)?.[1]?.toLowerCase()
-  if (mac === undefined || mac === link.mac) return undefined
+  if (mac === undefined || ownMacs.includes(mac)) return undefined
   return {
     id: 'address-duplicate',
     severity: 'error',
