@@ -94,13 +94,11 @@ function listDirectory(path: string, paths: readonly string[]): readonly string[
 /** The calls that read files. A path that ends in `/` among the files is an empty directory. */
 function createFiles({ files = {}, links = {}, inodes = {} }: FakeHostOptions) {
   const paths = Object.keys({ ...files, ...links, ...inodes })
-  const looks = {
-    read: (path: string) => files[path]?.trimEnd(),
-    list: (path: string) => listDirectory(path, paths),
-  }
+  const read = (path: string) => files[path]?.trimEnd()
   return {
-    ...looks,
-    sysfs: looks,
+    read,
+    readSysfs: read,
+    list: (path: string) => listDirectory(path, paths),
     target: (path: string) => links[path],
     resolve: (path: string) => (path in files ? path : links[path]),
     inode: (path: string) => inodes[path],

@@ -57,10 +57,10 @@ export interface Host {
   /** The node that runs this, and the script that it runs: absolute paths. */
   readonly program: readonly [string, string]
   readonly env: Readonly<Record<string, string | undefined>>
-  /** The same two of places where others may have put anything: undefined, and nothing opened, where it is not of sysfs. */
-  readonly sysfs: Pick<Host, 'read' | 'list'>
   /** The file's text without the white space at its end, or undefined when it cannot be read. */
   read(path: string): string | undefined
+  /** The same of a place where others may have put anything: undefined, and nothing opened, where it is not of sysfs. */
+  readSysfs(path: string): string | undefined
   /** The names in a directory, or undefined when there is none. */
   list(path: string): readonly string[] | undefined
   /** Where a symbolic link points, or undefined. */

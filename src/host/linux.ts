@@ -1,6 +1,6 @@
 import * as fs from 'node:fs'
 import type { Host, HostProcess, HttpAnswer } from '../host'
-import { attempt, dangles, isExecutable, SYSFS, saveFile, watchDirectory, writeAll } from './files'
+import { attempt, dangles, isExecutable, mayBeTerminal, readSysfs, saveFile, watchDirectory, writeAll } from './files'
 import { createHolds } from './pins'
 import { createAttendant, launchScript, runIp, runProgram, runQuery, startIp } from './programs'
 
@@ -83,7 +83,7 @@ export function createHost(self: HostProcess): Host {
     program: self.program,
     env: self.env,
     ...LOOKS,
-    sysfs: SYSFS,
+    readSysfs,
     dangles,
     has: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutable(`${dir}/${program}`)),
     ip: runIp,
@@ -107,7 +107,7 @@ export function createHost(self: HostProcess): Host {
     ...createHolds(self),
     md5,
 
-    columns: () => self.columns(),
+    columns: () => (mayBeTerminal(1) ? self.columns() : undefined),
     elapsed: () => self.uptime() * 1000,
     now: () => Date.now(),
     sleep,
