@@ -25,7 +25,7 @@ start_own_docker() {
   export DOCKER_HOST=unix://$dir/docker.sock
   rig_daemon own-dockerd dockerd --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
     --host "$DOCKER_HOST" --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/${RIG_DIR##*/}" \
-    --bridge=none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false "$@"
+    --bridge=own0 --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false "$@"
   wait_until 60 docker version > /dev/null 2>&1 || fail "$(tail -n 5 "$RIG_DIR/own-dockerd.log")" || return
   docker image inspect busybox > /dev/null 2>&1 ||
     rig_busybox | docker import --change "CMD $RIG_CMD" - busybox:latest > /dev/null
@@ -84,11 +84,18 @@ stop_own_docker() {
 }
 
 @test "rename: what is written for the new name; in the file again after SIGHUP; a file with mistakes keeps the old one" {
-  write_lan 'br1 web 192.168.1.50/24' 'br1 -i eth2 new 192.168.1.51/24'
+  write_lan 'br1 web 192.168.1.50/24' 'br1 -i eth2 new 192.168.1.51/24' 'br1 waits 192.168.1.60/24'
   # What an attach by hand warns of is said here, too; once.
   on_host sh -c 'nft add table ip f; nft add chain ip f forward "{ type filter hook forward priority 0; policy drop; }"'
   start_guest web
+  netns_guest rival
+  pw --quiet br1 netns:rival 192.168.1.60/24
+  start_guest waits
   start_watch "$LAN"
+  wait_until 60 said "waits: the address '192.168.1.60' is taken"
+  # whose next try is for nobody any more
+  docker rename waits other
+  pw --quiet disconnect netns:rival
   wait_until 60 has web eth1 192.168.1.50/24
   docker rename web new
   wait_until 60 has new eth2 192.168.1.51/24
@@ -103,6 +110,7 @@ stop_own_docker() {
   kill -HUP "$PW_PID"
   wait_until 60 has new eth3 192.168.1.52/24
   is "$(grep -c "drops IPv4 between the ports of 'br1'" "$BATS_TEST_TMPDIR/pw.out")" 1
+  no_link other eth1
   # a mistake at the start is an error of usage, with nothing done
   write_lan 'br1 new 192.168.1.50'
   end_watch
@@ -151,10 +159,14 @@ no_follower() {
 
 @test "a daemon that stops, starts, and is killed with its containers alive; and the machine's reboot" {
   local before pids
+  bridge own0
+  on_host ip address add 10.9.9.1/24 dev own0
   start_own_docker
   write_lan 'br1 web 192.168.1.50/24' 'br1 db 192.168.1.51/24'
   start_guest web --restart always
-  start_guest db --restart always
+  start_guest db --restart always --network bridge
+  # which gives db a second name, and that is listed first
+  start_guest app --network bridge --link db:alias
   start_watch "$LAN"
   wait_until 60 has web eth1 192.168.1.50/24
   wait_until 60 has db eth1 192.168.1.51/24

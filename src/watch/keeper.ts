@@ -159,6 +159,8 @@ async function attach(wishes: readonly Wish[], container: Kept, means: AttachMea
   const { host, log, interrupt } = means
   const began = host.elapsed()
   const guest = await findGuest({ kind: container.kind, name: container.id }, host)
+  // Renamed while this waited: what its new name is to have is another piece of work.
+  if (isEventful(guest.kind) && guest.name !== container.name) return
   const pin = pinGuest(guest, host)
   try {
     const requests = wishes.map(({ request }) => resolveHostif(request, host))
