@@ -112,7 +112,18 @@ END
   [[ ! -e pwned ]]
   run_pw up --json no.pipework
   assert_exit 1
-  assert_json "$output" '.error.message == "the file '"'no.pipework'"' cannot be read"'
+  assert_json "$output" '.error.message == "there is no file '"'no.pipework'"'"'
+  mkdir d
+  run_pw up d
+  assert_exit 1
+  assert_err "'d' is a directory"
+  run_pw up - <<< 'br1 netns:web 0/0'
+  assert_exit 1
+  assert_err 'Standard input is /dev/stdin.'
+  # as Windows writes it, and with the last line open; from a pipe
+  printf '\xef\xbb\xbf# who\r\nbr1\tnetns:web\t10.1.1.2/24\r\nbr1 netns:web -i eth2 0/0' > odd
+  run_pw diff --json /dev/stdin < odd
+  assert_json "$output" '[.attachments[] | [.where, .state]] == [["/dev/stdin:2", "planned"], ["/dev/stdin:3", "planned"]]'
   assert_same_state "$before" "$(all_state web)"
 }
 

@@ -1,6 +1,8 @@
 import { PipeworkError, usageError } from '../errors'
+import type { Host } from '../host'
 import { columnOf, type Line as FileLine, type Mistake, readLines } from '../lines'
 import type { AttachRequest } from '../request'
+import { quote } from '../step'
 import { fingerprint, formatAddress, parseSeconds } from '../values'
 import { readRequest } from './attach'
 import type { Call, Line } from './call'
@@ -47,8 +49,7 @@ export async function readFiles(call: Pick<Call, 'words' | 'host' | 'parse'>): P
   const unique = [...new Set(paths)]
   for (const path of unique) {
     const text = host.read(path)
-    if (text === undefined)
-      throw new PipeworkError(`the file '${path}' cannot be read`, { hint: 'pipework save > lan.pipework writes one.' })
+    if (text === undefined) throw explainUnread(path, host)
     const read = await readFile(text, path, call)
     wishes.push(...read.wishes)
     slips.push(...read.slips)
@@ -60,6 +61,19 @@ export async function readFiles(call: Pick<Call, 'words' | 'host' | 'parse'>): P
     `${slips.length === 1 ? 'a mistake' : `${slips.length} mistakes`} in ${join(unique)}; nothing was changed`,
     sorted.map((it) => `${it.path}:${it.line}:${it.column}: ${it.message.replaceAll('\n', ' ')}`).join('\n'),
   )
+}
+
+/** Why there is no text, and what to do about it. */
+function explainUnread(path: string, host: Host): PipeworkError {
+  if (host.list(path) !== undefined)
+    return new PipeworkError(`'${path}' is a directory`, {
+      hint: `Name the files in it, like ${path.replace(/\/$/, '')}/*.pipework`,
+    })
+  if (host.inode(path) !== undefined)
+    return new PipeworkError(`the file '${path}' cannot be read`, { hint: `Who may? ls -l ${quote(path)}` })
+  return new PipeworkError(`there is no file '${path}'`, {
+    hint: path === '-' ? 'Standard input is /dev/stdin.' : 'pipework save > lan.pipework writes one.',
+  })
 }
 
 function join(paths: readonly string[]): string {
