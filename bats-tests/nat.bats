@@ -115,6 +115,28 @@ assert_undone_outside() {
   [[ $(on_host sysctl -n net.ipv4.ip_forward) == 1 ]]
 }
 
+@test "the address of the bridge stays for whom it is the gateway, whoever asked for it" {
+  netns_guest db
+  remember_outside
+  pw -q --no-probe br1 --bridge-address 10.0.0.1/24 --nat netns:web 10.0.0.2/24@10.0.0.1
+  run_pw br1 --nat netns:db 10.0.0.3/24
+  assert_exit 1
+  assert_err 'Give it one, which the host is to be: IP/PREFIX@10.0.0.1'
+  pw -q --no-probe br1 --nat --publish 8080:80 netns:db 10.0.0.3/24@10.0.0.1
+  pw -q disconnect netns:web
+  serve 7000 on_lan
+  [[ $(ask TCP4:192.168.77.1:7000 in_guest db) == 192.168.77.10 ]]
+  run_pw br1 --nat --publish 8080:80 netns:db 10.0.0.3/24@10.0.0.1
+  assert_exit 0
+  assert_out 'nothing changed'
+  # and for one who asks for no more than a gateway
+  pw -q --no-probe br1 netns:web 10.0.0.2/24@10.0.0.1
+  pw -q disconnect netns:db
+  in_guest web ping -c 1 -w 10 -q 10.0.0.1 > /dev/null
+  stop_servers
+  assert_undone_outside
+}
+
 @test "what somebody flushes is reported by ls, and the same command mends it" {
   remember_outside
   pw --no-probe br1 "${BOTH[@]}"

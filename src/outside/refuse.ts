@@ -105,10 +105,12 @@ function refuseGateway({ subject, live }: Case): void {
   const onBridge = [...outside.bridgeAddresses, ...(live.links.find(({ name }) => name === hostif)?.addresses ?? [])]
   const gateways = addresses.flatMap(({ gateway }) => gateway ?? [])
   if (outside.nat !== undefined) {
-    if (gateways.length === 0)
+    if (gateways.length === 0) {
+      const ofHost = onBridge.find((it) => addresses.some((address) => areOverlapping(it, address)))?.ip
       throw new PipeworkError('--nat: the guest has no gateway, and would send nothing to the host', {
-        hint: `Give it one, which the host is to be: IP/PREFIX@${onBridge[0]?.ip ?? '10.0.0.1'}`,
+        hint: `Give it one, which the host is to be: IP/PREFIX@${ofHost ?? 'GATEWAY --bridge-address GATEWAY/PREFIX'}`,
       })
+    }
     const foreign = gateways.find((gateway) => !onBridge.some(({ ip }) => ip === gateway))
     if (foreign !== undefined)
       throw new PipeworkError(`--nat: the gateway '${foreign}' is not an address of this host on '${hostif}'`, {
