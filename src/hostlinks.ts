@@ -20,7 +20,13 @@ export function readHostLink(name: string, host: Host, known?: string): HostLink
   const link = readLink(name, host, known)
   if (link === undefined) return undefined
   const record = decodeRecord(link.alias)
-  return record === undefined ? link : { ...link, record }
+  return record === undefined || isForged(record, name, host) ? link : { ...link, record }
+}
+
+/** A real NIC that was in a guest brings back what was written on it there: it can only say which NIC it is. */
+function isForged(record: PipeworkRecord, name: string, host: Host): boolean {
+  const mayStand = record.kind === 'link' && record.nic !== undefined
+  return !mayStand && host.inode(`${NET}/${name}/device`) !== undefined
 }
 
 /**

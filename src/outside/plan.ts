@@ -26,8 +26,8 @@ import { isConcerned, isForwarded, mayHaveOutside, parseRouted, wishesOf } from 
 
 /** An attachment that is there. */
 function toSubject({ record, hostEnd, inGuest }: Attached, host: Host): Subject {
-  const { guest, ifname, hostif, words, addresses = [] } = record
-  const { outside } = wishesOf(record)
+  const { guest, ifname, words, addresses = [] } = record
+  const { hostif, outside } = wishesOf(record)
   if (hostEnd !== undefined) {
     const isPort = host.list(`/sys/class/net/${hostEnd.name}/brport`) !== undefined
     return { guest: guest.name, ifname, hostif, hostEnd: hostEnd.name, isPort, addresses, words, outside }
