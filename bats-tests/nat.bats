@@ -115,7 +115,14 @@ assert_undone_outside() {
   [[ $(on_host sysctl -n net.ipv4.ip_forward) == 1 ]]
 }
 
+# bridge_addresses NAME — its IPv4 addresses, and whether it promotes secondary ones.
+bridge_addresses() {
+  echo "$(on_host ip -4 -j addr show dev "$1" | jq -r '[.[].addr_info[]?.local] | sort | join(" ")')" \
+    "$(on_host sysctl -n "net.ipv4.conf.$1.promote_secondaries")"
+}
+
 @test "the address of the bridge stays for whom it is the gateway, whoever asked for it" {
+  local words steps n
   netns_guest db
   remember_outside
   pw -q --no-probe br1 --bridge-address 10.0.0.1/24 --nat netns:web 10.0.0.2/24@10.0.0.1
@@ -129,6 +136,17 @@ assert_undone_outside() {
   run_pw br1 --nat --publish 8080:80 netns:db 10.0.0.3/24@10.0.0.1
   assert_exit 0
   assert_out 'nothing changed'
+  # Of two addresses in one subnet the kernel would take the second along when the first goes.
+  on_host sysctl -qw net.ipv4.conf.all.promote_secondaries=0 net.ipv4.conf.br1.promote_secondaries=0
+  pw -q --no-probe br1 --bridge-address 10.0.0.254/24 netns:web 10.0.0.2/24@10.0.0.254
+  words=(--no-probe br1 --bridge-address 10.0.0.253/24 --nat --publish 8080:80 netns:db 10.0.0.3/24@10.0.0.253)
+  steps=$(pw --dry-run --json "${words[@]}" | jq '.steps | length')
+  for ((n = 0; n <= steps; n++)); do
+    PIPEWORK_FAIL_AFTER=$n run_pw "${words[@]}"
+    [[ $(bridge_addresses br1) == "10.0.0.$((n < steps ? 1 : 253)) 10.0.0.254 0" ]] || fail "after step $n: $(bridge_addresses br1)"
+  done
+  pw -q br1 --nat --publish 8080:80 --bridge-address 10.0.0.1/24 netns:db 10.0.0.3/24@10.0.0.1
+  pw -q disconnect netns:web
   # and for one who asks for no more than a gateway
   pw -q --no-probe br1 netns:web 10.0.0.2/24@10.0.0.1
   pw -q disconnect netns:db

@@ -99,8 +99,10 @@ function needOfAll(subjects: readonly Subject[], live: Live): Need {
 /** An address of ours on the bridge stays for whom it is the gateway, or the way of a published port, whoever asked for it. */
 function keepUsed({ hostif, hostEnd, addresses, outside }: Subject, { links }: Live): Need {
   const ours = links.find(({ name }) => name === hostif)?.addresses.filter(({ isOurs }) => isOurs) ?? []
+  const { bridgeAddresses, published } = outside
+  const isReached = (it: Address) => published.length === 0 || bridgeAddresses.some((own) => areOverlapping(it, own))
   const isUsed = (own: Address) =>
-    addresses.some((it) => it.gateway === own.ip || (outside.published.length > 0 && areOverlapping(it, own)))
+    addresses.some((it) => it.gateway === own.ip || (!isReached(it) && areOverlapping(it, own)))
   if (hostEnd === undefined) return NOTHING
   return { ...NOTHING, addresses: ours.filter(isUsed).map((it) => ({ ...it, dev: hostif })) }
 }
