@@ -118,6 +118,10 @@ couple() {
   cures mac-duplicate
   in_guest db ip address add 10.7.0.1/24 dev eth1
   cures address-duplicate 10.7.0.1
+  in_guest db ip address add 10.7.0.1/24 dev eth1
+  doctor
+  assert_json "$output" '[.findings[] | select(.id == "address-duplicate")] | length == 1'
+  in_guest db ip address del 10.7.0.1/24 dev eth1
   in_guest web sysctl -qw net.ipv6.conf.eth1.disable_ipv6=0
   in_guest db sysctl -qw net.ipv6.conf.eth1.disable_ipv6=0
   in_guest web ip address add fd07::1/64 dev eth1 nodad
