@@ -102,7 +102,8 @@ type Part = string | number | Placeholder | readonly string[] | false | undefine
  * White space would end a word, a newline the command; quotes, backslash and # mean something to `ip -batch`.
  * Values are validated long before; this is the last door, and reaching it is a bug.
  */
-const UNSAFE = /[\s"'#\\\p{Cc}]|^$/u
+// biome-ignore lint/suspicious/noControlCharactersInRegex: what they are not to be
+const UNSAFE = /[\s"'#\\\x00-\x1f\x7f-\x9f]|^$/
 
 /** Whether the text can be a word of a batch line: what stands in a guest may have been named so that it cannot. */
 export function isWord(text: string): boolean {
@@ -122,9 +123,9 @@ function toWords(strings: TemplateStringsArray, parts: readonly Part[]): readonl
     open = ''
   }
   strings.forEach((text, index) => {
-    for (const piece of text.split(/(\s+)/)) {
-      if (/^\s+$/.test(piece)) close()
-      else open += piece
+    for (const [place, piece] of text.split(/\s/).entries()) {
+      if (place > 0) close()
+      open += piece
     }
     const part = parts[index]
     if (part === undefined || part === false) return

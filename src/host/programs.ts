@@ -92,7 +92,7 @@ export async function startIp({ netns, answer, force }: Omit<IpBatch, 'lines'>):
   return {
     send: async (lines) => {
       const { stdout, ...result } = await finish(writeBatch(lines), DEFAULT_LIMIT)
-      return { ...result, stdout: stdout.replaceAll(CONTROL, '\ufffd') }
+      return { ...result, stdout: stdout === '' ? '' : stdout.replaceAll(CONTROL, '\ufffd') }
     },
     dismiss: kill,
   }
