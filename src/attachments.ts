@@ -124,6 +124,6 @@ export async function readNamespaces(host: Host, which: 'all' | 'holding'): Prom
 export async function readAttachments(host: Host): Promise<readonly Attached[]> {
   const looking = readNamespaces(host, 'holding')
   // What is read of the host's side would keep the first program from its start.
-  await host.sleep(0)
-  return [...readHostSide(host), ...(await looking).flatMap(pickGuestSide)]
+  const [states, own] = await Promise.all([looking, host.sleep(0).then(() => readHostSide(host))])
+  return [...own, ...states.flatMap(pickGuestSide)]
 }
