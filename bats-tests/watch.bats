@@ -289,19 +289,24 @@ no_follower() {
   stop_ovs
 }
 
-@test "a container that is stuck holds up nobody; one in a restart loop is damped; the log as JSON" {
-  local bin=$BATS_TEST_TMPDIR/bin before
-  # The question for one address takes 15 seconds, whatever asks it to end.
+@test "guests that are stuck hold up nobody, however many; one in a restart loop is damped; the log as JSON" {
+  local bin=$BATS_TEST_TMPDIR/bin before number lines=()
+  # The question for these addresses goes on until it is killed after 30 seconds, whatever asks it to end.
   mkdir "$bin"
   cat > "$bin/arping" << 'END'
 #!/bin/sh
-case "$*" in *192.168.1.99*) trap '' INT; exec sleep 15 ;; esac
+case "$*" in *192.168.1.9?*) trap '' INT; until [ -e "${0%/*}/enough" ]; do sleep 0.1; done; exit 0 ;; esac
 exec /usr/bin/arping "$@"
 END
   chmod +x "$bin/arping"
   on_host ip link add dev br1 type bridge
   on_host ip link set dev br1 up
-  write_lan 'br1 stuck 192.168.1.99/24' 'br1 web 192.168.1.50/24' 'br1 looping 192.168.1.51/24'
+  # more than are worked on at once
+  for number in {0..8}; do
+    netns_guest "stuck$number"
+    lines+=("br1 netns:stuck$number 192.168.1.9$number/24")
+  done
+  write_lan "${lines[@]}" 'br1 stuck 192.168.1.99/24' 'br1 web 192.168.1.50/24' 'br1 looping 192.168.1.51/24'
   before=$PATH
   PATH=$bin:$PATH start_watch --json "$LAN"
   [ "$PATH" = "$before" ]
@@ -312,11 +317,14 @@ END
   docker restart --time 0 web > /dev/null
   wait_until 25 has web eth1 192.168.1.50/24
   docker restart --time 0 stuck > /dev/null
-  never_said 192.168.1.99
+  never_said 192.168.1.9
   # A process that ends at once, started anew by its policy: the first are attached at once, then it has to wait.
   docker run --detach --name looping --network none --restart always busybox true > /dev/null
   wait_until 120 said '"text":"starts again and again'
   docker rm --force looping > /dev/null
+  kill -TERM "$PW_PID"
+  wait_until 60 said '"text":"ends"'
+  touch "$bin/enough"
   end_watch
   assert_exit 0
   is "$(grep -c 'starts again and again' <<< "$output")" 1
