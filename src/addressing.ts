@@ -61,7 +61,8 @@ export function parseAddressing(typed: string, family: Family | undefined): Addr
 /** An address; a word that is nearly one for a lease is told so. */
 function parseTyped(item: string): Address {
   const word = item.toLowerCase()
-  const near = /^[a-z]+6?$/.test(word) ? listNearest(word, ['dhcp', 'dhcp6', 'slaac', ...DHCP_CLIENTS]) : []
+  const names = ['dhcp', 'dhcp6', 'slaac', ...DHCP_CLIENTS]
+  const near = names.includes(word) ? [word] : /^[a-z]+6?$/.test(word) ? listNearest(word, names) : []
   if (near.length > 0) throw usageError(`'${item}' is not an address`, `Did you mean ${near.join(' or ')}?`)
   return parseAddress(item)
 }
