@@ -18,6 +18,7 @@ import { findParked, findStray, type NicFacts, readNicFacts, readVlanDevice } fr
 import { type NicState, readNic } from './nics'
 import { isOvsBridge, isOvsThere, mayBeOvsPort, type Ovs, readOvs, readOvsFor } from './ovsdb'
 import { type Port, readPort } from './ports'
+import { readProcRoutes } from './procroutes'
 import type { LinkRecord } from './record'
 import type { AttachRequest } from './request'
 import { mayHaveRules, type Policy, readPolicy } from './rules'
@@ -82,18 +83,12 @@ function findHostEnd(inGuest: GuestLink | undefined, named: HostLink | undefined
  */
 function isBlank(ifname: string, { pid }: Guest, host: Host): boolean {
   if (pid === undefined) return false
-  const table = (name: string) =>
-    host
-      .read(`/proc/${pid}/net/${name}`)
-      ?.split('\n')
-      .map((line) => line.trim().split(/\s+/))
-  const [links, routes, routes6] = [table('dev'), table('route'), table('ipv6_route') ?? []]
+  const net = `/proc/${pid}/net`
+  const links = host.read(`${net}/dev`)?.split('\n')
+  const routes = readProcRoutes(4, net, host)
   if (links === undefined || routes === undefined) return false
-  const isDefault4 = ([, destination, , , , , , mask]: readonly string[]) => /^0+$/.test(`${destination}${mask}`)
-  // The kernel's own unreachable default hangs on lo.
-  const isDefault6 = ([destination, prefix, , , , , , , , dev]: readonly string[]) =>
-    /^0+$/.test(`${destination}${prefix}`) && dev !== 'lo'
-  return !links.some(([name]) => name === `${ifname}:`) && !routes.some(isDefault4) && !routes6.some(isDefault6)
+  const hasDefault = [...routes, ...(readProcRoutes(6, net, host) ?? [])].some(({ isDefault }) => isDefault)
+  return !hasDefault && !links.some((line) => line.trim().split(/\s+/, 1)[0] === `${ifname}:`)
 }
 
 /** Of a link that is to be moved, and may be a port of Open vSwitch now. */

@@ -13,7 +13,7 @@ const layers: readonly { readonly files: readonly string[]; readonly inner?: tru
   { files: ['together'] },
   { files: ['host/*'], inner: true },
   { files: ['values'] },
-  { files: ['sources'] },
+  { files: ['sources', 'procroutes'] },
   { files: ['addressing'] },
   { files: ['vlan', 'routewish'] },
   { files: ['netfilter/*', 'verdict'], inner: true },

@@ -1,7 +1,7 @@
 import { PipeworkError } from '../errors'
-import { isPlainName } from '../firewall/rule'
 import type { Host } from '../host'
 import { isLinkLocal } from '../ip'
+import { isPlainName } from '../netfilter/mend'
 import { type Address, areOverlapping, toCidr } from '../values'
 import type { Live } from './live'
 import { findListener } from './sockets'
