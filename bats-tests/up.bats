@@ -285,6 +285,32 @@ END
   [[ $output == "$file" ]] || fail "$output"
 }
 
+@test "the address that one line gives a bridge serves the others, whichever comes first" {
+  local before
+  netns_guest web
+  netns_guest db
+  before=$(all_state web db)
+  file nat.pipework << 'END'
+br1 --nat --publish 8080:80 netns:db 10.0.0.3/24@10.0.0.1
+br1 --bridge-address 10.0.0.1/24 --nat netns:web 10.0.0.2/24@10.0.0.1
+END
+  run_pw diff nat.pipework
+  assert_exit 1
+  assert_out 'nat.pipework:1: db eth1'
+  [[ -z $stderr ]] || fail "$stderr"
+  run_pw up nat.pipework
+  assert_exit 0
+  in_guest db ping -c 1 -w 20 -q 10.0.0.1 > /dev/null
+  run_pw diff nat.pipework
+  assert_exit 0
+  pw save > saved.pipework
+  pw -q down nat.pipework
+  assert_same_state "$before" "$(all_state web db)"
+  pw -q up saved.pipework
+  pw -q down saved.pipework
+  assert_same_state "$before" "$(all_state web db)"
+}
+
 @test "save believes no record that a guest has written for itself" {
   netns_guest web
   netns_guest blue
