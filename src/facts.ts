@@ -14,7 +14,7 @@ import {
 } from './inside'
 import { deriveNames, type Names } from './names'
 import { listNearest } from './nearest'
-import { findParked, findStray, type NicFacts, readNicFacts, readVlanDevice } from './nicfacts'
+import { findParked, findStray, type NicFacts, readHostAddress, readNicFacts, readVlanDevice } from './nicfacts'
 import { type NicState, readNic } from './nics'
 import { isOvsBridge, isOvsThere, mayBeOvsPort, type Ovs, readOvs, readOvsFor } from './ovsdb'
 import { type Port, readPort } from './ports'
@@ -136,6 +136,7 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
   const takenPeer = state.links.find((link) => arePeers(link, nameTaken))?.name
   return {
     ...names,
+    ...known({ hostAddress: await readHostAddress(request, vlanDevice, host) }),
     ...known({ recordedAs: await findOtherName(hostEnd ?? inGuest, guest, host) }),
     ...known({ hostif, inGuest, hostEnd, port, ovs, lower, vlanDevice, parked, away, similar, nameTaken, takenPeer }),
     ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, host)),

@@ -32,3 +32,8 @@ export function readProcRoutes(family: Family, net: string, host: Host): readonl
     return [{ dev, dst, via, mask, isDefault: /^0+$/.test(dst + mask) }]
   })
 }
+
+/** What IPv4's file has in the byte order of the machine, as the bytes that one writes. */
+export function toBytes(hex: string): readonly number[] {
+  return (hex.match(/../g) ?? []).reverse().map((byte) => Number.parseInt(byte, 16))
+}

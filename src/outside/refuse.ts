@@ -2,6 +2,7 @@ import { PipeworkError } from '../errors'
 import type { Host } from '../host'
 import { isLinkLocal } from '../ip'
 import { isPlainName } from '../netfilter/mend'
+import { readProcRoutes, toBytes } from '../procroutes'
 import { type Address, areOverlapping, toCidr } from '../values'
 import type { Live } from './live'
 import { findListener } from './sockets'
@@ -77,6 +78,17 @@ function refuseRouted({ subject: { hostif }, live }: Case): void {
   if (link.master !== undefined)
     throw new PipeworkError(`'${nic}' is a port of '${link.master}', which gets all that comes in by it`, {
       hint: `Take that one instead: pipework routed:${link.master} …`,
+    })
+}
+
+/** An address that the host takes for its own, or sends to the guest, must not be one that it sends others through. */
+function refuseRouter({ subject: { outside, hostif, addresses }, host }: Case): void {
+  const routers = (readProcRoutes(4, '/proc/net', host) ?? []).map(({ via }) => toBytes(via).join('.'))
+  const isSentTo = parseRouted(hostif) !== undefined || outside.hostAccess
+  const taken = [...outside.bridgeAddresses, ...(isSentTo ? addresses : [])].find(({ ip }) => routers.includes(ip))
+  if (taken !== undefined)
+    throw new PipeworkError(`'${taken.ip}' is the address of a router of this host`, {
+      hint: 'The host would lose its way through that. Take an address that nobody has.',
     })
 }
 
@@ -190,6 +202,7 @@ export function refuseWishes(all: Case): void {
   refuseNames(all)
   refuseUnknown(all)
   refuseRouted(all)
+  refuseRouter(all)
   refuseAddress(all)
   refuseBridgeAddress(all)
   refuseGateway(all)

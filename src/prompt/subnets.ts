@@ -1,5 +1,5 @@
 import type { Host } from '../host'
-import { readProcRoutes } from '../procroutes'
+import { readProcRoutes, toBytes } from '../procroutes'
 import type { Family } from '../values'
 
 /** An address of the host, on the link that its subnet is reached by. */
@@ -22,11 +22,6 @@ export interface Subnets {
 const PROC = '/proc/net'
 
 const linesOf = (text: string | undefined) => (text ?? '').split('\n').map((line) => line.trim().split(/\s+/))
-
-/** Hexadecimal in the byte order of the machine, as /proc/net/route has it: the bytes as they are written. */
-function toBytes(hex: string): readonly number[] {
-  return (hex.match(/../g) ?? []).reverse().map((byte) => Number.parseInt(byte, 16))
-}
 
 /** 32 hexadecimal digits, shortened as RFC 5952 says. */
 export function toIp6(hex: string): string {
