@@ -185,7 +185,7 @@ function skips(command: IpCommand, host: Host): boolean {
 async function performOne(command: Command, run: Run): Promise<Result> {
   if (command.kind === 'ip') return skips(command, run.host) ? OK : runBatch([command], run)
   if (command.kind === 'file') {
-    run.host.save(command.path, command.text, command.readers)
+    run.host.save(command.path, command.text, command.isProgram ? 'program' : command.readers)
     return OK
   }
   if (command.kind === 'lease') {

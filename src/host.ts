@@ -113,8 +113,11 @@ export interface Host {
   addresses(ifname: string): Promise<readonly string[]>
   /** Watches a directory; where the kernel has no more room for that, only the time passes. */
   watch(path: string): Watch
-  /** Writes a file and the directories above it, or removes it when there is no text. Throws the system's error. */
-  save(path: string, text: string | undefined, readers?: 'everybody'): void
+  /**
+   * Writes a file and the directories above it, or removes it when there is no text: for root's eyes alone, unless it is
+   * for everybody, or a program for root. Throws the system's error.
+   */
+  save(path: string, text: string | undefined, use?: 'everybody' | 'program'): void
   /** Opens a namespace's file and gives it a name in /run/netns that lasts as long as the pin. */
   pin(path: string): Pin
   /** Writes over what a file has, which stays the file that is mounted elsewhere. Throws the system's error. */

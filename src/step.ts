@@ -30,7 +30,7 @@ export interface RunCommand {
   readonly kind: 'run'
   readonly in: Place
   readonly argv: readonly Word[]
-  /** True for a script of ours, which says next to nothing. */
+  /** True for a script of ours, which says next to nothing, and has an environment of its own. */
   readonly isOurs?: true
   /** What it reads on standard input, without the last newline. */
   readonly input?: string
@@ -49,6 +49,8 @@ export interface FileCommand {
   readonly text?: string
   /** Who may read it beside root. */
   readonly readers?: 'everybody'
+  /** Whether it is a program. */
+  readonly isProgram?: true
 }
 
 /** A question that changes nothing; neighbouring questions are asked side by side. */
@@ -178,6 +180,9 @@ export function rows(...table: readonly (Step | readonly Step[] | false | undefi
   return table.flatMap((row) => (row === false || row === undefined ? [] : row))
 }
 
+/** The environment of our own scripts, and of what they start; the last one tells them so. */
+export const OWN_ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', PIPEWORK: 'alone' } as const
+
 /** One word as a POSIX shell reads it back. */
 export function quote(word: string): string {
   return /^[\w./:@%+=,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
@@ -190,11 +195,16 @@ function toShellWord(word: Word): string {
   return typeof word === 'symbol' ? SHELL[word] : quote(word)
 }
 
+function toChmod({ path, readers, isProgram }: FileCommand): string {
+  if (readers === undefined && isProgram === undefined) return ''
+  return ` && chmod ${isProgram ? '700' : '644'} ${quote(path)}`
+}
+
 function lineOf(command: Command): string {
   if (command.kind === 'file')
     return command.text === undefined
       ? `rm -f ${quote(command.path)}`
-      : `mkdir -p ${quote(dirname(command.path))} && printf '%s\\n' ${quote(command.text)} > ${quote(command.path)}${command.readers === undefined ? '' : ` && chmod 644 ${quote(command.path)}`}`
+      : `mkdir -p ${quote(dirname(command.path))} && printf '%s\\n' ${quote(command.text)} > ${quote(command.path)}${toChmod(command)}`
   if (command.kind !== 'ip') {
     const argv = command.argv.map(toShellWord).join(' ')
     const line = command.in === 'guest' ? `nsenter --net="/run/netns/$netns" ${argv}` : argv

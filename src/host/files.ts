@@ -73,13 +73,16 @@ export function writeAll(fd: 1 | 2, text: string): void {
   }
 }
 
-/** In one rename, so that nobody ever reads half of it; for root's eyes alone. */
-export function saveFile(path: string, text: string | undefined, readers?: 'everybody'): void {
+/** The modes of a new folder and of the file in it. */
+const MODES = { root: [0o700, 0o600], program: [0o700, 0o700], everybody: [0o755, 0o644] } as const
+
+/** In one rename, so that nobody ever reads half of it. */
+export function saveFile(path: string, text: string | undefined, use: keyof typeof MODES = 'root'): void {
   if (text === undefined) {
     fs.rmSync(path, { force: true })
     return
   }
-  const [folder, file] = readers === 'everybody' ? [0o755, 0o644] : [0o700, 0o600]
+  const [folder, file] = MODES[use]
   fs.mkdirSync(dirname(path), { recursive: true, mode: folder })
   fs.writeFileSync(`${path}.new`, `${text}\n`, { mode: file })
   fs.renameSync(`${path}.new`, path)

@@ -1,6 +1,6 @@
 import { PipeworkError } from '../errors'
 import type { Host, HostProcess, IpBatch, ReadyIp } from '../host'
-import { type Result, writeBatch } from '../step'
+import { OWN_ENVIRONMENT, type Result, writeBatch } from '../step'
 
 /** Seconds a program may take. */
 const DEFAULT_LIMIT = 30
@@ -30,10 +30,12 @@ function notInstalled(program: string): PipeworkError {
   })
 }
 
-/** What is wanted of a program's streams. */
+/** What is wanted of a program's streams, and its environment. */
 interface Streams {
   readonly input: 'ignore' | 'pipe'
   readonly output: 'ignore' | 'pipe'
+  /** Ours when absent. */
+  readonly env?: NodeJS.ProcessEnv
 }
 
 /** A program that runs, and may wait for its input. */
@@ -47,9 +49,9 @@ interface Started {
  * Every attach runs `ip`, so it goes straight to node:child_process: loading execa and its first call cost as much as
  * all the rest of an attach (18 ms beside 20 of bare node).
  */
-async function start([file = '', ...args]: readonly string[], { input, output }: Streams): Promise<Started> {
+async function start([file = '', ...args]: readonly string[], { input, output, env }: Streams): Promise<Started> {
   const { spawn } = await import('node:child_process')
-  const child = spawn(file, args, { ...CHILD, stdio: [input, output, 'pipe'] })
+  const child = spawn(file, args, { ...CHILD, stdio: [input, output, 'pipe'], env })
   const [out, err]: [string[], string[]] = [[], []]
   child.stdout?.setEncoding('utf8').on('data', (text: string) => out.push(text))
   child.stderr?.setEncoding('utf8').on('data', (text: string) => err.push(text))
@@ -130,7 +132,8 @@ export async function runProgram(argv: readonly string[], limit = DEFAULT_LIMIT,
 
 /** Runs a script of ours, whose output is nobody's; what it starts may stay. */
 export async function launchScript(argv: readonly string[]): Promise<Result> {
-  return (await start(argv, { input: 'ignore', output: 'ignore' })).finish('', DEFAULT_LIMIT)
+  const { finish } = await start(argv, { input: 'ignore', output: 'ignore', env: OWN_ENVIRONMENT })
+  return finish('', DEFAULT_LIMIT)
 }
 
 /** Straight to node:child_process, as runIp: execa has nothing to add, and this way `exec` starts 20 ms sooner. */
