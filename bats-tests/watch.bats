@@ -99,6 +99,12 @@ stop_own_docker() {
   wait_until 60 has web eth1 192.168.1.50/24
   docker rename web new
   wait_until 60 has new eth2 192.168.1.51/24
+  # who has the old name now takes nothing away from who had it
+  start_guest web
+  wait_until 60 said "web: 'eth1' of 'new' was made when that was called 'web'"
+  has new eth1 192.168.1.50/24
+  pw --quiet disconnect web eth1
+  wait_until 90 has web eth1 192.168.1.50/24
   # a mistake: file, line and column, and nothing is forgotten
   write_lan 'br1 new 192.168.1.50' 'br1 ls'
   kill -HUP "$PW_PID"

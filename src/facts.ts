@@ -1,4 +1,5 @@
-import { type Guest, whereIs } from './guest'
+import { findGuest, type Guest, whereIs } from './guest'
+import { parseGuest } from './guestname'
 import type { Host } from './host'
 import { DEFAULT_MTU, findByIndex, type HostLink, listPorts, readHostLink, readOurLinks } from './hostlinks'
 import {
@@ -53,6 +54,8 @@ export interface Facts extends NicFacts, Names {
   readonly nameTaken?: HostLink
   /** Whether the holder of that name has its other end in this guest, and the interface's name there. */
   readonly takenPeer?: string
+  /** What the container is called now that the holder of that name was made for, where it runs on under another name. */
+  readonly renamed?: string
   /** The guest's main routing table. */
   readonly routes: readonly Route[]
   /** Rules and routes for replies that leave where they came in, and what is left of such for links that are gone. */
@@ -138,6 +141,7 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
     ...names,
     ...known({ hostAddress: await readHostAddress(request, vlanDevice, host) }),
     ...known({ recordedAs: await findOtherName(hostEnd ?? inGuest, guest, host) }),
+    ...known({ renamed: await findRenamed(nameTaken, guest, host) }),
     ...known({ hostif, inGuest, hostEnd, port, ovs, lower, vlanDevice, parked, away, similar, nameTaken, takenPeer }),
     ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, host)),
     links: state.links,
@@ -186,6 +190,15 @@ async function findOtherName(
   if (record?.kind !== 'link') return undefined
   const isSame = record.guest.kind === guest.kind && record.guest.name === guest.name
   return isSame || (await whereIs(record.guest, host.inode(guest.nsPath), host)) !== 'here' ? undefined : record.guest
+}
+
+/** Where the guest has the name of another container, which runs on: the name of that, for which the link was made. */
+async function findRenamed(link: HostLink | undefined, { name, id }: Guest, host: Host): Promise<string | undefined> {
+  if (link?.record?.kind !== 'link') return undefined
+  const { kind, name: before, id: owner } = link.record.guest
+  if (name !== before || owner === undefined || id?.startsWith(owner)) return undefined
+  const found = await findGuest(parseGuest(`${kind}:${owner}`), host).catch(() => undefined)
+  return found?.name
 }
 
 /** Whether addresses may come to a link that is there; with --force it may be made anew, and taken back. */
