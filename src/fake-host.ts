@@ -129,6 +129,10 @@ function createEffects(ran: string[]) {
     overwrite: (path: string, text: string) => void ran.push(`overwrite ${path} ${text}`),
     send: async (_: Uint8Array, way: { from: string; to: string; port: number }) =>
       void ran.push(`send ${way.from} ${way.to}:${way.port}`),
+    lend: (text: string) => {
+      ran.push(`lend ${text.trimEnd().replaceAll('\n', ' | ')}`)
+      return { path: '/proc/4711/fd/9', release: () => {} }
+    },
     die: () => void ran.push('die'),
   }
 }

@@ -42,6 +42,12 @@ export interface Pin {
   release(): void
 }
 
+/** A text that a program we start can read, at a path that is good until it is released. */
+export interface Lent {
+  readonly path: string
+  release(): void
+}
+
 /** A directory that is watched. */
 export interface Watch {
   /** Resolves when something in it has changed since the last time, and after that many seconds at the latest. */
@@ -120,6 +126,8 @@ export interface Host {
   save(path: string, text: string | undefined, use?: 'everybody' | 'program'): void
   /** Opens a namespace's file and gives it a name in /run/netns that lasts as long as the pin. */
   pin(path: string): Pin
+  /** Gives a text a path for root's programs, and leaves nothing behind. */
+  lend(text: string): Lent
   /** Writes over what a file has, which stays the file that is mounted elsewhere. Throws the system's error. */
   overwrite(path: string, text: string): void
   /** Sends one packet by UDP from an address of the namespace that this process is in; errors are nobody's. */
@@ -160,6 +168,8 @@ export interface HostProcess {
   /** The width of the terminal on standard output; undefined where that is none. */
   columns(): number | undefined
   kill(pid: number): void
+  /** SIGTERM to a process, or with a negative number to its group. */
+  end(pid: number): void
   /** From now on signals are told to `tell` and do nothing else. */
   relay(tell: (signal: NodeJS.Signals) => void): void
   onExit(action: () => void): void

@@ -23,6 +23,7 @@ async function run(argv: readonly string[]): Promise<number> {
     columns: () => process.stdout.columns,
     uptime: () => process.uptime(),
     kill: (pid) => process.kill(pid, 'SIGKILL'),
+    end: (pid) => process.kill(pid, 'SIGTERM'),
     relay: (tell) => {
       attended.tell = tell
       // Only then: nothing of ours could be rolled back after a core dump.
