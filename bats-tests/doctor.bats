@@ -118,14 +118,23 @@ couple() {
   cures mac-duplicate
   in_guest db ip address add 10.7.0.1/24 dev eth1
   cures address-duplicate 10.7.0.1
+  in_guest db ip address add 10.7.0.1/24 dev eth1
+  doctor
+  assert_json "$output" '[.findings[] | select(.id == "address-duplicate")] | length == 1'
+  in_guest db ip address del 10.7.0.1/24 dev eth1
   in_guest web sysctl -qw net.ipv6.conf.eth1.disable_ipv6=0
   in_guest db sysctl -qw net.ipv6.conf.eth1.disable_ipv6=0
   in_guest web ip address add fd07::1/64 dev eth1 nodad
   in_guest db ip address add fd07::1/64 dev eth1
   wait_until 30 in_guest db sh -c 'ip address show dev eth1 | grep -q dadfailed'
   cures address-duplicate fd07::1
-  # a machine that nobody told: it answers on the LAN
+  # the guest itself answers by each of its interfaces on one LAN: nobody else has its address
   need arping iputils-arping
+  pw -q --no-probe br1 -i eth2 netns:web 10.7.0.3/24
+  doctor netns:web
+  hasnt address-duplicate || fail "$output"
+  pw -q disconnect netns:web eth2
+  # a machine that nobody told: it answers on the LAN
   pw -q --no-probe eth0 -i eth5 netns:web 192.168.77.60/24
   on_lan ip address add 192.168.77.60/24 dev lan0
   cures address-duplicate '02:77:00:00:00:01 answers for 192.168.77.60'

@@ -86,6 +86,8 @@ farm() {
   misused 'Did you mean --force' br1 netns:web 10.1.1.2/24 --fore
   misused 'Did you mean --no-probe' --noprobe br1 netns:web 10.1.1.2/24
   misused "there is no option '-x'" br1 -x netns:web 10.1.1.2/24
+  misused 'Did you mean --tx-offload?' br1 netns:web 10.1.1.2/24 -t eth1
+  misused 'The VLAN stands last' br1 netns:web 10.1.1.2/24 --vlan 10
   misused "there is no option '--zzzzzzzz'" br1 netns:web 10.1.1.2/24 --zzzzzzzz
   misused "there is no option '-i" disconnect netns:web -i eth1
   misused '-i is given 2 times' br1 -i eth1 -i eth2 netns:web 10.1.1.2/24
@@ -184,6 +186,8 @@ ff02::5/64                   is a multicast address
 10.1.1.2/24@fd00::1          the gateway 'fd00::1' is IPv6, the address is IPv4
 fd00::2/64@10.1.1.1          the gateway '10.1.1.1' is IPv4, the address is IPv6
 10.1.1.2/24@10.1.1.2         the gateway is the address itself
+10.1.1.2/24@10.1.1.255       10.1.1.255 is the broadcast address
+DHCP                         Did you mean dhcp?
 10.1.1.2/24@224.0.0.1        is a multicast address
 10.1.1.2/24@127.0.0.1        is a loopback address
 10.1.1.2/24@0.0.0.0          is not an address of a host
@@ -196,9 +200,10 @@ END
 @test "lists of addresses: empty places, twice, two gateways, a family that is not there" {
   netns_guest web
   remember web
-  misused "'' is not an address" br1 netns:web 10.1.1.2/24,
-  misused "'' is not an address" br1 netns:web ,10.1.1.2/24
-  misused "'' is not an address" br1 netns:web 10.1.1.2/24,,10.1.2.2/24
+  misused 'beside a comma there is no address' br1 netns:web 10.1.1.2/24, 10.1.1.3/24
+  misused 'beside a comma there is no address' br1 netns:web ,10.1.1.2/24
+  misused 'A gateway stands behind its address' br1 netns:web 10.1.1.2/24 @10.1.1.1
+  misused "beside a comma there is no address" br1 netns:web 10.1.1.2/24,,10.1.2.2/24
   misused "' 10.1.2.2/24' is not an address" br1 netns:web '10.1.1.2/24, 10.1.2.2/24'
   misused '10.1.1.2 stands there twice' br1 netns:web 10.1.1.2/24,10.1.1.2/16
   misused 'fd00::2 stands there twice' br1 netns:web fd00::2/64,fd00:0::0002/64

@@ -124,3 +124,39 @@ lists() {
   assert_out '10.1.1.2/24'
   assert_undone
 }
+
+# count_ip — an ip before the real one, which counts; a PATH beside it that has no perl is in $few.
+count_ip() {
+  bin=$BATS_TEST_TMPDIR/bin few=$BATS_TEST_TMPDIR/few
+  mkdir "$bin" "$few"
+  printf '#!/bin/sh\necho "$*" >> %s\nexec %s "$@"\n' "$BATS_TEST_TMPDIR/ran" "$(command -v ip)" > "$bin/ip"
+  chmod +x "$bin/ip"
+  ln -s "$(command -v node)" "$bin/ip" "$few"
+}
+
+# listed PATH — who ls with that PATH says is attached.
+listed() {
+  : > "$BATS_TEST_TMPDIR/ran"
+  on_host env PATH="$1" "$PIPEWORK" ls --json | jq -r '[.attachments[].guest.name] | join(" ")'
+}
+
+@test "many namespaces without a process: ours is found with an id and without, what others have is not, what holds nothing costs nothing" {
+  local bin few name
+  for name in red blue green grey; do netns_guest "$name"; done
+  pw eth0 netns:red 192.168.77.60/24 --no-probe
+  pw eth0 netns:blue 192.168.77.61/24 --no-probe
+  pw br1 netns:grey 10.1.1.2/24 --no-probe
+  on_host ip netns set blue 77
+  on_host ip link add link eth0 name theirs netns green type macvlan
+  on_host ip -n green link set dev theirs alias 'the pipework of others'
+  on_host touch /run/netns/file
+  count_ip
+  [[ $(on_host ip -j netns list | jq -c '[.[] | select(.name == ("red", "blue")) | has("id")] | sort') == '[false,true]' ]]
+
+  [[ $(listed "$bin:$PATH") == 'blue grey red' ]]
+  # Neither grey, whose link has its record on the host's end, nor the file is looked into.
+  [[ $(wc -l < "$BATS_TEST_TMPDIR/ran") == 3 ]] || fail "$(< "$BATS_TEST_TMPDIR/ran")"
+  [[ $(listed "$few") == 'blue grey red' ]]
+  [[ $(wc -l < "$BATS_TEST_TMPDIR/ran") -gt 3 ]]
+  on_host rm /run/netns/file
+}

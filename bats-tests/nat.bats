@@ -115,6 +115,46 @@ assert_undone_outside() {
   [[ $(on_host sysctl -n net.ipv4.ip_forward) == 1 ]]
 }
 
+# bridge_addresses NAME — its IPv4 addresses, and whether it promotes secondary ones.
+bridge_addresses() {
+  echo "$(on_host ip -4 -j addr show dev "$1" | jq -r '[.[].addr_info[]?.local] | sort | join(" ")')" \
+    "$(on_host sysctl -n "net.ipv4.conf.$1.promote_secondaries")"
+}
+
+@test "the address of the bridge stays for whom it is the gateway, whoever asked for it" {
+  local words steps n
+  netns_guest db
+  remember_outside
+  pw -q --no-probe br1 --bridge-address 10.0.0.1/24 --nat netns:web 10.0.0.2/24@10.0.0.1
+  run_pw br1 --nat netns:db 10.0.0.3/24
+  assert_exit 1
+  assert_err 'Give it one, which the host is to be: IP/PREFIX@10.0.0.1'
+  pw -q --no-probe br1 --nat --publish 8080:80 netns:db 10.0.0.3/24@10.0.0.1
+  pw -q disconnect netns:web
+  serve 7000 on_lan
+  [[ $(ask TCP4:192.168.77.1:7000 in_guest db) == 192.168.77.10 ]]
+  run_pw br1 --nat --publish 8080:80 netns:db 10.0.0.3/24@10.0.0.1
+  assert_exit 0
+  assert_out 'nothing changed'
+  # Of two addresses in one subnet the kernel would take the second along when the first goes.
+  on_host sysctl -qw net.ipv4.conf.all.promote_secondaries=0 net.ipv4.conf.br1.promote_secondaries=0
+  pw -q --no-probe br1 --bridge-address 10.0.0.254/24 netns:web 10.0.0.2/24@10.0.0.254
+  words=(--no-probe br1 --bridge-address 10.0.0.253/24 --nat --publish 8080:80 netns:db 10.0.0.3/24@10.0.0.253)
+  steps=$(pw --dry-run --json "${words[@]}" | jq '.steps | length')
+  for ((n = 0; n <= steps; n++)); do
+    PIPEWORK_FAIL_AFTER=$n run_pw "${words[@]}"
+    [[ $(bridge_addresses br1) == "10.0.0.$((n < steps ? 1 : 253)) 10.0.0.254 0" ]] || fail "after step $n: $(bridge_addresses br1)"
+  done
+  pw -q br1 --nat --publish 8080:80 --bridge-address 10.0.0.1/24 netns:db 10.0.0.3/24@10.0.0.1
+  pw -q disconnect netns:web
+  # and for one who asks for no more than a gateway
+  pw -q --no-probe br1 netns:web 10.0.0.2/24@10.0.0.1
+  pw -q disconnect netns:db
+  in_guest web ping -c 1 -w 10 -q 10.0.0.1 > /dev/null
+  stop_servers
+  assert_undone_outside
+}
+
 @test "what somebody flushes is reported by ls, and the same command mends it" {
   remember_outside
   pw --no-probe br1 "${BOTH[@]}"
@@ -225,6 +265,12 @@ no_ports() {
   refused 1 "the guest is to have that address" br1 --bridge-address 10.0.0.2/24 netns:web 10.0.0.2/24
   refused 2 "has no gateway" br1 --bridge-address 10.0.0.1/24@10.0.0.9 netns:web 10.0.0.2/24
   refused 2 "it is to have none" br1 --nat netns:web 0/0
+  on_host ip link add br9 type bridge
+  on_host ip -batch - <<< $'addr add 192.168.99.10/24 dev br9\nlink set dev br9 up\nroute add 10.99.0.0/16 via 192.168.99.1'
+  remember web
+  refused 1 'is the address of a router of this host' br9 --bridge-address 192.168.99.1/24 netns:web 192.168.99.2/24@192.168.99.1
+  on_host ip link del dev br9
+  remember web
   refused 1 "would be a pattern" 'br+' --bridge-address 10.0.0.1/24 netns:web 10.0.0.2/24
   assert_outside_as_remembered
 }

@@ -120,6 +120,10 @@ link_of() { # GUEST IFNAME: the link as `ip -j -d` shows it
   assert_exit 1
   run_pw --mode l9 eth0 web 192.168.77.50/24
   assert_exit 2
+  # the host would get no frame of its own NIC any more
+  run_pw --mode passthru eth0 web 192.168.77.50/24
+  assert_exit 1
+  assert_err 'this host has 192.168.77.10 on it'
   assert_same_state "$before" "$(host_state)"
 }
 

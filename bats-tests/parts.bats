@@ -6,29 +6,24 @@ load rig
 setup() { need_host; }
 teardown() { clean_host; }
 
-# pw_spied ARG… — pipework; the parts that it compiles, or has from an earlier run, are listed in the test's
-# compiled.txt, and how in how.txt. A part is known by the line of the script at which it stands, whose first word is
-# its name.
+# pw_spied ARG… — pipework; the parts that it runs, for which it compiles them, or has them from an earlier run, are
+# listed in the test's compiled.txt; how it came by their groups in how.txt.
 pw_spied() {
   cat > "$BATS_TEST_TMPDIR/spy.cjs" << 'END'
 const [fs, vm] = [require('node:fs'), require('node:vm')]
+const tell = (file, word) => fs.appendFileSync(`${process.env.SPIED}/${file}.txt`, `${word}\n`)
 vm.Script = class extends vm.Script {
-  constructor(source, options) {
-    super(source, options)
-    const how = this.cachedDataRejected === false ? 'kept' : 'compiled'
-    fs.appendFileSync(process.env.COMPILED, `${options.lineOffset + 1}\n`)
-    fs.appendFileSync(`${process.env.COMPILED}.how`, `${how}\n`)
+  runInThisContext() {
+    tell('how', this.cachedDataRejected === false ? 'kept' : 'compiled')
+    const spied = ([name, body]) => [name, (...words) => void tell('compiled', name) || body(...words)]
+    return Object.fromEntries(Object.entries(super.runInThisContext()).map(spied))
   }
 }
 END
-  local seen=$BATS_TEST_TMPDIR/lines.txt
-  : > "$seen"
-  : > "$seen.how"
-  COMPILED=$seen NODE_OPTIONS="--require $BATS_TEST_TMPDIR/spy.cjs" run_pw "$@"
+  : > "$BATS_TEST_TMPDIR/how.txt"
+  : > "$BATS_TEST_TMPDIR/compiled.txt"
+  SPIED=$BATS_TEST_TMPDIR NODE_OPTIONS="--require $BATS_TEST_TMPDIR/spy.cjs" run_pw "$@"
   assert_exit 0
-  sort -u "$seen.how" > "$BATS_TEST_TMPDIR/how.txt"
-  awk -F '"' 'NR == FNR { wanted[$1]; next } FNR in wanted { print $2 }' "$seen" "$PIPEWORK" |
-    sort > "$BATS_TEST_TMPDIR/compiled.txt"
 }
 
 # assert_compiled PATTERN — of the parts that are not needed by every command, only those that the extended regular
@@ -92,7 +87,7 @@ is() {
 
 # assert_how WORD — all parts were `kept` from an earlier run, or all of them `compiled`.
 assert_how() {
-  is "$(< "$BATS_TEST_TMPDIR/how.txt")" "$1"
+  is "$(sort -u "$BATS_TEST_TMPDIR/how.txt")" "$1"
 }
 
 @test "what was compiled is kept for the next run of the command: ours alone, whole, and of this build" {

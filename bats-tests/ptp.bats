@@ -110,6 +110,7 @@ teardown() {
   }
   refused 1 "there is no interface 'eth9'" routed:eth9 netns:web 192.168.77.60/32
   refused 1 "is an address of this host, on 'eth0'" routed:eth0 netns:web 192.168.77.10/32
+  refused 1 "'192.168.77.1' is the address of a router of this host" ptp netns:web 192.168.77.1/24
   refused 1 "nothing but this host is at the other end" ptp netns:web 10.9.0.2/32 @10
   refused 1 "it is to have none" ptp netns:web 0/0
   refused 1 "is seen there with it" routed:eth0 --nat netns:web 192.168.77.60/32

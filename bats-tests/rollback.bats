@@ -300,6 +300,8 @@ survives_kill() {
   fresh=$(host_state)$(guest_state web)
   for ((i = 0; i < 20; i++)); do
     start_pw --no-probe br1 netns:web 10.1.1.2/24@10.1.1.1,fd00::2/64@fd00::1
+    # Before the shell has opened the files of its output there is nothing to kill.
+    wait_until 30 test -e "$BATS_TEST_TMPDIR/pw.err"
     sleep "0.$(printf %03d $((i * 7)))"
     kill -KILL "$PW_PID" || true
     wait_pw
@@ -335,11 +337,13 @@ lame_ip() {
   # shellcheck disable=SC2016 # expanded by the script
   printf '#!/bin/sh\nPATTERN=%q REAL=%q\n%s\n' "$1" "$(command -v ip)" '
     case "$*" in *-batch*) ;; *) exec "$REAL" "$@" ;; esac
-    lines=$(cat)
+    for file; do :; done
+    [ "$file" = - ] || set -- -batch -
+    lines=$(cat "$file")
     line=$(printf "%s\n" "$lines" | grep -nE -m 1 -e "$PATTERN" | cut -d : -f 1)
     [ -n "$line" ] || { printf "%s\n" "$lines" | "$REAL" "$@"; exit; }
     printf "%s\n" "$lines" | head -n "$((line - 1))" | "$REAL" "$@" || exit
-    printf "RTNETLINK answers: Device or resource busy\nCommand failed -:%s\n" "$line" >&2
+    printf "RTNETLINK answers: Device or resource busy\nCommand failed %s:%s\n" "$file" "$line" >&2
     exit 2' > "$BATS_TEST_TMPDIR/bin/ip"
   chmod +x "$BATS_TEST_TMPDIR/bin/ip"
 }
@@ -434,14 +438,13 @@ take_back() {
   host=$(host_state)
   inside=$(guest_state web)
   lame_ip '^never$'
-  # A competitor removes the bridge as soon as something is changed in the guest: when its ip is told what, for it may
-  # have been started long before.
+  # A competitor removes the bridge as soon as something is changed in the guest.
   cat > "$BATS_TEST_TMPDIR/bin/ip" << END
 #!/bin/sh
 case "\$*" in
-  '-n '*-batch*) lines=\$(cat); $(command -v ip) link del dev br1 2> /dev/null; echo "\$lines" | $(command -v ip) "\$@" ;;
-  *) exec $(command -v ip) "\$@" ;;
+  '-batch /proc/'*) nsenter --target \$PPID --net $(command -v ip) link del dev br1 2> /dev/null ;;
 esac
+exec $(command -v ip) "\$@"
 END
   lame --no-probe br1 netns:web 10.1.1.2/24@10.1.1.1
   assert_exit 1
@@ -553,7 +556,7 @@ all_or_nothing() {
   mkdir "$BATS_TEST_TMPDIR/bin"
   # An ip that hangs when it is told something in the guest, so that the first signal has to wait.
   # shellcheck disable=SC2016 # expanded by the script
-  printf '#!/bin/sh\n%s\nexec %q "$@"\n' "case \"\$*\" in '-n '*' -batch'*) read -r line; echo \$\$ > '$BATS_TEST_TMPDIR/hangs'; exec sleep 20 ;; esac" \
+  printf '#!/bin/sh\n%s\nexec %q "$@"\n' "case \"\$*\" in '-batch /proc/'*) echo \$\$ > '$BATS_TEST_TMPDIR/hangs'; exec sleep 20 ;; esac" \
     "$(command -v ip)" > "$BATS_TEST_TMPDIR/bin/ip"
   chmod +x "$BATS_TEST_TMPDIR/bin/ip"
   PATH=$BATS_TEST_TMPDIR/bin:$PATH start_pw --no-probe br1 netns:web 10.1.1.2/24

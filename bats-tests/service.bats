@@ -34,8 +34,10 @@ cd /usr/lib/systemd/system
 for target in sysinit basic multi-user network shutdown default; do
   printf '[Unit]\nDescription=%s\nDefaultDependencies=no\n' "$target" > "$target.target"
 done
-# Stands for Docker: what counts here is who starts, ends and waits for whom.
-printf '[Unit]\nBefore=after-docker.target\n[Service]\nExecStart=sleep 2147483\n' > docker.service
+# They stand for the real ones: what counts here is who starts, ends and waits for whom.
+for engine in docker podman; do
+  printf '[Unit]\nBefore=after-docker.target\n[Service]\nExecStart=sleep 2147483\n' > "$engine.service"
+done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 exec env -i container=rig PATH="$PATH" /usr/lib/systemd/systemd --system --unit=default.target --log-target=console
 END
@@ -79,6 +81,11 @@ property() {
 # service WORD… — runs `pipework service` there, from where a service can see it: /tmp is not its own.
 service() {
   run --separate-stderr booted /run/rig/pipework service "$@"
+}
+
+# watch_words — the words of the watch that the service runs.
+watch_words() {
+  booted sh -c "tr '\0' '|' < /proc/$(property MainPID)/cmdline" | cut -d '|' -f 3-
 }
 
 # is_property NAME VALUE — it is that.
@@ -161,8 +168,16 @@ has_not_changed() {
   service install --now --labels --allow 'br*' --allow 'a$b%n "c\' /run/rig/lan.pipework
   assert_exit 0
   # shellcheck disable=SC2016
-  is "$(booted sh -c "tr '\0' '|' < /proc/$(property MainPID)/cmdline" | cut -d '|' -f 3-)" \
-    'watch|/run/rig/lan.pipework|--labels|--allow=br*|--allow=a$b%n "c\|'
+  is "$(watch_words)" 'watch|/run/rig/lan.pipework|--labels|--allow=br*|--allow=a$b%n "c\|'
+  # one that cannot be: before anything is changed, or with what ran before running again
+  booted sh -c "echo 'br1 netns:blue \${ONLY_HERE}/24' > /run/rig/env.pipework"
+  service install --now /run/rig/env.pipework
+  assert_exit 2
+  assert_err "/run/rig/env.pipework:1:16: '\${ONLY_HERE}' is empty"
+  run --separate-stderr booted env ONLY_HERE=192.168.1.50 /run/rig/pipework service install --now /run/rig/env.pipework
+  assert_exit 1
+  assert_err 'pipework.service does not start'
+  is "$(property ActiveState) $(property NeedDaemonReload) $(watch_words | cut -d '|' -f 2)" 'active no /run/rig/lan.pipework'
   service remove
   assert_exit 0
   has_not_changed
@@ -221,6 +236,12 @@ has_not_changed() {
   wait_until 60 is_property ActiveState inactive
   has blue eth1 192.168.1.50/24
   booted systemctl start docker
+  wait_until 60 is_property ActiveState active
+  # with Podman
+  booted systemctl start podman
+  booted systemctl stop podman
+  wait_until 60 is_property ActiveState inactive
+  booted systemctl start podman
   wait_until 60 is_property ActiveState active
   service remove
   assert_exit 0

@@ -624,10 +624,21 @@ case_a_real_NIC_comes_home() {
   pw --direct-phys vec0 -i lan5 netns:a 192.168.79.5/24
   ip netns del a
   until ip link show dev lan5 > /dev/null 2>&1; do sleep 0.2; done
+  # what the guest may have written on it opens nothing on the host, whoever comes next
+  guest b
+  local alias
+  for alias in "g=netns:x;i=eth9;h=br8" "g=netns:a;i=lan5;h=br8;n=vec0"; do
+    ip link set dev lan5 alias "pipework1;$alias;a=10.66.0.2/24;w=--bridge-address=10.66.0.1/24"
+    pw --no-probe br8 --bridge-address 10.8.0.1/24 netns:b 10.8.0.2/24
+    has "$(ip -br address show dev br8)" 10.8.0.1/24
+    [[ $(ip -br address show dev br8) != *10.66.* ]] || fail "obeyed: $alias"
+    pw disconnect netns:b
+  done
   guest a
   pw --direct-phys vec0 -i eth1 netns:a 192.168.79.5/24
   reaches a "$TAP"
   pw disconnect netns:a
+  ip netns del b
   same "$before" "$(state)"
 }
 

@@ -112,7 +112,18 @@ END
   [[ ! -e pwned ]]
   run_pw up --json no.pipework
   assert_exit 1
-  assert_json "$output" '.error.message == "the file '"'no.pipework'"' cannot be read"'
+  assert_json "$output" '.error.message == "there is no file '"'no.pipework'"'"'
+  mkdir d
+  run_pw up d
+  assert_exit 1
+  assert_err "'d' is a directory"
+  run_pw up - <<< 'br1 netns:web 0/0'
+  assert_exit 1
+  assert_err 'Standard input is /dev/stdin.'
+  # as Windows writes it, and with the last line open; from a pipe
+  printf '\xef\xbb\xbf# who\r\nbr1\tnetns:web\t10.1.1.2/24\r\nbr1 netns:web -i eth2 0/0' > odd
+  run_pw diff --json /dev/stdin < odd
+  assert_json "$output" '[.attachments[] | [.where, .state]] == [["/dev/stdin:2", "planned"], ["/dev/stdin:3", "planned"]]'
   assert_same_state "$before" "$(all_state web)"
 }
 
@@ -272,6 +283,32 @@ END
   assert_same_state "$(strip "$before")" "$(strip "$(all_state web blue)")"
   run_pw save
   [[ $output == "$file" ]] || fail "$output"
+}
+
+@test "the address that one line gives a bridge serves the others, whichever comes first" {
+  local before
+  netns_guest web
+  netns_guest db
+  before=$(all_state web db)
+  file nat.pipework << 'END'
+br1 --nat --publish 8080:80 netns:db 10.0.0.3/24@10.0.0.1
+br1 --bridge-address 10.0.0.1/24 --nat netns:web 10.0.0.2/24@10.0.0.1
+END
+  run_pw diff nat.pipework
+  assert_exit 1
+  assert_out 'nat.pipework:1: db eth1'
+  [[ -z $stderr ]] || fail "$stderr"
+  run_pw up nat.pipework
+  assert_exit 0
+  in_guest db ping -c 1 -w 20 -q 10.0.0.1 > /dev/null
+  run_pw diff nat.pipework
+  assert_exit 0
+  pw save > saved.pipework
+  pw -q down nat.pipework
+  assert_same_state "$before" "$(all_state web db)"
+  pw -q up saved.pipework
+  pw -q down saved.pipework
+  assert_same_state "$before" "$(all_state web db)"
 }
 
 @test "save believes no record that a guest has written for itself" {

@@ -416,6 +416,19 @@ refused() {
   on_host ip nexthop del id 7
   on_host ip route add 10.9.0.0/16 encap ip id 3 dst 10.0.0.1 dev eth0
   refused 1 "has 'encap'" uplink add br0 eth0
+  on_host ip route del 10.9.0.0/16
+  # A rule that lets SSH in by the NIC says nothing of the bridge.
+  need nft nftables
+  on_host nft -f - <<< 'table inet site { chain input { type filter hook input priority 0; policy drop; iifname "eth0" accept; }; }'
+  refused 1 "the firewall of this host speaks of 'eth0', and what comes in by it comes in by 'br0' then: rule 2 in chain input" uplink add br0 eth0
+  run_pw --force uplink add br0 eth0
+  assert_exit 0
+  assert_err "warning: the firewall of this host speaks of 'eth0'"
+  pw -q uplink del br0
+  on_host nft add rule inet site input iifname br0 accept
+  pw -q uplink add br0 eth0
+  on_host nft flush ruleset
+  pw -q uplink del br0
 }
 
 # unheld — true when eth0 has no macvlan any more.

@@ -25,7 +25,7 @@ start_own_docker() {
   export DOCKER_HOST=unix://$dir/docker.sock
   rig_daemon own-dockerd dockerd --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/docker.pid" \
     --host "$DOCKER_HOST" --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/${RIG_DIR##*/}" \
-    --bridge=none --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false "$@"
+    --bridge=own0 --iptables=false --ip6tables=false --ip-forward=false --ip-masq=false "$@"
   wait_until 60 docker version > /dev/null 2>&1 || fail "$(tail -n 5 "$RIG_DIR/own-dockerd.log")" || return
   docker image inspect busybox > /dev/null 2>&1 ||
     rig_busybox | docker import --change "CMD $RIG_CMD" - busybox:latest > /dev/null
@@ -63,8 +63,8 @@ stop_own_docker() {
   docker start web > /dev/null
   wait_until 60 has web eth1 192.168.1.50/24
   is "$(identity web)" "$before"
-  # its restart policy
-  docker exec db kill -TERM 1
+  # its restart policy; who kills the first process may die with it
+  docker exec db kill -TERM 1 || true
   wait_until 60 said 'db: eth2 on br1, 10.0.0.2/24 (' 2
   wait_until 60 has db eth2 10.0.0.2/24
   # as `docker compose up` does when something has changed
@@ -84,14 +84,27 @@ stop_own_docker() {
 }
 
 @test "rename: what is written for the new name; in the file again after SIGHUP; a file with mistakes keeps the old one" {
-  write_lan 'br1 web 192.168.1.50/24' 'br1 -i eth2 new 192.168.1.51/24'
+  write_lan 'br1 web 192.168.1.50/24' 'br1 -i eth2 new 192.168.1.51/24' 'br1 waits 192.168.1.60/24'
   # What an attach by hand warns of is said here, too; once.
   on_host sh -c 'nft add table ip f; nft add chain ip f forward "{ type filter hook forward priority 0; policy drop; }"'
   start_guest web
+  netns_guest rival
+  pw --quiet br1 netns:rival 192.168.1.60/24
+  start_guest waits
   start_watch "$LAN"
+  wait_until 60 said "waits: the address '192.168.1.60' is taken"
+  # whose next try is for nobody any more
+  docker rename waits other
+  pw --quiet disconnect netns:rival
   wait_until 60 has web eth1 192.168.1.50/24
   docker rename web new
   wait_until 60 has new eth2 192.168.1.51/24
+  # who has the old name now takes nothing away from who had it
+  start_guest web
+  wait_until 60 said "web: 'eth1' of 'new' was made when that was called 'web'"
+  has new eth1 192.168.1.50/24
+  pw --quiet disconnect web eth1
+  wait_until 90 has web eth1 192.168.1.50/24
   # a mistake: file, line and column, and nothing is forgotten
   write_lan 'br1 new 192.168.1.50' 'br1 ls'
   kill -HUP "$PW_PID"
@@ -103,6 +116,7 @@ stop_own_docker() {
   kill -HUP "$PW_PID"
   wait_until 60 has new eth3 192.168.1.52/24
   is "$(grep -c "drops IPv4 between the ports of 'br1'" "$BATS_TEST_TMPDIR/pw.out")" 1
+  no_link other eth1
   # a mistake at the start is an error of usage, with nothing done
   write_lan 'br1 new 192.168.1.50'
   end_watch
@@ -151,10 +165,14 @@ no_follower() {
 
 @test "a daemon that stops, starts, and is killed with its containers alive; and the machine's reboot" {
   local before pids
+  bridge own0
+  on_host ip address add 10.9.9.1/24 dev own0
   start_own_docker
   write_lan 'br1 web 192.168.1.50/24' 'br1 db 192.168.1.51/24'
   start_guest web --restart always
-  start_guest db --restart always
+  start_guest db --restart always --network bridge
+  # which gives db a second name, and that is listed first
+  start_guest app --network bridge --link db:alias
   start_watch "$LAN"
   wait_until 60 has web eth1 192.168.1.50/24
   wait_until 60 has db eth1 192.168.1.51/24
@@ -277,19 +295,24 @@ no_follower() {
   stop_ovs
 }
 
-@test "a container that is stuck holds up nobody; one in a restart loop is damped; the log as JSON" {
-  local bin=$BATS_TEST_TMPDIR/bin before
-  # The question for one address takes 15 seconds, whatever asks it to end.
+@test "guests that are stuck hold up nobody, however many; one in a restart loop is damped; the log as JSON" {
+  local bin=$BATS_TEST_TMPDIR/bin before number lines=()
+  # The question for these addresses goes on until it is killed after 30 seconds, whatever asks it to end.
   mkdir "$bin"
   cat > "$bin/arping" << 'END'
 #!/bin/sh
-case "$*" in *192.168.1.99*) trap '' INT; exec sleep 15 ;; esac
+case "$*" in *192.168.1.9?*) trap '' INT; until [ -e "${0%/*}/enough" ]; do sleep 0.1; done; exit 0 ;; esac
 exec /usr/bin/arping "$@"
 END
   chmod +x "$bin/arping"
   on_host ip link add dev br1 type bridge
   on_host ip link set dev br1 up
-  write_lan 'br1 stuck 192.168.1.99/24' 'br1 web 192.168.1.50/24' 'br1 looping 192.168.1.51/24'
+  # more than are worked on at once
+  for number in {0..8}; do
+    netns_guest "stuck$number"
+    lines+=("br1 netns:stuck$number 192.168.1.9$number/24")
+  done
+  write_lan "${lines[@]}" 'br1 stuck 192.168.1.99/24' 'br1 web 192.168.1.50/24' 'br1 looping 192.168.1.51/24'
   before=$PATH
   PATH=$bin:$PATH start_watch --json "$LAN"
   [ "$PATH" = "$before" ]
@@ -300,11 +323,14 @@ END
   docker restart --time 0 web > /dev/null
   wait_until 25 has web eth1 192.168.1.50/24
   docker restart --time 0 stuck > /dev/null
-  never_said 192.168.1.99
+  never_said 192.168.1.9
   # A process that ends at once, started anew by its policy: the first are attached at once, then it has to wait.
   docker run --detach --name looping --network none --restart always busybox true > /dev/null
   wait_until 120 said '"text":"starts again and again'
   docker rm --force looping > /dev/null
+  kill -TERM "$PW_PID"
+  wait_until 60 said '"text":"ends"'
+  touch "$bin/enough"
   end_watch
   assert_exit 0
   is "$(grep -c 'starts again and again' <<< "$output")" 1
@@ -330,7 +356,8 @@ sent() {
   wait_until 30 test -S "$socket"
   write_lan 'br1 --no-probe web 192.168.1.50/24'
   start_guest web
-  NOTIFY_SOCKET=$socket WATCHDOG_USEC=1000000 JOURNAL_STREAM=1:1 start_watch "$LAN"
+  : > "$BATS_TEST_TMPDIR/pw.out"
+  NOTIFY_SOCKET=$socket WATCHDOG_USEC=1000000 JOURNAL_STREAM=1:$(stat -c %i "$BATS_TEST_TMPDIR/pw.out") start_watch "$LAN"
   wait_until 60 sent 'READY=1'
   sent 'STATUS=1 attachment'
   # ready means attached
@@ -344,10 +371,11 @@ sent() {
   assert_exit 0
   wait_until 30 sent 'STOPPING=1'
   kill "$socat"
-  # nothing of that without systemd: no complaint, no program
-  start_watch "$LAN"
+  # nothing of that without systemd: no complaint, no program; in a shell that a service has started, no levels
+  JOURNAL_STREAM=1:1 start_watch "$LAN"
   end_watch
   never_said systemd
+  never_said '<'
 }
 
 @test "a lease is the same after a restart; what the host has for a container goes with it: client, rules, address" {
@@ -358,22 +386,30 @@ sent() {
   guard_resolv_conf
   lan_bridge
   serve_dhcp
-  write_lan 'br1 web udhcpc' 'br2 --bridge-address 10.0.0.1/24 --nat db 10.0.0.2/24@10.0.0.1'
+  write_lan 'br1 web udhcpc' 'br2 --bridge-address 10.0.0.1/24 --nat db 10.0.0.2/24@10.0.0.1' \
+    'br3@vxlan:7,192.168.77.1 --firewall allow app 10.3.0.2/24'
   start_watch "$LAN"
   start_guest web
   wait_until 60 test_lease
   leased=$(addresses web)
-  start_guest db
-  wait_until 60 has db eth1 10.0.0.2/24
-  wait_until 60 has_rules
   docker restart --time 0 web > /dev/null
   wait_until 60 said 'web: eth1 on br1, ' 2
   wait_until 60 test_lease
   is "$(addresses web)" "$leased"
   assert_resolv_conf
-  docker rm --force db web > /dev/null
+  start_guest db
+  wait_until 60 has db eth1 10.0.0.2/24
+  # The kernel shows it what is bridged, and it drops that.
+  on_host sysctl -qw net.bridge.bridge-nf-call-iptables=1
+  on_host iptables -P FORWARD DROP
+  start_guest app
+  wait_until 60 has_rules
+  docker rm --force app db web > /dev/null
   wait_until 60 no_clients
   wait_until 60 no_rules
+  # what it was connected to stays
+  assert_json "$(on_host ip -d -j link show master br3)" 'map(.linkinfo.info_kind) == ["vxlan"]'
+  on_host iptables -P FORWARD ACCEPT
   end_watch
   assert_exit 0
 }
@@ -383,13 +419,14 @@ test_lease() {
   [[ $(addresses web) == 192.168.77.* ]]
 } 2> /dev/null
 
-# has_rules, no_rules — whether the host's firewall has the container leave under the host's address.
+# has_rules, no_rules — whether the host's firewall has the container leave under the host's address, and its bridge
+# pass.
 has_rules() {
-  [[ $(on_host nft list ruleset) == *masquerade* ]]
+  [[ $(on_host nft list ruleset) == *masquerade* && $(on_host iptables -S) == *'pipework br3'* ]]
 }
 
 no_rules() {
-  ! has_rules
+  [[ $(on_host nft list ruleset) != *masquerade* && $(on_host iptables -S) != *'pipework br3'* ]]
 }
 
 # memory — of the watch, in kB: what is its own, and what it shares with others.

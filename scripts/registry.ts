@@ -2,8 +2,8 @@ import type * as Fs from 'node:fs'
 import type * as Vm from 'node:vm'
 
 // What stands at the head of dist/pipework: the require of its parts (see parts.ts, which builds this in). A part is
-// compiled when it is first required. What V8 made of it is kept for the next run of the same command, as Python keeps
-// its .pyc: in memory, gone with the next boot, below a folder that nobody else can write to.
+// compiled when it is first required, and its group with it. What V8 made of that is kept for the next run of the same
+// command, as Python keeps its .pyc: in memory, gone with the next boot, below a folder that nobody else can write to.
 
 interface Module {
   exports: unknown
@@ -12,13 +12,21 @@ interface Module {
 type Load = (name: string) => unknown
 type Body = (...args: readonly [module: Module, exports: unknown, require: Load, filename: string]) => void
 
-interface Part {
-  /** Of a part that every run needs. */
-  readonly code?: Body
-  /** Of the others: the line of the file at which it begins, and a function that holds the text, as a comment. */
+type Bodies = Readonly<Record<string, Body | undefined>>
+
+/** A part that every run needs. */
+interface Eager {
+  code: Body
+}
+
+/** Parts of which who needs one needs most: the line at which they begin, and a function that holds them as a comment. */
+interface Group {
   readonly line: number
   text(): void
 }
+
+/** A string is the name of the group that the part is in. */
+type Part = Eager | Group | string
 
 interface File {
   readonly require: Load
@@ -28,18 +36,18 @@ interface File {
   parts(): Readonly<Record<string, Part | undefined>>
 }
 
-/** What V8 made of parts, in earlier runs; a part that is kept is there for later ones. */
+/** What V8 made of groups, in earlier runs; a group that is kept is there for later ones. */
 interface Compiled {
   find(name: string): Buffer | undefined
   keep(name: string, script: Vm.Script): void
 }
 
-/** What stands in a file of compiled parts before them, in one line. */
+/** What stands in a file of compiled groups before them, in one line. */
 interface Contents {
-  /** V8 holds on to the path that a part was compiled under: stack traces would name that. */
+  /** V8 holds on to the path that a group was compiled under: stack traces would name that. */
   readonly script: string
-  /** The parts' names and lengths, one after the other as they stand. */
-  readonly parts: readonly (readonly [name: string, length: number])[]
+  /** The groups' names and lengths, one after the other as they stand. */
+  readonly groups: readonly (readonly [name: string, length: number])[]
 }
 
 /** The user's folder for what lives until the machine is restarted. */
@@ -54,22 +62,22 @@ function isOwn({ uid, mode }: Fs.Stats): boolean {
   return uid === process.geteuid?.() && (mode & 0o022) === 0
 }
 
-/** The parts in a file; none where it is not whole or not ours. V8 itself refuses those of another version of it. */
-function readParts(fs: typeof Fs, { folder, name, script }: Place): ReadonlyMap<string, Buffer> {
-  const parts = new Map<string, Buffer>()
+/** The groups in a file; none where it is not whole or not ours. V8 itself refuses those of another version of it. */
+function readGroups(fs: typeof Fs, { folder, name, script }: Place): ReadonlyMap<string, Buffer> {
+  const groups = new Map<string, Buffer>()
   let fd: number | undefined
   try {
     fd = fs.openSync(`${folder}/${name}`, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW)
     const stats = fs.fstatSync(fd)
-    if (!isOwn(stats) || !isOwn(fs.lstatSync(folder))) return parts
+    if (!isOwn(stats) || !isOwn(fs.lstatSync(folder))) return groups
     const bytes = Buffer.allocUnsafe(stats.size)
-    if (fs.readSync(fd, bytes) < stats.size) return parts
+    if (fs.readSync(fd, bytes) < stats.size) return groups
     let at = bytes.indexOf('\n') + 1
     const contents = JSON.parse(bytes.toString('utf8', 0, at)) as Contents
-    const size = contents.parts.reduce((sum, [, length]) => sum + length, at)
-    if (size !== bytes.length || contents.script !== script) return parts
-    for (const [part, length] of contents.parts) {
-      parts.set(part, bytes.subarray(at, at + length))
+    const size = contents.groups.reduce((sum, [, length]) => sum + length, at)
+    if (size !== bytes.length || contents.script !== script) return groups
+    for (const [group, length] of contents.groups) {
+      groups.set(group, bytes.subarray(at, at + length))
       at += length
     }
   } catch {
@@ -77,16 +85,16 @@ function readParts(fs: typeof Fs, { folder, name, script }: Place): ReadonlyMap<
   } finally {
     if (fd !== undefined) fs.closeSync(fd)
   }
-  return parts
+  return groups
 }
 
 /** Writes them in one rename, so that nobody ever reads half of it, and takes away what other builds have left. */
-function writeParts(fs: typeof Fs, { folder, name, script, build }: Place, parts: ReadonlyMap<string, Buffer>): void {
+function writeGroups(fs: typeof Fs, { folder, name, script, build }: Place, groups: ReadonlyMap<string, Buffer>): void {
   fs.mkdirSync(folder, { recursive: true, mode: 0o700 })
   if (!isOwn(fs.lstatSync(folder))) return
   for (const file of fs.readdirSync(folder)) if (!file.startsWith(build)) fs.rmSync(`${folder}/${file}`)
-  const contents: Contents = { script, parts: [...parts].map(([part, { length }]) => [part, length]) }
-  const bytes = Buffer.concat([Buffer.from(`${JSON.stringify(contents)}\n`), ...parts.values()])
+  const contents: Contents = { script, groups: [...groups].map(([group, { length }]) => [group, length]) }
+  const bytes = Buffer.concat([Buffer.from(`${JSON.stringify(contents)}\n`), ...groups.values()])
   const path = `${folder}/new-${process.pid}`
   fs.writeFileSync(path, bytes, { mode: 0o600, flag: 'wx' })
   fs.renameSync(path, `${folder}/${name}`)
@@ -113,14 +121,14 @@ function openCompiled(file: File): Compiled | undefined {
   const place = findPlace(file)
   if (place === undefined) return undefined
   const fs = file.require('node:fs') as typeof Fs
-  const known = readParts(fs, place)
+  const known = readGroups(fs, place)
   const fresh = new Map<string, Vm.Script>()
   process.on('exit', () => {
     if (fresh.size === 0) return
     try {
       // Only now: with the functions that were called, and without those that were not.
       const compiled = [...fresh].map(([name, script]) => [name, script.createCachedData()] as const)
-      writeParts(fs, place, new Map([...known, ...compiled]))
+      writeGroups(fs, place, new Map([...known, ...compiled]))
     } catch {
       // No room, or not allowed: the next run compiles as this one did.
     }
@@ -129,33 +137,49 @@ function openCompiled(file: File): Compiled | undefined {
 }
 
 /** The text in the comment, in which `*` and `/` are kept from ending it. A slice: nothing is copied. */
-function readText({ text }: Part): string {
+function readText({ text }: Group): string {
   const source = text.toString()
   return source.slice(source.indexOf('/*') + 2, source.lastIndexOf('*/')).replaceAll('*\x01/', '*/')
 }
 
-/** The require of a file's parts: each is compiled when it is first required, once, at the line at which it stands. */
-export function createRegistry(file: File): Load {
-  const { require, filename, parts } = file
-  const loaded = new Map<string, Module>()
+/** Compiles groups, each at the line at which it stands. */
+function createCompiler(file: File): (name: string, group: Group) => Bodies {
+  const { require, filename } = file
   const known: { compiled?: Compiled | undefined } = {}
-  const compile = (name: string, part: Part): Body => {
+  return (name, group) => {
     if (!('compiled' in known)) known.compiled = openCompiled(file)
     const { Script } = require('node:vm') as typeof Vm
     const cachedData = known.compiled?.find(name)
-    const options = { filename, lineOffset: part.line, ...(cachedData === undefined ? {} : { cachedData }) }
-    const script = new Script(readText(part), options)
+    const options = { filename, lineOffset: group.line, ...(cachedData === undefined ? {} : { cachedData }) }
+    const script = new Script(readText(group), options)
     if (cachedData === undefined || script.cachedDataRejected) known.compiled?.keep(name, script)
-    return script.runInThisContext() as Body
+    return script.runInThisContext() as Bodies
+  }
+}
+
+/** The require of a file's parts, each of which runs once, when it is first required. */
+export function createRegistry(file: File): Load {
+  const { require, filename, parts } = file
+  const compile = createCompiler(file)
+  const groups = new Map<string, Bodies>()
+  const loaded = new Map<string, Module>()
+  const find = (name: string): Body | undefined => {
+    const part = parts()[name]
+    if (part === undefined) return undefined
+    const [head, group] = typeof part === 'string' ? [part, parts()[part]] : [name, part]
+    if (typeof group !== 'object') return undefined
+    if ('code' in group) return group.code
+    const bodies = groups.get(head) ?? compile(head, group)
+    groups.set(head, bodies)
+    return bodies[name]
   }
   return function load(name) {
-    const part = parts()[name]
-    if (part === undefined) return require(name)
     const module = loaded.get(name)
     if (module !== undefined) return module.exports
+    const body = find(name)
+    if (body === undefined) return require(name)
     const fresh: Module = { exports: {} }
     loaded.set(name, fresh)
-    const body = part.code ?? compile(name, part)
     body(fresh, fresh.exports, load, filename)
     return fresh.exports
   }

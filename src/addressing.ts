@@ -37,6 +37,11 @@ export function parseAddressing(typed: string, family: Family | undefined): Addr
   const items = splitList(typed)
   if (items.includes('0/0'))
     throw usageError(`'${typed}': 0/0 means no address and stands alone`, 'Leave 0/0 out, or all the others.')
+  if (items.length > 1 && items.includes(''))
+    throw usageError(
+      `'${typed}': beside a comma there is no address`,
+      'Several addresses have a comma between them and no space.',
+    )
   const typedOnes = items.filter((item) => !isSource(item)).map(parseTyped)
   const addresses = typedOnes.filter(isWanted)
   const sources = items.filter(isSource).map(parseSource).filter(isWanted)
@@ -55,7 +60,9 @@ export function parseAddressing(typed: string, family: Family | undefined): Addr
 
 /** An address; a word that is nearly one for a lease is told so. */
 function parseTyped(item: string): Address {
-  const near = /^[a-z]+6?$/.test(item) ? listNearest(item, ['dhcp', 'dhcp6', 'slaac', ...DHCP_CLIENTS]) : []
+  const word = item.toLowerCase()
+  const names = ['dhcp', 'dhcp6', 'slaac', ...DHCP_CLIENTS]
+  const near = names.includes(word) ? [word] : /^[a-z]+6?$/.test(word) ? listNearest(word, names) : []
   if (near.length > 0) throw usageError(`'${item}' is not an address`, `Did you mean ${near.join(' or ')}?`)
   return parseAddress(item)
 }

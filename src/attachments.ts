@@ -90,32 +90,40 @@ function listNamespaces(host: Host): readonly { readonly path: string; readonly 
  * there is the choice of whoever started the process: it may be nothing of sysfs, or that of another namespace.
  */
 function mayHold(pid: string | undefined, host: Host): boolean {
-  const folder = `/proc/${pid}/root/sys/class/net`
-  const links = pid === undefined ? undefined : host.sysfs.list(folder)
   const there = [...(host.read(`/proc/${pid}/net/dev`) ?? '').matchAll(/^\s*(\S+):/gm)].map(([, name = '']) => name)
-  if (links === undefined || there.length === 0 || !there.every((name) => links.includes(name))) return true
-  return there.some((name) => host.sysfs.read(`${folder}/${name}/ifalias`)?.startsWith('pipework') ?? true)
+  if (pid === undefined || there.length === 0) return true
+  const readAlias = (name: string) => host.readSysfs(`/proc/${pid}/root/sys/class/net/${name}/ifalias`)
+  return there.some((name) => name !== 'lo' && (readAlias(name)?.startsWith('pipework') ?? true))
 }
+
+/** From so many namespaces on it is quicker to find out first which hold nothing. */
+const MANY = 4
 
 /** Looks into all other namespaces, or those that may hold attachments without an end in the host. Needs root. */
 export async function readNamespaces(host: Host, which: 'all' | 'holding'): Promise<readonly GuestState[]> {
   if (!host.isRoot) return []
   const wanted = listNamespaces(host).filter(({ pid }) => which === 'all' || mayHold(pid, host))
+  const paths = wanted.map(({ path }) => path)
+  const skipped = which === 'all' || paths.length < MANY ? [] : await (await import('./peek')).listBlank(paths, host)
   const states = await Promise.all(
-    wanted.map(async ({ path }) => {
-      try {
-        const pin = host.pin(path)
-        return await readGuest(pin.netns, host).finally(() => pin.release())
-      } catch {
-        return undefined // its last process ended in between
-      }
-    }),
+    paths
+      .filter((path) => !skipped.includes(path))
+      .map(async (path) => {
+        try {
+          const pin = host.pin(path)
+          return await readGuest(pin.netns, host).finally(() => pin.release())
+        } catch {
+          return undefined // its last process ended in between
+        }
+      }),
   )
   return states.filter((state) => state !== undefined)
 }
 
 /** Every attachment on this host. Without root, those with an end in the host. */
 export async function readAttachments(host: Host): Promise<readonly Attached[]> {
-  const states = await readNamespaces(host, 'holding')
-  return [...readHostSide(host), ...states.flatMap(pickGuestSide)]
+  const looking = readNamespaces(host, 'holding')
+  // What is read of the host's side would keep the first program from its start.
+  const [states, own] = await Promise.all([looking, host.sleep(0).then(() => readHostSide(host))])
+  return [...own, ...states.flatMap(pickGuestSide)]
 }

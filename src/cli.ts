@@ -1,26 +1,21 @@
 import type { Io, Outcome, Subcommand } from './commands/call'
 import { ExitCode, PipeworkError, usageError } from './errors'
 import type { Host } from './host'
-import type { Parsed, Split } from './parse'
+import { type Parsed, parseLine, readLine, type Split, splitArgv, TABLE, toTyped } from './parse'
 
 declare const PIPEWORK_VERSION: string
-
-/** The shortest of questions, which needs neither parser nor table. */
-function asksVersion([first, ...others]: readonly string[]): boolean {
-  return others.length === 0 && (first === '--version' || first === '-V')
-}
 
 async function answer({ command, words, values }: Parsed, host: Host, io: Io): Promise<Outcome> {
   if (values.get('version'))
     return { text: `${PIPEWORK_VERSION}\n`, json: { ok: true, version: PIPEWORK_VERSION }, wanted: true }
   if (values.get('help')) return showHelp(command, host)
-  const [{ run }, { readLine, TABLE, toTyped }] = await Promise.all([command.load(), import('./parse')])
+  const { run } = await command.load()
   return run({ ...toTyped({ command, words, values }), host, io, table: TABLE, parse: readLine })
 }
 
 /** `--help` of a command is `help` and its word. */
 async function showHelp({ word }: Subcommand, host: Host): Promise<Outcome> {
-  const [{ help }, { TABLE }] = await Promise.all([import('./commands/help'), import('./parse')])
+  const { help } = await import('./commands/help')
   return help(word, TABLE, host)
 }
 
@@ -32,7 +27,7 @@ async function suggestCommand(error: unknown, { tokens }: Split, host: Host): Pr
   const isUsage = error instanceof PipeworkError && error.exitCode === ExitCode.usage
   if (!isUsage || !/^[a-z]+$/.test(word) || host.inode(`/sys/class/net/${word}`) !== undefined) return error
   const { listMeant } = await import('./meant')
-  const meant = listMeant(word, (await import('./parse')).TABLE)
+  const meant = listMeant(word, TABLE)
   if (meant.length > 0)
     return usageError(
       `'${word}' is neither a command nor an interface of this host`,
@@ -53,11 +48,6 @@ function withHint(error: unknown, { command: { word } }: Split): unknown {
 
 /** Runs what argv asks. Results go to io.out, everything else to io.err; never throws. */
 export async function main(argv: readonly string[], host: Host, io: Io): Promise<number> {
-  if (asksVersion(argv)) {
-    io.out(`${PIPEWORK_VERSION}\n`)
-    return ExitCode.ok
-  }
-  const { parseLine, splitArgv } = await import('./parse')
   const line = splitArgv(argv)
   const { json } = line
   try {

@@ -167,7 +167,8 @@ export async function converge(
   try {
     // In one order, so that no two runs wait for each other.
     for (const ifname of requests.map((it) => it.ifname).sort()) locks.push(await lockLink(ifname, pinned, means))
-    if (requests.some(isConcerned) || mayHaveOutside(means.host)) locks.push(await lockShared(means))
+    const isShared = requests.some((it) => it.firewall === 'allow' || isConcerned(it))
+    if (isShared || mayHaveOutside(means.host)) locks.push(await lockShared(means))
     // What one of several cannot have is refused before the first of them is made.
     if (requests.length > 1) await Promise.all(requests.map((it) => foresee(it, pinned, means.host)))
     return await convergeInTurn(requests, pinned, means)

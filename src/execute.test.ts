@@ -42,6 +42,12 @@ async function perform(plan: Plan, options: Options = {}, more: Partial<Run> = {
 }
 
 const failsAt = (line: number) => ({ code: 1, stderr: `RTNETLINK answers: No\nCommand failed -:${line}\n` })
+/** The same of the `ip` in the guest that one in the host runs. */
+const failsInside = (line: number) => ({
+  code: 1,
+  stderr: `No\nCommand failed /proc/4711/fd/9:${line}\nCommand failed -:4\n`,
+})
+const NESTED = 'netns exec pinned ip -batch /proc/4711/fd/9'
 
 describe('batching', () => {
   const batches: readonly [string, Plan, readonly string[]][] = [
@@ -50,7 +56,7 @@ describe('batching', () => {
     [
       'each place in its turn',
       [host('a'), inside('b'), inside('c'), host('d')],
-      ['ip | add a', 'ip -n pinned | add b | add c', 'ip | add d'],
+      ['lend add b | add c', `ip | add a | ${NESTED}`, 'ip | add d'],
     ],
     [
       'the name of the namespace',
@@ -94,7 +100,7 @@ describe('batching', () => {
     const told: string[] = []
     await perform(
       [host('a'), inside('b'), host('c')],
-      { answers: { 'add b': failsAt(1) } },
+      { answers: { 'add a': failsInside(1) } },
       { onStep: ({ why }) => told.push(why) },
     )
     expect(told).toEqual(['add a', 'add b'])
@@ -103,39 +109,35 @@ describe('batching', () => {
 
 describe('a step that fails', () => {
   const plan = [host('a'), host('b'), host('c'), inside('d'), inside('e')]
+  const ALL = ['ip -n pinned | del e', 'ip -n pinned | del d', 'ip | del c', 'ip | del b', 'ip | del a']
 
   test.each<[string, Options['answers'], readonly string[]]>([
     // what fails, answers, what ran after it
     ['line 1', { 'add a': failsAt(1) }, []],
     ['line 2', { 'add a': failsAt(2) }, ['ip | del a']],
     ['line 3', { 'add a': failsAt(3) }, ['ip | del b', 'ip | del a']],
-    [
-      'line 2 of the second batch',
-      { 'add d': failsAt(2) },
-      ['ip -n pinned | del d', 'ip | del c', 'ip | del b', 'ip | del a'],
-    ],
+    ['line 1 in the guest', { 'add a': failsInside(1) }, ALL.slice(2)],
+    ['line 2 in the guest', { 'add a': failsInside(2) }, ALL.slice(1)],
     // Nobody knows how far it came: all of the batch is taken back, and what was not done cannot be.
-    ['an unknown line', { 'add a': { code: 1, stderr: 'Error: what?' } }, ['ip | del c', 'ip | del b', 'ip | del a']],
+    ['an unknown line', { 'add a': { code: 1, stderr: 'Error: what?' } }, ALL],
+    ['an unknown line in the guest', { 'add a': failsAt(4), 'del d': { code: 1 }, 'del e': { code: 1 } }, ALL],
     [
       'an unknown line, of which little was done',
       { 'add a': { code: 1, stderr: recorded('batch-unreadable.txt') }, 'del c': { code: 1 }, 'del b': { code: 1 } },
-      ['ip | del c', 'ip | del b', 'ip | del a'],
+      ALL,
     ],
-    [
-      'ip, which did not end',
-      { 'add a': new PipeworkError('ip did not end') },
-      ['ip | del c', 'ip | del b', 'ip | del a'],
-    ],
+    ['ip, which did not end', { 'add a': new PipeworkError('ip did not end') }, ALL],
   ])('%s: what was done is undone, last first', async (_, answers, expected) => {
     const { ran, error } = await perform(plan, { ...(answers === undefined ? {} : { answers }) })
-    expect(ran.slice(ran.findIndex((it) => it.includes('add d')) === 1 ? 2 : 1)).toEqual(expected)
+    expect(ran.slice(0, 2)).toEqual(['lend add d | add e', `ip | add a | add b | add c | ${NESTED}`])
+    expect(ran.slice(2)).toEqual(expected)
     expect(error?.exitCode).toBe(ExitCode.failed)
     expect(error?.leftovers).toEqual([])
   })
 
   test('says which step, what ip said, and the command', async () => {
     const { error } = await perform([host('a'), inside('b c'.slice(0, 1))], {
-      answers: { 'add b': { code: 1, stderr: recorded('batch-failed.txt').replace(':2', ':1') } },
+      answers: { 'add a': { code: 1, stderr: recorded('batch-failed-inside.txt') } },
     })
     expect(error?.message).toBe('could not add b: Cannot find device "nope"')
     expect(error?.hint).toBe('The command was: ip -n "$netns" add b')
@@ -219,8 +221,7 @@ describe('what cannot be undone', () => {
 describe('a signal', () => {
   test.each([
     ['before the first step', 0, []],
-    ['in the first batch', 1, ['ip | add a', 'ip | del a']],
-    ['in the second', 2, ['ip | add a', 'ip -n pinned | add b', 'ip -n pinned | del b', 'ip | del a']],
+    ['in the guest', 2, ['lend add b', `ip | add a | ${NESTED}`, 'ip -n pinned | del b', 'ip | del a']],
   ])('%s: that is finished, then all is taken back', async (_, count, expected) => {
     const seen = { steps: 0 }
     const interrupt = {

@@ -5,6 +5,7 @@ import type { Host, Interrupt } from './host'
 import {
   type AskCommand,
   type BatchLine,
+  batchLine,
   type Command,
   type IpCommand,
   type Plan,
@@ -14,6 +15,7 @@ import {
   toArgv,
   toLine,
   toShell,
+  writeBatch,
 } from './step'
 
 /** What a plan is run with. */
@@ -140,7 +142,8 @@ function toChunks(plan: Plan): readonly Plan[] {
 
 function areNeighbours(a: Command, b: Command): boolean {
   if (a.kind === 'ask' && b.kind === 'ask') return true
-  return a.kind === 'ip' && b.kind === 'ip' && a.in === b.in && !a.onlyIfEmpty && !b.onlyIfEmpty
+  // Out of the host an `ip` gets into the guest, and not back.
+  return a.kind === 'ip' && b.kind === 'ip' && (a.in === b.in || b.in === 'guest') && !a.onlyIfEmpty && !b.onlyIfEmpty
 }
 
 async function performChunk(chunk: Plan, run: Performing): Promise<Failure | undefined> {
@@ -158,15 +161,34 @@ async function performBatch(chunk: Plan, run: Performing): Promise<Failure | und
   const commands = chunk.flatMap(({ command }) => (command.kind === 'ip' ? [command] : []))
   const [first] = commands
   if (first === undefined || skips(first, run.host)) return undefined
-  const result = await run.ahead.send(first.in === 'guest' ? run.netns : undefined, toLines(commands, run))
+  const inHost = commands.filter((it) => it.in === 'host').length
+  const result = await (inHost === 0 || inHost === commands.length
+    ? run.ahead.send(inHost === 0 ? run.netns : undefined, toLines(commands, run))
+    : sendNested(commands.slice(0, inHost), commands.slice(inHost), run))
   if (result.code === 0) return undefined
-  // `Command failed -:N` counts lines from 1; some errors (a word ip cannot parse) end it without that line.
-  const line = Number(/Command failed -:(\d+)/.exec(result.stderr)?.[1] ?? 0)
-  const step = chunk[line - 1] ?? first
-  const failed = 'why' in step ? step : chunk[0]
-  if (failed === undefined) return undefined
-  const done = Math.max(0, line - 1)
-  return { done, uncertain: line === 0 ? chunk.length : 0, error: explain(failed, result) }
+  const { done, uncertain } = countDone(result, { inHost, all: commands.length })
+  const failed = chunk[done] ?? chunk[0]
+  return failed && { done, uncertain, error: explain(failed, result) }
+}
+
+/** An `ip` in the host whose last line is one in the guest: a fork of Node takes longer than most of what they do. */
+async function sendNested(inHost: readonly IpCommand[], inGuest: readonly IpCommand[], run: Performing) {
+  const lent = run.host.lend(writeBatch(toLines(inGuest, run)))
+  const inner = batchLine`netns exec ${run.netns} ip -batch ${lent.path}`
+  return run.ahead.send(undefined, [...toLines(inHost, run), inner]).finally(lent.release)
+}
+
+/** How many commands of a batch were done when it failed, and of how many after those nothing is known. */
+function countDone(
+  { stderr }: Result,
+  { inHost, all }: { readonly inHost: number; readonly all: number },
+): Pick<Failure, 'done' | 'uncertain'> {
+  // It counts lines from 1, the inner one first; some errors (a word ip cannot parse) end it without that line.
+  const [, file, number] = /Command failed (\S+):(\d+)/.exec(stderr) ?? []
+  if (file === undefined) return { done: 0, uncertain: all }
+  const done = Number(number) - 1
+  if (file !== '-') return { done: inHost + done, uncertain: 0 }
+  return { done, uncertain: inHost > 0 && done === inHost ? all - inHost : 0 }
 }
 
 function toLines(commands: readonly IpCommand[], { host, netns }: Run): readonly BatchLine[] {
@@ -185,7 +207,7 @@ function skips(command: IpCommand, host: Host): boolean {
 async function performOne(command: Command, run: Run): Promise<Result> {
   if (command.kind === 'ip') return skips(command, run.host) ? OK : runBatch([command], run)
   if (command.kind === 'file') {
-    run.host.save(command.path, command.text, command.readers)
+    run.host.save(command.path, command.text, command.isProgram ? 'program' : command.readers)
     return OK
   }
   if (command.kind === 'lease') {
@@ -227,7 +249,7 @@ async function ask(command: AskCommand, argv: readonly string[], run: Run): Prom
 function explain(step: Step, result: Result): PipeworkError {
   const told = step.explain?.(result)
   if (told !== undefined) return new PipeworkError(told.message, { hint: told.hint })
-  const said = result.stderr.replace(/^Command failed -:\d+\n?/m, '').trim() || result.stdout.trim()
+  const said = result.stderr.replaceAll(/^Command failed \S+:\d+\n?/gm, '').trim() || result.stdout.trim()
   return new PipeworkError(`could not ${step.why}${said === '' ? '' : `: ${said}`}`, {
     hint: `The command was: ${toShell(step.command)}`,
   })

@@ -1,4 +1,5 @@
-import { type Guest, whereIs } from './guest'
+import { findGuest, type Guest, whereIs } from './guest'
+import { parseGuest } from './guestname'
 import type { Host } from './host'
 import { DEFAULT_MTU, findByIndex, type HostLink, listPorts, readHostLink, readOurLinks } from './hostlinks'
 import {
@@ -14,10 +15,11 @@ import {
 } from './inside'
 import { deriveNames, type Names } from './names'
 import { listNearest } from './nearest'
-import { findParked, findStray, type NicFacts, readNicFacts, readVlanDevice } from './nicfacts'
+import { findParked, findStray, type NicFacts, readHostAddress, readNicFacts, readVlanDevice } from './nicfacts'
 import { type NicState, readNic } from './nics'
 import { isOvsBridge, isOvsThere, mayBeOvsPort, type Ovs, readOvs, readOvsFor } from './ovsdb'
 import { type Port, readPort } from './ports'
+import { readProcRoutes } from './procroutes'
 import type { LinkRecord } from './record'
 import type { AttachRequest } from './request'
 import { mayHaveRules, type Policy, readPolicy } from './rules'
@@ -52,6 +54,8 @@ export interface Facts extends NicFacts, Names {
   readonly nameTaken?: HostLink
   /** Whether the holder of that name has its other end in this guest, and the interface's name there. */
   readonly takenPeer?: string
+  /** What the container is called now that the holder of that name was made for, where it runs on under another name. */
+  readonly renamed?: string
   /** The guest's main routing table. */
   readonly routes: readonly Route[]
   /** Rules and routes for replies that leave where they came in, and what is left of such for links that are gone. */
@@ -82,18 +86,12 @@ function findHostEnd(inGuest: GuestLink | undefined, named: HostLink | undefined
  */
 function isBlank(ifname: string, { pid }: Guest, host: Host): boolean {
   if (pid === undefined) return false
-  const table = (name: string) =>
-    host
-      .read(`/proc/${pid}/net/${name}`)
-      ?.split('\n')
-      .map((line) => line.trim().split(/\s+/))
-  const [links, routes, routes6] = [table('dev'), table('route'), table('ipv6_route') ?? []]
+  const net = `/proc/${pid}/net`
+  const links = host.read(`${net}/dev`)?.split('\n')
+  const routes = readProcRoutes(4, net, host)
   if (links === undefined || routes === undefined) return false
-  const isDefault4 = ([, destination, , , , , , mask]: readonly string[]) => /^0+$/.test(`${destination}${mask}`)
-  // The kernel's own unreachable default hangs on lo.
-  const isDefault6 = ([destination, prefix, , , , , , , , dev]: readonly string[]) =>
-    /^0+$/.test(`${destination}${prefix}`) && dev !== 'lo'
-  return !links.some(([name]) => name === `${ifname}:`) && !routes.some(isDefault4) && !routes6.some(isDefault6)
+  const hasDefault = [...routes, ...(readProcRoutes(6, net, host) ?? [])].some(({ isDefault }) => isDefault)
+  return !hasDefault && !links.some((line) => line.trim().split(/\s+/, 1)[0] === `${ifname}:`)
 }
 
 /** Of a link that is to be moved, and may be a port of Open vSwitch now. */
@@ -141,7 +139,9 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
   const takenPeer = state.links.find((link) => arePeers(link, nameTaken))?.name
   return {
     ...names,
+    ...known({ hostAddress: await readHostAddress(request, vlanDevice, host) }),
     ...known({ recordedAs: await findOtherName(hostEnd ?? inGuest, guest, host) }),
+    ...known({ renamed: await findRenamed(nameTaken, guest, host) }),
     ...known({ hostif, inGuest, hostEnd, port, ovs, lower, vlanDevice, parked, away, similar, nameTaken, takenPeer }),
     ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, host)),
     links: state.links,
@@ -190,6 +190,15 @@ async function findOtherName(
   if (record?.kind !== 'link') return undefined
   const isSame = record.guest.kind === guest.kind && record.guest.name === guest.name
   return isSame || (await whereIs(record.guest, host.inode(guest.nsPath), host)) !== 'here' ? undefined : record.guest
+}
+
+/** Where the guest has the name of another container, which runs on: the name of that, for which the link was made. */
+async function findRenamed(link: HostLink | undefined, { name, id }: Guest, host: Host): Promise<string | undefined> {
+  if (link?.record?.kind !== 'link') return undefined
+  const { kind, name: before, id: owner } = link.record.guest
+  if (name !== before || owner === undefined || id?.startsWith(owner)) return undefined
+  const found = await findGuest(parseGuest(`${kind}:${owner}`), host).catch(() => undefined)
+  return found?.name
 }
 
 /** Whether addresses may come to a link that is there; with --force it may be made anew, and taken back. */

@@ -94,13 +94,11 @@ function listDirectory(path: string, paths: readonly string[]): readonly string[
 /** The calls that read files. A path that ends in `/` among the files is an empty directory. */
 function createFiles({ files = {}, links = {}, inodes = {} }: FakeHostOptions) {
   const paths = Object.keys({ ...files, ...links, ...inodes })
-  const looks = {
-    read: (path: string) => files[path]?.trimEnd(),
-    list: (path: string) => listDirectory(path, paths),
-  }
+  const read = (path: string) => files[path]?.trimEnd()
   return {
-    ...looks,
-    sysfs: looks,
+    read,
+    readSysfs: read,
+    list: (path: string) => listDirectory(path, paths),
     target: (path: string) => links[path],
     resolve: (path: string) => (path in files ? path : links[path]),
     inode: (path: string) => inodes[path],
@@ -131,6 +129,10 @@ function createEffects(ran: string[]) {
     overwrite: (path: string, text: string) => void ran.push(`overwrite ${path} ${text}`),
     send: async (_: Uint8Array, way: { from: string; to: string; port: number }) =>
       void ran.push(`send ${way.from} ${way.to}:${way.port}`),
+    lend: (text: string) => {
+      ran.push(`lend ${text.trimEnd().replaceAll('\n', ' | ')}`)
+      return { path: '/proc/4711/fd/9', release: () => {} }
+    },
     die: () => void ran.push('die'),
   }
 }

@@ -42,6 +42,12 @@ export interface Pin {
   release(): void
 }
 
+/** A text that a program we start can read, at a path that is good until it is released. */
+export interface Lent {
+  readonly path: string
+  release(): void
+}
+
 /** A directory that is watched. */
 export interface Watch {
   /** Resolves when something in it has changed since the last time, and after that many seconds at the latest. */
@@ -57,10 +63,10 @@ export interface Host {
   /** The node that runs this, and the script that it runs: absolute paths. */
   readonly program: readonly [string, string]
   readonly env: Readonly<Record<string, string | undefined>>
-  /** The same two of places where others may have put anything: undefined, and nothing opened, where it is not of sysfs. */
-  readonly sysfs: Pick<Host, 'read' | 'list'>
   /** The file's text without the white space at its end, or undefined when it cannot be read. */
   read(path: string): string | undefined
+  /** The same of a place where others may have put anything: undefined, and nothing opened, where it is not of sysfs. */
+  readSysfs(path: string): string | undefined
   /** The names in a directory, or undefined when there is none. */
   list(path: string): readonly string[] | undefined
   /** Where a symbolic link points, or undefined. */
@@ -113,10 +119,15 @@ export interface Host {
   addresses(ifname: string): Promise<readonly string[]>
   /** Watches a directory; where the kernel has no more room for that, only the time passes. */
   watch(path: string): Watch
-  /** Writes a file and the directories above it, or removes it when there is no text. Throws the system's error. */
-  save(path: string, text: string | undefined, readers?: 'everybody'): void
+  /**
+   * Writes a file and the directories above it, or removes it when there is no text: for root's eyes alone, unless it is
+   * for everybody, or a program for root. Throws the system's error.
+   */
+  save(path: string, text: string | undefined, use?: 'everybody' | 'program'): void
   /** Opens a namespace's file and gives it a name in /run/netns that lasts as long as the pin. */
   pin(path: string): Pin
+  /** Gives a text a path for root's programs, and leaves nothing behind. */
+  lend(text: string): Lent
   /** Writes over what a file has, which stays the file that is mounted elsewhere. Throws the system's error. */
   overwrite(path: string, text: string): void
   /** Sends one packet by UDP from an address of the namespace that this process is in; errors are nobody's. */
@@ -157,6 +168,8 @@ export interface HostProcess {
   /** The width of the terminal on standard output; undefined where that is none. */
   columns(): number | undefined
   kill(pid: number): void
+  /** SIGTERM to a process, or with a negative number to its group. */
+  end(pid: number): void
   /** From now on signals are told to `tell` and do nothing else. */
   relay(tell: (signal: NodeJS.Signals) => void): void
   onExit(action: () => void): void

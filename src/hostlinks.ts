@@ -15,12 +15,18 @@ export interface HostLink extends SysfsLink {
 /** MTU of a link or bridge that nobody gave another: the kernel's default. */
 export const DEFAULT_MTU = 1500
 
-/** One link of the host, from sysfs; undefined when there is none of that name. */
-export function readHostLink(name: string, host: Host): HostLink | undefined {
-  const link = readLink(name, host)
+/** One link of the host, from sysfs; undefined when there is none of that name. Its alias may be known already. */
+export function readHostLink(name: string, host: Host, known?: string): HostLink | undefined {
+  const link = readLink(name, host, known)
   if (link === undefined) return undefined
   const record = decodeRecord(link.alias)
-  return record === undefined ? link : { ...link, record }
+  return record === undefined || isForged(record, name, host) ? link : { ...link, record }
+}
+
+/** A real NIC that was in a guest brings back what was written on it there: it can only say which NIC it is. */
+function isForged(record: PipeworkRecord, name: string, host: Host): boolean {
+  const mayStand = record.kind === 'link' && record.nic !== undefined
+  return !mayStand && host.inode(`${NET}/${name}/device`) !== undefined
 }
 
 /**
@@ -79,8 +85,8 @@ export function readSeat(name: string, host: Host): Seat | undefined {
 /** The links of the host that carry a record of ours. */
 export function readOurLinks(host: Host): readonly HostLink[] {
   return (host.list(NET) ?? []).flatMap((name) => {
-    if (!host.read(`${NET}/${name}/ifalias`)?.startsWith('pipework')) return []
-    const link = readHostLink(name, host)
+    const alias = host.read(`${NET}/${name}/ifalias`)
+    const link = alias?.startsWith('pipework') ? readHostLink(name, host, alias) : undefined
     return link === undefined ? [] : [link]
   })
 }

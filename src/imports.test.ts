@@ -13,7 +13,7 @@ const layers: readonly { readonly files: readonly string[]; readonly inner?: tru
   { files: ['together'] },
   { files: ['host/*'], inner: true },
   { files: ['values'] },
-  { files: ['sources'] },
+  { files: ['sources', 'procroutes'] },
   { files: ['addressing'] },
   { files: ['vlan', 'routewish'] },
   { files: ['netfilter/*', 'verdict'], inner: true },
@@ -31,7 +31,7 @@ const layers: readonly { readonly files: readonly string[]; readonly inner?: tru
   { files: ['firewall/*'], inner: true },
   { files: ['hostlinks'] },
   { files: ['inside', 'ports', 'ovsdb'] },
-  { files: ['rules', 'nicfacts'] },
+  { files: ['rules', 'nicfacts', 'peek'] },
   { files: ['snapshot'] },
   { files: ['shift'] },
   { files: ['names'] },
@@ -66,6 +66,7 @@ const typesOnly: Readonly<Record<string, readonly string[]>> = { host: [], 'host
 /** Where waiting is allowed; all other files are plain functions of their arguments. */
 const waiting = [
   'attachments',
+  'peek',
   'guests/*',
   'guest',
   'inside',

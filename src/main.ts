@@ -1,5 +1,6 @@
-import { main } from './cli'
-import { createHost } from './host/linux'
+import { writeAll } from './host/files'
+
+declare const PIPEWORK_VERSION: string
 
 const interrupt = { heard: false }
 const attended: { tell?: (signal: NodeJS.Signals) => void } = {}
@@ -11,27 +12,37 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     interrupt.heard = true
   })
 
-const host = createHost({
-  pid: process.pid,
-  program: [process.execPath, process.argv[1] ?? ''],
-  uid: process.geteuid?.() ?? -1,
-  env: process.env,
-  // Setting up the stream takes 3 ms: only who lays out text asks.
-  columns: () => process.stdout.columns,
-  uptime: () => process.uptime(),
-  kill: (pid) => process.kill(pid, 'SIGKILL'),
-  relay: (tell) => {
-    attended.tell = tell
-    // Only then: nothing of ours could be rolled back after a core dump.
-    process.on('SIGQUIT', tell)
-  },
-  onExit: (action) => process.on('exit', action),
-})
+async function run(argv: readonly string[]): Promise<number> {
+  const [{ main }, { createHost }] = await Promise.all([import('./cli'), import('./host/linux')])
+  const host = createHost({
+    pid: process.pid,
+    program: [process.execPath, process.argv[1] ?? ''],
+    uid: process.geteuid?.() ?? -1,
+    env: process.env,
+    // Setting up the stream takes 3 ms: only who lays out text asks.
+    columns: () => process.stdout.columns,
+    uptime: () => process.uptime(),
+    kill: (pid) => process.kill(pid, 'SIGKILL'),
+    end: (pid) => process.kill(pid, 'SIGTERM'),
+    relay: (tell) => {
+      attended.tell = tell
+      // Only then: nothing of ours could be rolled back after a core dump.
+      process.on('SIGQUIT', tell)
+    },
+    onExit: (action) => process.on('exit', action),
+  })
 
-void main(process.argv.slice(2), host, {
-  out: (text) => host.write(1, text),
-  err: (text) => host.write(2, text),
-  interrupt,
-}).then((code) => {
-  process.exitCode = code
-})
+  return main(argv, host, {
+    out: (text) => host.write(1, text),
+    err: (text) => host.write(2, text),
+    interrupt,
+  })
+}
+
+const [first = '', ...others] = process.argv.slice(2)
+// The shortest of questions: nothing is compiled for it.
+if (others.length === 0 && ['--version', '-V'].includes(first)) writeAll(1, `${PIPEWORK_VERSION}\n`)
+else
+  void run(process.argv.slice(2)).then((code) => {
+    process.exitCode = code
+  })

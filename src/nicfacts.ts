@@ -2,6 +2,7 @@ import type { Guest } from './guest'
 import type { Host } from './host'
 import { type HostLink, readHostLink, readOurLinks } from './hostlinks'
 import { type GuestLink, type GuestState, readGuest, toAddrWords } from './inside'
+import { isLinkLocal } from './ip'
 import { type NicState, readNic } from './nics'
 import { BIRTHMARK } from './record'
 import type { AttachRequest } from './request'
@@ -22,6 +23,18 @@ export interface NicFacts {
     readonly id?: number
     readonly unrecorded?: true
   }
+  /** Of a NIC that is asked for as a whole, by a macvlan in the mode passthru: an address that this host has on it. */
+  readonly hostAddress?: string
+}
+
+/** That address, where there is one that counts beyond the link. */
+export async function readHostAddress(
+  { hostif, sharing }: AttachRequest,
+  vlanDevice: NicFacts['vlanDevice'],
+  host: Host,
+): Promise<string | undefined> {
+  if (sharing.mode !== 'passthru') return undefined
+  return (await host.addresses(vlanDevice?.name ?? hostif)).find((ip) => !isLinkLocal(ip))
 }
 
 /** The VLAN device that the request needs. */

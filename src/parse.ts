@@ -116,13 +116,20 @@ function optionName(name: string): string {
   return name.length === 1 ? `-${name}` : `--${name}`
 }
 
+/** What other tools have an option for, and pipework a place among the words. */
+const PLACES: Readonly<Record<string, string>> = {
+  gateway: 'The gateway stands behind its address: 192.168.1.10/24@192.168.1.1',
+  vlan: 'The VLAN stands last: pipework br1 web 192.168.1.10/24 @10',
+  mac: 'The MAC address stands behind the addresses: pipework br1 web 192.168.1.10/24 26:2e:71:98:60:8f',
+}
+
 async function unknownOption(name: string, table: OptionTable): Promise<PipeworkError> {
   const { listNearest } = await import('./nearest')
-  const near = listNearest(name, Object.keys(table))
-  return usageError(
-    `there is no option '${optionName(name)}'`,
-    near.length > 0 ? `Did you mean ${near.map(optionName).join(' or ')}?` : 'See them all: pipework --help',
-  )
+  const names = Object.keys(table)
+  const near = name.length === 1 ? names.filter((it) => it.startsWith(name)) : listNearest(name, names)
+  const meant = near.length > 0 ? `Did you mean ${near.map(optionName).join(' or ')}?` : 'See them all: pipework --help'
+  const place = Object.hasOwn(PLACES, name) && 'policy-route' in table ? PLACES[name] : undefined
+  return usageError(`there is no option '${optionName(name)}'`, place ?? meant)
 }
 
 /** Finds the command and its options, in any order and place. Throws usage errors. */

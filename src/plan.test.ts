@@ -1140,6 +1140,13 @@ describe('refusals', () => {
       'It is the host end of eth1 in red',
     ],
     [
+      'the attachment of a container that had the name before, and runs on',
+      plain,
+      { ...bare, nameTaken: ours as HostLink, renamed: 'old' },
+      "'eth1' of 'old' was made when that was called 'blue'",
+      'pipework disconnect',
+    ],
+    [
       'an attachment that was renamed inside the guest',
       plain,
       { ...bare, nameTaken: ours as HostLink, takenPeer: 'lan0' },

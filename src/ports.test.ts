@@ -31,7 +31,9 @@ describe('parsePortVlans reads', () => {
 
 describe('readPort', () => {
   const NET = '/sys/class/net'
-  const port = { ...{ [`${NET}/p/ifindex`]: '6', [`${NET}/br1/ifindex`]: '5' } }
+  const port = {
+    ...{ [`${NET}/p/ifindex`]: '6', [`${NET}/br1/ifindex`]: '5', [`${NET}/br1/uevent`]: 'DEVTYPE=bridge' },
+  }
   const hostOf = (files: Readonly<Record<string, string>>) =>
     createFakeHost({
       files: { ...port, ...files },

@@ -48,6 +48,11 @@ test.each<[Partial<Attachment>, string]>([
     { addresses: ['10.0.0.2/24', 'fd00::2/64@fd00::1'] },
     'web has eth1 on br1 with 10.0.0.2/24 and fd00::2/64 (gateway fd00::1)',
   ],
+  [
+    { addresses: ['10.0.0.2/24@10.0.9.1', 'fd00::2/64@fe80::1'] },
+    'web has eth1 on br1 with 10.0.0.2/24 (gateway 10.0.9.1, outside that subnet) and fd00::2/64 (gateway fe80::1)',
+  ],
+  [{ addresses: ['10.0.0.2/32@10.0.9.1'] }, 'web has eth1 on br1 with 10.0.0.2/32 (gateway 10.0.9.1)'],
   [{ guest: { kind: 'netns', name: 'blue' } }, 'netns:blue has eth1 on br1 with 10.0.0.2/24 (gateway 10.0.0.1)'],
 ])('describe %o', (part, expected) => expect(describeAttachment({ ...attachment, ...part })).toBe(expected))
 

@@ -1,8 +1,9 @@
 import { ExitCode, PipeworkError } from './errors'
 import type { Guest } from './guest'
+import { bitsOf, isIP } from './ip'
 import { formatGuest, formatHostif, type LinkRecord } from './record'
 import { type Plan, quote, toShell } from './step'
-import { type Family, formatAddress } from './values'
+import { type Family, formatAddress, isOnLink } from './values'
 
 /** A lease as `ls` and the attach tell of it. */
 export interface LeaseReport {
@@ -155,7 +156,12 @@ export function describe(attachment: Attachment): string {
 
 function withGateway(address: string): string {
   const [cidr = '', gateway] = address.split('@')
-  return gateway === undefined ? cidr : `${cidr} (gateway ${gateway})`
+  if (gateway === undefined) return cidr
+  const [ip = '', bits] = cidr.split('/')
+  const own = { family: isIP(ip) === 6 ? 6 : 4, ip, prefix: Number(bits) } as const
+  // A single address has no subnet, and 169.254.1.1 is the host itself; any other may be a typing error.
+  const isFar = !gateway.startsWith('169.254.') && own.prefix < bitsOf(own.family) && !isOnLink(own, gateway)
+  return `${cidr} (gateway ${gateway}${isFar ? ', outside that subnet' : ''})`
 }
 
 /** A record and the state of its link, joined. */

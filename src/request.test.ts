@@ -195,7 +195,7 @@ describe('wrong usage is refused', () => {
     ['br1 web 10.0.0.2/24', { a: '6' }, "'10.0.0.2/24' has no IPv6 address, and -a asks for one", ''],
     ['br1 web fd00::2/64', { a: 'inet' }, "'fd00::2/64' has no IPv4 address, and -a asks for one", ''],
     ['br1 web 0/0,10.0.0.2/24', {}, '0/0 means no address and stands alone', ''],
-    ['br1 web 10.0.0.2/24,', {}, "'' is not an address", 'IP/PREFIX'],
+    ['br1 web 10.0.0.2/24,', {}, 'beside a comma there is no address', 'no space'],
     ['br1 web 10.0.0.2', {}, "'10.0.0.2' has no prefix length", 'Did you mean 10.0.0.2/24?'],
     ['br1 web 10.0.0.2/24,10.0.0.2/16', {}, '10.0.0.2 stands there twice', ''],
     ['br1 web fd00::2/64,fd00:0::2/48', {}, 'fd00::2 stands there twice', ''],

@@ -92,6 +92,11 @@ function parseTag(tag: string): { tag: string; vlan?: VlanSet } {
 
 function parseMacAndVlan(typed: string): { mac?: MacWish; tag?: string; vlan?: VlanSet } {
   const at = typed.lastIndexOf('@')
+  if (isIP(typed.slice(at + 1)) !== 0)
+    throw usageError(
+      `'${typed}' is an address, and stands where the MAC address and the VLAN do`,
+      'A gateway stands behind its address, without a space: IP/PREFIX@GATEWAY.',
+    )
   const macText = at < 0 ? typed : typed.slice(0, at)
   const vlan = at < 0 ? {} : parseTag(typed.slice(at + 1))
   if (macText === '') return vlan

@@ -191,7 +191,9 @@ const mentions = (command: Command, name: string) =>
 
 /** A change of a link itself. */
 export function shape(name: string, words: readonly string[]): Step {
-  return { why: `set ${words.join(' ')} on ${name}`, command: ip`link set dev ${name} ${words}` }
+  const [what, ...value] = words
+  const why = value.length === 0 ? `bring ${name} ${what}` : `set ${what} of ${name} to ${value.join(' ')}`
+  return { why, command: ip`link set dev ${name} ${words}` }
 }
 
 /** What the kernel turns off on ports of a bridge, and never on again. */

@@ -30,7 +30,7 @@ export interface RunCommand {
   readonly kind: 'run'
   readonly in: Place
   readonly argv: readonly Word[]
-  /** True for a script of ours, which says next to nothing. */
+  /** True for a script of ours, which says next to nothing, and has an environment of its own. */
   readonly isOurs?: true
   /** What it reads on standard input, without the last newline. */
   readonly input?: string
@@ -49,6 +49,8 @@ export interface FileCommand {
   readonly text?: string
   /** Who may read it beside root. */
   readonly readers?: 'everybody'
+  /** Whether it is a program. */
+  readonly isProgram?: true
 }
 
 /** A question that changes nothing; neighbouring questions are asked side by side. */
@@ -102,7 +104,8 @@ type Part = string | number | Placeholder | readonly string[] | false | undefine
  * White space would end a word, a newline the command; quotes, backslash and # mean something to `ip -batch`.
  * Values are validated long before; this is the last door, and reaching it is a bug.
  */
-const UNSAFE = /[\s"'#\\\p{Cc}]|^$/u
+// biome-ignore lint/suspicious/noControlCharactersInRegex: what they are not to be
+const UNSAFE = /[\s"'#\\\x00-\x1f\x7f-\x9f]|^$/
 
 /** Whether the text can be a word of a batch line: what stands in a guest may have been named so that it cannot. */
 export function isWord(text: string): boolean {
@@ -122,9 +125,9 @@ function toWords(strings: TemplateStringsArray, parts: readonly Part[]): readonl
     open = ''
   }
   strings.forEach((text, index) => {
-    for (const piece of text.split(/(\s+)/)) {
-      if (/^\s+$/.test(piece)) close()
-      else open += piece
+    for (const [place, piece] of text.split(/\s/).entries()) {
+      if (place > 0) close()
+      open += piece
     }
     const part = parts[index]
     if (part === undefined || part === false) return
@@ -177,6 +180,9 @@ export function rows(...table: readonly (Step | readonly Step[] | false | undefi
   return table.flatMap((row) => (row === false || row === undefined ? [] : row))
 }
 
+/** The environment of our own scripts, and of what they start; the last one tells them so. */
+export const OWN_ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', PIPEWORK: 'alone' } as const
+
 /** One word as a POSIX shell reads it back. */
 export function quote(word: string): string {
   return /^[\w./:@%+=,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
@@ -189,11 +195,16 @@ function toShellWord(word: Word): string {
   return typeof word === 'symbol' ? SHELL[word] : quote(word)
 }
 
+function toChmod({ path, readers, isProgram }: FileCommand): string {
+  if (readers === undefined && isProgram === undefined) return ''
+  return ` && chmod ${isProgram ? '700' : '644'} ${quote(path)}`
+}
+
 function lineOf(command: Command): string {
   if (command.kind === 'file')
     return command.text === undefined
       ? `rm -f ${quote(command.path)}`
-      : `mkdir -p ${quote(dirname(command.path))} && printf '%s\\n' ${quote(command.text)} > ${quote(command.path)}${command.readers === undefined ? '' : ` && chmod 644 ${quote(command.path)}`}`
+      : `mkdir -p ${quote(dirname(command.path))} && printf '%s\\n' ${quote(command.text)} > ${quote(command.path)}${toChmod(command)}`
   if (command.kind !== 'ip') {
     const argv = command.argv.map(toShellWord).join(' ')
     const line = command.in === 'guest' ? `nsenter --net="/run/netns/$netns" ${argv}` : argv

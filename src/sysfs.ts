@@ -27,15 +27,15 @@ export const NET = '/sys/class/net'
 
 const IFF_UP = 1
 
+/** What drivers call their devices, in uevent. */
+const DEVTYPES: Readonly<Record<string, Kind>> = { bridge: 'bridge', wlan: 'wireless', vlan: 'vlan' }
 /** ARP hardware types of <linux/if_arp.h>, as sysfs shows them. */
 const HARDWARE: Readonly<Record<string, Kind>> = { '32': 'infiniband', '772': 'loopback' }
 
 /** What kind of link it is. */
 export function readKind(name: string, host: Host): Kind {
-  if (host.list(`${NET}/${name}/bridge`) !== undefined) return 'bridge'
-  if (host.list(`${NET}/${name}/phy80211`) !== undefined) return 'wireless'
-  if (/^DEVTYPE=vlan$/m.test(host.read(`${NET}/${name}/uevent`) ?? '')) return 'vlan'
-  return HARDWARE[host.read(`${NET}/${name}/type`) ?? ''] ?? 'other'
+  const devtype = /^DEVTYPE=(.+)$/m.exec(host.read(`${NET}/${name}/uevent`) ?? '')?.[1] ?? ''
+  return DEVTYPES[devtype] ?? HARDWARE[host.read(`${NET}/${name}/type`) ?? ''] ?? 'other'
 }
 
 /** Whether it is one of InfiniBand, at a single look. */
@@ -49,12 +49,12 @@ function readFiltering(name: string, host: Host): Pick<SysfsLink, 'filtering' | 
   return { filtering: filtering === '1', defaultPvid: Number(host.read(`${NET}/${name}/bridge/default_pvid`)) }
 }
 
-/** One link of the host; undefined when there is none of that name. */
-export function readLink(name: string, host: Host): SysfsLink | undefined {
+/** One link of the host; undefined when there is none of that name. Its alias may be known already. */
+export function readLink(name: string, host: Host, known?: string): SysfsLink | undefined {
   const of = (file: string) => host.read(`${NET}/${name}/${file}`)
   const ifindex = of('ifindex')
   if (ifindex === undefined) return undefined
-  const alias = of('ifalias')
+  const alias = known ?? of('ifalias')
   const master = host.target(`${NET}/${name}/master`)
   const kind = readKind(name, host)
   return {

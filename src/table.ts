@@ -63,7 +63,8 @@ export const ATTACH: Subcommand = {
     'dhcp-dns': { summary: 'tell the guest the DHCP server’s name servers, in its own resolv.conf' },
     'bridge-address': {
       value: 'ip/prefix[,…]',
-      summary: 'addresses of this host on the bridge; removed with the last attachment that asks for them',
+      summary:
+        'addresses of this host on the bridge; removed with the last attachment that asks for them or has one for its gateway',
     },
     nat: {
       value: 'out-interface',

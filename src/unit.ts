@@ -74,7 +74,7 @@ SystemCallErrorNumber=EPERM
 UMask=0077
 
 [Install]
-# With Docker: PartOf= ends it when Docker is stopped, and this brings it back.
-WantedBy=multi-user.target docker.service
+# PartOf= ends it when Docker or Podman is stopped, and this brings it back with them.
+WantedBy=multi-user.target docker.service podman.service
 `
 }

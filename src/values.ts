@@ -97,6 +97,8 @@ function parseGateway(text: string, of: Omit<Address, 'gateway'>, typed: string)
   const gateway = canonical(text, family)
   refuseUnusable({ family, ip: gateway }, typed)
   if (gateway === of.ip) throw usageError(`'${typed}': the gateway is the address itself`, 'Give the router’s address.')
+  // Of IPv6 the first address of a subnet is its routers' own.
+  if (family === 4 && isOnLink(of, gateway)) refuseNetworkAddress({ ...of, ip: gateway }, typed)
   return gateway
 }
 

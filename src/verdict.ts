@@ -45,7 +45,8 @@ const both = (a: Answer, b: Answer): Answer =>
 const not = (a: Answer): Answer => (a === 'maybe' ? a : a === 'yes' ? 'no' : 'yes')
 const bool = (value: boolean): Answer => (value ? 'yes' : 'no')
 
-function nameFits(pattern: string, name: string): boolean {
+/** Whether a name is meant by a rule's: one that ends in `*` stands for many. */
+export function nameFits(pattern: string, name: string): boolean {
   return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : pattern === name
 }
 

@@ -49,16 +49,13 @@ export async function run(call: Call): Promise<Outcome> {
     )
   refuseUnlessRoot(call)
   const ahead = createAhead(host)
-  // When the question is out: what does the rest takes as long to start and to load as the answer to come.
-  const begin = async () => {
-    await host.sleep(0)
-    if (host.isRoot && !call.flag('dry-run')) ahead.start()
-    return import('./attached')
-  }
+  // Before the question is out, for it and the engine would be in each other's way.
+  if (host.isRoot && !call.flag('dry-run')) ahead.start()
   let pin: Pin | undefined
   try {
     const asking = awaitGuest(request.guest, host, { limit, interrupt: io.interrupt })
-    const [guest, { attach }] = await Promise.all([asking, begin()])
+    // When it is out: what does the rest takes as long to load as the answer to come.
+    const [guest, { attach }] = await Promise.all([asking, host.sleep(0).then(() => import('./attached'))])
     pin = host.isRoot ? pinGuest(guest, host) : undefined
     return await attach(request, { guest, pin, ahead }, call)
   } finally {

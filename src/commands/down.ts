@@ -58,7 +58,12 @@ function toScripts(all: readonly Fallen[]): Outcome {
     failed.map(({ guest, why }) => `${formatName(guest)}: ${String(why)}`),
   )
   const steps = all.flatMap(({ taken }) => taken?.done.flatMap(({ plan }) => plan.map(({ why }) => why)) ?? [])
-  return { text: script, json: { ok: failed.length === 0, dryRun: true, steps, script }, wanted: true }
+  return {
+    text: script,
+    json: { ok: failed.length === 0, dryRun: true, steps, script },
+    wanted: true,
+    ...(failed.length > 0 ? { exitCode: ExitCode.failed } : {}),
+  }
 }
 
 function toDownOutcome(all: readonly Fallen[], { host, io, flag }: Call): Outcome {

@@ -1,7 +1,10 @@
 import { PipeworkError, usageError } from '../errors'
+import type { Host } from '../host'
 import { columnOf, type Line as FileLine, type Mistake, readLines } from '../lines'
+import { isForwarded } from '../outside/wish'
 import type { AttachRequest } from '../request'
-import { fingerprint, formatAddress, parseSeconds } from '../values'
+import { quote } from '../step'
+import { areOverlapping, fingerprint, formatAddress, parseSeconds } from '../values'
 import { readRequest } from './attach'
 import type { Call, Line } from './call'
 
@@ -47,19 +50,44 @@ export async function readFiles(call: Pick<Call, 'words' | 'host' | 'parse'>): P
   const unique = [...new Set(paths)]
   for (const path of unique) {
     const text = host.read(path)
-    if (text === undefined)
-      throw new PipeworkError(`the file '${path}' cannot be read`, { hint: 'pipework save > lan.pipework writes one.' })
+    if (text === undefined) throw explainUnread(path, host)
     const read = await readFile(text, path, call)
     wishes.push(...read.wishes)
     slips.push(...read.slips)
   }
   slips.push(...findClashes(wishes))
-  if (slips.length === 0) return wishes
+  if (slips.length === 0) return shareBridgeAddresses(wishes)
   const sorted = slips.sort((a, b) => unique.indexOf(a.path) - unique.indexOf(b.path) || a.line - b.line)
   throw usageError(
     `${slips.length === 1 ? 'a mistake' : `${slips.length} mistakes`} in ${join(unique)}; nothing was changed`,
     sorted.map((it) => `${it.path}:${it.line}:${it.column}: ${it.message.replaceAll('\n', ' ')}`).join('\n'),
   )
+}
+
+/** What one line gives its bridge is there for the others that need it, whichever guest comes first. */
+function shareBridgeAddresses(wishes: readonly Wish[]): readonly Wish[] {
+  return wishes.map((wish) => {
+    const { request } = wish
+    const { hostif, addresses, outside } = request
+    if (outside.bridgeAddresses.length > 0 || !isForwarded(request)) return wish
+    const bridgeAddresses = wishes
+      .flatMap((other) => (other.request.hostif === hostif ? other.request.outside.bridgeAddresses : []))
+      .filter((own) => addresses.some((it) => it.gateway === own.ip || areOverlapping(it, own)))
+    return { ...wish, request: { ...request, outside: { ...outside, bridgeAddresses } } }
+  })
+}
+
+/** Why there is no text, and what to do about it. */
+function explainUnread(path: string, host: Host): PipeworkError {
+  if (host.list(path) !== undefined)
+    return new PipeworkError(`'${path}' is a directory`, {
+      hint: `Name the files in it, like ${path.replace(/\/$/, '')}/*.pipework`,
+    })
+  if (host.inode(path) !== undefined)
+    return new PipeworkError(`the file '${path}' cannot be read`, { hint: `Who may? ls -l ${quote(path)}` })
+  return new PipeworkError(`there is no file '${path}'`, {
+    hint: path === '-' ? 'Standard input is /dev/stdin.' : 'pipework save > lan.pipework writes one.',
+  })
 }
 
 function join(paths: readonly string[]): string {

@@ -5,7 +5,7 @@ import type { Host } from '../host'
 import { formatStep, toScript } from '../report'
 import { type Plan, quote, type RunCommand, rows } from '../step'
 import { formatUnit, UNIT, UNIT_FILE } from '../unit'
-import { listFiles } from '../watch/book'
+import { listFiles, readBook } from '../watch/book'
 import { type Call, type Outcome, refuseUnlessRoot } from './call'
 
 /** Stands for the guest: no step of these plans runs inside one. */
@@ -41,9 +41,10 @@ const systemctl = (...words: readonly string[]): RunCommand => ({
   argv: ['systemctl', '--quiet', ...words],
 })
 
-/** The words of the watch, with the paths of files as they are from everywhere. */
-function toWatchWords({ words, host, ...call }: Call): readonly string[] {
-  const [, ...files] = words
+/** The words of the watch, with the paths of files as they are from everywhere. Rejects files with mistakes. */
+async function toWatchWords(call: Call): Promise<readonly string[]> {
+  const [, ...files] = call.words
+  const { host } = call
   for (const file of files)
     if (!file.startsWith('/'))
       throw usageError(`'${file}' is not an absolute path`, 'A service runs in no directory of yours: begin it with /.')
@@ -54,11 +55,13 @@ function toWatchWords({ words, host, ...call }: Call): readonly string[] {
       'Give the path of one that pipework save has written, or that you have.',
     )
   const hasLabels = call.flag('labels') || call.flag('env-compat')
-  if (!hasLabels && listFiles(files, host).length === 0)
+  const all = listFiles(files, host)
+  if (!hasLabels && all.length === 0)
     throw usageError(
       'there is nothing to watch',
       'Name a file, put one into /etc/pipework (its name ends in .pipework), or let labels ask: --labels.',
     )
+  await readBook(all, call)
   return [
     ...files,
     ...(call.flag('labels') ? ['--labels'] : []),
@@ -69,7 +72,7 @@ function toWatchWords({ words, host, ...call }: Call): readonly string[] {
 
 /** A service has a /tmp of its own, in which nothing of ours is. */
 function refuseHidden(paths: readonly string[]): void {
-  const hidden = paths.find((path) => /^\/(var\/)?tmp\//.test(path))
+  const hidden = paths.find((path) => /^\/(var\/)?tmp(\/|$)/.test(path))
   if (hidden !== undefined)
     throw usageError(`a service does not see '${hidden}'`, 'Put it elsewhere, like /usr/local/bin or /etc/pipework.')
 }
@@ -107,35 +110,42 @@ const RELOAD = { why: 'let systemd read its units', command: systemctl('daemon-r
 async function install(call: Call): Promise<Outcome> {
   const { host } = call
   const [node, script] = host.program
-  const words = toWatchWords(call)
+  const words = await toWatchWords(call)
   refuseHidden([node, script, ...words])
   const text = formatUnit({ node, script, words })
   refuseUnlessRoot(call)
   const [before, state] = [host.read(UNIT_FILE), await readState(host)]
   const isSame = before === text.trimEnd()
+  const restart = systemctl('restart', UNIT)
   const plan = rows(
     !isSame && {
       why: `write ${UNIT_FILE}`,
       command: { kind: 'file', in: 'host', path: UNIT_FILE, text: text.trimEnd(), readers: 'everybody' },
-      undo: {
-        kind: 'file',
-        in: 'host',
-        path: UNIT_FILE,
-        readers: 'everybody',
-        ...(before === undefined ? {} : { text: before }),
-      },
+      // What ran by the old unit runs again only when systemd has read that again.
+      undo: [
+        {
+          kind: 'file',
+          in: 'host',
+          path: UNIT_FILE,
+          readers: 'everybody',
+          ...(before === undefined ? {} : { text: before }),
+        },
+        RELOAD.command,
+        ...(call.flag('now') && state.isActive ? [restart] : []),
+      ],
     },
-    !isSame && { ...RELOAD, undo: RELOAD.command },
+    !isSame && RELOAD,
     !state.isEnabled && {
-      why: `start ${UNIT} with the machine, and with Docker`,
+      why: `start ${UNIT} with the machine, and with the engines`,
       command: systemctl('enable', UNIT),
       undo: systemctl('disable', UNIT),
     },
     call.flag('now') &&
       !(isSame && state.isActive) && {
         why: `start ${UNIT} now`,
-        command: systemctl('restart', UNIT),
-        undo: state.isActive ? systemctl('restart', UNIT) : systemctl('stop', UNIT),
+        command: restart,
+        undo: state.isActive ? [] : systemctl('stop', UNIT),
+        explain: () => ({ message: `${UNIT} does not start`, hint: `It says why: journalctl -u ${UNIT} -n 20` }),
       },
   )
   const next = call.flag('now') || state.isActive ? [] : [`  start it now: systemctl start ${UNIT}`]

@@ -15,6 +15,8 @@ import { type Call, type Outcome, refuseUnlessRoot } from './call'
 
 /** Containers that are worked on side by side. */
 const AT_ONCE = 8
+/** Seconds of that: an attach takes a tenth, but where a DHCP server or a neighbour is waited for. */
+const SHARE = 2
 /** Seconds that the work for one container may take: a DHCP server has its time in it. */
 const LIMIT = 90
 /** Seconds after which systemd is told that the watch is ready, whatever is still waited for. */
@@ -60,7 +62,7 @@ async function readFiles(call: Call): Promise<readonly Wish[]> {
 
 function createQueues(host: Host, log: Log): Queues {
   return new Queues({
-    ...{ host, atOnce: AT_ONCE, limit: LIMIT },
+    ...{ host, atOnce: AT_ONCE, share: SHARE, limit: LIMIT },
     onSlow: (key) => log({ level: 'warning', about: key, text: `takes longer than ${LIMIT} s, and is interrupted` }),
     onError: (key, error) => log({ level: 'error', about: key, text: formatError(error) }),
   })

@@ -70,7 +70,7 @@ export interface Tenant {
 }
 
 /** The files of a client that are ours to write again. */
-const FILES = ['client', 'keep', 'lease', 'dhclient.conf'] as const
+const FILES = ['client', 'keep', 'hook', 'lease', 'dhclient.conf'] as const
 
 /** A guest as records name it; a process number comes again, and is told apart by when it started. */
 export function whoIs({ kind, name, id }: LinkRecord['guest']): string {

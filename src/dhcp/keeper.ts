@@ -1,5 +1,5 @@
 import type { DhcpClient } from '../sources'
-import { quote } from '../step'
+import { OWN_ENVIRONMENT, quote } from '../step'
 import type { Family } from '../values'
 
 /** What a client is started with. */
@@ -151,9 +151,8 @@ function toClient(start: Start): string {
     word === HOOK || word === HOOK_MOUNT ? `"${word}"` : quote(word),
   )
   if (start.program === 'image') return `exec ${words.join(' ')} 9<&-`
-  const clean = 'env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C "PIPEWORK_DHCP=$dir"'
   // A client dies with its keeper, whatever kills that.
-  return `exec nsenter --net="/proc/$$/fd/9" setpriv --pdeathsig KILL ${clean} ${words.join(' ')} 9<&-`
+  return `exec nsenter --net="/proc/$me/fd/9" setpriv --pdeathsig KILL ${words.join(' ')} 9<&-`
 }
 
 /**
@@ -165,24 +164,36 @@ export function toKeeper(start: Start): string {
   const { directory, nsPath, ifname, self, limit, program } = start
   return `# pipework: keeps the DHCP client of ${ifname}. sh keep NETNS starts it, sh keep --stop ends it.
 dir=${quote(directory)} guest=${quote(nsPath)} link=${quote(ifname)} child=
-${HEAD}
+clean=${quote(program === 'image' ? '' : CLEAN)}
 client() { ${toClient(start)}; }
 cleanup() { ${program === 'image' ? `docker rm --force ${imageName(directory)} > /dev/null 2>&1` : ':'}; }
 renew() { kill -USR1 ${program === 'dhcpcd' ? GRANDCHILD : '"$child"'}; }
 take() { mv "$dir/event" "$dir/taken"; ${self.map(quote).join(' ')} __dhcp apply "$dir" & wait "$!"; }
 limit=${Math.ceil(limit + 30) * 2}
-${LOOP}`
+${LOOP}
+${CALL}`
 }
+
+/** What gives a keeper that a user starts the environment that pipework gives it. */
+const CLEAN = ['env', '-i', ...Object.entries(OWN_ENVIRONMENT).map(([name, value]) => `${name}=${value}`)].join(' ')
 
 /** dhcpcd itself, behind what gives it mounts and processes of its own. */
 const GRANDCHILD = '$(children $(children "$child"))'
 
-const HEAD = `umask 077
-started() { { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return; set -- \${stat##*) }; [ "$1" = Z ] || echo "\${20}"; }
+/** The text of what a client calls with what it knows. */
+export const HOOK_TEXT = `#!/bin/sh
+# The DHCP client calls this with what it knows; pipework reads it, and believes none of it unseen.
+event=\${1-}\${reason-}
+case $event in deconfig | PREINIT* | CARRIER | NOCARRIER* | STOP* | ARP* | ROUTERADVERT | DELEGATED6) exit 0 ;; esac
+umask 077
+env -0 "event=$event" > "$PIPEWORK_DHCP/new.$$" && exec mv "$PIPEWORK_DHCP/new.$$" "$PIPEWORK_DHCP/event"`
+
+const CALL = `umask 077
+since() { start=; { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return 0; set -- \${stat##*) }; [ "$1" = Z ] || start=\${20}; }
 leads() { read -r stat < /proc/$$/stat; set -- \${stat##*) }; [ "$4" = "$$" ]; }
-runs() { read -r owner < "$dir/keeper" && [ "$owner" = "\${owner%-*}-$(started "\${owner%-*}")" ]; } 2> /dev/null
+runs() { read -r owner < "$dir/keeper" && since "\${owner%-*}" && [ "$owner" = "\${owner%-*}-$start" ]; } 2> /dev/null
 case $1 in
---run) ;;
+--run) run "$2" ;;
 --stop)
   runs || exit 0
   kill "\${owner%-*}"
@@ -196,26 +207,14 @@ case $1 in
   runs && exit 0
   for old in event failed lost renew; do [ ! -e "$dir/$old" ] || rm -f "$dir/$old"; done
   : > "$dir/log"
-  # A session of its own, unless whoever calls has given one.
-  leads && session= || session=setsid
-  $session sh "$0" --run "$1" < /dev/null >> "$dir/log" 2>&1 9< "/run/netns/$1" &
-  echo "$!-$(started "$!")" > "$dir/keeper"
-  exit 0 ;;
+  # In a session and an environment of its own, unless whoever calls has given one.
+  if leads && [ "\${PIPEWORK-}" = alone ]; then run "$1" & else setsid $clean sh "$0" --run "$1" & fi
+  since "$!"
+  echo "$!-$start" > "$dir/keeper" ;;
 esac`
 
-const LOOP = `hook=$dir/hook
-echo '#!/bin/sh
-# The DHCP client calls this with what it knows; pipework reads it, and believes none of it unseen.
-event=\${1-}\${reason-}
-case $event in deconfig | PREINIT* | CARRIER | NOCARRIER* | STOP* | ARP* | ROUTERADVERT | DELEGATED6) exit 0 ;; esac
-umask 077
-env -0 "event=$event" > "$PIPEWORK_DHCP/new.$$" && mv "$PIPEWORK_DHCP/new.$$" "$PIPEWORK_DHCP/event"' > "$hook"
-chmod 700 "$hook"
-# Debian mounts /run so that nothing in it can be executed.
-[ -x "$hook" ] || { mkdir -p /var/lib/pipework && cp "$hook" /var/lib/pipework/dhcp-hook && hook=/var/lib/pipework/dhcp-hook; }
-
-has_link() {
-  [ "/proc/$child/ns/net" -ef "/proc/$$/fd/9" ] || return 0
+const LOOP = `has_link() {
+  [ "/proc/$child/ns/net" -ef "/proc/$me/fd/9" ] || return 0
   while read -r name rest; do [ "$name" != "$link:" ] || return 0; done < "/proc/$child/net/dev"
   return 1
 } 2> /dev/null
@@ -229,34 +228,44 @@ stop() {
 tick() {
   sleep 0.5 9<&- &
   wait "$!"
-  [ "$guest" -ef "/proc/$$/fd/9" ] && has_link || stop
+  [ "$guest" -ef "/proc/$me/fd/9" ] && has_link || stop
 }
-trap stop TERM
-pause=1
-while :; do
-  client &
-  child=$!
-  echo "$child-$(started "$child")" > "$dir/pid"
-  ticks=0
-  while kill -0 "$child" 2> /dev/null; do
-    tick
-    ticks=$((ticks + 1))
-    if [ -e "$dir/lease" ]; then
-      { read -r every < "$dir/renew" && [ "$((ticks % every))" -eq 0 ] && renew; } 2> /dev/null
-      [ ! -e "$dir/event" ] || take
-    elif [ "$ticks" -gt "$limit" ]; then
-      stop
-    fi
+run() {
+  exec < /dev/null >> "$dir/log" 2>&1 9< "/run/netns/$1"
+  # Not $$, which is that of the process that was called.
+  read -r me rest < /proc/self/stat
+  export PIPEWORK_DHCP="$dir"
+  hook=$dir/hook
+  # Debian mounts /run so that nothing in it can be executed.
+  [ -x "$hook" ] || { mkdir -p /var/lib/pipework && cp "$hook" /var/lib/pipework/dhcp-hook && hook=/var/lib/pipework/dhcp-hook; }
+  trap stop TERM
+  pause=1
+  while :; do
+    client &
+    child=$!
+    since "$child"
+    echo "$child-$start" > "$dir/pid"
+    ticks=0
+    while kill -0 "$child" 2> /dev/null; do
+      tick
+      ticks=$((ticks + 1))
+      if [ -e "$dir/lease" ]; then
+        { read -r every < "$dir/renew" && [ "$((ticks % every))" -eq 0 ] && renew; } 2> /dev/null
+        [ ! -e "$dir/event" ] || take
+      elif [ "$ticks" -gt "$limit" ]; then
+        stop
+      fi
+    done
+    child=
+    cleanup
+    [ -e "$dir/lease" ] || { : > "$dir/failed"; exit 1; }
+    # It had a lease, and was killed or broke down: again, and more slowly each time that it does not last.
+    [ "$ticks" -lt 120 ] || pause=1
+    ticks=0
+    while [ "$ticks" -lt "$((pause * 2))" ]; do
+      tick
+      ticks=$((ticks + 1))
+    done
+    [ "$pause" -ge 60 ] || pause=$((pause * 2))
   done
-  child=
-  cleanup
-  [ -e "$dir/lease" ] || { : > "$dir/failed"; exit 1; }
-  # It had a lease, and was killed or broke down: again, and more slowly each time that it does not last.
-  [ "$ticks" -lt 120 ] || pause=1
-  ticks=0
-  while [ "$ticks" -lt "$((pause * 2))" ]; do
-    tick
-    ticks=$((ticks + 1))
-  done
-  [ "$pause" -ge 60 ] || pause=$((pause * 2))
-done`
+}`

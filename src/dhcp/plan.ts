@@ -7,7 +7,7 @@ import { type Command, guestNetns, ipInGuest, type Plan, rows } from '../step'
 import { type Address, type Family, fingerprint } from '../values'
 import { type Client, directoryOf, type Lease, type Tenant, whoIs } from './client'
 import { planSlaac, waitForLinkLocal } from './ipv6'
-import { type Start, toKeeper } from './keeper'
+import { HOOK_TEXT, type Start, toKeeper } from './keeper'
 import type { Program } from './programs'
 import { isReleasable } from './release'
 import { explainSilence } from './silence'
@@ -81,11 +81,12 @@ export function toLeased({ family, defaultRoute }: Client, { ip, prefix, router 
 }
 
 const keep = ({ directory }: Pick<Tenant, 'directory'>) => `${directory}/keep`
-const starting = (tenant: Pick<Tenant, 'directory'>): Command => ({
+// Docker's client reads of the environment which Docker it is for.
+const starting = (tenant: Pick<Tenant, 'directory'>, program: Client['program']): Command => ({
   kind: 'run',
   in: 'host',
   argv: ['sh', keep(tenant), guestNetns],
-  isOurs: true,
+  ...(program === 'image' ? {} : { isOurs: true }),
 })
 const ending = (tenant: Pick<Tenant, 'directory'>): Command => ({
   kind: 'run',
@@ -94,8 +95,16 @@ const ending = (tenant: Pick<Tenant, 'directory'>): Command => ({
   isOurs: true,
 })
 
+function fileOf(directory: string, name: string, text?: string): Command {
+  return {
+    ...{ kind: 'file', in: 'host', path: `${directory}/${name}` },
+    ...(text === undefined ? {} : { text }),
+    ...(name === 'hook' ? { isProgram: true } : {}),
+  }
+}
+
 function restoreFiles({ directory, files }: Tenant): readonly Command[] {
-  return Object.entries(files).map(([name, text]) => ({ kind: 'file', in: 'host', path: `${directory}/${name}`, text }))
+  return Object.entries(files).map(([name, text]) => fileOf(directory, name, text))
 }
 
 function removal(directory: string): Command {
@@ -105,7 +114,13 @@ function removal(directory: string): Command {
 /** Ends a client that runs. */
 export function planEnd(tenant: Tenant): Plan {
   if (!tenant.isKept) return []
-  return [{ why: `end the DHCP client of ${tenant.client.ifname}`, command: ending(tenant), undo: starting(tenant) }]
+  return [
+    {
+      why: `end the DHCP client of ${tenant.client.ifname}`,
+      command: ending(tenant),
+      undo: starting(tenant, tenant.client.program),
+    },
+  ]
 }
 
 /** Gives the address back while the link still has it. */
@@ -210,10 +225,7 @@ function planClient(source: AddressSource, context: Context, tenancy: Tenancy): 
     broadcast: family === 4 && needsBroadcast(context, program),
     ...(guest.id === undefined ? {} : { container: guest.id }),
   }
-  const file = (name: string, text?: string): Command => ({
-    ...{ kind: 'file', in: 'host', path: `${directory}/${name}` },
-    ...(text === undefined ? {} : { text }),
-  })
+  const file = (name: string, text?: string) => fileOf(directory, name, text)
   const named = program === 'image' ? 'udhcpc of the busybox image, as no client is installed' : program
   return rows(
     family === 6 && [waitForLinkLocal(ifname)],
@@ -223,6 +235,7 @@ function planClient(source: AddressSource, context: Context, tenancy: Tenancy): 
       undo: tenant === undefined ? removal(directory) : restoreFiles(tenant),
     },
     { why: `write down how ${named} is started`, command: file('keep', toKeeper(start)) },
+    { why: `write down what ${named} calls with its news`, command: file('hook', HOOK_TEXT) },
     program === 'dhclient' && {
       why: 'write down what dhclient asks for',
       command: file('dhclient.conf', toDhclientConf(start)),
@@ -230,7 +243,11 @@ function planClient(source: AddressSource, context: Context, tenancy: Tenancy): 
     program === 'dhcpcd' &&
       family === 6 && { why: 'write down what dhcpcd asks for', command: file('dhcpcd.conf', 'noipv6rs\nia_na 1') },
     tenant?.files.lease !== undefined && { why: 'forget the earlier lease', command: file('lease') },
-    { why: `start ${named}, and what keeps it`, command: starting({ directory }), undo: ending({ directory }) },
+    {
+      why: `start ${named}, and what keeps it`,
+      command: starting({ directory }, program),
+      undo: ending({ directory }),
+    },
     {
       why: `wait up to ${dhcp.timeout} s for an address by DHCP${family === 6 ? 'v6' : ''}`,
       command: { kind: 'lease', in: 'host', argv: [...tenancy.self, '__dhcp', 'await', directory, `${dhcp.timeout}`] },

@@ -1,6 +1,6 @@
 import type { Host } from '../host'
 import type { Finding } from './finding'
-import { inGuest, type Span, type Survey, type SurveySeat, seatsWithin } from './survey'
+import { inGuest, type Span, type Survey, type SurveyAddress, type SurveySeat, seatsOn, seatsWithin } from './survey'
 
 /** Seconds that an answer is waited for: a neighbour answers within milliseconds. */
 const LIMIT = 1
@@ -9,22 +9,37 @@ const LIMIT = 1
 export async function findTaken(survey: Survey, span: Span, host: Host): Promise<readonly Finding[]> {
   if (!host.has('arping')) return []
   const found = await Promise.all(
-    seatsWithin(survey, span).flatMap(({ seat }) => {
-      const own = seat.inGuest?.addresses.filter(({ family }) => family === 4) ?? []
+    seatsWithin(survey, span).flatMap(({ seat, hostif }) => {
+      const addresses = seat.inGuest?.addresses.filter(({ family }) => family === 4) ?? []
       // An ipvlan shares its MAC address with others, and so an answer with them.
       if (seat.inGuest?.kind === 'ipvlan') return []
-      return own.map((address) => ask(seat, address, host))
+      return addresses.map((address) => ask({ seat, address, told: listTold(address, { seat, hostif }, survey) }, host))
     }),
   )
   return found.flatMap((finding) => finding ?? [])
 }
 
-async function ask(
-  seat: SurveySeat,
-  { ip, prefix }: { readonly ip: string; readonly prefix: number },
-  host: Host,
-): Promise<Finding | undefined> {
+/** Whose answer is no news: the guest's own, which it gives by every interface for all its addresses, or of whom is told. */
+function listTold(
+  { ip }: SurveyAddress,
+  { seat, hostif }: { readonly seat: SurveySeat; readonly hostif: string },
+  survey: Survey,
+): readonly (string | undefined)[] {
+  const own = survey.seats.filter(({ guest }) => guest === seat.guest)
+  const twins = seatsOn(hostif, survey).filter(({ inGuest }) => inGuest?.addresses.some((it) => it.ip === ip))
+  return [...own, ...twins].map(({ inGuest }) => inGuest?.mac)
+}
+
+interface Question {
+  readonly seat: SurveySeat
+  readonly address: SurveyAddress
+  /** The MAC addresses whose answer is no news. */
+  readonly told: readonly (string | undefined)[]
+}
+
+async function ask({ seat, address, told }: Question, host: Host): Promise<Finding | undefined> {
   const { netns, inGuest: link, guest, attached } = seat
+  const { ip, prefix } = address
   if (netns === undefined || link === undefined) return undefined
   const arping = ['arping', '-D', '-c', '1', '-w', `${LIMIT}`, '-I', link.name, ip]
   const { stdout } = await host
@@ -32,7 +47,7 @@ async function ask(
     .catch(() => ({ stdout: '' }))
   // What iputils prints of an answer; Habets' arping means something else by -D, and prints otherwise.
   const mac = /^Unicast reply from \S+ \[([0-9A-F:]+)\]/im.exec(stdout)?.[1]?.toLowerCase()
-  if (mac === undefined || mac === link.mac) return undefined
+  if (mac === undefined || told.includes(mac)) return undefined
   return {
     id: 'address-duplicate',
     severity: 'error',

@@ -51,11 +51,6 @@ export function commentOf(rule: Rule): string {
   return full.length <= MAX_COMMENT ? full : `${COMMENT}${owner}: ${act}${family} ${fingerprint(full)}`
 }
 
-/** Whether the name stands for one interface in a rule: `br+` and `br*` are patterns there. */
-export function isPlainName(name: string): boolean {
-  return /^[\w.-]+$/.test(name)
-}
-
 /** Frames from port to port of a bridge, which Docker's firewall drops where bridges obey it. */
 export function acceptBridged(bridge: string): readonly Rule[] {
   return ([4, 6] as const).map((family) => ({ family, act: 'accept', owner: bridge, in: bridge, out: bridge }))

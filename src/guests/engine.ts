@@ -39,7 +39,7 @@ export async function askSocket(engine: Runtime, name: string, means: { socket: 
   if (status === 200) return toAnswer(parseInspected(body, engine), { engine, name, inspect })
   const list = await get('/containers/json?all=1')
   const all = list.status === 200 ? (JSON.parse(list.body) as { Id: string; Names?: string[] }[]) : []
-  const candidates = all.map(({ Id, Names = [] }) => ({ id: Id, name: withoutSlash(Names[0] ?? Id.slice(0, 12)) }))
+  const candidates = all.map(({ Id, Names = [] }) => ({ id: Id, name: pickName(Names) ?? Id.slice(0, 12) }))
   const unknown = toUnknown(name, candidates)
   if (status === 404 || unknown.state === 'several') return unknown
   throw new PipeworkError(`${engine.title} cannot tell which container '${name}' is: ${messageOf(body)}`, {
@@ -84,7 +84,7 @@ export async function askCommand(engine: Runtime, name: string, host: Host): Pro
   const lines = list.stdout.split('\n').map((line) => line.trim().split(/[ ,]/))
   return toUnknown(
     name,
-    lines.flatMap(([id = '', it]) => (id === '' ? [] : [{ id, name: it ?? id.slice(0, 12) }])),
+    lines.flatMap(([id = '', ...names]) => (id === '' ? [] : [{ id, name: pickName(names) ?? id.slice(0, 12) }])),
   )
 }
 
@@ -126,6 +126,11 @@ async function nameOf(owner: string, { inspect }: Question): Promise<string> {
 }
 
 const withoutSlash = (name: string) => name.replace(/^\//, '')
+
+/** A container's own name among those that an engine lists: `--link` gives it others, like `/web/db`. */
+export function pickName(names: readonly string[]): string | undefined {
+  return names.map(withoutSlash).find((name) => !name.includes('/'))
+}
 
 function refusalOf({ State, HostConfig }: Inspected, name: string, { engine }: Question): PipeworkError | undefined {
   const { program } = engine

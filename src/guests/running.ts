@@ -1,7 +1,7 @@
 import type { GuestKind } from '../guestname'
 import type { Host } from '../host'
 import { dockerSocket } from './docker'
-import { ENGINE_LIMIT } from './engine'
+import { ENGINE_LIMIT, pickName } from './engine'
 import { podmanSocket } from './podman'
 
 /** The runtimes that tell what happens to their containers. */
@@ -43,12 +43,12 @@ export async function listRunning(kind: EventfulKind, host: Host): Promise<reado
   if (socket !== undefined) {
     const { body } = await host.get(socket, '/containers/json', ENGINE_LIMIT)
     const all = JSON.parse(body) as readonly { readonly Id: string; readonly Names?: readonly string[] }[]
-    return all.map(({ Id: id, Names }) => ({ id, name: (Names?.[0] ?? id).replace(/^\//, '') }))
+    return all.map(({ Id: id, Names = [] }) => ({ id, name: pickName(Names) ?? id }))
   }
   if (!hasCommand(kind, host)) return []
   const { stdout } = await host.run([kind, 'ps', '--no-trunc', '--format', '{{.ID}} {{.Names}}'], ENGINE_LIMIT)
   const lines = stdout.split('\n').map((line) => line.trim().split(/[ ,]/))
-  return lines.flatMap(([id = '', name]) => (id === '' ? [] : [{ id, name: name ?? id }]))
+  return lines.flatMap(([id = '', ...names]) => (id === '' ? [] : [{ id, name: pickName(names) ?? id }]))
 }
 
 interface Inspected {

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
-import type { Host, Watch } from '../host'
+import type { Watch } from '../host'
 
 /** What the action answers, or undefined where it throws. */
 export function attempt<T>(action: () => T): T | undefined {
@@ -16,20 +16,19 @@ const SYSFS_TYPE = 0x62656572
 /** For open(2): to name a place, and not to open what is there. */
 const O_PATH = 0o10000000
 
-/** Opens what is at the path if it is of sysfs: to open a device or a pipe may do something, or wait for ever. */
-function inSysfs<T>(path: string, action: (place: string) => T): T | undefined {
+/**
+ * The text of what others may have mounted or linked where a file of sysfs should be; that alone is opened: to open a
+ * device or a pipe may do something, or wait for ever.
+ */
+export function readSysfs(path: string): string | undefined {
   const fd = attempt(() => fs.openSync(path, O_PATH))
   if (fd === undefined) return undefined
   const place = `/proc/self/fd/${fd}`
-  const answer = attempt(() => (fs.statfsSync(place).type === SYSFS_TYPE ? action(place) : undefined))
+  const text = attempt(() =>
+    fs.statfsSync(place).type === SYSFS_TYPE ? fs.readFileSync(place, 'utf8').trimEnd() : undefined,
+  )
   fs.closeSync(fd)
-  return answer
-}
-
-/** What others may have mounted or linked, where sysfs should be. */
-export const SYSFS: Host['sysfs'] = {
-  read: (path) => inSysfs(path, (place) => fs.readFileSync(place, 'utf8').trimEnd()),
-  list: (path) => inSysfs(path, (place) => fs.readdirSync(place)),
+  return text
 }
 
 /** Whether the path is that of a program. */
@@ -49,6 +48,15 @@ export function dangles(path: string): boolean {
   }
 }
 
+/** The major number of /dev/null and its kin. */
+const MEM_MAJOR = 1
+
+/** Whether it could be a terminal; a pipe, a file or /dev/null is none. Node takes 3 ms to tell. */
+export function mayBeTerminal(fd: 1): boolean {
+  const stat = attempt(() => fs.fstatSync(fd))
+  return stat?.isCharacterDevice() === true && stat.rdev >>> 8 !== MEM_MAJOR
+}
+
 /** Straight to the descriptor: setting up process.stdout costs each start 3 ms. */
 export function writeAll(fd: 1 | 2, text: string): void {
   let rest = Buffer.from(text)
@@ -65,13 +73,16 @@ export function writeAll(fd: 1 | 2, text: string): void {
   }
 }
 
-/** In one rename, so that nobody ever reads half of it; for root's eyes alone. */
-export function saveFile(path: string, text: string | undefined, readers?: 'everybody'): void {
+/** The modes of a new folder and of the file in it. */
+const MODES = { root: [0o700, 0o600], program: [0o700, 0o700], everybody: [0o755, 0o644] } as const
+
+/** In one rename, so that nobody ever reads half of it. */
+export function saveFile(path: string, text: string | undefined, use: keyof typeof MODES = 'root'): void {
   if (text === undefined) {
     fs.rmSync(path, { force: true })
     return
   }
-  const [folder, file] = readers === 'everybody' ? [0o755, 0o644] : [0o700, 0o600]
+  const [folder, file] = MODES[use]
   fs.mkdirSync(dirname(path), { recursive: true, mode: folder })
   fs.writeFileSync(`${path}.new`, `${text}\n`, { mode: file })
   fs.renameSync(`${path}.new`, path)

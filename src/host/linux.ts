@@ -1,8 +1,8 @@
 import * as fs from 'node:fs'
 import type { Host, HostProcess, HttpAnswer } from '../host'
-import { attempt, dangles, isExecutable, SYSFS, saveFile, watchDirectory, writeAll } from './files'
+import { attempt, dangles, isExecutable, mayBeTerminal, readSysfs, saveFile, watchDirectory, writeAll } from './files'
 import { createHolds } from './pins'
-import { createAttendant, launchScript, runIp, runProgram, runQuery, startIp } from './programs'
+import { createAttendant, createIp, launchScript, runProgram, runQuery } from './programs'
 
 async function readAddresses(ifname: string): Promise<readonly string[]> {
   const { networkInterfaces } = await import('node:os')
@@ -22,10 +22,9 @@ async function getOverSocket(path: string, url: string, limit: number): Promise<
     const socket = connect({ path })
     const parts: string[] = []
     socket.setEncoding('utf8').on('data', (text: string) => parts.push(text))
-    socket.on('error', reject)
-    socket.setTimeout(limit * 1000, () => {
-      socket.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }))
-    })
+    const noAnswer = Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' })
+    const timer = setTimeout(() => socket.destroy(noAnswer), limit * 1000)
+    socket.on('error', reject).on('close', () => clearTimeout(timer))
     socket.on('end', () => {
       const answer = parts.join('')
       const body = answer.indexOf('\r\n\r\n')
@@ -83,11 +82,10 @@ export function createHost(self: HostProcess): Host {
     program: self.program,
     env: self.env,
     ...LOOKS,
-    sysfs: SYSFS,
+    readSysfs,
     dangles,
     has: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutable(`${dir}/${program}`)),
-    ip: runIp,
-    startIp: (netns) => startIp(netns === undefined ? {} : { netns }),
+    ...createIp(self),
     run: runProgram,
     launch: launchScript,
     query: runQuery,
@@ -107,7 +105,7 @@ export function createHost(self: HostProcess): Host {
     ...createHolds(self),
     md5,
 
-    columns: () => self.columns(),
+    columns: () => (mayBeTerminal(1) ? self.columns() : undefined),
     elapsed: () => self.uptime() * 1000,
     now: () => Date.now(),
     sleep,

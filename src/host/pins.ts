@@ -4,7 +4,7 @@ import { attempt } from './files'
 
 const NETNS_DIR = '/run/netns'
 
-const LOCK_DIR = '/run/pipework'
+const RUN_DIR = '/run/pipework'
 
 /** The type of the file system that namespaces are files of, for statfs(2). */
 const NSFS = 0x6e736673
@@ -67,12 +67,12 @@ function createLocker(self: HostProcess, nameOfSelf: () => string): Host['lock']
   })
 
   return (name) => {
-    const path = `${LOCK_DIR}/${name}.lock`
+    const path = `${RUN_DIR}/${name}.lock`
     const me = nameOfSelf()
     const owner = attempt(() => fs.readlinkSync(path))
     if (owner !== undefined && isAlive(owner)) return undefined
     if (owner !== undefined) removeStale(path, owner, me)
-    fs.mkdirSync(LOCK_DIR, { recursive: true, mode: 0o700 })
+    fs.mkdirSync(RUN_DIR, { recursive: true, mode: 0o700 })
     try {
       fs.symlinkSync(me, path)
     } catch (error) {
@@ -116,8 +116,21 @@ function createPinner(self: HostProcess, nameOfSelf: () => string): Host['pin'] 
   }
 }
 
+/** Lends texts: a file that has no name any more is still there for who knows whose it is. */
+function createLender({ pid }: HostProcess): Host['lend'] {
+  return (text) => {
+    fs.mkdirSync(RUN_DIR, { recursive: true, mode: 0o700 })
+    const name = `${RUN_DIR}/lent-${pid}`
+    attempt(() => fs.unlinkSync(name))
+    const fd = fs.openSync(name, 'wx+', 0o600)
+    attempt(() => fs.unlinkSync(name))
+    fs.writeSync(fd, text)
+    return { path: `/proc/${pid}/fd/${fd}`, release: () => fs.closeSync(fd) }
+  }
+}
+
 /** What a run holds, and lets go when it ends. */
-export function createHolds(self: HostProcess): Pick<Host, 'pin' | 'lock'> {
+export function createHolds(self: HostProcess): Pick<Host, 'pin' | 'lock' | 'lend'> {
   const nameOfSelf = createSelfName(self)
-  return { pin: createPinner(self, nameOfSelf), lock: createLocker(self, nameOfSelf) }
+  return { pin: createPinner(self, nameOfSelf), lock: createLocker(self, nameOfSelf), lend: createLender(self) }
 }

@@ -1,6 +1,8 @@
+import type { ChildProcess } from 'node:child_process'
 import { PipeworkError } from '../errors'
 import type { Host, HostProcess, IpBatch, ReadyIp } from '../host'
-import { type Result, writeBatch } from '../step'
+import { OWN_ENVIRONMENT, type Result, writeBatch } from '../step'
+import { attempt } from './files'
 
 /** Seconds a program may take. */
 const DEFAULT_LIMIT = 30
@@ -30,10 +32,14 @@ function notInstalled(program: string): PipeworkError {
   })
 }
 
-/** What is wanted of a program's streams. */
+/** What is wanted of a program's streams, its environment, and its end. */
 interface Streams {
   readonly input: 'ignore' | 'pipe'
   readonly output: 'ignore' | 'pipe'
+  /** Ours when absent. */
+  readonly env?: NodeJS.ProcessEnv
+  /** Ends it before its time; without what it has started, when absent. */
+  readonly end?: (child: ChildProcess) => void
 }
 
 /** A program that runs, and may wait for its input. */
@@ -47,9 +53,12 @@ interface Started {
  * Every attach runs `ip`, so it goes straight to node:child_process: loading execa and its first call cost as much as
  * all the rest of an attach (18 ms beside 20 of bare node).
  */
-async function start([file = '', ...args]: readonly string[], { input, output }: Streams): Promise<Started> {
+async function start(
+  [file = '', ...args]: readonly string[],
+  { input, output, env, end = (child) => void child.kill() }: Streams,
+): Promise<Started> {
   const { spawn } = await import('node:child_process')
-  const child = spawn(file, args, { ...CHILD, stdio: [input, output, 'pipe'] })
+  const child = spawn(file, args, { ...CHILD, stdio: [input, output, 'pipe'], env })
   const [out, err]: [string[], string[]] = [[], []]
   child.stdout?.setEncoding('utf8').on('data', (text: string) => out.push(text))
   child.stderr?.setEncoding('utf8').on('data', (text: string) => err.push(text))
@@ -68,18 +77,18 @@ async function start([file = '', ...args]: readonly string[], { input, output }:
   return {
     async finish(text, limit) {
       // spawn's own timeout goes on where there is no such program: the error would be followed by 30 seconds of nothing.
-      const timer = setTimeout(() => child.kill(), limit * 1000)
+      const timer = setTimeout(() => end(child), limit * 1000)
       child.stdin?.end(text)
       const { signal, ...result } = await ended.finally(() => clearTimeout(timer))
       if (signal === 'SIGTERM') throw tooSlow([file, ...args], limit)
       return result
     },
-    kill: () => void child.kill(),
+    kill: () => end(child),
   }
 }
 
-/** Starts an `ip -batch` that waits for its lines. */
-export async function startIp({ netns, answer, force }: Omit<IpBatch, 'lines'>): Promise<ReadyIp> {
+/** Starts an `ip -batch` that waits for its lines. It ends with the programs that its lines have started. */
+async function startIp({ netns, answer, force }: Omit<IpBatch, 'lines'>, self: HostProcess): Promise<ReadyIp> {
   const argv = [
     'ip',
     ...(netns === undefined ? [] : ['-n', netns]),
@@ -88,20 +97,24 @@ export async function startIp({ netns, answer, force }: Omit<IpBatch, 'lines'>):
     '-batch',
     '-',
   ]
-  const { finish, kill } = await start(argv, { input: 'pipe', output: answer === undefined ? 'ignore' : 'pipe' })
+  const end = ({ pid }: ChildProcess) => void attempt(() => pid === undefined || self.end(-pid))
+  const output = answer === undefined ? 'ignore' : 'pipe'
+  const { finish, kill } = await start(argv, { input: 'pipe', output, end })
   return {
     send: async (lines) => {
       const { stdout, ...result } = await finish(writeBatch(lines), DEFAULT_LIMIT)
-      return { ...result, stdout: stdout.replaceAll(CONTROL, '\ufffd') }
+      return { ...result, stdout: stdout === '' ? '' : stdout.replaceAll(CONTROL, '\ufffd') }
     },
     dismiss: kill,
   }
 }
 
-/** Sends the lines of a batch to one `ip`. */
-export async function runIp({ lines, ...place }: IpBatch): Promise<Result> {
-  const { send } = await startIp(place)
-  return send(lines)
+/** The calls that run `ip`. */
+export function createIp(self: HostProcess): Pick<Host, 'ip' | 'startIp'> {
+  return {
+    ip: async ({ lines, ...place }) => (await startIp(place, self)).send(lines),
+    startIp: (netns) => startIp(netns === undefined ? {} : { netns }, self),
+  }
 }
 
 /** Runs a program that only answers, without execa. */
@@ -130,7 +143,8 @@ export async function runProgram(argv: readonly string[], limit = DEFAULT_LIMIT,
 
 /** Runs a script of ours, whose output is nobody's; what it starts may stay. */
 export async function launchScript(argv: readonly string[]): Promise<Result> {
-  return (await start(argv, { input: 'ignore', output: 'ignore' })).finish('', DEFAULT_LIMIT)
+  const { finish } = await start(argv, { input: 'ignore', output: 'ignore', env: OWN_ENVIRONMENT })
+  return finish('', DEFAULT_LIMIT)
 }
 
 /** Straight to node:child_process, as runIp: execa has nothing to add, and this way `exec` starts 20 ms sooner. */

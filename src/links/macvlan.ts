@@ -28,6 +28,7 @@ export const macvlan: LinkKind = {
     const { hostif } = context.facts
     if (hostif === undefined) return []
     refuse(context, hostif)
+    refuseCutOff(context)
     refuseMtu(context, context.facts.vlanDevice?.link ?? hostif)
     refuseOffload(context, `a ${context.request.sharing.kind}`)
     return rows(
@@ -66,6 +67,17 @@ function refuse({ request, facts }: Context, { name, kind, master }: HostLink): 
     throw new PipeworkError(`'${device.name}' is there already and is not VLAN ${vlan?.native} of '${name}'`, {
       hint: `See what it is: ip -d link show ${device.name}`,
     })
+}
+
+/** In the mode passthru the kernel gives every frame of the NIC, and its MAC address, to the guest. */
+function refuseCutOff(context: Context): void {
+  const { request, facts } = context
+  const isSo = facts.inGuest?.mode === request.sharing.mode
+  if (facts.hostAddress === undefined || request.force || isSo) return
+  throw new PipeworkError(
+    `--mode passthru gives all of '${parentOf(context)}' to the guest, and this host has ${facts.hostAddress} on it`,
+    { hint: 'Without it you may lose the host. Take the mode bridge, or do it all the same with --force.' },
+  )
 }
 
 /** The name of what the link hangs on: the NIC, or the device of its VLAN. */

@@ -87,7 +87,7 @@ function makeVeth(context: Context, { master, planPort }: Seat): Plan {
 }
 
 /** Refuses a name for the host end that belongs to something else, or to this very link under another name. */
-function refuseNameTaken({ request, guest, facts: { nameTaken, takenPeer } }: Context): void {
+function refuseNameTaken({ request, guest, facts: { nameTaken, takenPeer, renamed } }: Context): void {
   if (nameTaken === undefined) return
   const record = recordOf({ hostEnd: nameTaken })
   const same = record?.guest.kind === guest.kind && record.guest.name === guest.name && record.ifname === request.ifname
@@ -95,6 +95,13 @@ function refuseNameTaken({ request, guest, facts: { nameTaken, takenPeer } }: Co
     throw new PipeworkError(
       `'${request.ifname}' of '${guest.name}' was renamed inside the guest: it is '${takenPeer}' there`,
       { hint: `Rename it back, or take it away first: pipework disconnect ${formatGuest(guest)} ${request.ifname}` },
+    )
+  if (renamed !== undefined)
+    throw new PipeworkError(
+      `'${request.ifname}' of '${renamed}' was made when that was called '${guest.name}', and has the host end '${nameTaken.name}'`,
+      {
+        hint: `It goes by its old name yet. Take it away first: pipework disconnect ${formatGuest(guest)} ${request.ifname}`,
+      },
     )
   if (!same)
     throw new PipeworkError(`the host already has an interface '${nameTaken.name}'`, {

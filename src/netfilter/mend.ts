@@ -74,10 +74,14 @@ function isAskable(name: string, { table, family }: Chain, ruleset: Ruleset): bo
   return name !== '' && !isNamed
 }
 
+/** Whether the name stands for one interface in a rule, and for itself in a command: `br+` and `br*` are patterns there. */
+export function isPlainName(name: string): boolean {
+  return /^[\w.-]+$/.test(name)
+}
+
 /** In which chain a rule of ours would mend that: tried on the ruleset as it was read, before it is suggested. */
 function findOpening({ chain: base }: Obstacle, flow: Flow, ruleset: Ruleset): Opening | undefined {
-  // To the tools these mean every name that begins so.
-  if ([flow.bridge, flow.in, flow.out].some((name) => /[*+]$/.test(name ?? ''))) return undefined
+  if ([flow.bridge, flow.in, flow.out].some((name) => name !== undefined && !isPlainName(name))) return undefined
   const of = flow.bridge === undefined ? { bridge: '', path: flow } : { bridge: flow.bridge }
   if (base.table === 'firewalld' && !isAskable(of.path?.out ?? of.bridge, base, ruleset)) return undefined
   const dockers = ruleset.filter((it) => isSame(it, { ...base, name: DOCKERS }))

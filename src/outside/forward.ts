@@ -2,34 +2,17 @@ import type { Rule } from '../firewall/rule'
 import type { Host } from '../host'
 import type { Rule as Accept } from '../netfilter/ruleset'
 import type { Forwarding } from '../passage'
+import { readProcRoutes } from '../procroutes'
 import type { Family } from '../values'
 import type { Flow } from '../verdict'
 import { devOf, needOf, type Subject } from './subject'
 import { parseRouted } from './wish'
 
-/** Fields of a line of /proc/net/route and /proc/net/ipv6_route: where the device stands, and what a default route has. */
-const TABLES = {
-  4: {
-    path: '/proc/net/route',
-    device: 0,
-    isDefault: (it: readonly string[]) => it[1] === '00000000' && it[7] === it[1],
-  },
-  6: {
-    path: '/proc/net/ipv6_route',
-    device: 9,
-    isDefault: (it: readonly string[]) => /^0{32}$/.test(it[0] ?? '') && it[1] === '00',
-  },
-} as const
-
 /** The interfaces by which the outside may be reached: those of default routes, else of any. */
 function readWays(family: Family, dev: string, host: Host): readonly string[] {
-  const { path, device, isDefault } = TABLES[family]
-  const lines = (host.read(path) ?? '')
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/))
-    .filter((it) => it.length > 7 && it[0] !== 'Iface' && it[device] !== 'lo' && it[device] !== dev)
-  const wanted = lines.some(isDefault) ? lines.filter(isDefault) : lines
-  return [...new Set(wanted.map((it) => it[device] ?? ''))]
+  const routes = (readProcRoutes(family, '/proc/net', host) ?? []).filter((it) => it.dev !== dev)
+  const defaults = routes.filter(({ isDefault }) => isDefault)
+  return [...new Set((defaults.length > 0 ? defaults : routes).map((it) => it.dev))]
 }
 
 /** A rule of ours as a verdict looks at it. */

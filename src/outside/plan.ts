@@ -14,9 +14,10 @@ import { type Forwarding, warnOfForwarding } from '../passage'
 import { decodeRecord, type LinkRecord } from '../record'
 import type { Warning } from '../report'
 import type { Plan } from '../step'
+import { type Address, areOverlapping } from '../values'
 import { forwardingOf } from './forward'
 import { type Live, readLive, toHostAddresses } from './live'
-import { describe, type Need, sumOf } from './need'
+import { describe, type Need, NOTHING, sumOf } from './need'
 import { refuseWishes } from './refuse'
 import { planNeed } from './steps'
 import { needOf, type Subject } from './subject'
@@ -25,8 +26,8 @@ import { isConcerned, isForwarded, mayHaveOutside, parseRouted, wishesOf } from 
 
 /** An attachment that is there. */
 function toSubject({ record, hostEnd, inGuest }: Attached, host: Host): Subject {
-  const { guest, ifname, hostif, words, addresses = [] } = record
-  const { outside } = wishesOf(record)
+  const { guest, ifname, words, addresses = [] } = record
+  const { hostif, outside } = wishesOf(record)
   if (hostEnd !== undefined) {
     const isPort = host.list(`/sys/class/net/${hostEnd.name}/brport`) !== undefined
     return { guest: guest.name, ifname, hostif, hostEnd: hostEnd.name, isPort, addresses, words, outside }
@@ -88,12 +89,22 @@ const hasShim = ({ links }: Live) => links.some(({ shim }) => shim !== undefined
 /** What all of these need; what hangs on an interface that is gone needs nothing any more. */
 function needOfAll(subjects: readonly Subject[], live: Live): Need {
   const own = toHostAddresses(live)
-  return sumOf(
-    subjects.filter(isConcerned).map((it) => {
-      const need = needOf(it, own)
-      return it.hostEnd === undefined ? pickLive(need, live) : need
-    }),
-  )
+  const needs = subjects.filter(isConcerned).map((it) => {
+    const need = needOf(it, own)
+    return it.hostEnd === undefined ? pickLive(need, live) : need
+  })
+  return sumOf([...needs, ...subjects.map((it) => keepUsed(it, live))])
+}
+
+/** An address of ours on the bridge stays for whom it is the gateway, or the way of a published port, whoever asked for it. */
+function keepUsed({ hostif, hostEnd, addresses, outside }: Subject, { links }: Live): Need {
+  const ours = links.find(({ name }) => name === hostif)?.addresses.filter(({ isOurs }) => isOurs) ?? []
+  const { bridgeAddresses, published } = outside
+  const isReached = (it: Address) => published.length === 0 || bridgeAddresses.some((own) => areOverlapping(it, own))
+  const isUsed = (own: Address) =>
+    addresses.some((it) => it.gateway === own.ip || (!isReached(it) && areOverlapping(it, own)))
+  if (hostEnd === undefined) return NOTHING
+  return { ...NOTHING, addresses: ours.filter(isUsed).map((it) => ({ ...it, dev: hostif })) }
 }
 
 /**
@@ -139,7 +150,7 @@ export async function planOutside(context: Context, host: Host): Promise<Plan> {
     refuseLongRecord(context)
     refuseWishes({ subject, before: mine && toSubject(mine, host), others, live, host })
   }
-  const need = sumOf([needOfAll(others, live), needOf(subject, toHostAddresses(live))])
+  const need = sumOf([needOfAll(others, live), keepUsed(subject, live), needOf(subject, toHostAddresses(live))])
   return planNeed(need, live)
 }
 

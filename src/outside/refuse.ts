@@ -1,7 +1,8 @@
 import { PipeworkError } from '../errors'
-import { isPlainName } from '../firewall/rule'
 import type { Host } from '../host'
 import { isLinkLocal } from '../ip'
+import { isPlainName } from '../netfilter/mend'
+import { readProcRoutes, toBytes } from '../procroutes'
 import { type Address, areOverlapping, toCidr } from '../values'
 import type { Live } from './live'
 import { findListener } from './sockets'
@@ -80,6 +81,17 @@ function refuseRouted({ subject: { hostif }, live }: Case): void {
     })
 }
 
+/** An address that the host takes for its own, or sends to the guest, must not be one that it sends others through. */
+function refuseRouter({ subject: { outside, hostif, addresses }, host }: Case): void {
+  const routers = (readProcRoutes(4, '/proc/net', host) ?? []).map(({ via }) => toBytes(via).join('.'))
+  const isSentTo = parseRouted(hostif) !== undefined || outside.hostAccess
+  const taken = [...outside.bridgeAddresses, ...(isSentTo ? addresses : [])].find(({ ip }) => routers.includes(ip))
+  if (taken !== undefined)
+    throw new PipeworkError(`'${taken.ip}' is the address of a router of this host`, {
+      hint: 'The host would lose its way through that. Take an address that nobody has.',
+    })
+}
+
 function refuseBridgeAddress({ subject, live }: Case): void {
   const { outside, hostif } = subject
   for (const wanted of outside.bridgeAddresses) {
@@ -105,10 +117,12 @@ function refuseGateway({ subject, live }: Case): void {
   const onBridge = [...outside.bridgeAddresses, ...(live.links.find(({ name }) => name === hostif)?.addresses ?? [])]
   const gateways = addresses.flatMap(({ gateway }) => gateway ?? [])
   if (outside.nat !== undefined) {
-    if (gateways.length === 0)
+    if (gateways.length === 0) {
+      const ofHost = onBridge.find((it) => addresses.some((address) => areOverlapping(it, address)))?.ip
       throw new PipeworkError('--nat: the guest has no gateway, and would send nothing to the host', {
-        hint: `Give it one, which the host is to be: IP/PREFIX@${onBridge[0]?.ip ?? '10.0.0.1'}`,
+        hint: `Give it one, which the host is to be: IP/PREFIX@${ofHost ?? 'GATEWAY --bridge-address GATEWAY/PREFIX'}`,
       })
+    }
     const foreign = gateways.find((gateway) => !onBridge.some(({ ip }) => ip === gateway))
     if (foreign !== undefined)
       throw new PipeworkError(`--nat: the gateway '${foreign}' is not an address of this host on '${hostif}'`, {
@@ -188,6 +202,7 @@ export function refuseWishes(all: Case): void {
   refuseNames(all)
   refuseUnknown(all)
   refuseRouted(all)
+  refuseRouter(all)
   refuseAddress(all)
   refuseBridgeAddress(all)
   refuseGateway(all)

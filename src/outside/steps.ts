@@ -2,10 +2,11 @@ import { planFirewall } from '../firewall/live'
 import { bitsOf } from '../ip'
 import { MARK } from '../record'
 import { ip, type Plan, type Step } from '../step'
+import { type Address, areOverlapping } from '../values'
 import type { Live, LiveLink } from './live'
 import { byKey, describe, type Hairpin, type HostAddress, type HostRoute, type Need, type Proxied } from './need'
 import { dropShims, planShims } from './shims'
-import { dropSysctls, planSysctls } from './sysctls'
+import { dropSysctls, planSysctls, writeSysctls } from './sysctls'
 import { MARKER } from './wish'
 
 const routeKey = ({ dst, dev }: HostRoute) => `${dst} ${dev}`
@@ -64,6 +65,29 @@ function listStaleAddresses({ addresses }: Need, { links }: Live): readonly Live
       .map((it) => ({ ...it, dev }))
       .filter((it) => !wanted.has(addressKey(it))),
   )
+}
+
+/** Of bridges on which an address goes and others of its subnet stay: the sysctl by which these are not taken with it. */
+function listPromoting(stale: readonly LiveAddress[], { addresses }: Need, { links, sysctl }: Live): readonly string[] {
+  const keyOf = (dev: string) => `net/ipv4/conf/${dev}/promote_secondaries`
+  const isStale = (dev: string, { ip: address }: Address) => stale.some((it) => it.dev === dev && it.ip === address)
+  const hasOthers = ({ dev, ...it }: LiveAddress) => {
+    const all = [
+      ...addresses.filter((other) => other.dev === dev),
+      ...(links.find(({ name }) => name === dev)?.addresses ?? []),
+    ]
+    return it.family === 4 && all.some((other) => !isStale(dev, other) && areOverlapping(other, it))
+  }
+  const keys = new Set(stale.filter(hasOthers).map(({ dev }) => keyOf(dev)))
+  return sysctl(keyOf('all')) === '1' ? [] : [...keys].filter((key) => sysctl(key) === '0')
+}
+
+/** That is on for as long as addresses come and go, also where that is taken back. */
+function setPromoting(keys: readonly string[], way: 'on' | 'off'): Plan {
+  const set = (value: string) => writeSysctls(keys.map((key) => [key, value]))
+  const [now, before] = way === 'on' ? ['1', '0'] : ['0', '1']
+  const why = way === 'on' ? 'let no address take others of its subnet along when it goes' : 'let them do so again'
+  return keys.length === 0 ? [] : [{ why, command: set(now), undo: set(before) }]
 }
 
 // --- routes and proxies -----------------------------------------------------------------------------------------------
@@ -144,10 +168,13 @@ export function planNeed(need: Need, live: Live): Plan {
   const proxies = byKey(need.proxies, proxyKey)
   const [liveRoutes, liveProxies] = [new Set(live.routes.map(routeKey)), new Set(live.proxies.map(proxyKey))]
   const [wantedRoutes, wantedProxies] = [new Set(routes.map(routeKey)), new Set(proxies.map(proxyKey))]
+  const stale = listStaleAddresses(need, live)
+  const promoting = listPromoting(stale, need, live)
   return [
     ...planMarker(need, live),
     ...planShims(need, live),
     ...planHairpins(need, live),
+    ...setPromoting(promoting, 'on'),
     ...byKey(need.addresses, addressKey)
       .filter((it) => !isLive(it, live))
       .map((it) => addAddress(it, live)),
@@ -159,7 +186,8 @@ export function planNeed(need: Need, live: Live): Plan {
     ...dropSysctls(need, live),
     ...planFirewall(need.rules, live.firewall),
     ...planSysctls(need, live),
-    ...listStaleAddresses(need, live).map(dropAddress),
+    ...stale.map(dropAddress),
+    ...setPromoting(promoting, 'off'),
     ...dropShims(need, live),
     ...dropMarker(need, live),
   ]

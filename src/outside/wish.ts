@@ -236,9 +236,9 @@ export function isForwarded({ hostif, outside: { nat, published } }: Wishes): bo
   return nat !== undefined || published.length > 0 || parseRouted(hostif)?.nic !== undefined
 }
 
-/** The wishes in a record. */
-export function wishesOf({ hostif, words, addresses = [] }: LinkRecord): Wishes {
-  return { hostif, outside: outsideOf(words, addresses) }
+/** The wishes in a record. A NIC itself has none: what it brings back from a guest, that may have written. */
+export function wishesOf({ hostif, words, addresses = [], nic }: LinkRecord): Wishes {
+  return nic === undefined ? { hostif, outside: outsideOf(words, addresses) } : { hostif: '', outside: NONE }
 }
 
 /** A file that says that some attachment has needed more than its link; without it nobody looks at the firewall. */

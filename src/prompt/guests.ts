@@ -1,5 +1,6 @@
 import { parseGuest } from '../guestname'
 import { dockerSocket } from '../guests/docker'
+import { pickName } from '../guests/engine'
 import type { Host } from '../host'
 import { batchLine } from '../step'
 import type { Candidate } from './candidate'
@@ -46,7 +47,7 @@ async function askEngine(socket: string, { stopped }: GuestQuery, host: Host): P
     return all.flatMap(({ Id, Names = [], State = '', Status = State, Image = '', HostConfig }) => {
       const isUsable = State === 'running' || (stopped === 'with' && State !== 'paused')
       if (!isUsable || HostConfig?.NetworkMode === 'host') return []
-      const name = (Names[0] ?? Id).replace(/^\//, '')
+      const name = pickName(Names) ?? Id
       return [{ name, id: Id, text: `${Image}, ${Status}` }]
     })
   } catch {

@@ -1,4 +1,5 @@
 import type { Host } from '../host'
+import { readProcRoutes, toBytes } from '../procroutes'
 import type { Family } from '../values'
 
 /** An address of the host, on the link that its subnet is reached by. */
@@ -22,11 +23,6 @@ const PROC = '/proc/net'
 
 const linesOf = (text: string | undefined) => (text ?? '').split('\n').map((line) => line.trim().split(/\s+/))
 
-/** Hexadecimal in the byte order of the machine, as /proc/net/route has it: the bytes as they are written. */
-function toBytes(hex: string): readonly number[] {
-  return (hex.match(/../g) ?? []).reverse().map((byte) => Number.parseInt(byte, 16))
-}
-
 /** 32 hexadecimal digits, shortened as RFC 5952 says. */
 export function toIp6(hex: string): string {
   return new URL(`http://[${hex.match(/.{4}/g)?.join(':')}]`).hostname.slice(1, -1)
@@ -46,9 +42,9 @@ function readLocal4(host: Host): readonly string[] {
 }
 
 function read4(host: Host): Pick<Subnets, 'addresses' | 'gateways'> {
-  const routes = linesOf(host.read(`${PROC}/route`)).filter(([, dst = '']) => /^[0-9A-F]{8}$/.test(dst))
+  const routes = readProcRoutes(4, PROC, host) ?? []
   const local = [...new Set(readLocal4(host))]
-  const addresses = routes.flatMap(([dev = '', dst = '', via, , , , , mask = '']) => {
+  const addresses = routes.flatMap(({ dev, dst, via, mask }) => {
     const [network, bits] = [toBytes(dst), toBytes(mask)]
     const prefix = countBits(bits)
     if (via !== '00000000' || prefix === 0) return []
@@ -56,10 +52,8 @@ function read4(host: Host): Pick<Subnets, 'addresses' | 'gateways'> {
       ip.split('.').every((byte, index) => (Number(byte) & (bits[index] ?? 0)) === network[index])
     return local.filter(isInside).map((ip) => ({ family: 4 as const, ip, prefix, dev }))
   })
-  const gateways = routes.flatMap(([dev = '', dst, via = '', , , , , mask]) =>
-    dst === '00000000' && mask === '00000000' && via !== '00000000'
-      ? [{ family: 4 as const, ip: toBytes(via).join('.'), dev }]
-      : [],
+  const gateways = routes.flatMap(({ dev, via, isDefault }) =>
+    isDefault && via !== '00000000' ? [{ family: 4 as const, ip: toBytes(via).join('.'), dev }] : [],
   )
   return { addresses, gateways }
 }
@@ -70,11 +64,11 @@ function read6(host: Host): Pick<Subnets, 'addresses' | 'gateways'> {
       ? [{ family: 6 as const, ip: toIp6(hex), prefix: Number.parseInt(prefix, 16), dev }]
       : [],
   )
-  const gateways = linesOf(host.read(`${PROC}/ipv6_route`)).flatMap((fields) => {
-    const [dst = '', bits, , , via = ''] = fields
-    const isDefault = /^0{32}$/.test(dst) && bits === '00' && via.length === 32 && !/^0+$/.test(via)
-    return isDefault && !via.startsWith('fe8') ? [{ family: 6 as const, ip: toIp6(via), dev: fields.at(-1) ?? '' }] : []
-  })
+  const gateways = (readProcRoutes(6, PROC, host) ?? []).flatMap(({ dev, via, isDefault }) =>
+    isDefault && via.length === 32 && !/^0+$/.test(via) && !via.startsWith('fe8')
+      ? [{ family: 6 as const, ip: toIp6(via), dev }]
+      : [],
+  )
   return { addresses, gateways }
 }
 

@@ -1,6 +1,7 @@
 import { type Leftover, PipeworkError } from '../errors'
 import { type Journal, readJournal, saveJournal } from '../journal'
 import { reloadOf } from '../keepers'
+import { formatWarning } from '../report'
 import { planLeftovers } from '../shift'
 import { readSnapshot } from '../snapshot'
 import type { Plan } from '../step'
@@ -10,7 +11,7 @@ import { type Carrier, carry, fail, finish, putBack, withLock } from './carry'
 import { awaitConfirmation, type Connector, refusePending, settle } from './confirm'
 import { type Connection, planNic, planVxlanEnd } from './foresee'
 import { planDownlink, planForget, toDownlinkJournal } from './plan'
-import type { UplinkOptions } from './refuse'
+import { type UplinkOptions, warnOfRule } from './refuse'
 import { findUplink, readGateways, readSsh, resolveUplink } from './survey'
 
 /** What was done for an uplink. */
@@ -37,8 +38,9 @@ export async function connect(
   const request = resolveUplink({ bridge, wish }, connector.host)
   const planned = await withLock(connector, async () => {
     refusePending(bridge, connector)
-    const it = await planNic(request, connector, { ...options, routers: 'ask' })
+    const it = await planNic(request, connector, { ...options, confirm: connector.confirm, routers: 'ask' })
     if (it === undefined) return undefined
+    if (it.facts.rule !== undefined) connector.tell(formatWarning({ message: warnOfRule(it.facts) }))
     await carry(it.journal, it.plan, connector)
     settle(it.journal, connector)
     return it

@@ -6,6 +6,13 @@ import type { UplinkFacts } from './survey'
 export interface UplinkOptions {
   readonly force: boolean
   readonly writeUnmanaged: boolean
+  /** Seconds after which all is put back, unless somebody confirms that it works. */
+  readonly confirm?: number | undefined
+}
+
+/** What a rule that speaks of the NIC means for the bridge. */
+export function warnOfRule({ nic, bridge, rule }: Pick<UplinkFacts, 'nic' | 'bridge' | 'rule'>): string {
+  return `the firewall of this host speaks of '${nic}', and what comes in by it comes in by '${bridge}' then: ${rule}`
 }
 
 const ETHERNET = '1'
@@ -124,4 +131,8 @@ export function refuseUplink(facts: UplinkFacts, options: UplinkOptions): void {
   refuseBridge(facts, options)
   refuseKeepers(facts, options)
   refuseUnverifiable(facts, options)
+  if (facts.rule !== undefined && !options.force && options.confirm === undefined)
+    throw new PipeworkError(warnOfRule(facts), {
+      hint: `Let it say the same of '${facts.bridge}' first; or try, with --confirm 60, which puts all back unless you confirm. To go on: --force.`,
+    })
 }

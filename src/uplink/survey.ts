@@ -3,10 +3,12 @@ import type { Host } from '../host'
 import { findNic, type HostLink, readHostLink } from '../hostlinks'
 import { type Journal, listJournals, readJournal } from '../journal'
 import { findDhcpClient, findKeepers, findSshClient, type Keeper } from '../keepers'
+import { readRuleset } from '../netfilter/read'
 import { type LinkState, readSnapshot, type Snapshot } from '../snapshot'
 import { batchLine } from '../step'
 import { vlanNameOf } from '../values'
 import type { NicWish } from '../wish'
+import { findRuleOf } from './firewall'
 
 /** What is known when a NIC is to become the uplink of a bridge. */
 export interface UplinkFacts {
@@ -32,6 +34,8 @@ export interface UplinkFacts {
   readonly sshByNic: boolean
   /** The routers of the NIC, and whether they answer now. */
   readonly gateways: readonly { readonly ip: string; readonly answers: boolean }[]
+  /** A rule of the firewall that speaks of the NIC, where none speaks of the bridge. */
+  readonly rule?: string
   /** Sysctls that the NIC has and a new link has not, by key, for the bridge. */
   readonly sysctls: readonly string[]
   readonly lro: Journal['lro']
@@ -180,6 +184,8 @@ export async function surveyUplink(
   const nic = wish.vlan === undefined ? wish.nic : vlanNameOf(wish.nic, wish.vlan)
   const now = await (routers === 'ask' ? readSettled(nic, host) : readSnapshot(host))
   const dhcpClient = findDhcpClient(nic, host)
+  // Rules that cannot be read are none.
+  const rule = findRuleOf(nic, bridge, await readRuleset(host).catch(() => []))
   const uplinked = findUplink(bridge, host)
   const isThere = now.links.has(nic)
   return {
@@ -189,6 +195,7 @@ export async function surveyUplink(
     leased: listLeased(nic, now, host),
     keepers: await findKeepers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
     ...(dhcpClient === undefined ? {} : { dhcpClient }),
+    ...(rule === undefined ? {} : { rule }),
     ...(await readSsh(nic, host)),
     children: isThere ? await listChildren(nic, now, host) : [],
     gateways: isThere ? await readGateways(nic, { now, routers }, host) : [],

@@ -15,29 +15,23 @@ export interface Damping {
   readonly isNew: boolean
 }
 
-/** Tells containers that start again and again from those that were restarted. */
-export interface Damper {
-  started(key: string): Damping
-  /** Forgets containers that are steady, or gone. */
-  prune(): void
-}
+/** Told of each start of a container, tells those that start again and again from those that were restarted. */
+export type Damper = (key: string) => Damping
 
 /** Doubles the wait with each start that follows within seconds of the one before, as restart policies do. */
 export function createDamper(host: Host): Damper {
-  const loops = new Map<string, { readonly count: number; readonly last: number }>()
-  const isSteady = (last: number) => host.elapsed() - last > (STEADY + LONGEST) * 1000
-  return {
-    started(key) {
-      const before = loops.get(key)
-      const now = host.elapsed()
-      const isSoon = before !== undefined && now - before.last < STEADY * 1000
-      const count = isSoon ? before.count + 1 : 1
-      loops.set(key, { count, last: now })
-      const excess = count - PATIENCE
-      return { delay: excess <= 0 ? 0 : Math.min(2 ** (excess - 1), LONGEST), isNew: excess === 1 }
-    },
-    prune() {
-      for (const [key, { last }] of loops) if (isSteady(last)) loops.delete(key)
-    },
+  // In the order of their last starts: nothing is kept of what has been steady since, or gone.
+  const recent = new Map<string, { readonly count: number; readonly last: number }>()
+  return (started) => {
+    const now = host.elapsed()
+    for (const [key, { last }] of recent) {
+      if (now - last < STEADY * 1000) break
+      recent.delete(key)
+    }
+    const count = (recent.get(started)?.count ?? 0) + 1
+    recent.delete(started)
+    recent.set(started, { count, last: now })
+    const excess = count - PATIENCE
+    return { delay: excess <= 0 ? 0 : Math.min(2 ** (excess - 1), LONGEST), isNew: excess === 1 }
   }
 }

@@ -79,7 +79,7 @@ function dispatch({ engine, what, id, name }: ContainerEvent, means: KeeperMeans
 
 /** Seconds that a container which starts again and again has to wait. */
 function damp(container: Kept, { log }: KeeperMeans, damper: Damper): number {
-  const { delay, isNew } = damper.started(keyOf(container))
+  const { delay, isNew } = damper(keyOf(container))
   const text = 'starts again and again: from now on it is attached when it has run for a while'
   if (isNew) log({ level: 'warning', about: formatGuest(container), text })
   return delay

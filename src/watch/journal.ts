@@ -30,7 +30,9 @@ function toOneLine(text: string): string {
  * own, and where a number in front says how much the line matters (sd-daemon(3)).
  */
 export function createLog(host: Host, form: 'json' | 'text', write: (line: string) => void): Log {
-  const isJournal = Boolean(host.env.JOURNAL_STREAM)
+  // Whoever is started from a service inherits the variable; the stream itself is told by its number (systemd.exec(5)).
+  const journal = host.env.JOURNAL_STREAM?.split(':')[1]
+  const isJournal = journal !== undefined && `${host.inode('/proc/self/fd/1')}` === journal
   return ({ level, about, text, details }) => {
     const time = new Date(host.now()).toISOString()
     const line = toOneLine(about === undefined ? text : `${about}: ${text}`)

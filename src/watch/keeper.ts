@@ -11,7 +11,7 @@ import { resolveHostif } from '../hostlinks'
 import { formatGuest } from '../record'
 import { formatAddress } from '../values'
 import type { Log } from './journal'
-import type { Queues } from './queues'
+import type { Ending, Queues } from './queues'
 import { isMeant, type LabelRules, type LabelWishes, readLabelWishes, type Wish } from './wishes'
 
 /** A container whose attachments are kept. */
@@ -47,7 +47,7 @@ export const keyOf = ({ kind, id }: Pick<Kept, 'kind' | 'id'>) => `${kind}:${id}
 
 /** Puts into the container's queue that it gets what is wished for it. */
 export function keep(container: Kept, means: KeeperMeans, delay = 0): void {
-  const work = (last: Try) => (interrupt: Interrupt) => attempt(container, { means, interrupt, last, again })
+  const work = (last: Try) => (interrupt: Ending) => attempt(container, { means, interrupt, last, again })
   const again = (next: Try) => {
     const pause = PAUSES[Math.min(next.count, PAUSES.length) - 1] ?? 60
     means.queues.put(keyOf(container), work(next), pause)
@@ -57,7 +57,7 @@ export function keep(container: Kept, means: KeeperMeans, delay = 0): void {
 
 interface Attempt {
   readonly means: KeeperMeans
-  readonly interrupt: Interrupt
+  readonly interrupt: Ending
   readonly last: Try
   again(next: Try): void
 }
@@ -77,7 +77,8 @@ async function attempt(container: Kept, { means, interrupt, last, again }: Attem
     fail(error)
   }
   // A newer event, if there is one, is worked on next; what has ended starts with an event of its own.
-  const isPast = interrupt.heard || (failed.length > 0 && !(await mayRun(container, host)))
+  const hasEnded = failed.length > 0 && !(await mayRun(container, host))
+  const isPast = hasEnded || (interrupt.heard && !interrupt.isLate)
   if (failed.length === 0 || (isPast && failed.every(({ leftovers }) => leftovers.length === 0))) return
   const said = failed.map(describeFailure)
   for (const [index, { hint }] of failed.entries()) {
@@ -159,6 +160,8 @@ async function attach(wishes: readonly Wish[], container: Kept, means: AttachMea
   const { host, log, interrupt } = means
   const began = host.elapsed()
   const guest = await findGuest({ kind: container.kind, name: container.id }, host)
+  // Renamed while this waited: what its new name is to have is another piece of work.
+  if (isEventful(guest.kind) && guest.name !== container.name) return
   const pin = pinGuest(guest, host)
   try {
     const requests = wishes.map(({ request }) => resolveHostif(request, host))

@@ -24,7 +24,7 @@ function createWork() {
     async (interrupt) => {
       done.push(`${name} begins`)
       await new Promise<void>((resolve) => gates.set(name, resolve))
-      done.push(`${name} ends${interrupt.heard ? ', interrupted' : ''}`)
+      done.push(`${name} ends${interrupt.isLate ? ', too late' : interrupt.heard ? ', interrupted' : ''}`)
     }
   const open = async (name: string) => {
     await vi.waitFor(() => expect(gates.has(name)).toBe(true), { interval: 5, timeout: 5000 })
@@ -33,9 +33,9 @@ function createWork() {
   return { done, work, open }
 }
 
-const make = (atOnce = 8, limit = 1000) => {
+const make = (atOnce = 8, share = 1000, limit = 1000) => {
   const [onSlow, onError] = [vi.fn(), vi.fn()]
-  return { queues: new Queues({ host, atOnce, limit, onSlow, onError }), onSlow, onError }
+  return { queues: new Queues({ host, atOnce, share, limit, onSlow, onError }), onSlow, onError }
 }
 
 describe('Queues', () => {
@@ -76,18 +76,31 @@ describe('Queues', () => {
     expect(queues.isWaiting('web')).toBe(false)
   })
 
-  test('what takes too long is interrupted and gives its place to others, but not its queue', async () => {
+  test('what takes long gives its place to others, but not its queue', async () => {
     const [{ queues, onSlow }, { done, work, open }] = [make(1, 50), createWork()]
     queues.put('stuck', work('a'))
     queues.put('web', work('b'))
     await open('b')
-    expect(onSlow).toHaveBeenCalledWith('stuck')
+    queues.put('db', work('d'))
+    await open('d')
     queues.put('stuck', work('c'))
     expect(done).not.toContain('c begins')
     await open('a')
     await open('c')
     await queues.settled()
     expect(done.slice(-3)).toEqual(['a ends, interrupted', 'c begins', 'c ends'])
+    expect(onSlow).not.toHaveBeenCalled()
+  })
+
+  test('what takes too long is interrupted; that it is late is of no account when something newer comes', async () => {
+    const [{ queues, onSlow }, { done, work, open }] = [make(8, 10, 20), createWork()]
+    queues.put('late', work('a'))
+    queues.put('past', work('b'))
+    await vi.waitFor(() => expect(onSlow.mock.calls).toEqual([['late'], ['past']]))
+    queues.put('past', work('c'))
+    for (const name of ['a', 'b', 'c']) await open(name)
+    await queues.settled()
+    expect(done.slice(2)).toEqual(['a ends, too late', 'b ends, interrupted', 'c begins', 'c ends'])
   })
 
   test('so many at once, and an error holds up nobody', async () => {

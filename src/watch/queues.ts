@@ -1,13 +1,21 @@
 import type { Host, Interrupt } from '../host'
 
+/** Heard by work that is to end. */
+export interface Ending extends Interrupt {
+  /** It has taken too long; else what it is for has passed. */
+  readonly isLate: boolean
+}
+
 /** Work for one container. It ends early when `interrupt` is heard, having taken back what it began. */
-export type Work = (interrupt: Interrupt) => Promise<void>
+export type Work = (interrupt: Ending) => Promise<void>
 
 export interface QueueOptions {
   readonly host: Host
   /** How many containers are worked on side by side. */
   readonly atOnce: number
-  /** Seconds that one piece of work may take before it is interrupted and its place given to others. */
+  /** Seconds after which a place goes to others: what takes longer waits for the network, and not for this machine. */
+  readonly share: number
+  /** Seconds that one piece of work may take before it is interrupted. */
   readonly limit: number
   /** Told when that happens. */
   onSlow(key: string): void
@@ -17,7 +25,7 @@ export interface QueueOptions {
 
 /** What there is for one container: one piece of work at most is under way, one at most waits. */
 interface Entry {
-  running?: { heard: boolean }
+  running?: { heard: boolean; isLate: boolean }
   waiting?: Work
   /** Ends the delay of what waits; absent when it may begin. */
   hold?: AbortController
@@ -77,8 +85,7 @@ export class Queues {
       })
       return
     }
-    // What is under way is for a state of the container that has passed.
-    if (entry.running !== undefined) entry.running.heard = true
+    interrupt(entry)
     this.advance(key, entry)
   }
 
@@ -88,7 +95,7 @@ export class Queues {
     if (entry === undefined) return
     release(entry)
     delete entry.waiting
-    if (entry.running !== undefined) entry.running.heard = true
+    interrupt(entry)
     this.advance(key, entry)
   }
 
@@ -118,7 +125,7 @@ export class Queues {
     if (waiting === undefined) this.entries.delete(key)
     else {
       delete entry.waiting
-      entry.running = { heard: false }
+      entry.running = { heard: false, isLate: false }
       void this.perform(key, waiting, entry.running).then(() => {
         delete entry.running
         this.advance(key, entry)
@@ -127,22 +134,25 @@ export class Queues {
     if (this.isQuiet()) for (const resolve of this.awaited.splice(0)) resolve()
   }
 
-  /** The place goes to others when the limit has passed; the container's own queue stays held until the work ends. */
-  private async perform(key: string, work: Work, interrupt: { heard: boolean }): Promise<void> {
-    const { host, limit, onSlow, onError } = this.options
+  /** While it goes on, and be it for long, the container's own queue is held. */
+  private async perform(key: string, work: Work, running: NonNullable<Entry['running']>): Promise<void> {
+    const { host, share, limit, onSlow, onError } = this.options
     await this.places.take()
     const done = new AbortController()
-    const slow = host.sleep(limit, done.signal).then(() => {
-      if (done.signal.aborted) return false
-      interrupt.heard = true
+    void host.sleep(share, done.signal).then(() => this.places.give())
+    void host.sleep(limit, done.signal).then(() => {
+      if (done.signal.aborted || running.heard) return
+      Object.assign(running, { heard: true, isLate: true })
       onSlow(key)
-      this.places.give()
-      return true
     })
-    await work(interrupt).catch((error: unknown) => onError(key, error))
+    await work(running).catch((error: unknown) => onError(key, error))
     done.abort()
-    if (!(await slow)) this.places.give()
   }
+}
+
+/** What is under way is for a state of the container that has passed. */
+function interrupt({ running }: Entry): void {
+  if (running !== undefined) Object.assign(running, { heard: true, isLate: false })
 }
 
 /** What has been put off may begin, or be replaced. */

@@ -1,4 +1,4 @@
-import { pickDeadPorts, readOvsIfThere } from '../attachments'
+import { pickDeadPorts, readHostSide, readOvsIfThere } from '../attachments'
 import { planDetach } from '../detach'
 import { PipeworkError } from '../errors'
 import { execute } from '../execute'
@@ -99,16 +99,30 @@ async function sweepLeases({ host, log }: TidyMeans): Promise<void> {
 
 /** Takes away what of firewall, routes and settings was for guests that have ended. */
 async function sweepOutside({ host, interrupt, log }: TidyMeans): Promise<void> {
-  if (!mayHaveOutside(host)) return
-  const [{ planSweep }, { lockShared }] = await Promise.all([import('../outside/plan'), import('../locks')])
+  const isFiltered = host.inode('/proc/sys/net/bridge') !== undefined
+  if (!isFiltered && !mayHaveOutside(host)) return
+  const { lockShared } = await import('../locks')
   const release = await lockShared({ host, interrupt })
   try {
-    const plan = await planSweep(host)
+    const plan = [...(await planOutside(host)), ...(isFiltered ? await planBridges(host) : [])]
     await act(plan, { kind: 'docker', name: 'nobody' }, { host, interrupt })
     for (const { why } of plan) log({ level: 'info', text: why })
   } finally {
     release()
   }
+}
+
+async function planOutside(host: Host): Promise<Plan> {
+  if (!mayHaveOutside(host)) return []
+  const { planSweep } = await import('../outside/plan')
+  return planSweep(host)
+}
+
+/** The rules of --firewall allow for bridges without a port of ours. */
+async function planBridges(host: Host): Promise<Plan> {
+  const { planNoPassage } = await import('../passage')
+  const used = readHostSide(host).flatMap(({ hostEnd, record }) => [hostEnd.master ?? '', record.hostif])
+  return planNoPassage(used, host)
 }
 
 /** Whether NICs of the host are in that guest, or on their way back. */
