@@ -114,7 +114,7 @@ async function reload(call: Call, book: Book, log: Log): Promise<void> {
     log({ level: 'notice', text: `has read its files again: ${describeBook(book)}` })
   } catch (error) {
     if (!(error instanceof PipeworkError)) throw error
-    log({ level: 'error', text: `keeps to what it has read before: ${[error.message, error.hint ?? ''].join('\n')}` })
+    log({ level: 'error', text: `keeps to what it has read before: ${error.message}`, hint: error.hint })
   }
 }
 
