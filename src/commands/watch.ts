@@ -1,5 +1,6 @@
 import { PipeworkError, usageError } from '../errors'
 import type { Host } from '../host'
+import { refuseLists } from '../labels'
 import { formatError } from '../report'
 import { listFiles, readBook } from '../watch/book'
 import { createDamper } from '../watch/damper'
@@ -26,6 +27,7 @@ const READY_LIMIT = 20
 export async function run(call: Call): Promise<Outcome> {
   refuseUnlessRoot(call)
   const { host } = call
+  refuseLists(call.texts('allow'))
   const book = { wishes: await readFiles(call) }
   const release = lockWatch(host)
   try {
