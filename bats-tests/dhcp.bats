@@ -591,3 +591,21 @@ alone() {
   served 'client provides name: my-web-1'
   assert_undone netns:my_web.1
 }
+
+# forwards PORT — the bridge passes on what comes from there.
+forwards() {
+  [[ $(on_host cat "/sys/class/net/$1/brport/state") == 3 ]]
+}
+
+@test "a port that does not forward yet: the client asks when it does, and once" {
+  netns_guest web
+  lan_bridge
+  on_host ip link set dev br1 type bridge stp_state 1 forward_delay 200
+  wait_until 30 forwards eth0
+  serve_dhcp
+  run_pw br1 netns:web dhclient
+  assert_exit 0
+  on_host sh -c 'cat /run/pipework/dhcp/*/log' > "$BATS_TEST_TMPDIR/log"
+  [[ $(grep -c '^DHCPDISCOVER on' "$BATS_TEST_TMPDIR/log") == 1 ]] || fail "$(< "$BATS_TEST_TMPDIR/log")"
+  run_pw disconnect netns:web
+}

@@ -114,6 +114,12 @@ couple() {
 
 @test "addresses: the same MAC address, the same IPv4 and IPv6 address, and a guest that refuses its way back" {
   couple
+  in_guest web ip address del 10.7.0.1/24 dev eth1
+  cures address-lost 'missing: 10.7.0.1/24'
+  pw -q --no-probe br1 netns:web 10.7.0.1/24@10.7.0.2
+  in_guest web ip route del default
+  cures address-lost 'missing: the default route via 10.7.0.2'
+  pw -q --no-probe br1 netns:web 10.7.0.1/24
   in_guest db ip link set dev eth1 address "$(link web eth1 | jq -r .address)"
   cures mac-duplicate
   in_guest db ip address add 10.7.0.1/24 dev eth1

@@ -632,6 +632,15 @@ with_farm() {
     assert_unchanged
   fi
 
+  # cron, and su on Debian, have no sbin on the PATH
+  FARM=$(dirname "$(realpath "$(command -v node)")"):/usr/bin:/bin
+  run --separate-stderr with_farm --dry-run --bridge-address 10.1.1.1/24 --nat br2 netns:web 10.1.1.2/24@10.1.1.1
+  assert_exit 0
+  run --separate-stderr with_farm br1 netns:web 10.1.1.2/24
+  assert_exit 0
+  pw -q disconnect netns:web
+  assert_unchanged
+
   FARM=$BATS_TEST_TMPDIR/no-arping
   farm "$FARM" ip sysctl nsenter
   run --separate-stderr with_farm --json br1 netns:web 10.1.1.2/24

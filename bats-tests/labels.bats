@@ -48,6 +48,9 @@ teardown() {
   start_guest victim
   write_lan '# nothing'
   before=$(host_state)
+  run_pw watch "$LAN" --labels --allow 'br*,eth0'
+  assert_exit 2
+  assert_err "--allow 'br*,eth0' is more than one glob"
   start_watch "$LAN" --labels --allow 'br*' --allow 'br7@10'
   while IFS= read -r label; do
     start_guest "c$((n += 1))" --label pipework="$label"

@@ -3,6 +3,7 @@
 
 load rig
 load promise
+load dhcp
 load watching
 
 setup() {
@@ -20,7 +21,7 @@ teardown() {
   [[ ! -e $RIG_DIR/systemd.pid ]] || rig_stop systemd
   on_host rm -rf /run/systemd /run/rig
   rmdir /etc/pipework 2> /dev/null || true
-  clean_host
+  dhcp_teardown
 }
 
 # start_systemd — a systemd as first process of a host like the rig's, with no units but those of the test.
@@ -92,6 +93,11 @@ watch_words() {
 is_property() {
   [[ $(property "$1") == "$2" ]]
 }
+
+# is_leased — the guest has an address of the LAN's server.
+is_leased() {
+  [[ $(addresses leased) == 192.168.77.* ]]
+} 2> /dev/null
 
 # has_not_changed — there is no unit, and nothing runs.
 has_not_changed() {
@@ -197,7 +203,13 @@ has_not_changed() {
 @test "systemd runs it confined to what it needs; reloads it, brings it back after a crash, and with Docker" {
   local before pid
   # First, because it makes /run/netns one of which others see the new mounts, as it is on a host.
+  need dnsmasq dnsmasq-base
+  need dhcpcd dhcpcd5
   netns_guest blue
+  netns_guest leased
+  guard_resolv_conf
+  lan_bridge
+  serve_dhcp
   start_systemd
   # As a container's: a process of another user, with a network of its own.
   # shellcheck disable=SC2016 # expanded in there
@@ -206,19 +218,21 @@ has_not_changed() {
   wait_until 30 booted test -s /run/rig/pid
   pid=$(booted cat /run/rig/pid)
   booted sh -c "printf '%s\n' 'br1 netns:blue 192.168.1.50/24@192.168.1.1' 'br1 pid:$pid 192.168.1.51/24,fd00::51/64' \
-    > /run/rig/lan.pipework"
+    'br1 netns:leased dhcpcd' > /run/rig/lan.pipework"
   service install --now /run/rig/lan.pipework
   assert_exit 0
   wait_until 60 has blue eth1 192.168.1.50/24
   wait_until 60 booted nsenter --net="/proc/$pid/ns/net" ping -c 1 -W 2 -q 192.168.1.50
   wait_until 60 booted nsenter --net="/proc/$pid/ns/net" ip address show dev eth1 | grep -qF fd00::51/64
-  is "$(property StatusText)" '2 attachments'
+  # whose client needs more of the system than the others
+  wait_until 60 is_leased
+  wait_until 60 is_property StatusText '3 attachments'
   # it may not do what it does not need
   is "$(booted sh -c "sed -n 's/^NoNewPrivs:\t//p; s/^Seccomp:\t//p' /proc/$(property MainPID)/status" | paste -sd ' ')" '1 2'
   booted sh -c "echo 'br1 -i eth2 netns:blue 192.168.1.60/24' >> /run/rig/lan.pipework"
   booted systemctl reload pipework
   wait_until 60 has blue eth2 192.168.1.60/24
-  wait_until 60 is_property StatusText '3 attachments'
+  wait_until 60 is_property StatusText '4 attachments'
   # a crash
   booted kill -KILL "$(property MainPID)"
   wait_until 60 is_property NRestarts 1
@@ -245,6 +259,8 @@ has_not_changed() {
   wait_until 60 is_property ActiveState active
   service remove
   assert_exit 0
+  booted /run/rig/pipework --quiet disconnect netns:leased
+  assert_resolv_conf
   has blue eth1 192.168.1.50/24
   on_host test ! -e /run/pipework/watch.lock
 }

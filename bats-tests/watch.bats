@@ -93,6 +93,8 @@ stop_own_docker() {
   start_guest waits
   start_watch "$LAN"
   wait_until 60 said "waits: the address '192.168.1.60' is taken"
+  # with what to do about it, in the same line
+  said "on 'br1'; Choose another"
   # whose next try is for nobody any more
   docker rename waits other
   pw --quiet disconnect netns:rival

@@ -143,35 +143,36 @@ function toGroups(parts: readonly Part[]): readonly Group[] {
   )
 }
 
-/** The require of all parts, as it stands at the head of the file. What follows it has no other. */
-async function formatRegistry(parts: readonly Part[], esbuild: Esbuild): Promise<string> {
-  const source = readFileSync('scripts/registry.ts', 'utf8')
-  const { code } = await esbuild.transform(source, { loader: 'ts', format: 'cjs', target: 'node18', ...FORM })
-  const texts = [code, ...parts.map(({ name, text }) => `${name}\n${text}`)]
-  const build = createHash('sha256').update(texts.join('')).digest('hex').slice(0, 16)
-  return (
-    `require=((require,module)=>{${code.trimEnd()}\n` +
-    `return module.exports.createRegistry({require,filename:__filename,build:"${build}",parts:()=>parts})})(require,{});\n`
-  )
-}
-
-/** A part as a method, by which it is called. */
-function formatPart({ name, text }: Part): string {
-  return `${JSON.stringify(name)}(module,exports,require,__filename){"use strict";\n${text}}`
-}
+const formatBody = ({ text }: Part): string => `(module,exports,require,__filename){"use strict";\n${text}}`
 
 function formatGroup([head, ...others]: Group, line: number): string {
-  const text = `({${[head, ...others].map(formatPart).join(',\n')}})`.replaceAll('*/', '*\x01/')
-  const names = others.map(({ name }) => `${JSON.stringify(name)}:${JSON.stringify(head.name)},\n`)
-  return `${JSON.stringify(head.name)}:{line:${line},text(){/*${text}*/}},\n${names.join('')}`
+  const [key, ...keys] = [head, ...others].map(({ name }) => JSON.stringify(name))
+  const methods = [head, ...others].map((part) => `${JSON.stringify(part.name)}${formatBody(part)}`)
+  const text = `({${methods.join(',\n')}})`.replaceAll('*/', '*\x01/')
+  return `${key}:{line:${line},text(){/*${text}*/}},\n${keys.map((it) => `${it}:${key},\n`).join('')}`
 }
 
-/** The one file: its head, the parts, and the call of the first. */
-function join(head: string, parts: readonly Part[]): string {
+/** All parts, as they stand from that line on. */
+function formatParts(parts: readonly Part[], line: number): string {
   const eager = parts.filter(({ isEager }) => isEager)
-  let file = `${head}const parts={\n${eager.map((part) => `${JSON.stringify(part.name)}:{code${formatPart(part).slice(JSON.stringify(part.name).length)}},\n`).join('')}`
-  for (const group of toGroups(parts)) file += formatGroup(group, file.split('\n').length - 1)
-  return `${file}};\nrequire("main");\n`
+  let text = eager.map((part) => `${JSON.stringify(part.name)}:{code${formatBody(part)}},\n`).join('')
+  for (const group of toGroups(parts)) text += formatGroup(group, line + text.split('\n').length - 1)
+  return text
+}
+
+/** The one file: the require of all parts, beside which what follows has no other; the parts; the call of the first. */
+async function join(banner: string, parts: readonly Part[], esbuild: Esbuild): Promise<string> {
+  const source = readFileSync('scripts/registry.ts', 'utf8')
+  const { code } = await esbuild.transform(source, { loader: 'ts', format: 'cjs', target: 'node18', ...FORM })
+  const build = createHash('sha256')
+    .update(`${code}${formatParts(parts, 0)}`)
+    .digest('hex')
+    .slice(0, 16)
+  const head =
+    `${banner}"use strict";\nrequire=((require,module)=>{${code.trimEnd()}\n` +
+    `return module.exports.createRegistry({require,filename:__filename,build:"${build}",parts:()=>parts})})(require,{});\n` +
+    'const parts={\n'
+  return `${head}${formatParts(parts, head.split('\n').length - 1)}};\nrequire("main");\n`
 }
 
 interface Chunks {
@@ -222,8 +223,7 @@ export function oneFile(banner: string, append: (metafile: Metafile) => string):
         const main = files.find(({ path }) => path.endsWith('/main.js'))
         if (metafile === undefined || main === undefined) return
         const parts = await toParts({ metafile, files, esbuild })
-        const head = `${banner}"use strict";\n${await formatRegistry(parts, esbuild)}`
-        main.contents = Buffer.from(`${join(head, parts)}\n${append(metafile)}`)
+        main.contents = Buffer.from(`${await join(banner, parts, esbuild)}\n${append(metafile)}`)
         files.splice(0, files.length, main)
       })
     },

@@ -86,6 +86,15 @@ describe('a blank guest is known by three files, without a process', () => {
     else expect(facts.inGuest?.name).toBe('eth1')
   })
 
+  test.each([
+    ['another guest has', 77, false],
+    ['it may have', 55, true],
+  ])('rules of ours that %s', async (_, inode, isAsked) => {
+    const inodes = { '/run/netns/pinned': 55, '/run/pipework/policy': 1, [`/run/pipework/policy/${inode}`]: 2 }
+    const { ran } = await gather('br1 web 10.0.0.2/24', { files: { ...link('br1', {}), ...netOf('blank') }, inodes })
+    expect(ran.some((it) => it.includes('rule show'))).toBe(isAsked)
+  })
+
   test('a guest without a process is asked', async () => {
     const { ran } = await gather(
       'br1 netns:blue 10.0.0.2/24',

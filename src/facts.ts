@@ -22,7 +22,7 @@ import { type Port, readPort } from './ports'
 import { readProcRoutes } from './procroutes'
 import type { LinkRecord } from './record'
 import type { AttachRequest } from './request'
-import { mayHaveRules, type Policy, readPolicy } from './rules'
+import { mayHaveRules, type Policy, readPolicy, rulesNote } from './rules'
 import { batchLine } from './step'
 import type { Address } from './values'
 
@@ -60,6 +60,8 @@ export interface Facts extends NicFacts, Names {
   readonly routes: readonly Route[]
   /** Rules and routes for replies that leave where they came in, and what is left of such for links that are gone. */
   readonly policy?: Policy
+  /** With --policy-route: the file that says that this guest has rules. */
+  readonly rulesNote?: string
   /** The MTU that the bridge has without this link, where that is not to choose its own any more. */
   readonly restMtu?: number
   /** Where --tx-offload is given, or was: whether there is an ethtool, and what it says of the link that is there. */
@@ -167,7 +169,7 @@ async function readInside(
   if (netns === undefined) return EMPTY
   const isAway = request.direct && hostif === undefined
   // Routes and rules are compared with what is there, links that have no default route among it.
-  const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHaveRules(host)
+  const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHaveRules(host, netns)
   const isEmpty = !isAway && named === undefined && mayBeBlank && isBlank(request.ifname, guest, host)
   return isEmpty ? EMPTY : readGuest(netns, host)
 }
@@ -218,12 +220,13 @@ async function readOptions(
   request: AttachRequest,
   { links, inGuest, hostEnd, hostif }: Pick<Facts, 'links' | 'inGuest' | 'hostEnd' | 'hostif'>,
   { host, netns }: Surroundings,
-): Promise<Pick<Facts, 'policy' | 'restMtu' | 'offload'>> {
+): Promise<Pick<Facts, 'policy' | 'rulesNote' | 'restMtu' | 'offload'>> {
   const { record } = hostEnd ?? inGuest ?? {}
   const had = (start: string) => record?.kind === 'link' && record.words.some((word) => word.startsWith(start))
-  const isPolicy = netns !== undefined && (request.policyRoute || had('--policy-route') || mayHaveRules(host))
+  const isPolicy = netns !== undefined && (request.policyRoute || had('--policy-route') || mayHaveRules(host, netns))
   const isFreed = request.mtu === undefined && hostif?.kind === 'bridge' && had('--mtu=')
   return {
+    ...(netns !== undefined && request.policyRoute ? { rulesNote: rulesNote(netns, host) } : {}),
     ...(isPolicy ? { policy: await readPolicy({ ifname: request.ifname, links }, netns, host) } : {}),
     ...(isFreed ? { restMtu: readRestMtu(hostif, hostEnd, host) } : {}),
     ...(!isFreed && request.mtu === undefined && isOvertaken(hostEnd, hostif, host) ? { restMtu: hostEnd.mtu } : {}),

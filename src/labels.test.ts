@@ -1,7 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { readRequest } from './commands/attach'
 import { refusalOf } from './fake-host'
-import { expandMacros, insertGuest, listLabels, listVariables, refuseLabel, refuseOtherGuest } from './labels'
+import {
+  expandMacros,
+  insertGuest,
+  listLabels,
+  listVariables,
+  refuseLabel,
+  refuseLists,
+  refuseOtherGuest,
+} from './labels'
 import { readLine } from './parse'
 
 const web = {
@@ -67,6 +75,15 @@ describe('a variable speaks of its own container only', () => {
     expect(() => refuseOtherGuest(['br1', guest, '0/0'], web)).toThrow('is not the container'),
   )
 })
+
+test.each(['br0,br1', 'br0@10,20-22', 'br0 br1'])('%j is more than one glob', (list) =>
+  expect(() => refuseLists(['br*', list])).toThrow(`'${list}'`),
+)
+
+test('one glob, or words that stand for themselves', () =>
+  expect(() =>
+    refuseLists(['br*', 'br0@*', '--publish', 'mac:02:00:00:00:00:01', 'br1@vxlan:7,192.0.2.1']),
+  ).not.toThrow())
 
 describe('what a label may ask for', () => {
   test.each<[string, string[]]>([

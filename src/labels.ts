@@ -1,4 +1,4 @@
-import { PipeworkError } from './errors'
+import { PipeworkError, usageError } from './errors'
 import type { AttachRequest } from './request'
 
 /** What a container says of itself: whoever may start one has written it, and is not trusted. */
@@ -118,6 +118,13 @@ export function refuseLabel(line: LabelLine, allowed: readonly string[]): void {
       'It takes addresses, 0/0, or dhcp without options.',
     )
   refuseHostif(words, request, allowed)
+}
+
+/** Refuses several globs in one word: no interface is called like that, and labels would be refused all alike. */
+export function refuseLists(allowed: readonly string[]): void {
+  const list = allowed.find((it) => /\s|^[^:]*,/.test(it))
+  if (list !== undefined)
+    throw usageError(`--allow '${list}' is more than one glob`, "Give each its own: --allow 'br*' --allow 'br0@10'")
 }
 
 function refusal(message: string, hint: string): PipeworkError {

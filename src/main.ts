@@ -12,8 +12,16 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     interrupt.heard = true
   })
 
+/** What cron calls, and who became root by `su`, has no sbin on the PATH: there Debian has sysctl, nft and bridge. */
+function withSbin(path = ''): string {
+  const dirs = path.split(':')
+  const lacking = ['/usr/local', '/usr', ''].filter((it) => dirs.includes(`${it}/bin`) && !dirs.includes(`${it}/sbin`))
+  return [path, ...lacking.map((it) => `${it}/sbin`)].join(':')
+}
+
 async function run(argv: readonly string[]): Promise<number> {
   const [{ main }, { createHost }] = await Promise.all([import('./cli'), import('./host/linux')])
+  process.env.PATH = withSbin(process.env.PATH)
   const host = createHost({
     pid: process.pid,
     program: [process.execPath, process.argv[1] ?? ''],

@@ -233,6 +233,7 @@ const withRoutes: Facts = {
   ],
 }
 
+const NOTE = '/run/pipework/policy/4026532999'
 const policed = { words: 'br1 netns:blue 10.0.0.2/24', options: { policyRoute: true } }
 const { own } = policyTables('eth1')
 const withPolicy: Facts = {
@@ -385,7 +386,7 @@ const goldens: readonly Golden[] = [
     ...both,
     options: { policyRoute: true },
     given: [DOCKERS_ETH0],
-    facts: { ...bare, links: [eth0], routes: [eth0Default] },
+    facts: { ...bare, rulesNote: NOTE, links: [eth0], routes: [eth0Default] },
   },
   {
     name: 'policy-route-gone',
@@ -393,7 +394,7 @@ const goldens: readonly Golden[] = [
     given: [run('policy-route-alone')],
     facts: withPolicy,
   },
-  { name: 'policy-route-alone', ...policed, given: [], facts: bare },
+  { name: 'policy-route-alone', ...policed, given: [], facts: { ...bare, rulesNote: NOTE } },
   { name: 'mtu', ...plain, options: { mtu: '1400' }, given: [], facts: bare },
   {
     name: 'tx-offload',

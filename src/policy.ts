@@ -3,7 +3,7 @@ import { bitsOf, FAMILIES } from './ip'
 import type { Context } from './links/kind'
 import { gatewayOf } from './options'
 import { dstOf, passedOver } from './routes'
-import { NOTE_RULES, type Policy, PRIORITY, policyTables, type Rule } from './rules'
+import { noteRules, type Policy, PRIORITY, policyTables, type Rule } from './rules'
 import { guestNetns, type IpCommand, ip, ipInGuest, type Plan, type Step } from './step'
 import { type Address, type Family, isOnLink, toNetwork } from './values'
 
@@ -142,7 +142,7 @@ export function planPolicy(removed: readonly LiveAddress[], context: Context): P
       const live = isGone(route) ? undefined : routes.find((it) => areSamePlaces(it, route))
       return live?.dev === route.dev && live.gateway === route.via ? [] : [addRoute(route, live, context)]
     }),
-    ...(missing.length === 0 ? [] : [NOTE_RULES]),
+    ...(missing.length === 0 || facts.rulesNote === undefined ? [] : [noteRules(facts.rulesNote)]),
     ...missing.map((rule) => ({
       why: `look up what comes from ${rule.from} in the table ${rule.table}`,
       command: ruleCommand('add', rule),

@@ -23,20 +23,29 @@ export interface Policy {
 export const PRIORITY = 10000
 
 /**
- * Rules do not go with a link that somebody deletes, and no link is left that could say so: this file of the host says
- * that guests may have some, so that nobody else waits for the question.
+ * Rules do not go with a link that somebody deletes, and no link is left that could say so: a file of the host for each
+ * namespace, named after its inode, says that it may have some, so that nobody else waits for the question. It stays
+ * for as long as the host runs; for a later namespace with that inode it is one question too many.
  */
-const MARKER = '/run/pipework/rules'
+const NOTES = '/run/pipework/policy'
 
-/** Whether a guest of this host may have rules of ours. */
-export function mayHaveRules(host: Host): boolean {
-  return host.read(MARKER) !== undefined
+/** The file that says so of a namespace, by its name for `ip -n`. */
+export function rulesNote(netns: string, host: Host): string {
+  return `${NOTES}/${host.inode(`/run/netns/${netns}`)}`
 }
 
-/** Says so, for as long as the host runs: that other guests have none would cost a look into each. */
-export const NOTE_RULES: Step = {
-  why: 'note that there are rules which do not go with their interface',
-  command: { kind: 'file', in: 'host', path: MARKER, text: 'see pipework rule <guest> show' },
+/** Whether that namespace may have rules of ours; without one, whether any may. */
+export function mayHaveRules(host: Host, netns?: string): boolean {
+  if (host.inode(NOTES) === undefined) return false
+  return netns === undefined || host.inode(rulesNote(netns, host)) !== undefined
+}
+
+/** Writes it. */
+export function noteRules(path: string): Step {
+  return {
+    why: 'note that there are rules which do not go with their interface',
+    command: { kind: 'file', in: 'host', path, text: 'see pipework rule <guest> show' },
+  }
 }
 
 interface IpRule {

@@ -66,7 +66,8 @@ ProtectKernelModules=yes
 LockPersonality=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
-RestrictNamespaces=net mnt
+# pid: a client of DHCP and what it starts end with their keeper.
+RestrictNamespaces=net mnt pid
 RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6 AF_PACKET
 SystemCallArchitectures=native
 SystemCallFilter=@system-service @mount

@@ -40,10 +40,11 @@ export async function attach(
   watch?.catch(() => {})
   const transcript = (await openTranscripts(call, 'one'))?.(guest)
   const means = await toWatched(request, transcript, call)
+  const hadClients = (call.host.list(LEASES) ?? []).length > 0
   const [planned] = await converge([request], { guest, pin }, { ...means, ahead }).finally(() => transcript?.end())
   if (planned === undefined) throw new TypeError('one request, and no plan')
-  // Clients that outlived their guests, if there are any at all.
-  if ((call.host.list(LEASES) ?? []).length > 0) await (await import('../dhcp/sweep')).sweepClients(call.host)
+  // Clients that outlived their guests, if there were any at all.
+  if (hadClients) await (await import('../dhcp/sweep')).sweepClients(call.host)
   const warn = await watch
   const warning = await warn?.(planned)
   if (warning !== undefined) call.io.err(formatWarning(warning))

@@ -60,8 +60,8 @@ async function gatherPolicy(
   host: Host,
 ): Promise<Pick<Detachment, 'policy'>> {
   const { inGuest, record } = attached
-  const mayHave = record.words.includes('--policy-route') || mayHaveRules(host)
-  if (pin === undefined || inGuest === undefined || !mayHave) return {}
+  if (pin === undefined || inGuest === undefined) return {}
+  if (!record.words.includes('--policy-route') && !mayHaveRules(host, pin.netns)) return {}
   const names = gone.map((it) => it.inGuest?.name)
   // On a dry run the plans before this one have taken their links' routes, and the rules of links that are gone.
   const isFirst = gone.every(

@@ -2,6 +2,7 @@ import { PipeworkError, usageError } from '../errors'
 import { execute } from '../execute'
 import type { Guest } from '../guest'
 import type { Host } from '../host'
+import { refuseLists } from '../labels'
 import { formatStep, toScript } from '../report'
 import { type Plan, quote, type RunCommand, rows } from '../step'
 import { formatUnit, UNIT, UNIT_FILE } from '../unit'
@@ -61,6 +62,7 @@ async function toWatchWords(call: Call): Promise<readonly string[]> {
       'there is nothing to watch',
       'Name a file, put one into /etc/pipework (its name ends in .pipework), or let labels ask: --labels.',
     )
+  refuseLists(call.texts('allow'))
   await readBook(all, call)
   return [
     ...files,

@@ -1,5 +1,6 @@
 import { PipeworkError, usageError } from '../errors'
 import type { Host } from '../host'
+import { refuseLists } from '../labels'
 import { formatError } from '../report'
 import { listFiles, readBook } from '../watch/book'
 import { createDamper } from '../watch/damper'
@@ -26,6 +27,7 @@ const READY_LIMIT = 20
 export async function run(call: Call): Promise<Outcome> {
   refuseUnlessRoot(call)
   const { host } = call
+  refuseLists(call.texts('allow'))
   const book = { wishes: await readFiles(call) }
   const release = lockWatch(host)
   try {
@@ -114,7 +116,7 @@ async function reload(call: Call, book: Book, log: Log): Promise<void> {
     log({ level: 'notice', text: `has read its files again: ${describeBook(book)}` })
   } catch (error) {
     if (!(error instanceof PipeworkError)) throw error
-    log({ level: 'error', text: `keeps to what it has read before: ${[error.message, error.hint ?? ''].join('\n')}` })
+    log({ level: 'error', text: `keeps to what it has read before: ${error.message}`, hint: error.hint })
   }
 }
 

@@ -8,6 +8,8 @@ export interface Start {
   /** The path that leads to the guest's network namespace for as long as the guest lives. */
   readonly nsPath: string
   readonly ifname: string
+  /** The link's end in the host, where it has one. */
+  readonly hostEnd: string
   readonly family: Family
   readonly program: DhcpClient | 'image'
   /** The program's own words: busybox has several names. */
@@ -161,9 +163,9 @@ function toClient(start: Start): string {
  * the path still leads to the namespace that it has open. Neither a PID that comes again nor a restart deceives that.
  */
 export function toKeeper(start: Start): string {
-  const { directory, nsPath, ifname, self, limit, program } = start
+  const { directory, nsPath, ifname, hostEnd, self, limit, program } = start
   return `# pipework: keeps the DHCP client of ${ifname}. sh keep NETNS starts it, sh keep --stop ends it.
-dir=${quote(directory)} guest=${quote(nsPath)} link=${quote(ifname)} child=
+dir=${quote(directory)} guest=${quote(nsPath)} link=${quote(ifname)} port=${quote(hostEnd)} child=
 clean=${quote(program === 'image' ? '' : CLEAN)}
 client() { ${toClient(start)}; }
 cleanup() { ${program === 'image' ? `docker rm --force ${imageName(directory)} > /dev/null 2>&1` : ':'}; }
@@ -193,7 +195,7 @@ since() { start=; { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return 0; 
 leads() { read -r stat < /proc/$$/stat; set -- \${stat##*) }; [ "$4" = "$$" ]; }
 runs() { read -r owner < "$dir/keeper" && since "\${owner%-*}" && [ "$owner" = "\${owner%-*}-$start" ]; } 2> /dev/null
 case $1 in
---run) run "$2" ;;
+--run) run ;;
 --stop)
   runs || exit 0
   kill "\${owner%-*}"
@@ -207,8 +209,10 @@ case $1 in
   runs && exit 0
   for old in event failed lost renew; do [ ! -e "$dir/$old" ] || rm -f "$dir/$old"; done
   : > "$dir/log"
+  # Before there is a keeper: whoever finds one may enter the namespace by it.
+  exec 9< "/run/netns/$1"
   # In a session and an environment of its own, unless whoever calls has given one.
-  if leads && [ "\${PIPEWORK-}" = alone ]; then run "$1" & else setsid $clean sh "$0" --run "$1" & fi
+  if leads && [ "\${PIPEWORK-}" = alone ]; then run & else setsid $clean sh "$0" --run & fi
   since "$!"
   echo "$!-$start" > "$dir/keeper" ;;
 esac`
@@ -225,13 +229,14 @@ stop() {
   cleanup
   exit 0
 }
+# Beside the shell: for one in front of it the shell itself would be without the namespace, or the sleep would hold it.
+doze() { sleep "$1" 9<&- & wait "$!"; }
 tick() {
-  sleep 0.5 9<&- &
-  wait "$!"
+  doze 0.5
   [ "$guest" -ef "/proc/$me/fd/9" ] && has_link || stop
 }
 run() {
-  exec < /dev/null >> "$dir/log" 2>&1 9< "/run/netns/$1"
+  exec < /dev/null >> "$dir/log" 2>&1
   # Not $$, which is that of the process that was called.
   read -r me rest < /proc/self/stat
   export PIPEWORK_DHCP="$dir"
@@ -239,6 +244,11 @@ run() {
   # Debian mounts /run so that nothing in it can be executed.
   [ -x "$hook" ] || { mkdir -p /var/lib/pipework && cp "$hook" /var/lib/pipework/dhcp-hook && hook=/var/lib/pipework/dhcp-hook; }
   trap stop TERM
+  # What goes to a port before it forwards is lost, and a client asks again only after seconds.
+  tries=100
+  while read -r state < "/sys/class/net/$port/brport/state" && [ "$state" != 3 ] && [ "$((tries -= 1))" -gt 0 ]; do
+    doze 0.05
+  done 2> /dev/null
   pause=1
   while :; do
     client &

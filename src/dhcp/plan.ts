@@ -210,7 +210,7 @@ function needsBroadcast({ request: { sharing, hostif }, facts }: Context, progra
 }
 
 function planClient(source: AddressSource, context: Context, tenancy: Tenancy): Plan {
-  const { request, guest } = context
+  const { request, guest, facts } = context
   const { family } = source
   const { ifname, dhcp } = request
   const directory = directoryOf(guest, ifname, family)
@@ -219,6 +219,7 @@ function planClient(source: AddressSource, context: Context, tenancy: Tenancy): 
   const { program, command = [] } = tenancy.programs.get(family) ?? { program: client.program }
   const start = {
     ...{ directory, ifname, family, program, command, options: source.options, nsPath: nsPathOf(guest) },
+    hostEnd: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName,
     ...hostnameOf(guest),
     ...{ clientId: client.clientId, self: tenancy.self, limit: dhcp.timeout },
     confined: tenancy.confined,

@@ -1,5 +1,7 @@
+import { isDefault } from '../links/claim'
+import { formatHostif } from '../record'
 import { quote } from '../step'
-import { formatAddress } from '../values'
+import { formatAddress, toCidr } from '../values'
 import type { Finding } from './finding'
 import type { Survey, SurveySeat } from './survey'
 
@@ -9,7 +11,7 @@ export function findLeftovers(survey: Survey): readonly Finding[] {
   const orphans = seats.filter(({ away, attached }) => away?.isGone && attached.record.nic === undefined)
   const strays = seats.filter(({ attached }) => attached.record.nic !== undefined && attached.hostEnd !== undefined)
   return [
-    ...seats.flatMap((seat) => findLost(seat, survey)),
+    ...seats.flatMap((seat) => [...findLost(seat, survey), ...findGone(seat)]),
     ...findHidden(survey),
     ...orphans.map(describeOrphan),
     ...strays.map(describeStray),
@@ -65,11 +67,47 @@ function describePins(pins: readonly string[]): Finding {
 
 /** The command that asks for the attachment again, and so for what belongs to it. */
 function toAgain({ attached: { record }, guest }: SurveySeat): string {
-  const { hostif, ifname, addresses = [], sources = [], words } = record
+  const { ifname, addresses = [], sources = [], words } = record
   const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
   const name = ifname === 'eth1' ? [] : ['-i', ifname]
   const list = [...sources, ...addresses.filter(({ leased }) => !leased).map(formatAddress)].join(',') || '0/0'
-  return ['pipework', hostif, ...name, guest, list, ...others, ...options].map(quote).join(' ')
+  return ['pipework', formatHostif(record), ...name, guest, list, ...others, ...options].map(quote).join(' ')
+}
+
+/** Whoever is root in the guest may have taken away what was typed. A link that is down has lost it, and is told as that. */
+function findGone(seat: SurveySeat): readonly Finding[] {
+  const { attached, guest, inGuest: link, routes = [] } = seat
+  const { addresses = [], hostif, ifname, words } = attached.record
+  if (link?.up !== true) return []
+  const typed = addresses.filter(({ leased }) => !leased)
+  const lost = typed.filter(({ ip, prefix }) => !link.addresses.some((it) => it.ip === ip && it.prefix === prefix))
+  // Another interface's default route may have taken the place of this one's.
+  const wayless = typed.filter(
+    ({ family, gateway }) =>
+      gateway !== undefined &&
+      !words.includes('--no-default-route') &&
+      !routes.some((route) => isDefault(route, family)),
+  )
+  const missing = [...lost.map(toCidr), ...wayless.map(({ gateway }) => `the default route via ${gateway}`)]
+  return missing.length === 0
+    ? []
+    : [
+        {
+          id: 'address-lost',
+          severity: 'error',
+          line: `${ifname} of '${guest}' no longer has what it was attached with`,
+          evidence: `missing: ${missing.join(', ')}`,
+          ...toRemedy(seat),
+          about: [hostif, guest],
+        },
+      ]
+}
+
+/** To attach it again. Where the record stands in the guest, it could name whatever it likes. */
+function toRemedy(seat: SurveySeat): Pick<Finding, 'command' | 'advice'> {
+  return seat.attached.hostEnd === undefined
+    ? { advice: 'Attach it again, with the words that it was attached with.' }
+    : { command: toAgain(seat) }
 }
 
 /** Firewalls are flushed, and sysctls set, by people who do not know what they hold up. */
@@ -77,17 +115,13 @@ function findLost(seat: SurveySeat, { lacking }: Survey): readonly Finding[] {
   const { attached, guest } = seat
   const missing = lacking.get(attached)
   if (missing === undefined) return []
-  const isTold = attached.hostEnd !== undefined
   return [
     {
       id: 'rule-lost',
       severity: 'error',
       line: `what '${guest}' needs of this host for ${attached.record.ifname} is not all there`,
       evidence: `missing: ${missing.join(', ')}`,
-      // Where the record stands in the guest, it could name whatever it likes.
-      ...(isTold
-        ? { command: toAgain(seat) }
-        : { advice: 'Attach it again, with the words that it was attached with.' }),
+      ...toRemedy(seat),
       about: [attached.record.hostif, guest],
     },
   ]

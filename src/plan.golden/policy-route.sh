@@ -77,7 +77,7 @@ ip -n "$netns" route replace fd00::/64 dev eth1 table 1109799278
 ip -n "$netns" route replace ::/0 via fd00::1 dev eth1 table 1109799278
 
 # note that there are rules which do not go with their interface
-mkdir -p /run/pipework && printf '%s\n' 'see pipework rule <guest> show' > /run/pipework/rules
+mkdir -p /run/pipework/policy && printf '%s\n' 'see pipework rule <guest> show' > /run/pipework/policy/4026532999
 
 # look up what comes from 10.0.0.2 in the table 1109799278
 ip -n "$netns" rule add from 10.0.0.2 table 1109799278 priority 10000

@@ -11,6 +11,8 @@ export interface Entry {
   /** The container it is about, as one types it; or the engine, or the file. */
   readonly about?: string
   readonly text: string
+  /** What to do about it. */
+  readonly hint?: string | undefined
   /** What programs read beside that. */
   readonly details?: Readonly<Record<string, unknown>>
 }
@@ -33,13 +35,14 @@ export function createLog(host: Host, form: 'json' | 'text', write: (line: strin
   // Whoever is started from a service inherits the variable; the stream itself is told by its number (systemd.exec(5)).
   const journal = host.env.JOURNAL_STREAM?.split(':')[1]
   const isJournal = journal !== undefined && `${host.inode('/proc/self/fd/1')}` === journal
-  return ({ level, about, text, details }) => {
+  return ({ level, about, text, hint, details }) => {
     const time = new Date(host.now()).toISOString()
-    const line = toOneLine(about === undefined ? text : `${about}: ${text}`)
-    if (form === 'json')
-      write(
-        `${JSON.stringify({ time, level, ...(about === undefined ? {} : { about }), text: toOneLine(text), ...details })}\n`,
-      )
-    else write(isJournal ? `<${PRIORITY[level]}>${line}\n` : `${time} ${line}\n`)
+    if (form === 'json') {
+      const entry = { time, level, about, text: toOneLine(text), hint, ...details }
+      write(`${JSON.stringify(entry)}\n`)
+      return
+    }
+    const line = toOneLine([about === undefined ? text : `${about}: ${text}`, hint ?? ''].join('\n'))
+    write(isJournal ? `<${PRIORITY[level]}>${line}\n` : `${time} ${line}\n`)
   }
 }

@@ -83,7 +83,7 @@ async function attempt(container: Kept, { means, interrupt, last, again }: Attem
   const said = failed.map(describeFailure)
   for (const [index, { hint }] of failed.entries()) {
     const text = said[index] ?? ''
-    if (!last.said.includes(text)) log({ level: 'error', about: formatGuest(container), text, details: { hint } })
+    if (!last.said.includes(text)) log({ level: 'error', about: formatGuest(container), text, hint })
   }
   // Words that make no sense make none later.
   if (!isPast && failed.some(({ exitCode }) => exitCode !== ExitCode.usage)) again({ count: last.count + 1, said })
@@ -118,7 +118,7 @@ interface Search {
 async function findWishes(container: Kept, { means, isFirst }: Search): Promise<readonly (readonly Wish[])[]> {
   const { host } = means
   const warn = (text: string, hint?: string) => {
-    if (isFirst) means.log({ level: 'warning', about: formatGuest(container), text, details: { hint } })
+    if (isFirst) means.log({ level: 'warning', about: formatGuest(container), text, hint })
   }
   const fromFiles: Wish[] = []
   for (const wish of means.wishes())
@@ -189,7 +189,8 @@ async function warn(done: readonly Planned[], { host, log, warned }: KeeperMeans
     const warning = await (await watchFirewall([request], host))?.(planned)
     if (warning === undefined) continue
     warned.add(request.hostif)
-    log({ level: 'warning', about: request.hostif, text: warning.message, details: { hint: warning.command } })
+    const { message: text, command } = warning
+    log({ level: 'warning', about: request.hostif, text, hint: command && `mend it: ${command}` })
   }
 }
 

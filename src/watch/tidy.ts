@@ -135,7 +135,7 @@ export async function tidyAll(means: TidyMeans): Promise<void> {
   for (const tidy of [returnNics, sweepPorts, sweepLeases, sweepOutside])
     await tidy(means).catch((error: unknown) => {
       if (!(error instanceof PipeworkError)) throw error
-      if (!means.interrupt.heard) means.log({ level: 'error', text: error.message, details: { hint: error.hint } })
+      if (!means.interrupt.heard) means.log({ level: 'error', text: error.message, hint: error.hint })
     })
 }
 
