@@ -82,7 +82,7 @@ dhcp_teardown() {
 clients() {
   local pid run
   run=$(on_host stat -c %d /run)
-  for pid in $(pgrep -f '^(sh (-c .* )?/run/pipework/dhcp/|(busybox )?udhcpc |dhclient |(unshare .*)?dhcpcd)'); do
+  for pid in $(pgrep -f '^(sh /run/pipework/dhcp/|(busybox )?udhcpc |dhclient |(unshare .*)?dhcpcd)'); do
     [[ $(stat -L -c %d "/proc/$pid/fd/1") != "$run" ]] || tr '\0' ' ' < "/proc/$pid/cmdline" && echo
   done 2> /dev/null | grep .
 }

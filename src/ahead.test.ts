@@ -50,32 +50,3 @@ test('what is started after the end would wait for ever, so it is not', async ()
   await settle()
   expect(fates).toEqual(['ended', 'anew'])
 })
-
-test('a script that waits is let go; another one is started anew, and one that nobody lets go ends', async () => {
-  const fates: string[] = []
-  const host = {
-    ...createFakeHost(),
-    startScript: async (argv: readonly string[]) => {
-      const index = fates.push(`${argv.join(' ')} waits`) - 1
-      const become = (fate: string) => {
-        fates[index] = `${argv.join(' ')} ${fate}`
-      }
-      return {
-        go: async () => {
-          become('ran')
-          return { code: 0, stdout: '', stderr: '' }
-        },
-        dismiss: () => become('ended'),
-      }
-    },
-  }
-  const ahead = createAhead(host)
-  ahead.startScript(['sh', 'keep', 'blue'])
-  await ahead.runScript(['sh', 'keep', '--stop'])
-  await ahead.runScript(['sh', 'keep', 'blue'])
-  ahead.startScript(['sh', 'keep', 'red'])
-  ahead.dismiss()
-  ahead.startScript(['sh', 'keep', 'red'])
-  await settle()
-  expect(fates).toEqual(['sh keep blue ran', 'sh keep --stop ran', 'sh keep red ended'])
-})

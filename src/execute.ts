@@ -106,7 +106,7 @@ async function perform(plan: Plan, run: Performing): Promise<Failure | undefined
     for (const step of chunk) run.onStep?.(step)
     try {
       const performed = performChunk(chunk, run)
-      startAhead(chunks.slice(index + 1), run)
+      startAhead(chunks[index + 1], run)
       const failure = await performed
       if (failure !== undefined) return { ...failure, done: done + failure.done }
     } catch (error) {
@@ -117,15 +117,10 @@ async function perform(plan: Plan, run: Performing): Promise<Failure | undefined
   return undefined
 }
 
-/**
- * While one batch runs, the `ip` of the next one starts, and a script of ours that is to come; while a client does, what
- * waits for its lease is loaded.
- */
-function startAhead(chunks: readonly Plan[], { ahead, netns, host }: Performing): void {
-  const command = chunks[0]?.[0]?.command
+/** While one batch runs, the `ip` of the next one starts; while a client does, what waits for its lease is loaded. */
+function startAhead(next: Plan | undefined, { ahead, netns, host }: Performing): void {
+  const command = next?.[0]?.command
   if (command?.kind === 'ip') ahead.start(command.in === 'guest' ? netns : undefined)
-  const script = chunks.flat().find((it) => it.command.kind === 'run' && it.command.isOurs)
-  if (script?.command.kind === 'run') ahead.startScript(toArgv(script.command, { netns, pid: host.pid }))
   if (command?.kind === 'lease') void host.sleep(0).then(() => import('./dhcp/perform'))
 }
 
@@ -226,10 +221,10 @@ async function performOne(command: Command, run: Run): Promise<Result> {
 async function runProgram(
   { onlyIf, failsIf, input, isOurs }: RunCommand,
   argv: readonly string[],
-  { host, ahead = createAhead(host) }: Run,
+  { host }: Run,
 ): Promise<Result> {
   if (onlyIf !== undefined && (await host.run(onlyIf.argv)).stdout.trim() !== onlyIf.says) return OK
-  const result = await (isOurs ? ahead.runScript(argv) : host.run(argv, undefined, input))
+  const result = await (isOurs ? host.launch(argv) : host.run(argv, undefined, input))
   return failsIf !== undefined && result.stderr.includes(failsIf) ? { ...result, code: 1 } : result
 }
 

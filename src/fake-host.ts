@@ -174,7 +174,7 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     has: (program) => programs.includes(program),
     ...createIp(perform),
     run: (argv) => perform(argv.join(' ')),
-    startScript: async (argv) => ({ go: () => perform(argv.join(' ')), dismiss: () => {} }),
+    launch: (argv) => perform(argv.join(' ')),
     query: (argv) => perform(argv.join(' ')),
     attend: async (argv) => (await perform(`attend ${argv.join(' ')}`)).code,
     addresses: async (ifname) => addresses[ifname] ?? [],

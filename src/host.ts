@@ -19,14 +19,6 @@ export interface ReadyIp {
   dismiss(): void
 }
 
-/** A script of ours that waits to be let go. */
-export interface ReadyScript {
-  /** To be called once; resolves when it has ended. */
-  go(): Promise<Result>
-  /** Ends it: it has done nothing. */
-  dismiss(): void
-}
-
 /** An answer over HTTP. */
 export interface HttpAnswer {
   readonly status: number
@@ -101,8 +93,8 @@ export interface Host {
   run(argv: readonly string[], limit?: number, input?: string): Promise<Result>
   /** The same for a question that many an attach has to ask: without execa, which takes 18 ms to load. */
   query(argv: readonly string[], limit?: number): Promise<Result>
-  /** Starts a script of ours: `sh`, its path, its words. It says next to nothing, and what it starts may stay. */
-  startScript(argv: readonly string[]): Promise<ReadyScript>
+  /** The same for a script of ours that says next to nothing: execa would take longer to load than it does to run. */
+  launch(argv: readonly string[]): Promise<Result>
   /**
    * Runs a program in our place: with our terminal, streams and process group, for as long as it likes.
    * Its exit status, or 128 and the number of the signal that ended it.

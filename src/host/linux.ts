@@ -2,7 +2,7 @@ import * as fs from 'node:fs'
 import type { Host, HostProcess, HttpAnswer } from '../host'
 import { attempt, dangles, isExecutable, mayBeTerminal, readSysfs, saveFile, watchDirectory, writeAll } from './files'
 import { createHolds } from './pins'
-import { createAttendant, createIp, runProgram, runQuery, startScript } from './programs'
+import { createAttendant, createIp, launchScript, runProgram, runQuery } from './programs'
 
 async function readAddresses(ifname: string): Promise<readonly string[]> {
   const { networkInterfaces } = await import('node:os')
@@ -87,7 +87,7 @@ export function createHost(self: HostProcess): Host {
     has: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutable(`${dir}/${program}`)),
     ...createIp(self),
     run: runProgram,
-    startScript,
+    launch: launchScript,
     query: runQuery,
     attend: createAttendant(self),
     arm: async (words) => (await import('./arm')).arm(self, words),

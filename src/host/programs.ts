@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { PipeworkError } from '../errors'
-import type { Host, HostProcess, IpBatch, ReadyIp, ReadyScript } from '../host'
+import type { Host, HostProcess, IpBatch, ReadyIp } from '../host'
 import { OWN_ENVIRONMENT, type Result, writeBatch } from '../step'
 import { attempt } from './files'
 
@@ -141,11 +141,10 @@ export async function runProgram(argv: readonly string[], limit = DEFAULT_LIMIT,
   return { code: result.exitCode ?? 1, stdout: result.stdout, stderr: result.stderr }
 }
 
-/** Starts a script of ours, whose output is nobody's: it waits for a line, and ends without one. */
-export async function startScript([sh = '', ...words]: readonly string[]): Promise<ReadyScript> {
-  const argv = [sh, '-c', 'read -r go && . "$0"', ...words]
-  const { finish, kill } = await start(argv, { input: 'pipe', output: 'ignore', env: OWN_ENVIRONMENT })
-  return { go: () => finish('go\n', DEFAULT_LIMIT), dismiss: kill }
+/** Runs a script of ours, whose output is nobody's; what it starts may stay. */
+export async function launchScript(argv: readonly string[]): Promise<Result> {
+  const { finish } = await start(argv, { input: 'ignore', output: 'ignore', env: OWN_ENVIRONMENT })
+  return finish('', DEFAULT_LIMIT)
 }
 
 /** Straight to node:child_process, as runIp: execa has nothing to add, and this way `exec` starts 20 ms sooner. */
