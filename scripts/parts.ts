@@ -191,20 +191,21 @@ async function toParts({ metafile, files, esbuild }: Chunks): Promise<readonly P
   const rename = (path: string): string => names.get(baseOf(path)) ?? path
   const parts = Object.entries(metafile.outputs).map(async ([path, { inputs, imports }]) => {
     const chunk = files.find((file) => baseOf(file.path) === baseOf(path))?.text ?? ''
-    // The names in a package's part say nothing to us.
+    // The names in a package's part say nothing to us. Of ours, a script keeps those that a stack trace tells.
     const minify = !Object.keys(inputs).some(isOurs)
     const { code } = await esbuild.transform(chunk, { format: 'esm', minify, target: 'node18', ...FORM })
+    const script = await esbuild.transform(toCommonJs(code, rename), { minify: true, target: 'node18', ...FORM })
     return {
       name: rename(path),
       imports: imports.flatMap((it) => (it.kind === 'import-statement' ? [rename(it.path)] : [])),
       isEager: eager.has(path),
-      text: `${escapeBeyondAscii(toCommonJs(code, rename)).trimEnd()}\n`,
+      text: `${escapeBeyondAscii(script.code).trimEnd()}\n`,
     }
   })
   return (await Promise.all(parts)).sort((a, b) => (a.name < b.name ? -1 : 1))
 }
 
-/** White space goes and the names of ours stay; the limit on lines is for an uncaught error, which prints its line. */
+/** White space goes; the limit on lines is for an uncaught error, which prints its line. */
 const FORM = {
   minifyWhitespace: true,
   lineLimit: 120,
