@@ -57,9 +57,14 @@ refused() {
 # eth0_has ADDRESS — it has.
 eth0_has() { on_host ip address show dev eth0 | grep -qF "inet $1"; }
 
-# is_leased — eth0 has an address and a route of the LAN's server.
+# has_lease — eth0 has an address of the LAN's server.
+has_lease() {
+  on_host ip address show dev eth0 | grep -qE 'inet 192\.168\.77\.1[0-9]{2}/'
+}
+
+# is_leased — and a route.
 is_leased() {
-  on_host ip address show dev eth0 | grep -qE 'inet 192\.168\.77\.1[0-9]{2}/' && on_host ip route show default proto dhcp | grep -q eth0
+  has_lease && on_host ip route show default proto dhcp | grep -q eth0
 }
 
 # moves_and_returns DROP_IN NOW IS_OFF RESTART — with the file that keeps the manager off: the move, NOW as it is
@@ -224,6 +229,8 @@ connection() {
 refuses_client() {
   rig_daemon client unshare --mount sh -ec 'mkdir -p /run/client /var/lib/dhcpcd; mount --bind /run/client /var/lib/dhcpcd; exec "$@"' sh "${@:2}"
   wait_until 30 is_told_of "$1" || fail "$(< "$RIG_DIR/client.log")" || return
+  # The others tell nobody what they were given.
+  [[ $1 != dhcpcd ]] || wait_until 30 has_lease || fail "$(< "$RIG_DIR/client.log")" || return
   refused "'eth0' has its address from $1 (process " --write-unmanaged uplink add br0 eth0 || return
   rig_stop client
 }

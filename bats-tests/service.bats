@@ -171,10 +171,10 @@ has_not_changed() {
   done
   # words that mean something to systemd reach the watch as they are
   # shellcheck disable=SC1003,SC2016 # as it stands
-  service install --now --labels --allow 'br*' --allow 'a$b%n "c\' /run/rig/lan.pipework
+  service install --now --labels --allow 'br*' --allow 'a$b%n"c\' /run/rig/lan.pipework
   assert_exit 0
   # shellcheck disable=SC2016
-  is "$(watch_words)" 'watch|/run/rig/lan.pipework|--labels|--allow=br*|--allow=a$b%n "c\|'
+  is "$(watch_words)" 'watch|/run/rig/lan.pipework|--labels|--allow=br*|--allow=a$b%n"c\|'
   # one that cannot be: before anything is changed, or with what ran before running again
   booted sh -c "echo 'br1 netns:blue \${ONLY_HERE}/24' > /run/rig/env.pipework"
   service install --now /run/rig/env.pipework
