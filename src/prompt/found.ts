@@ -138,7 +138,7 @@ function listSources(host: Host): readonly Candidate[] {
   return [
     { value: 'dhcp', text: 'DHCP, by the first client that is installed' },
     ...clients.map((value) => ({ value, text: `DHCP, by ${value}` })),
-    ...(host.has('dhclient') ? [{ value: 'dhcp6', text: 'DHCP for IPv6' }] : []),
+    ...(clients.includes('dhclient') ? [{ value: 'dhcp6', text: 'DHCP for IPv6' }] : []),
     { value: 'slaac', text: "IPv6, as the router's advertisements say" },
   ]
 }
