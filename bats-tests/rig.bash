@@ -92,11 +92,11 @@ need_lxc() {
 }
 
 # keep_mounts FILE — a copy of the mounts here in a namespace that FILE stands for. Since 6.18 the kernel numbers
-# namespaces on each CPU by itself, and keeps one only where its number is above our own: on another CPU it may be.
+# namespaces on each CPU by itself, and keeps one only where its number is above our own: on the CPU that gave us ours.
 keep_mounts() {
-  local tries
-  for ((tries = 0; tries < 50; tries++)); do
-    ! unshare --mount="$1" true 2> /dev/null || return 0
+  local cpu
+  for ((cpu = 0; cpu < $(nproc --all); cpu++)); do
+    ! taskset --cpu-list "$cpu" unshare --mount="$1" true 2> /dev/null || return 0
   done
   unshare --mount="$1" true
 }

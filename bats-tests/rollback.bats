@@ -452,6 +452,26 @@ END
   assert_same_state "$inside" "$(guest_state web)"
 }
 
+@test "an ip in the guest that does not end: after 30 s it is ended, and all is as it was" {
+  local host inside
+  netns_guest web
+  host=$(host_state)
+  inside=$(guest_state web)
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  cat > "$BATS_TEST_TMPDIR/bin/ip" << END
+#!/bin/sh
+case "\$*" in '-batch /proc/'*) echo \$\$ > '$BATS_TEST_TMPDIR/hangs'; exec sleep 120 ;; esac
+exec $(command -v ip) "\$@"
+END
+  chmod +x "$BATS_TEST_TMPDIR/bin/ip"
+  lame --no-probe br1 netns:web 10.1.1.2/24@10.1.1.1
+  assert_exit 1
+  assert_err 'did not end within 30 s'
+  wait_until 5 gone "$(< "$BATS_TEST_TMPDIR/hangs")"
+  assert_same_state "$host" "$(host_state)"
+  assert_same_state "$inside" "$(guest_state web)"
+}
+
 # --- signals ---------------------------------------------------------------------------------------------
 
 # signalled SIGNAL SECONDS WORD… — runs pipework and gives it the signal so long after its start.

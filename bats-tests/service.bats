@@ -131,6 +131,9 @@ has_not_changed() {
   assert_err "'lan.pipework' is not an absolute path"
   service install /run/rig/none
   assert_exit 2
+  service install --labels /tmp
+  assert_exit 2
+  assert_err "a service does not see '/tmp'"
   install -m 755 "$PIPEWORK" "$BATS_TEST_TMPDIR/pipework"
   run --separate-stderr booted "$BATS_TEST_TMPDIR/pipework" service install --labels
   assert_exit 2

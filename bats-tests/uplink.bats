@@ -425,6 +425,10 @@ refused() {
   assert_exit 0
   assert_err "warning: the firewall of this host speaks of 'eth0'"
   pw -q uplink del br0
+  # Who is to confirm may try.
+  run_pw uplink add br0 eth0 --confirm 1
+  assert_err "warning: the firewall of this host speaks of 'eth0'"
+  assert_err 'nobody confirmed'
   on_host nft add rule inet site input iifname br0 accept
   pw -q uplink add br0 eth0
   on_host nft flush ruleset

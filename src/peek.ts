@@ -26,10 +26,14 @@ NAMESPACE: for my $i (0 .. $#ARGV) {
   }
 }`
 
+/** Seconds after which each namespace is looked into by itself. */
+const LIMIT = 5
+
 /** Those of the namespaces that are known to hold no attachment; none where that cannot be told quickly. */
 export async function listBlank(paths: readonly string[], host: Host): Promise<readonly string[]> {
   if (!host.has('perl')) return []
-  const { code, stdout } = await host.query(['perl', '-e', PEEK, ...paths])
+  const failed = { code: 1, stdout: '' }
+  const { code, stdout } = await host.query(['perl', '-e', PEEK, ...paths], LIMIT).catch(() => failed)
   const numbers = code === 0 ? stdout.split('\n').filter(Boolean) : []
   return numbers.flatMap((number) => paths[Number(number)] ?? [])
 }

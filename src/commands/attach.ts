@@ -49,7 +49,7 @@ export async function run(call: Call): Promise<Outcome> {
     )
   refuseUnlessRoot(call)
   const ahead = createAhead(host)
-  // Before the question is out, for it and the engine would be in each other's way.
+  // It starts while the question is put together, sent and answered.
   if (host.isRoot && !call.flag('dry-run')) ahead.start()
   let pin: Pin | undefined
   try {
