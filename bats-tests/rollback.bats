@@ -460,7 +460,7 @@ END
   mkdir "$BATS_TEST_TMPDIR/bin"
   cat > "$BATS_TEST_TMPDIR/bin/ip" << END
 #!/bin/sh
-case "\$*" in '-batch /proc/'*) echo \$\$ > '$BATS_TEST_TMPDIR/hangs'; exec sleep 120 ;; esac
+case "\$*" in '-batch /proc/'*) echo \$\$ > '$BATS_TEST_TMPDIR/hangs'; sleep 60; touch '$BATS_TEST_TMPDIR/ended' ;; esac
 exec $(command -v ip) "\$@"
 END
   chmod +x "$BATS_TEST_TMPDIR/bin/ip"
@@ -468,6 +468,7 @@ END
   assert_exit 1
   assert_err 'did not end within 30 s'
   wait_until 5 gone "$(< "$BATS_TEST_TMPDIR/hangs")"
+  [[ ! -e $BATS_TEST_TMPDIR/ended ]]
   assert_same_state "$host" "$(host_state)"
   assert_same_state "$inside" "$(guest_state web)"
 }
