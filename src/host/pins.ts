@@ -11,7 +11,7 @@ const NSFS = 0x6e736673
 
 /** When a process began, in clock ticks since boot: with its PID it names a process for ever (proc(5), field 22). */
 function startTime(pid: number): string | undefined {
-  const stat = attempt(() => fs.readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  const stat = attempt(() => fs.readFileSync(`/proc/${pid}/stat`, 'utf8'))
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
 }
 
@@ -35,7 +35,7 @@ function sweepPins(): void {
 /** Whether the process that `<pid>-<start>` names still runs; a zombie does not. */
 function isAlive(owner: string): boolean {
   const [pid, start] = owner.split('-')
-  const stat = attempt(() => fs.readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  const stat = attempt(() => fs.readFileSync(`/proc/${pid}/stat`, 'utf8'))
   return stat !== undefined && !stat.includes(') Z ') && startTime(Number(pid)) === start
 }
 
@@ -121,7 +121,7 @@ function createLender({ pid }: HostProcess): Host['lend'] {
   return (text) => {
     fs.mkdirSync(RUN_DIR, { recursive: true, mode: 0o700 })
     const name = `${RUN_DIR}/lent-${pid}`
-    attempt(() => fs.unlinkSync(name))
+    if (fs.existsSync(name)) attempt(() => fs.unlinkSync(name)) // of a process killed between two lines
     const fd = fs.openSync(name, 'wx+', 0o600)
     attempt(() => fs.unlinkSync(name))
     fs.writeSync(fd, text)
