@@ -36,8 +36,8 @@ function countBits(mask: readonly number[]): number {
 function readLocal4(host: Host): readonly string[] {
   const lines = (host.read(`${PROC}/fib_trie`) ?? '').split('\n')
   return lines.flatMap((line, index) => {
-    const ip = /\|-- ([\d.]+)$/.exec(line)?.[1]
-    return ip !== undefined && /\/32 host LOCAL$/.test(lines[index + 1] ?? '') ? [ip] : []
+    const [, ip] = line.split('|-- ')
+    return ip !== undefined && lines[index + 1]?.endsWith('/32 host LOCAL') ? [ip] : []
   })
 }
 
