@@ -62,12 +62,22 @@ describe('options in any order and place', () => {
     ['disconnect web eth1 -n', 'disconnect', ['web', 'eth1']],
     ['--dry-run disconnect web', 'disconnect', ['web']],
     ['-n -v disconnect ls', 'disconnect', ['ls']],
+    // An option of that command alone, and its value is no word.
+    ['--filter bridge=br1 ls web', 'ls', ['web']],
+    ['--wait web', '--wait', ['web']],
+    ['-i eth2 --wait web', '--wait', ['web']],
     ['br1 ls 0/0', '', ['br1', 'ls', '0/0']],
     ['-i ls br1 web 0/0', '', ['br1', 'web', '0/0']],
   ])('pipework %s: the command %j', async (line, word, expected) => {
     const parsed = await parseArgv(words(line))
     expect([parsed.command.word, parsed.words]).toEqual([word, expected])
   })
+})
+
+test('an option takes a value with each command that has it, or with none', () => {
+  const all = COMMANDS.flatMap(({ options }) => Object.entries(options))
+  const takesValue = (name: string) => all.filter(([it]) => it === name).map(([, { value }]) => value !== undefined)
+  expect(all.filter(([name]) => new Set(takesValue(name)).size > 1)).toEqual([])
 })
 
 describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
