@@ -116,11 +116,11 @@ serve() {
   done
 }
 
-# stop_servers — ends them.
+# stop_servers — ends them. What is listed is the subshell that WHERE runs in, and ends with what it waits for.
 stop_servers() {
   local pid
   [[ -e $BATS_TEST_TMPDIR/servers ]] || return 0
-  while read -r pid; do kill "$pid" 2> /dev/null || true; done < "$BATS_TEST_TMPDIR/servers"
+  while read -r pid; do pkill --parent "$pid" || true; done < "$BATS_TEST_TMPDIR/servers"
   rm "$BATS_TEST_TMPDIR/servers"
 }
 

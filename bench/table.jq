@@ -8,6 +8,7 @@ def rows: [
   ["attach", "attach: existing bridge, address and gateway, `--no-probe`", 2.5],
   ["probe", "the same with the probe, as it is by default"],
   ["again", "the same once more: nothing to do"],
+  ["attach-ovs", "the first of these where Open vSwitch runs, whose daemon looks at each change of a link"],
   ["disconnect", "`pipework disconnect`"],
   ["ovs-disconnect", "the same where Open vSwitch runs, which is asked whether it has the port"],
   ["ls", "`pipework ls`, 50 containers attached", 2.5],
