@@ -113,6 +113,7 @@ const QUIET = {
   since: () => 0,
   program: ['/usr/bin/node', '/usr/local/bin/pipework'] as const,
   follow: async () => 'ENOENT',
+  staySmall: async () => {},
   attendSignals: () => {},
   kill: () => {},
   onLine: async () => () => {},

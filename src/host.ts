@@ -113,6 +113,8 @@ export interface Host {
   get(socket: string, path: string, limit: number): Promise<HttpAnswer>
   /** Follows a source until it ends or the signal says so. Why it ended, in few words; nothing when it was the signal. */
   follow(source: Source, follower: Follower, signal: AbortSignal): Promise<string>
+  /** For who stays for days: V8 makes no room for the bursts of work that it has, which would be 30 MB, and kept. */
+  staySmall(): Promise<void>
   /** From now on signals are told to `tell`, and do nothing else. */
   attendSignals(tell: (signal: NodeJS.Signals) => void): void
   /** The IPv4 and IPv6 addresses of an interface of our own namespace that is up and running; no process is started. */

@@ -130,6 +130,7 @@ const doors: Readonly<Record<string, readonly string[]>> = {
   'node:path': ['*'],
   'node:tty': ['host/*'],
   'node:util': ['*'],
+  'node:v8': ['host/*'],
   process: ['main'],
   globalThis: ['main'],
   console: [],

@@ -30,6 +30,7 @@ export async function run(call: Call): Promise<Outcome> {
   refuseLists(call.texts('allow'))
   const book = { wishes: await readFiles(call) }
   const release = lockWatch(host)
+  await host.staySmall()
   try {
     await watch(call, book)
   } finally {
