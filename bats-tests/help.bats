@@ -205,3 +205,17 @@ pending() { pw uplink ls --json | jq -e '.uplinks[] | select(.state == "pending"
   on_host umount /etc/pipework
   rmdir /etc/pipework 2> /dev/null || true
 }
+
+@test "all is written before the end, be it into a pipe that is full and does not wait" {
+  # shellcheck disable=SC2016 # Perl's
+  perl -e '
+    use Fcntl;
+    pipe(my $reader, my $writer);
+    fcntl($writer, 1031, 4096); # F_SETPIPE_SZ
+    fcntl($writer, F_SETFL, O_WRONLY | O_NONBLOCK);
+    if (fork == 0) { open(STDOUT, ">&", $writer); close($_) for $reader, $writer; exec @ARGV }
+    close($writer);
+    select(undef, undef, undef, 0.3);
+    print while <$reader>;' "$PIPEWORK" help --man > "$BATS_TEST_TMPDIR/man"
+  cmp "$BATS_TEST_TMPDIR/man" "${PIPEWORK%/*}/pipework.8"
+}

@@ -38,6 +38,9 @@ function tokenize(args: readonly string[], table: OptionTable): readonly Token[]
   return parseArgs({ args: [...args], options, strict: false, tokens: true }).tokens
 }
 
+/** The options that may be given with a command. */
+const tableOf = ({ options }: Subcommand): OptionTable => ({ ...GLOBAL_OPTIONS, ...options })
+
 /** A command line taken apart: the command, what is ours to read, and the words that it passes on as they are. */
 export interface Split {
   readonly command: Subcommand
@@ -79,9 +82,6 @@ function splitByFirst(argv: readonly string[]): Split {
   const command = byWord ?? findByOption(tokens)
   return command === undefined ? line : splitRest(command, others)
 }
-
-/** The options that may be given with a command. */
-const tableOf = ({ options }: Subcommand): OptionTable => ({ ...GLOBAL_OPTIONS, ...options })
 
 function splitRest(command: Subcommand, rest: readonly string[]): Split {
   const table = tableOf(command)

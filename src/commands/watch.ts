@@ -30,8 +30,8 @@ export async function run(call: Call): Promise<Outcome> {
   refuseLists(call.texts('allow'))
   const book = { wishes: await readFiles(call) }
   const release = lockWatch(host)
-  await host.staySmall()
   try {
+    await host.staySmall()
     await watch(call, book)
   } finally {
     release()
