@@ -1,4 +1,4 @@
-import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { parseArgs } from 'node:util'
 import type { CommandTable, Line, Typed } from './commands/call'
 import { type PipeworkError, usageError } from './errors'
 import {
@@ -28,18 +28,18 @@ type Token = NonNullable<ReturnType<typeof parseArgs>['tokens']>[number]
 
 /** Node's own parser, which changes no word and knows no option but those of the table: `007` and `1e3` are names. */
 function tokenize(args: readonly string[], table: OptionTable): readonly Token[] {
-  const options: ParseArgsConfig['options'] = {}
-  for (const [name, { value, optional, short = name.length === 1 ? name : undefined }] of Object.entries(table)) {
-    // A switch may have a value behind `=`, and never takes the next word for it: as what Node's parser does not know.
-    const type = value === undefined || optional ? 'boolean' : 'string'
-    if (short !== undefined) options[name] = { type, short }
-    else if (type === 'string') options[name] = { type }
-  }
+  const options = Object.fromEntries(
+    Object.entries(table).map(([name, { short, value, optional }]) => [
+      name,
+      {
+        // A switch may have a value behind `=`, and never takes the next word for it.
+        type: value === undefined || optional ? ('boolean' as const) : ('string' as const),
+        ...(name.length === 1 ? { short: name } : short === undefined ? {} : { short }),
+      },
+    ]),
+  )
   return parseArgs({ args: [...args], options, strict: false, tokens: true }).tokens
 }
-
-/** The options that may be given with a command. */
-const tableOf = ({ options }: Subcommand): OptionTable => ({ ...GLOBAL_OPTIONS, ...options })
 
 /** A command line taken apart: the command, what is ours to read, and the words that it passes on as they are. */
 export interface Split {
@@ -70,21 +70,17 @@ export function splitArgv(argv: readonly string[]): Split {
 
 /** The same with options before the word: which of them take a value tells which word is the first. */
 function splitByFirst(argv: readonly string[]): Split {
-  const line = splitRest(ATTACH, argv)
-  const known = tableOf(ATTACH)
-  // Where the main form has them all, nobody needs those of the other commands.
-  const isClear = line.tokens.every((token) => token.kind !== 'option' || Object.hasOwn(known, token.name))
-  const tokens = isClear ? line.tokens : tokenize(argv, Object.assign({}, ...COMMANDS.map(tableOf)))
+  const all = Object.assign({}, GLOBAL_OPTIONS, ...COMMANDS.map(({ options }) => options)) as OptionTable
+  const tokens = tokenize(argv, all)
   const first = tokens.find(({ kind }) => kind !== 'option')
   const byWord =
     first?.kind !== 'positional' ? undefined : COMMANDS.find(({ word }) => word !== '' && word === first.value)
-  const others = byWord === undefined ? argv : argv.filter((_, index) => index !== first?.index)
-  const command = byWord ?? findByOption(tokens)
-  return command === undefined ? line : splitRest(command, others)
+  const rest = byWord === undefined ? argv : argv.filter((_, index) => index !== first?.index)
+  return splitRest(byWord ?? findByOption(tokens) ?? ATTACH, rest)
 }
 
 function splitRest(command: Subcommand, rest: readonly string[]): Split {
-  const table = tableOf(command)
+  const table = { ...GLOBAL_OPTIONS, ...command.options }
   const tokens = tokenize(rest, table)
   const isJson = (token: Token) => token.kind === 'option' && token.name === 'json'
   if (!command.verbatim) return { command, tokens, theirs: [], json: tokens.some(isJson) }
@@ -143,7 +139,7 @@ export function parseArgv(argv: readonly string[]): Promise<Parsed> {
 
 /** Reads the options of a line. Throws usage errors. */
 export async function parseLine({ command, tokens, theirs }: Split): Promise<Parsed> {
-  const table = tableOf(command)
+  const table: OptionTable = { ...GLOBAL_OPTIONS, ...command.options }
   const given = new Map<string, (string | true)[]>()
   for (const token of tokens) {
     if (token.kind !== 'option') continue

@@ -19,16 +19,13 @@ async function readAddresses(ifname: string): Promise<readonly string[]> {
 async function getOverSocket(path: string, url: string, limit: number): Promise<HttpAnswer> {
   const { connect } = await import('node:net')
   return new Promise((resolve, reject) => {
-    // Half open, and so left to us: to close it takes Node a millisecond, for which nobody waits.
-    const socket = connect({ path, allowHalfOpen: true })
+    const socket = connect({ path })
     const parts: string[] = []
     socket.setEncoding('utf8').on('data', (text: string) => parts.push(text))
     const noAnswer = Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' })
     const timer = setTimeout(() => socket.destroy(noAnswer), limit * 1000)
     socket.on('error', reject).on('close', () => clearTimeout(timer))
     socket.on('end', () => {
-      clearTimeout(timer)
-      setTimeout(() => socket.destroy(), 1000).unref()
       const answer = parts.join('')
       const body = answer.indexOf('\r\n\r\n')
       resolve({ status: Number(answer.split(' ', 2)[1]), body: body < 0 ? '' : answer.slice(body + 4) })
