@@ -216,10 +216,10 @@ nobody() {
 # --- golden plans ----------------------------------------------------------------------------------------
 
 @test "every golden plan for a fresh guest runs as it is" {
-  local file ran=0 golden=$BATS_TEST_DIRNAME/../src/plan.golden
-  [[ -d $golden ]] || skip 'there is no src/plan.golden yet'
+  local file ran=0 golden=$BATS_TEST_DIRNAME/../src/plan/golden
+  [[ -d $golden ]] || skip 'there is no src/plan/golden yet'
   for file in "$golden"/*.sh; do
-    [[ -e $file ]] || fail 'src/plan.golden has no plans'
+    [[ -e $file ]] || fail 'src/plan/golden has no plans'
     # The first change is what it makes: it needs no link that is there already.
     grep -q '^ln -s /run/netns/blue ' "$file" && grep -m 1 '^ip link ' "$file" | grep -q '^ip link add dev .* type \(bridge\|veth\)' || continue
     # VLANs: uml.bats; Open vSwitch: ovs.bats; another interface's routes: routes.bats

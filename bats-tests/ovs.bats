@@ -548,7 +548,7 @@ hears() {
 
 @test "every golden plan runs as it is" {
   local file count=0
-  for file in "$BATS_TEST_DIRNAME"/../src/plan.golden/*ovs*.sh; do
+  for file in "$BATS_TEST_DIRNAME"/../src/plan/golden/*ovs*.sh; do
     # What the kernel's datapath needs: nothing that could run here.
     ! grep -q '^# given: #' "$file" || continue
     netns_guest blue

@@ -681,7 +681,7 @@ case_a_real_NIC_is_put_right_by_the_watch() {
 case_golden_plans_run_as_they_are() {
   local file count=0
   cd "${BASH_SOURCE[0]%/*}/.." || fail 'no checkout'
-  for file in src/plan.golden/*.sh; do
+  for file in src/plan/golden/*.sh; do
     grep -qE '^(# given: )?(bridge vlan|ip link .*(type (vlan|ipvlan|macvlan|dummy)|vlan_filtering))' "$file" || continue
     echo "$file"
     guest blue

@@ -120,11 +120,11 @@ type Group = readonly [Part, ...Part[]]
 
 /** What each command needs, what nearly each does, the main form on a bridge, a TAB; with all that these import. */
 const TOGETHER: readonly (readonly string[])[] = [
-  ['cli', 'host/linux'],
-  ['hostlinks'],
+  ['cli', 'system/linux'],
+  ['state/host-links'],
   ['commands/attach'],
-  ['commands/attached', 'links/bridge', 'door to passage'],
-  ['commands/complete', 'prompt/found', 'prompt/hostifs'],
+  ['commands/attached', 'drivers/bridge', 'door to firewall/bridge-accept'],
+  ['commands/complete', 'ui/completion/values', 'ui/completion/interfaces'],
 ]
 
 /** Each part in the group of the first that brings it, or alone. What stands for a part goes with it. */

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { main } from './cli'
-import { ExitCode } from './errors'
-import { createFakeHost } from './fake-host'
-import { parseArgv } from './parse'
-import { ATTACH, COMMANDS, GLOBAL_OPTIONS } from './table'
+import { ATTACH, COMMANDS, GLOBAL_OPTIONS } from './commands'
+import { parseArgv } from './commands/parse'
+import { ExitCode } from './model/errors'
+import { createFakeHost } from './system/fake'
 
 // A define of the build.
 beforeAll(() => void vi.stubGlobal('PIPEWORK_VERSION', '1.2.3'))

@@ -1,7 +1,7 @@
-import type { Io, Outcome, Subcommand } from './commands/call'
-import { ExitCode, PipeworkError, usageError } from './errors'
-import type { Host } from './host'
-import { type Parsed, parseLine, readLine, type Split, splitArgv, TABLE, toTyped } from './parse'
+import { type Parsed, parseLine, readLine, type Split, splitArgv, TABLE, toTyped } from './commands/parse'
+import { ExitCode, PipeworkError, usageError } from './model/errors'
+import type { Host } from './system/types'
+import type { Io, Outcome, Subcommand } from './ui/command'
 
 declare const PIPEWORK_VERSION: string
 
@@ -26,7 +26,7 @@ async function suggestCommand(error: unknown, { tokens }: Split, host: Host): Pr
   const [word = '', next = ''] = words
   const isUsage = error instanceof PipeworkError && error.exitCode === ExitCode.usage
   if (!isUsage || !/^[a-z]+$/.test(word) || host.inode(`/sys/class/net/${word}`) !== undefined) return error
-  const { listMeant } = await import('./meant')
+  const { listMeant } = await import('./ui/suggest')
   const meant = listMeant(word, TABLE)
   if (meant.length > 0)
     return usageError(
@@ -51,7 +51,7 @@ export async function main(argv: readonly string[], host: Host, io: Io): Promise
   const line = splitArgv(argv)
   const { json } = line
   try {
-    if (argv.length === 0) throw usageError('nothing to do', (await import('./prompt/help')).SHORT_USAGE)
+    if (argv.length === 0) throw usageError('nothing to do', (await import('./ui/help')).SHORT_USAGE)
     const parsed = await parseLine(line)
     const outcome = await answer(parsed, host, io)
     if (json) io.out(`${JSON.stringify(outcome.json)}\n`)
@@ -60,8 +60,8 @@ export async function main(argv: readonly string[], host: Host, io: Io): Promise
   } catch (thrown) {
     const error = withHint(line.command.word === '' ? await suggestCommand(thrown, line, host) : thrown, line)
     const [{ errorToJson, formatError }, { toLocale }] = await Promise.all([
-      import('./report'),
-      import('./prompt/screen'),
+      import('./ui/report'),
+      import('./ui/terminal'),
     ])
     if (json) io.out(`${JSON.stringify(errorToJson(error))}\n`)
     else io.err(toLocale(formatError(error), host.env))

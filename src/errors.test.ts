@@ -2,8 +2,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import ts from 'typescript'
 import { afterAll, describe, expect, test } from 'vitest'
 import { main } from './cli'
-import { createFakeHost } from './fake-host'
-import { readLines } from './lines'
+import { readLines } from './model/attachment-file'
+import { createFakeHost } from './system/fake'
 
 /** A place in the source where an error is made for its reader. */
 interface Site {

@@ -1,4 +1,4 @@
-import { writeAll } from './host/files'
+import { writeAll } from './system/files'
 
 declare const PIPEWORK_VERSION: string
 
@@ -20,7 +20,7 @@ function withSbin(path = ''): string {
 }
 
 async function run(argv: readonly string[]): Promise<number> {
-  const [{ main }, { createHost }] = await Promise.all([import('./cli'), import('./host/linux')])
+  const [{ main }, { createHost }] = await Promise.all([import('./cli'), import('./system/linux')])
   process.env.PATH = withSbin(process.env.PATH)
   const host = createHost({
     pid: process.pid,

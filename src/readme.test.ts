@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { ATTACH, COMMANDS, GLOBAL_OPTIONS } from './table'
+import { ATTACH, COMMANDS, GLOBAL_OPTIONS } from './commands'
 
 const toAnchor = (title: string) =>
   title

@@ -1,11 +1,11 @@
-import { createAhead } from '../ahead'
-import { usageError } from '../errors'
-import { awaitGuest, pinGuest } from '../guest'
-import type { Pin } from '../host'
-import { resolveHostif } from '../hostlinks'
-import { type AttachRequest, toRequest } from '../request'
-import { parseSeconds } from '../values'
-import { type Call, type Outcome, refuseUnlessRoot, type Typed } from './call'
+import { parseSeconds } from '../model/address'
+import { usageError } from '../model/errors'
+import { type AttachRequest, toRequest } from '../model/request'
+import { awaitGuest, pinGuest } from '../runtimes/find'
+import { resolveHostif } from '../state/host-links'
+import { createAhead } from '../system/ahead'
+import type { Pin } from '../system/types'
+import { type Call, type Outcome, refuseUnlessRoot, type Typed } from '../ui/command'
 
 /** The request in a line of the main form. Throws usage errors, asks no host. */
 export function readRequest(typed: Typed): AttachRequest {

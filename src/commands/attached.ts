@@ -1,17 +1,17 @@
-import type { Ahead } from '../ahead'
-import { converge, foresee, hostEndOf, type Means, type Planned, toPassenger } from '../converge'
-import type { Guest } from '../guest'
-import type { Host, Pin } from '../host'
-import { DEFAULT_MTU } from '../hostlinks'
-import { filteredFamilies } from '../netfilter/gate'
-import { isForwarded } from '../outside/wish'
-import { formatGuest } from '../record'
-import { type Attachment, describe, formatWarning, toAttachment, toScript, type Warning } from '../report'
-import { type AttachRequest, toWords } from '../request'
-import { LEASES } from '../sources'
-import type { Transcript } from '../transcript'
-import { formatUplink } from '../wish'
-import { type Call, type Outcome, openTranscripts } from './call'
+import { filteredFamilies } from '../firewall/br-netfilter'
+import { LEASES } from '../model/address-sources'
+import { isForwarded } from '../model/host-services'
+import { type AttachRequest, toWords } from '../model/request'
+import { formatUplink } from '../model/uplink'
+import { converge, foresee, hostEndOf, type Means, type Planned, toPassenger } from '../operations/attach'
+import type { Guest } from '../runtimes/find'
+import { DEFAULT_MTU } from '../state/host-links'
+import { formatGuest } from '../state/record'
+import type { Ahead } from '../system/ahead'
+import type { Host, Pin } from '../system/types'
+import { type Call, type Outcome, openTranscripts } from '../ui/command'
+import { type Attachment, describe, formatWarning, toAttachment, toScript, type Warning } from '../ui/report'
+import type { Transcript } from '../ui/transcript'
 
 /** What a call lends to the changes that it asks for. */
 export function toMeans({ host, io }: Call, transcript: Transcript | undefined): Means {
@@ -44,7 +44,7 @@ export async function attach(
   const [planned] = await converge([request], { guest, pin }, { ...means, ahead }).finally(() => transcript?.end())
   if (planned === undefined) throw new TypeError('one request, and no plan')
   // Clients that outlived their guests, if there were any at all.
-  if (hadClients) await (await import('../dhcp/sweep')).sweepClients(call.host)
+  if (hadClients) await (await import('../network/dhcp/cleanup')).sweepClients(call.host)
   const warn = await watch
   const warning = await warn?.(planned)
   if (warning !== undefined) call.io.err(formatWarning(warning))
@@ -61,7 +61,7 @@ function toScriptOutcome({ request, guest, plan }: Planned, pin: Pin | undefined
 /** Nobody waits for the rules of a firewall that no bridge's frames meet, and nothing that is forwarded. */
 export async function watchFirewall(requests: readonly AttachRequest[], host: Host) {
   if (!host.isRoot || (filteredFamilies(host).length === 0 && !requests.some(isForwarded))) return undefined
-  const { watchPassage } = await import('../passage')
+  const { watchPassage } = await import('../firewall/bridge-accept')
   const judge = watchPassage(host)
   return async (planned: Planned) => judge(await toPassenger(planned, host))
 }
@@ -85,7 +85,7 @@ export function toAttached(planned: Planned, host: Host): Attachment {
 /** The same with what the DHCP servers gave. */
 async function withLeases(attachment: Attachment, host: Host): Promise<Attachment> {
   if (attachment.sources === undefined) return attachment
-  const { readLeases } = await import('../dhcp/tell')
+  const { readLeases } = await import('../network/dhcp/report')
   const leases = readLeases(attachment, host)
   const given = leases.flatMap(({ address, router }) =>
     address === null ? [] : [`${address}${router === null ? '' : `@${router}`}`],

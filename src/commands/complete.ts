@@ -1,5 +1,5 @@
-import { complete } from '../prompt/candidates'
-import type { Call, Outcome } from './call'
+import type { Call, Outcome } from '../ui/command'
+import { complete } from '../ui/completion/candidates'
 
 /**
  * What a shell's completion asks at each TAB: `pipework __complete <words before the cursor> <the word at it>`.

@@ -1,9 +1,9 @@
-import { PipeworkError, refuseSurplus, usageError } from '../errors'
-import type { Host } from '../host'
-import { SCRIPTS, type Shell } from '../prompt/scripts'
-import { toScript } from '../report'
-import type { Plan } from '../step'
-import type { Call, Outcome } from './call'
+import { PipeworkError, refuseSurplus, usageError } from '../model/errors'
+import type { Plan } from '../plan/step'
+import type { Host } from '../system/types'
+import type { Call, Outcome } from '../ui/command'
+import { SCRIPTS, type Shell } from '../ui/completion/scripts'
+import { toScript } from '../ui/report'
 
 const SHELLS: readonly Shell[] = ['bash', 'zsh', 'fish']
 

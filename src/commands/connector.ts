@@ -1,7 +1,7 @@
-import { formatStep } from '../report'
-import type { Connector } from '../uplink/confirm'
-import { parseSeconds } from '../values'
-import type { Call } from './call'
+import { parseSeconds } from '../model/address'
+import type { Connector } from '../operations/uplink/confirm'
+import type { Call } from '../ui/command'
+import { formatStep } from '../ui/report'
 
 /** Seconds that somebody at a terminal has to say that it works. */
 const TERMINAL_LIMIT = 60

@@ -1,7 +1,7 @@
-import { perform } from '../dhcp/perform'
-import { explainSilence } from '../dhcp/silence'
-import { PipeworkError } from '../errors'
-import { type Call, type Outcome, refuseUnlessRoot } from './call'
+import { PipeworkError } from '../model/errors'
+import { perform } from '../network/dhcp/internal'
+import { explainSilence } from '../network/dhcp/no-answer'
+import { type Call, type Outcome, refuseUnlessRoot } from '../ui/command'
 
 /** What the keeper of a DHCP client calls pipework for, and a script of --dry-run. */
 export async function run(call: Call): Promise<Outcome> {

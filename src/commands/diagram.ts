@@ -1,12 +1,12 @@
-import { readAttachments, readOvsIfThere } from '../attachments'
-import { refuseSurplus, usageError } from '../errors'
-import type { Host } from '../host'
-import { readHostLink } from '../hostlinks'
-import { listJournals, readJournal } from '../journal'
-import { formatTree, type Hub, listHubs } from '../prompt/diagram'
-import { fitScreen, screenOf } from '../prompt/screen'
-import { readSubnets } from '../prompt/subnets'
-import type { Call, Outcome } from './call'
+import { refuseSurplus, usageError } from '../model/errors'
+import { listJournals, readJournal } from '../operations/uplink/state-file'
+import { readAttachments, readOvsIfThere } from '../state/attachments'
+import { readHostLink } from '../state/host-links'
+import type { Host } from '../system/types'
+import type { Call, Outcome } from '../ui/command'
+import { readSubnets } from '../ui/completion/subnets'
+import { formatTree, type Hub, listHubs } from '../ui/format/diagram'
+import { fitScreen, screenOf } from '../ui/terminal'
 
 /** Draws what hangs on what. */
 export async function run({ host, words, flag }: Call): Promise<Outcome> {
@@ -18,7 +18,7 @@ export async function run({ host, words, flag }: Call): Promise<Outcome> {
 
 async function draw(hubs: readonly Hub[], { host, flag }: Pick<Call, 'host' | 'flag'>): Promise<string> {
   if (!flag('dot') && !flag('svg')) return fitScreen(formatTree(hubs, screenOf(host)), screenOf(host))
-  const { formatDot, formatSvg } = await import('../prompt/drawing')
+  const { formatDot, formatSvg } = await import('../ui/format/svg')
   return flag('dot') ? formatDot(hubs) : formatSvg(hubs)
 }
 

@@ -1,9 +1,9 @@
-import { ExitCode } from '../errors'
-import { type Call, type Outcome, refuseUnlessRoot } from './call'
-import { placeOf, readFiles } from './file'
-import { forEachGuest, reachGuests, type Told } from './guests'
-import { formatLink, listSurplus } from './prune'
-import { messageOf } from './told'
+import { ExitCode } from '../model/errors'
+import { forEachGuest, reachGuests, type Told } from '../operations/up/for-each-guest'
+import { formatLink, listSurplus } from '../operations/up/prune'
+import { placeOf, readFiles } from '../operations/up/read-files'
+import { type Call, type Outcome, refuseUnlessRoot } from '../ui/command'
+import { messageOf } from '../ui/up-report'
 import { inOrder, look } from './up'
 
 /** What `up` would do. Exit code 0 when that is nothing. */

@@ -1,22 +1,22 @@
-import { type Attached, type Detachment, foresee as foreseeRest, planDetach } from '../detach'
-import type { Tenant } from '../dhcp/client'
-import { PipeworkError, refuseSurplus, usageError } from '../errors'
-import { execute, type Run } from '../execute'
-import { AmbiguousGuest, type Guest, NoSuchGuest } from '../guest'
-import { type GuestName, parseGuest } from '../guestname'
-import type { Host } from '../host'
-import { lockLink, lockShared } from '../locks'
-import { mayHaveOutside } from '../outside/wish'
-import { formatGuest, type LinkRecord } from '../record'
-import { toScript } from '../report'
-import { LEASES } from '../sources'
-import type { Plan } from '../step'
-import type { Transcript } from '../transcript'
-import { parseIfname } from '../values'
-import { type Call, type Outcome, openTranscripts, refuseUnlessRoot } from './call'
-import { gather } from './gather'
-import { type Aim, isMeant, look, pickAimed, reachGuest, type Seen, type Wanted } from './look'
-import { sweepHost, sweepRules } from './sweep'
+import { parseIfname } from '../model/address'
+import { LEASES } from '../model/address-sources'
+import { PipeworkError, refuseSurplus, usageError } from '../model/errors'
+import { type GuestName, parseGuest } from '../model/guest-name'
+import { mayHaveOutside } from '../model/host-services'
+import type { Tenant } from '../network/dhcp/state'
+import { sweepHost, sweepRules } from '../operations/detach/cleanup'
+import { type Attached, type Detachment, foresee as foreseeRest, planDetach } from '../operations/detach/plan'
+import { gather } from '../operations/detach/read'
+import { type Aim, isMeant, look, pickAimed, reachGuest, type Seen, type Wanted } from '../operations/look'
+import { execute, type Run } from '../plan/execute'
+import type { Plan } from '../plan/step'
+import { AmbiguousGuest, type Guest, NoSuchGuest } from '../runtimes/find'
+import { formatGuest, type LinkRecord } from '../state/record'
+import { lockLink, lockShared } from '../system/locks'
+import type { Host } from '../system/types'
+import { type Call, type Outcome, openTranscripts, refuseUnlessRoot } from '../ui/command'
+import { toScript } from '../ui/report'
+import type { Transcript } from '../ui/transcript'
 
 /** Takes a guest's attachments away, all or the one named. */
 export async function run(call: Call): Promise<Outcome> {
@@ -38,7 +38,7 @@ export async function run(call: Call): Promise<Outcome> {
 
 /** Ends DHCP clients that outlived their guests; nothing is loaded where there are none. */
 async function sweepLeases(host: Host): Promise<void> {
-  if ((host.list(LEASES) ?? []).length > 0) await (await import('../dhcp/sweep')).sweepClients(host)
+  if ((host.list(LEASES) ?? []).length > 0) await (await import('../network/dhcp/cleanup')).sweepClients(host)
 }
 
 /** Takes away what is aimed at; on a dry run only plans it. Throws why it cannot, the host being as it was. */
@@ -121,7 +121,7 @@ async function planDeparture(
   host: Host,
 ): Promise<Plan> {
   if ((host.list(LEASES) ?? []).length === 0) return plan
-  const { planDeparture } = await import('../dhcp/depart')
+  const { planDeparture } = await import('../network/dhcp/release-on-detach')
   const pin = reached.guest === undefined || inGuest === undefined ? undefined : reached.pin
   return planDeparture(plan, { record, ...(pin === undefined ? {} : { netns: pin.inode }) }, host)
 }
@@ -129,7 +129,10 @@ async function planDeparture(
 /** Gives back the leases that outlived the links of a guest: it has ended, or was started again. */
 async function returnLeft(asked: Task, call: Call): Promise<readonly Detached[]> {
   if ((call.host.list(LEASES) ?? []).length === 0 || asked.files !== undefined) return []
-  const [{ listLeft }, { planForget }] = await Promise.all([import('../dhcp/depart'), import('../dhcp/plan')])
+  const [{ listLeft }, { planForget }] = await Promise.all([
+    import('../network/dhcp/release-on-detach'),
+    import('../network/dhcp/plan'),
+  ])
   const { ifnames } = asked
   const left = listLeft(
     ({ guest, ifname }) => isMeant(guest, asked) && (ifnames === undefined || ifnames.includes(ifname)),
@@ -150,10 +153,10 @@ async function returnLeft(asked: Task, call: Call): Promise<readonly Detached[]>
 
 /** The steps that give back the lease of a guest that is gone; none where that cannot be done, and it runs out. */
 async function planStandIn(tenant: Tenant, host: Host): Promise<Plan> {
-  const { toStandIn, planReturn } = await import('../dhcp/depart')
+  const { toStandIn, planReturn } = await import('../network/dhcp/release-on-detach')
   const standIn = toStandIn(tenant, host)
   if (standIn === undefined) return []
-  const [{ toRequest }, { foresee }] = await Promise.all([import('../request'), import('../converge')])
+  const [{ toRequest }, { foresee }] = await Promise.all([import('../model/request'), import('../operations/attach')])
   const { netns, words, options } = standIn
   try {
     const request = toRequest(words, { ...options, probe: false })

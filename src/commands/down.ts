@@ -1,13 +1,13 @@
-import type { Attached } from '../detach'
-import { ExitCode, PipeworkError } from '../errors'
-import { NoSuchGuest } from '../guest'
-import type { GuestName } from '../guestname'
-import { formatGuest } from '../record'
-import { errorToJson, formatError } from '../report'
-import { type Call, type Outcome, refuseUnlessRoot } from './call'
+import { ExitCode, PipeworkError } from '../model/errors'
+import type { GuestName } from '../model/guest-name'
+import type { Attached } from '../operations/detach/plan'
+import { readFiles, type Wish } from '../operations/up/read-files'
+import { NoSuchGuest } from '../runtimes/find'
+import { formatGuest } from '../state/record'
+import { type Call, type Outcome, refuseUnlessRoot } from '../ui/command'
+import { errorToJson, formatError } from '../ui/report'
+import { joinScripts } from '../ui/up-report'
 import { detach, type Taken, toDetachScript, toOutcome } from './disconnect'
-import { readFiles, type Wish } from './file'
-import { joinScripts } from './told'
 
 /** What came of the lines of one guest. */
 interface Fallen {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { main } from '../cli'
-import { createFakeHost } from '../fake-host'
+import { createFakeHost } from '../system/fake'
 
 const blue = { inodes: { '/run/netns/blue': 7, '/proc/self/ns/net': 1 } }
 

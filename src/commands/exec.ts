@@ -1,11 +1,11 @@
-import { PipeworkError, usageError } from '../errors'
-import { awaitGuest, type Guest, pinGuest } from '../guest'
-import { parseGuest } from '../guestname'
-import { toScript } from '../report'
-import { parseFamily } from '../request'
-import { guestNetns, type IpCommand, type RunCommand, type Step, toArgv } from '../step'
-import { parseSeconds } from '../values'
-import type { Call, Outcome, Runner } from './call'
+import { parseSeconds } from '../model/address'
+import { PipeworkError, usageError } from '../model/errors'
+import { parseGuest } from '../model/guest-name'
+import { parseFamily } from '../model/request'
+import { guestNetns, type IpCommand, type RunCommand, type Step, toArgv } from '../plan/step'
+import { awaitGuest, type Guest, pinGuest } from '../runtimes/find'
+import type { Call, Outcome, Runner } from '../ui/command'
+import { toScript } from '../ui/report'
 
 /** A word whose rest of the line belongs to a program that runs in the guest's network namespace. */
 interface Passage {

@@ -1,9 +1,9 @@
-import { refuseSurplus, usageError } from '../errors'
-import type { Host } from '../host'
-import { listNearest } from '../nearest'
-import { formatHelp, toJson } from '../prompt/help'
-import { screenOf, toLocale } from '../prompt/screen'
-import type { Call, CommandTable, Outcome, Subcommand } from './call'
+import { refuseSurplus, usageError } from '../model/errors'
+import { listNearest } from '../model/nearest'
+import type { Host } from '../system/types'
+import type { Call, CommandTable, Outcome, Subcommand } from '../ui/command'
+import { formatHelp, toJson } from '../ui/help'
+import { screenOf, toLocale } from '../ui/terminal'
 
 declare const PIPEWORK_VERSION: string
 
@@ -12,7 +12,7 @@ export async function run({ words, host, table, flag }: Call): Promise<Outcome> 
   const [word = '', ...rest] = words
   refuseSurplus(rest, 'pipework help [command]')
   if (flag('man')) {
-    const { formatManual } = await import('../prompt/manual')
+    const { formatManual } = await import('../ui/help/manual')
     const text = formatManual(table, PIPEWORK_VERSION)
     return { text, json: { ok: true, man: text }, wanted: true }
   }

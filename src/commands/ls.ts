@@ -1,10 +1,10 @@
-import { refuseSurplus, usageError } from '../errors'
-import { listNearest } from '../nearest'
-import { FIELDS, formatListing, toFields } from '../prompt/listing'
-import { parseTemplate } from '../prompt/template'
-import type { Attachment } from '../report'
-import type { Call, Outcome } from './call'
-import { listAttachments } from './listed'
+import { refuseSurplus, usageError } from '../model/errors'
+import { listNearest } from '../model/nearest'
+import { listAttachments } from '../operations/list'
+import type { Call, Outcome } from '../ui/command'
+import { FIELDS, formatListing, toFields } from '../ui/format/list'
+import { parseTemplate } from '../ui/format/template'
+import type { Attachment } from '../ui/report'
 
 /** Lists the attachments from the records on their links. */
 export async function run({ host, io, words, text, texts, flag }: Call): Promise<Outcome> {

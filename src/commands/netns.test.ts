@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { createFakeHost } from '../fake-host'
-import { toShell } from '../step'
+import { toShell } from '../plan/step'
+import { createFakeHost } from '../system/fake'
 import { planName, planPrune } from './netns'
 
 const PROC = '/proc/42/ns/net'

@@ -1,13 +1,13 @@
-import { PipeworkError, refuseSurplus, usageError } from '../errors'
-import { execute } from '../execute'
-import { awaitGuest, type Guest, pinGuest } from '../guest'
-import { parseGuest } from '../guestname'
-import type { Host } from '../host'
-import { formatGuest } from '../record'
-import { formatStep, toScript } from '../report'
-import { type Plan, type RunCommand, rows, type Step } from '../step'
-import { parseSeconds } from '../values'
-import { type Call, type Outcome, refuseUnlessRoot } from './call'
+import { parseSeconds } from '../model/address'
+import { PipeworkError, refuseSurplus, usageError } from '../model/errors'
+import { parseGuest } from '../model/guest-name'
+import { execute } from '../plan/execute'
+import { type Plan, type RunCommand, rows, type Step } from '../plan/step'
+import { awaitGuest, type Guest, pinGuest } from '../runtimes/find'
+import { formatGuest } from '../state/record'
+import type { Host } from '../system/types'
+import { type Call, type Outcome, refuseUnlessRoot } from '../ui/command'
+import { formatStep, toScript } from '../ui/report'
 
 // A name is a symbolic link to /proc/PID/ns/net, as the original made them, and not a mount as `ip netns attach` makes:
 // - a mount keeps the network of a stopped container alive, with its interface on the bridge and its addresses in use;

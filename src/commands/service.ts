@@ -1,13 +1,13 @@
-import { PipeworkError, usageError } from '../errors'
-import { execute } from '../execute'
-import type { Guest } from '../guest'
-import type { Host } from '../host'
-import { refuseLists } from '../labels'
-import { formatStep, toScript } from '../report'
-import { type Plan, quote, type RunCommand, rows } from '../step'
-import { formatUnit, UNIT, UNIT_FILE } from '../unit'
-import { listFiles, readBook } from '../watch/book'
-import { type Call, type Outcome, refuseUnlessRoot } from './call'
+import { PipeworkError, usageError } from '../model/errors'
+import { refuseLists } from '../model/labels'
+import { listFiles, readBook } from '../operations/watch/files'
+import { execute } from '../plan/execute'
+import { type Plan, quote, type RunCommand, rows } from '../plan/step'
+import type { Guest } from '../runtimes/find'
+import type { Host } from '../system/types'
+import { type Call, type Outcome, refuseUnlessRoot } from '../ui/command'
+import { formatStep, toScript } from '../ui/report'
+import { formatUnit, UNIT, UNIT_FILE } from '../ui/systemd-unit'
 
 /** Stands for the guest: no step of these plans runs inside one. */
 const NOBODY: Guest = { kind: 'netns', name: 'none', nsPath: '/proc/self/ns/net' }

@@ -1,7 +1,7 @@
-import { ExitCode, PipeworkError, refuseSurplus, usageError } from '../errors'
-import type { Host } from '../host'
-import { parseIfname, parseSeconds } from '../values'
-import type { Call, Outcome } from './call'
+import { parseIfname, parseSeconds } from '../model/address'
+import { ExitCode, PipeworkError, refuseSurplus, usageError } from '../model/errors'
+import type { Host } from '../system/types'
+import type { Call, Outcome } from '../ui/command'
 
 /** Seconds between two looks: some files of the kernel's, and no process. */
 const POLL = 0.1

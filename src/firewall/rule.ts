@@ -1,4 +1,4 @@
-import { type Family, fingerprint } from '../values'
+import { type Family, fingerprint } from '../model/address'
 
 /** A rule of the host's firewall, whatever program writes it. What is absent matches everything. */
 export interface Rule {

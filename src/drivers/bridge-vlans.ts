@@ -1,0 +1,111 @@
+import { vlansOf } from '../model/request'
+import type { VlanSet } from '../model/vlan'
+import type { Plan, Result, RunCommand, Step } from '../plan/step'
+import type { Port, PortVlan } from '../state/bridge-vlans'
+import { recordOf } from './claim'
+import type { Context } from './types'
+
+/** VLAN of the ports of a bridge that is being made: the kernel's default. */
+const DEFAULT_PVID = 1
+
+/** The VLANs that a bridge gives a new port. */
+function freshVlans(defaultPvid: number): readonly PortVlan[] {
+  return defaultPvid === 0 ? [] : [{ id: defaultPvid, pvid: true, untagged: true }]
+}
+
+/** The VLANs asked for, as a port of a Linux bridge has them. */
+function toPortVlans({ native, tagged }: VlanSet): readonly PortVlan[] {
+  return [
+    ...(native === undefined ? [] : [{ id: native, pvid: true, untagged: true }]),
+    ...tagged.flatMap(([from, to]) =>
+      Array.from({ length: to - from + 1 }, (_, index) => ({ id: from + index, pvid: false, untagged: false })),
+    ),
+  ]
+}
+
+/** VLANs from one to another id that are treated alike. */
+interface Change {
+  readonly from: number
+  readonly to: number
+  readonly before: PortVlan | undefined
+  readonly after: PortVlan | undefined
+}
+
+const areAlike = (a: PortVlan | undefined, b: PortVlan | undefined) =>
+  a?.pvid === b?.pvid && a?.untagged === b?.untagged
+
+function listChanges(live: readonly PortVlan[], wanted: readonly PortVlan[]): readonly Change[] {
+  const [before, after] = [live, wanted].map((vlans) => new Map(vlans.map((vlan) => [vlan.id, vlan])))
+  const ids = [...new Set([...wanted, ...live].map(({ id }) => id))]
+  const changes: Change[] = []
+  for (const id of ids) {
+    const change = { from: id, to: id, before: before?.get(id), after: after?.get(id) }
+    if (areAlike(change.before, change.after)) continue
+    const last = changes.at(-1)
+    if (last?.to === id - 1 && areAlike(last.before, change.before) && areAlike(last.after, change.after))
+      changes[changes.length - 1] = { ...last, to: id }
+    else changes.push(change)
+  }
+  return changes
+}
+
+function setVlans(port: string, { from, to }: Pick<Change, 'from' | 'to'>, vlan: PortVlan | undefined): RunCommand {
+  const words = ['dev', port, 'vid', from === to ? `${from}` : `${from}-${to}`]
+  const flags = [...(vlan?.pvid ? ['pvid'] : []), ...(vlan?.untagged ? ['untagged'] : [])]
+  const argv = ['bridge', 'vlan', vlan === undefined ? 'del' : 'add', ...words, ...flags]
+  return { kind: 'run', in: 'host', argv }
+}
+
+function toWhy(port: string, { from, to, after }: Change): string {
+  const vlans = from === to ? `VLAN ${from}` : `VLANs ${from} to ${to}`
+  if (after === undefined) return `take ${port} out of ${vlans}`
+  return `put ${port} into ${vlans}, ${after.untagged ? 'without a tag' : 'with a tag'}`
+}
+
+/** Where the kernel was built without CONFIG_BRIDGE_VLAN_FILTERING. */
+export const NO_VLANS = {
+  message: 'the bridges of this kernel have no VLANs',
+  hint: 'It was built without CONFIG_BRIDGE_VLAN_FILTERING. Open vSwitch has them: a bridge called ovs….',
+} as const
+
+/** What `ip` and `bridge` say there, made plain. */
+export function explainVlans({ stderr }: Result): ReturnType<NonNullable<Step['explain']>> {
+  return /not supported/i.test(stderr) ? NO_VLANS : undefined
+}
+
+/** The steps from the VLANs that a port is in to those that it shall be in; first those that come, then those that go. */
+function planVlans(port: string, live: readonly PortVlan[], wanted: readonly PortVlan[]): Plan {
+  const changes = listChanges(live, wanted)
+  const native = live.find(({ pvid }) => pvid)
+  const restoreNative = native === undefined ? [] : [setVlans(port, { from: native.id, to: native.id }, native)]
+  return [...changes.filter(({ after }) => after), ...changes.filter(({ after }) => !after)].map((change) => ({
+    why: toWhy(port, change),
+    command: setVlans(port, change, change.after),
+    // A new native VLAN takes that from the one before, which does not get it back by itself.
+    undo: [setVlans(port, change, change.before), ...(change.after?.pvid ? restoreNative : [])],
+    explain: explainVlans,
+  }))
+}
+
+/** The commands that give a link, which has just become a port again, the VLANs that it had. */
+export function restoreVlans(port: string, before: Port | undefined): readonly RunCommand[] {
+  if (before === undefined) return []
+  return planVlans(port, freshVlans(before.defaultPvid), before.vlans).flatMap(({ command }) =>
+    command.kind === 'run' ? [command] : [],
+  )
+}
+
+/**
+ * The VLANs of a port of the request's bridge, which may just have become one. Those that somebody gave it by hand are
+ * left alone where none are asked for.
+ */
+export function planPort({ request, facts }: Context, name: string): Plan {
+  const { hostEnd, port, hostif } = facts
+  const fresh = freshVlans(hostif?.defaultPvid ?? DEFAULT_PVID)
+  const live = port !== undefined && hostEnd?.master === request.hostif ? port.vlans : fresh
+  if (request.vlan !== undefined) return planVlans(name, live, toPortVlans(request.vlan))
+  const record = recordOf(facts)
+  // Of a bridge with an uplink, the VLAN is the uplink's.
+  const had = record === undefined || record.uplink !== undefined ? undefined : vlansOf(record.words)
+  return had === undefined ? [] : planVlans(name, live, fresh)
+}

@@ -1,0 +1,46 @@
+import { describe, expect, test } from 'vitest'
+import { refusalOf } from '../system/fake'
+import { formatUplink, onVlan, parseUplink, splitUplink } from './uplink'
+
+describe('an uplink as it is typed', () => {
+  test.each([
+    ['eth0', { kind: 'nic', nic: 'eth0' }],
+    ['mac:02:77:00:00:00:AA', { kind: 'nic', nic: 'mac:02:77:00:00:00:aa' }],
+    ['vxlan:42,192.0.2.7', { kind: 'vxlan', id: 42, remote: '192.0.2.7' }],
+    ['vxlan:0,2001:db8::7', { kind: 'vxlan', id: 0, remote: '2001:db8::7' }],
+    ['vxlan:16777215,239.1.1.1,eth0', { kind: 'vxlan', id: 16777215, remote: '239.1.1.1', dev: 'eth0' }],
+  ])('%s', (typed, wish) => {
+    expect(parseUplink(typed)).toEqual(wish)
+    expect(formatUplink(parseUplink(typed)).toLowerCase()).toBe(typed.toLowerCase())
+  })
+
+  test.each([
+    ['', 'empty'],
+    ['eth0 x', 'eth0 x'],
+    ['vxlan:42', 'does not name another host'],
+    ['vxlan:16777216,192.0.2.7', "'16777216' is not the number"],
+    ['vxlan:042,192.0.2.7', "'042' is not the number"],
+    ['vxlan:42,web', "'web' is not the address"],
+    ['vxlan:42,fe80::1%eth0', 'is not the address'],
+    ['vxlan:42,0.0.0.0', 'is not the address'],
+    ['vxlan:42,239.1.1.1', 'needs a NIC'],
+    ['vxlan:42,ff05::7', 'needs a NIC'],
+    ['vxlan:42,192.0.2.7,eth0,x', 'does not name another host'],
+    ['vxlan:42,192.0.2.7,-x y', '-x y'],
+  ])('%s is refused', (typed, why) => {
+    const { message, exitCode } = refusalOf(() => parseUplink(typed))
+    expect(message).toContain(why)
+    expect(exitCode).toBe(2)
+  })
+
+  test('stands behind the first @ of the bridge', () => {
+    expect(splitUplink('br0')).toEqual({ hostif: 'br0' })
+    expect(splitUplink('br0@eth0')).toEqual({ hostif: 'br0', uplink: { kind: 'nic', nic: 'eth0' } })
+  })
+
+  test('is on one VLAN', () => {
+    expect(onVlan({ kind: 'nic', nic: 'bond0' }, '63')).toEqual({ kind: 'nic', nic: 'bond0', vlan: 63 })
+    expect(refusalOf(() => onVlan({ kind: 'nic', nic: 'bond0' }, '10,20')).message).toContain('one VLAN')
+    expect(refusalOf(() => onVlan(parseUplink('vxlan:1,192.0.2.7'), '10')).message).toContain('no NIC')
+  })
+})

@@ -1,0 +1,135 @@
+import { type Family, fingerprint } from '../../model/address'
+import { type DhcpClient, LEASES } from '../../model/address-sources'
+import type { LinkRecord } from '../../state/record'
+import type { Host } from '../../system/types'
+
+/** What runs for one link and one family, as it stands in a file before it starts: no link can hold it. */
+export interface Client {
+  readonly family: Family
+  readonly guest: LinkRecord['guest']
+  /** The interface's name in the guest. */
+  readonly ifname: string
+  readonly hostif: string
+  /** What stood behind the last @: the port's VLANs, or a partition of InfiniBand. */
+  readonly tag?: string
+  /** The words and options that decide what is asked and applied: other words are another client. */
+  readonly wish: readonly string[]
+  /** The program; `busybox` is the one of Docker's image. */
+  readonly program: DhcpClient | 'image'
+  /** Whether it has gone after its first lease. */
+  readonly once: boolean
+  /** Whether the server's router becomes the default gateway. */
+  readonly defaultRoute: boolean
+  readonly metric?: number
+  /** Where names of servers are written, if they are. */
+  readonly resolvConf?: string
+  /** What the server knows the guest by, in hexadecimal with colons. */
+  readonly clientId: string
+  /** The MAC address that was given out with the lease; a guest that is gone has none any more. */
+  readonly mac: string
+  /** The inode of the guest's network namespace. */
+  readonly netns: number
+}
+
+/** A route that a server gives (RFC 3442): without a router it is on the link. */
+export interface LeasedRoute {
+  readonly dst: string
+  readonly via?: string
+}
+
+/** What a server gave, each value made sure of. */
+export interface Lease {
+  readonly ip: string
+  readonly prefix: number
+  /** The default gateway. */
+  readonly router?: string
+  readonly routes: readonly LeasedRoute[]
+  readonly server: string
+  /** How long it lasts, in seconds; absent for ever. */
+  readonly seconds?: number
+  /** When it was given, in seconds since 1970. */
+  readonly since: number
+  readonly mtu?: number
+  readonly domain?: string
+  readonly dns: readonly string[]
+  /** What the server of DHCPv6 knows the client and its address by, in hexadecimal with colons. */
+  readonly identity?: { readonly duid: string; readonly iaid: string }
+}
+
+/** A client's directory, with all that is known of it. */
+export interface Tenant {
+  readonly directory: string
+  readonly client: Client
+  readonly lease?: Lease
+  /** Whether its keeper runs. */
+  readonly isKept: boolean
+  /** Whether the server has taken the lease back, or it ran out. */
+  readonly isLost: boolean
+  /** The files as they are, by name: what a failed change puts back. */
+  readonly files: Readonly<Record<string, string>>
+}
+
+/** The files of a client that are ours to write again. */
+const FILES = ['client', 'keep', 'hook', 'lease', 'dhclient.conf'] as const
+
+/** A guest as records name it; a process number comes again, and is told apart by when it started. */
+export function whoIs({ kind, name, id }: LinkRecord['guest']): string {
+  return `${kind}:${name}${kind === 'pid' ? `@${id}` : ''}`
+}
+
+/** Where the client of a link has its files: the same after a restart of the guest. */
+export function directoryOf(guest: LinkRecord['guest'], ifname: string, family: Family): string {
+  return `${LEASES}/${fingerprint(`${ifname} ${whoIs(guest)} dhcp${family}`)}`
+}
+
+/** Whether the process that `<pid>-<start>` names still runs (proc(5), field 22); a zombie does not. */
+function isAlive(owner: string | undefined, host: Host): boolean {
+  const [pid, start] = owner?.split('-') ?? []
+  const stat = host.read(`/proc/${pid}/stat`)
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return fields !== undefined && fields[0] !== 'Z' && fields[19] === start
+}
+
+/** The process that keeps the client, while it runs. */
+export function keeperOf(directory: string, host: Host): string | undefined {
+  const owner = host.read(`${directory}/keeper`)
+  return isAlive(owner, host) ? owner?.split('-')[0] : undefined
+}
+
+function parse<T>(text: string | undefined): T | undefined {
+  try {
+    return text === undefined ? undefined : (JSON.parse(text) as T)
+  } catch {
+    return undefined // half written, by a version that is no more
+  }
+}
+
+/** The client whose files are in that directory. */
+export function readTenant(directory: string, host: Host): Tenant | undefined {
+  const client = parse<Client>(host.read(`${directory}/client`))
+  if (client === undefined) return undefined
+  const lease = parse<Lease>(host.read(`${directory}/lease`))
+  const files = FILES.flatMap((name) => {
+    const text = host.read(`${directory}/${name}`)
+    return text === undefined ? [] : [[name, text] as const]
+  })
+  return {
+    directory,
+    client,
+    ...(lease === undefined ? {} : { lease }),
+    isKept: keeperOf(directory, host) !== undefined,
+    isLost: host.read(`${directory}/lost`) !== undefined,
+    files: Object.fromEntries(files),
+  }
+}
+
+/** All clients there are, and what is left of those that have gone. */
+export function listTenants(host: Host): readonly Tenant[] {
+  const names = (host.list(LEASES) ?? []).filter((name) => /^[0-9a-f]{16}$/.test(name))
+  return names.flatMap((name) => readTenant(`${LEASES}/${name}`, host) ?? [])
+}
+
+/** When the lease runs out, in seconds since 1970; Infinity for never. */
+export function expiryOf({ since, seconds = Number.POSITIVE_INFINITY }: Lease): number {
+  return since + seconds
+}

@@ -1,0 +1,211 @@
+import { isPlainName } from '../../firewall/suggest'
+import { type Address, areOverlapping, toCidr } from '../../model/address'
+import { PipeworkError } from '../../model/errors'
+import { areClashing, type Published, parseRouted } from '../../model/host-services'
+import { isLinkLocal } from '../../model/ip'
+import { readProcRoutes, toBytes } from '../../state/proc-routes'
+import type { Host } from '../../system/types'
+import type { Live } from './current'
+import { devOf, type Subject } from './desired'
+import { findListener } from './listeners'
+
+/** What a refusal is decided by. */
+export interface Case {
+  readonly subject: Subject
+  /** What the attachment was before, if it was. */
+  readonly before: Subject | undefined
+  readonly others: readonly Subject[]
+  readonly live: Live
+  readonly host: Host
+}
+
+const isOfLink = ({ ip }: Pick<Address, 'ip'>) => isLinkLocal(ip) || ip.startsWith('169.254.')
+
+function refuseKind({ subject: { hostif, outside, hostEnd } }: Case): void {
+  const { bridgeAddresses, nat, published, hostAccess } = outside
+  const routed = parseRouted(hostif)
+  const isBridge = routed === undefined && hostEnd !== undefined
+  if (bridgeAddresses.length > 0 && !isBridge)
+    throw new PipeworkError(`--bridge-address: '${hostif}' is no bridge`, {
+      hint: routed === undefined ? 'Leave it out.' : 'The gateway after the @ is the address of the host here.',
+    })
+  const rules = nat === undefined ? (published.length > 0 ? '--publish' : undefined) : '--nat'
+  if (rules !== undefined && hostEnd === undefined)
+    throw new PipeworkError(`${rules}: what the guest sends on '${hostif}' does not pass through this host`, {
+      hint: 'It needs a bridge, or ptp: pipework br1 --bridge-address 10.0.0.1/24 --nat …',
+    })
+  if (nat !== undefined && routed?.nic !== undefined)
+    throw new PipeworkError(
+      `--nat: the guest has an address of the LAN of '${routed.nic}', and is seen there with it`,
+      {
+        hint: 'Leave --nat out, or give the guest an address of its own with ptp.',
+      },
+    )
+  if (hostAccess && hostEnd !== undefined)
+    throw new PipeworkError(`--host-access is for a macvlan on a NIC; '${hostif}' is reached from the host anyway`, {
+      hint: 'Leave it out; the host needs an address on the bridge, like --bridge-address 10.0.0.1/24.',
+    })
+}
+
+function refuseNames({ subject }: Case): void {
+  const names = [devOf(subject), subject.hostif.replace(/^routed:/, ''), subject.outside.nat?.out]
+  const odd = names.find((name) => name !== undefined && name !== '' && !isPlainName(name))
+  if (odd !== undefined)
+    throw new PipeworkError(`'${odd}' would be a pattern in a rule of the firewall, or none at all`, {
+      hint: 'Take a name of letters, digits, dots, dashes and underscores.',
+    })
+}
+
+function refuseUnknown({ subject, live }: Case): void {
+  const has = (name: string) => live.links.some((link) => link.name === name)
+  const { out } = subject.outside.nat ?? {}
+  if (out !== undefined && !has(out))
+    throw new PipeworkError(`--nat '${out}': there is no such interface`, { hint: 'See what there is: ip -br link' })
+  if (out !== undefined && out === devOf(subject))
+    throw new PipeworkError(`--nat '${out}': that is where the guest is`, {
+      hint: 'Give the interface to the outside.',
+    })
+}
+
+function refuseRouted({ subject: { hostif }, live }: Case): void {
+  const nic = parseRouted(hostif)?.nic
+  if (nic === undefined) return
+  const link = live.links.find(({ name }) => name === nic)
+  if (link === undefined)
+    throw new PipeworkError(`'${hostif}': there is no interface '${nic}' on this host`, {
+      hint: 'See what there is: ip -br link',
+    })
+  if (link.master !== undefined)
+    throw new PipeworkError(`'${nic}' is a port of '${link.master}', which gets all that comes in by it`, {
+      hint: `Take that one instead: pipework routed:${link.master} …`,
+    })
+}
+
+/** An address that the host takes for its own, or sends to the guest, must not be one that it sends others through. */
+function refuseRouter({ subject: { outside, hostif, addresses }, host }: Case): void {
+  const routers = (readProcRoutes(4, '/proc/net', host) ?? []).map(({ via }) => toBytes(via).join('.'))
+  const isSentTo = parseRouted(hostif) !== undefined || outside.hostAccess
+  const taken = [...outside.bridgeAddresses, ...(isSentTo ? addresses : [])].find(({ ip }) => routers.includes(ip))
+  if (taken !== undefined)
+    throw new PipeworkError(`'${taken.ip}' is the address of a router of this host`, {
+      hint: 'The host would lose its way through that. Take an address that nobody has.',
+    })
+}
+
+function refuseBridgeAddress({ subject, live }: Case): void {
+  const { outside, hostif } = subject
+  for (const wanted of outside.bridgeAddresses) {
+    if (subject.addresses.some(({ ip }) => ip === wanted.ip))
+      throw new PipeworkError(`--bridge-address '${toCidr(wanted)}': the guest is to have that address`, {
+        hint: 'The host needs another.',
+      })
+    for (const { name, addresses } of live.links) {
+      if (name === hostif || name === 'lo' || isOfLink(wanted)) continue
+      const other = addresses.find((it) => !isOfLink(it) && areOverlapping(wanted, it))
+      if (other !== undefined)
+        throw new PipeworkError(`--bridge-address '${toCidr(wanted)}' overlaps with ${toCidr(other)} on '${name}'`, {
+          hint: 'The host would not know on which of the two an address is. Take another subnet.',
+        })
+    }
+  }
+}
+
+/** What the guest sends out must come to the host, and that be on the bridge. */
+function refuseGateway({ subject, live }: Case): void {
+  const { outside, hostif, addresses } = subject
+  if (parseRouted(hostif) !== undefined) return
+  const onBridge = [...outside.bridgeAddresses, ...(live.links.find(({ name }) => name === hostif)?.addresses ?? [])]
+  const gateways = addresses.flatMap(({ gateway }) => gateway ?? [])
+  if (outside.nat !== undefined) {
+    if (gateways.length === 0) {
+      const ofHost = onBridge.find((it) => addresses.some((address) => areOverlapping(it, address)))?.ip
+      throw new PipeworkError('--nat: the guest has no gateway, and would send nothing to the host', {
+        hint: `Give it one, which the host is to be: IP/PREFIX@${ofHost ?? 'GATEWAY --bridge-address GATEWAY/PREFIX'}`,
+      })
+    }
+    const foreign = gateways.find((gateway) => !onBridge.some(({ ip }) => ip === gateway))
+    if (foreign !== undefined)
+      throw new PipeworkError(`--nat: the gateway '${foreign}' is not an address of this host on '${hostif}'`, {
+        hint: `Give the bridge that address: --bridge-address ${foreign}/PREFIX`,
+      })
+  }
+  for (const { at } of outside.published) {
+    const unreached = addresses
+      .filter(({ family }) => at === undefined || at.family === family)
+      .find((address) => !onBridge.some((it) => areOverlapping(it, address)))
+    if (unreached !== undefined)
+      throw new PipeworkError(`--publish: the host has no address on '${hostif}' to reach ${toCidr(unreached)} from`, {
+        hint: 'Give it one: --bridge-address IP/PREFIX',
+      })
+  }
+}
+
+const formatPorts = ({ at, ports, protocol }: Published) =>
+  `${at === undefined ? '' : `${at.ip} `}${protocol} port ${ports.first}${ports.last === ports.first ? '' : `-${ports.last}`}`
+
+function refusePublished({ subject, before, others, host }: Case): void {
+  for (const wanted of subject.outside.published) {
+    for (const other of others) {
+      if (!other.outside.published.some((it) => areClashing(it, wanted))) continue
+      throw new PipeworkError(`--publish: ${formatPorts(wanted)} of this host leads to '${other.guest}' already`, {
+        hint: 'Take another port.',
+      })
+    }
+    // What listens behind a port that is ours already came later, and hears nothing.
+    if (before?.outside.published.some((it) => areClashing(it, wanted))) continue
+    const listener = findListener(wanted, host)
+    if (listener !== undefined)
+      throw new PipeworkError(`--publish: something listens on ${listener} (${wanted.protocol}) of this host`, {
+        hint: `Take another port. See what it is: ss -lnp '( sport = :${wanted.ports.first} )'`,
+      })
+  }
+}
+
+function refuseAddress({ subject, live }: Case): void {
+  if (parseRouted(subject.hostif) === undefined) return
+  for (const { ip } of subject.addresses) {
+    const owner = live.links.find(({ addresses }) => addresses.some((it) => it.ip === ip))
+    if (owner !== undefined)
+      throw new PipeworkError(`'${ip}' is an address of this host, on '${owner.name}'`, { hint: 'Take another one.' })
+  }
+}
+
+function refuseAccess({ subject, live }: Case): void {
+  const { outside, parent, addresses, sharing } = subject
+  if (!outside.hostAccess || parent === undefined || sharing === undefined) return
+  if (addresses.length === 0)
+    throw new PipeworkError('--host-access: the host reaches the guest by its address, and it is to have none', {
+      hint: 'Give it one.',
+    })
+  if (sharing.kind === 'ipvlan')
+    throw new PipeworkError(
+      `--host-access: an ipvlan on '${parent}' reaches addresses of other ipvlans there and of the LAN, and the host's is neither`,
+      {
+        hint: `Share the NIC with --kind macvlan. Where only one MAC address is allowed: pipework routed:${parent} …, which the host reaches.`,
+      },
+    )
+  if (sharing.mode !== 'bridge')
+    throw new PipeworkError(`--host-access: a macvlan in the mode ${sharing.mode} talks to no other on '${parent}'`, {
+      hint: 'Take the mode bridge, which is the usual one.',
+    })
+  const own = live.links.find(({ name }) => name === parent)?.addresses ?? []
+  const lacking = addresses.find(({ family }) => !own.some((it) => it.family === family && !isOfLink(it)))
+  if (lacking !== undefined)
+    throw new PipeworkError(`--host-access: the host has no IPv${lacking.family} address on '${parent}'`, {
+      hint: 'Give it one there, or leave --host-access out.',
+    })
+}
+
+/** Throws what stands against the wishes of a request; before the first change. */
+export function refuseWishes(all: Case): void {
+  refuseKind(all)
+  refuseNames(all)
+  refuseUnknown(all)
+  refuseRouted(all)
+  refuseRouter(all)
+  refuseAddress(all)
+  refuseBridgeAddress(all)
+  refuseGateway(all)
+  refusePublished(all)
+  refuseAccess(all)
+}

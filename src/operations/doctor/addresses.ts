@@ -1,0 +1,116 @@
+import { isDefault } from '../../drivers/claim'
+import { fingerprint } from '../../model/address'
+import type { Finding } from './findings'
+import { inGuest, portsOf, type Survey, type SurveyLink, type SurveySeat, seatsOn } from './state'
+
+/** Addresses that stand twice, and packets that a guest refuses because of where they arrive. */
+export function findAddresses(survey: Survey, hostifs: readonly string[]): readonly Finding[] {
+  return [
+    ...hostifs.flatMap((hostif) => [...findTwins(hostif, survey), ...findSameAddress(hostif, survey)]),
+    ...survey.seats.flatMap((seat) => [...findFailed(seat), ...findRefusing(seat)]),
+  ]
+}
+
+/** One end that has an address of its own on the segment: a guest's interface, or the bridge itself. */
+interface Holder {
+  readonly name: string
+  readonly link: SurveyLink
+  /** Absent for the host itself. */
+  readonly seat?: SurveySeat
+}
+
+function holdersOn(hostif: string, survey: Survey): readonly Holder[] {
+  const bridge = survey.links.find(({ name }) => name === hostif)
+  return [
+    ...(bridge === undefined ? [] : [{ name: `the host's ${hostif}`, link: bridge }]),
+    ...seatsOn(hostif, survey).flatMap((seat) =>
+      seat.inGuest === undefined ? [] : [{ name: `${seat.inGuest.name} of '${seat.guest}'`, link: seat.inGuest, seat }],
+    ),
+  ]
+}
+
+/** Each later one of a pair that shares something, with the earlier: it is the later one that is changed. */
+function pairsOf<T>(all: readonly T[], shares: (a: T, b: T) => boolean): readonly (readonly [T, T])[] {
+  return all.flatMap((later, index) => {
+    const earlier = all.slice(0, index).find((it) => shares(it, later))
+    return earlier === undefined ? [] : [[earlier, later] as const]
+  })
+}
+
+/** A switch sends a frame to one port: where two have its address, to the one that spoke last. */
+function findTwins(hostif: string, survey: Survey): readonly Finding[] {
+  // An ipvlan has the MAC address of its NIC, and a bridge may have that of a port.
+  const holders = holdersOn(hostif, survey).filter(({ link, seat }) => seat !== undefined && link.kind !== 'ipvlan')
+  const ports = portsOf(hostif, survey).map((link): Holder => ({ name: `the port ${link.name}`, link }))
+  const isTwin = (a: Holder, b: Holder) => a.link.mac === b.link.mac && a.link.mac !== ''
+  return pairsOf([...ports, ...holders], isTwin).flatMap(([a, { name, link, seat }]): readonly Finding[] => {
+    if (seat === undefined) return []
+    const fresh = `02:${(fingerprint(`${link.mac} ${name}`).slice(0, 10).match(/../g) ?? []).join(':')}`
+    return [
+      {
+        id: 'mac-duplicate',
+        severity: 'error',
+        line: `${name} has the same MAC address as ${a.name}`,
+        evidence: `both have ${link.mac}`,
+        command: inGuest(seat, 'ip', 'link', 'set', 'dev', link.name, 'address', fresh),
+        about: [hostif, seat.guest, ...(a.seat === undefined ? [] : [a.seat.guest])],
+      },
+    ]
+  })
+}
+
+function findSameAddress(hostif: string, survey: Survey): readonly Finding[] {
+  const all = holdersOn(hostif, survey).flatMap((holder) =>
+    holder.link.addresses.filter(({ isLinkLocal }) => !isLinkLocal).map((address) => ({ ...holder, address })),
+  )
+  return pairsOf(all, (a, b) => a.address.ip === b.address.ip).flatMap(
+    ([a, { name, link, seat, address }]): readonly Finding[] => {
+      if (seat === undefined) return []
+      return [
+        {
+          id: 'address-duplicate',
+          severity: 'error',
+          line: `${name} has the same address as ${a.name}`,
+          evidence: `both have ${address.ip}`,
+          command: inGuest(seat, 'ip', 'address', 'del', `${address.ip}/${address.prefix}`, 'dev', link.name),
+          about: [hostif, seat.guest, ...(a.seat === undefined ? [] : [a.seat.guest])],
+        },
+      ]
+    },
+  )
+}
+
+/** What IPv6's duplicate address detection (RFC 4862) has found is there, and not used. */
+function findFailed(seat: SurveySeat): readonly Finding[] {
+  const failed = seat.inGuest?.addresses.filter(({ isDuplicate }) => isDuplicate) ?? []
+  return failed.map(({ ip, prefix }) => ({
+    id: 'address-duplicate',
+    severity: 'error',
+    line: `${seat.inGuest?.name} of '${seat.guest}' does not use ${ip}: somebody else on the link has it`,
+    evidence: 'ip address show: dadfailed',
+    command: inGuest(seat, 'ip', 'address', 'del', `${ip}/${prefix}`, 'dev', seat.inGuest?.name ?? ''),
+    about: [seat.attached.record.hostif, seat.guest],
+  }))
+}
+
+/** Strict reverse path filtering drops what comes from beyond the subnet by an interface that is not the way back there. */
+function findRefusing(seat: SurveySeat): readonly Finding[] {
+  const { attached, inGuest: link, routes = [], rpFilter } = seat
+  const { record } = attached
+  const gateway = record.addresses?.find((address) => address.family === 4)?.gateway
+  if (rpFilter !== 1 || link === undefined || gateway === undefined || record.words.includes('--policy-route'))
+    return []
+  const [best] = routes.filter((route) => isDefault(route, 4)).sort((a, b) => a.metric - b.metric)
+  if (best === undefined || best.dev === link.name) return []
+  return [
+    {
+      id: 'rp-filter',
+      severity: 'error',
+      line: `'${seat.guest}' drops what comes through the gateway ${gateway} by ${link.name}: its own way back is ${best.dev}`,
+      evidence: `rp_filter of ${link.name} is 1, and the default route goes by ${best.dev}`,
+      command: inGuest(seat, 'sysctl', '-w', `net/ipv4/conf/${link.name}/rp_filter=2`),
+      advice: 'Or attach it with --policy-route: then replies leave by it.',
+      about: [record.hostif, seat.guest],
+    },
+  ]
+}

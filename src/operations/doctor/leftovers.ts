@@ -1,0 +1,146 @@
+import { isDefault } from '../../drivers/claim'
+import { formatAddress, toCidr } from '../../model/address'
+import { quote } from '../../plan/step'
+import { formatHostif } from '../../state/record'
+import type { Finding } from './findings'
+import type { Survey, SurveySeat } from './state'
+
+/** Things of pipework's own that nobody needs any more. */
+export function findLeftovers(survey: Survey): readonly Finding[] {
+  const { seats, pins } = survey
+  const orphans = seats.filter(({ away, attached }) => away?.isGone && attached.record.nic === undefined)
+  const strays = seats.filter(({ attached }) => attached.record.nic !== undefined && attached.hostEnd !== undefined)
+  return [
+    ...seats.flatMap((seat) => [...findLost(seat, survey), ...findGone(seat)]),
+    ...findHidden(survey),
+    ...orphans.map(describeOrphan),
+    ...strays.map(describeStray),
+    ...(pins.length === 0 ? [] : [describePins(pins)]),
+  ]
+}
+
+const toDisconnect = ({ attached: { record }, guest }: SurveySeat) =>
+  ['pipework', 'disconnect', guest, record.ifname].map(quote).join(' ')
+
+function describeOrphan(seat: SurveySeat): Finding {
+  const {
+    attached: { record, hostEnd },
+    guest,
+    away,
+  } = seat
+  return {
+    id: 'link-orphan',
+    severity: 'warning',
+    line: `'${hostEnd?.name ?? record.ifname}' was attached to '${guest}', which is gone`,
+    evidence: away?.message ?? '',
+    command: toDisconnect(seat),
+    about: [record.hostif, guest],
+  }
+}
+
+function describeStray(seat: SurveySeat): Finding {
+  const {
+    attached: { record, hostEnd },
+    guest,
+  } = seat
+  return {
+    id: 'nic-stray',
+    severity: 'warning',
+    line: `the NIC '${record.nic}' fell back into the host as '${hostEnd?.name}', without its addresses`,
+    evidence: `it was in '${guest}', which has ended`,
+    command: toDisconnect(seat),
+    about: [guest],
+  }
+}
+
+function describePins(pins: readonly string[]): Finding {
+  const [names, are] = pins.length === 1 ? ['a name', 'is'] : [`${pins.length} names`, 'are']
+  return {
+    id: 'pin-dangling',
+    severity: 'note',
+    line: `${names} in /run/netns ${are} left from runs that were killed`,
+    evidence: pins.join(', '),
+    command: `rm ${pins.map((name) => `/run/netns/${name}`).join(' ')}`,
+    about: [],
+  }
+}
+
+/** The command that asks for the attachment again, and so for what belongs to it. */
+function toAgain({ attached: { record }, guest }: SurveySeat): string {
+  const { ifname, addresses = [], sources = [], words } = record
+  const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
+  const name = ifname === 'eth1' ? [] : ['-i', ifname]
+  const list = [...sources, ...addresses.filter(({ leased }) => !leased).map(formatAddress)].join(',') || '0/0'
+  return ['pipework', formatHostif(record), ...name, guest, list, ...others, ...options].map(quote).join(' ')
+}
+
+/** Whoever is root in the guest may have taken away what was typed. A link that is down has lost it, and is told as that. */
+function findGone(seat: SurveySeat): readonly Finding[] {
+  const { attached, guest, inGuest: link, routes = [] } = seat
+  const { addresses = [], hostif, ifname, words } = attached.record
+  if (link?.up !== true) return []
+  const typed = addresses.filter(({ leased }) => !leased)
+  const lost = typed.filter(({ ip, prefix }) => !link.addresses.some((it) => it.ip === ip && it.prefix === prefix))
+  // Another interface's default route may have taken the place of this one's.
+  const wayless = typed.filter(
+    ({ family, gateway }) =>
+      gateway !== undefined &&
+      !words.includes('--no-default-route') &&
+      !routes.some((route) => isDefault(route, family)),
+  )
+  const missing = [...lost.map(toCidr), ...wayless.map(({ gateway }) => `the default route via ${gateway}`)]
+  return missing.length === 0
+    ? []
+    : [
+        {
+          id: 'address-lost',
+          severity: 'error',
+          line: `${ifname} of '${guest}' no longer has what it was attached with`,
+          evidence: `missing: ${missing.join(', ')}`,
+          ...toRemedy(seat),
+          about: [hostif, guest],
+        },
+      ]
+}
+
+/** To attach it again. Where the record stands in the guest, it could name whatever it likes. */
+function toRemedy(seat: SurveySeat): Pick<Finding, 'command' | 'advice'> {
+  return seat.attached.hostEnd === undefined
+    ? { advice: 'Attach it again, with the words that it was attached with.' }
+    : { command: toAgain(seat) }
+}
+
+/** Firewalls are flushed, and sysctls set, by people who do not know what they hold up. */
+function findLost(seat: SurveySeat, { lacking }: Survey): readonly Finding[] {
+  const { attached, guest } = seat
+  const missing = lacking.get(attached)
+  if (missing === undefined) return []
+  return [
+    {
+      id: 'rule-lost',
+      severity: 'error',
+      line: `what '${guest}' needs of this host for ${attached.record.ifname} is not all there`,
+      evidence: `missing: ${missing.join(', ')}`,
+      ...toRemedy(seat),
+      about: [attached.record.hostif, guest],
+    },
+  ]
+}
+
+/** A runtime that does not answer hides its guests: nothing can be said of them. */
+function findHidden({ seats }: Survey): readonly Finding[] {
+  return seats.flatMap(({ away, attached: { record }, guest }): readonly Finding[] =>
+    away === undefined || away.isGone
+      ? []
+      : [
+          {
+            id: 'guest-hidden',
+            severity: 'warning',
+            line: `'${guest}' cannot be looked into: ${away.message}`,
+            evidence: `${record.ifname} on ${record.hostif}`,
+            ...(away.hint === undefined ? {} : { advice: away.hint }),
+            about: [record.hostif, guest],
+          },
+        ],
+  )
+}

@@ -1,0 +1,139 @@
+import type { Finding } from './findings'
+import { bridgesOf, inGuest, portsOf, type Survey, type SurveyLink, type SurveySeat, seatsOn } from './state'
+
+/** Bridges, ports and ends of links that let nothing pass as they are. */
+export function findLinks(survey: Survey, bridges: readonly string[]): readonly Finding[] {
+  const own = bridgesOf(survey).filter(({ name }) => bridges.includes(name))
+  return [
+    ...own.flatMap((bridge) => [
+      ...findDown(bridge, survey),
+      ...findAddressed(bridge, survey),
+      ...findLearning(bridge, survey),
+      ...findShrinking(bridge, survey),
+    ]),
+    ...survey.seats.flatMap((seat) => findSeat(seat, survey)),
+  ]
+}
+
+function down(name: string, what: string, about: readonly string[]): Finding {
+  return {
+    id: what === 'bridge' ? 'bridge-down' : 'port-down',
+    severity: 'error',
+    line: `the ${what} '${name}' is down`,
+    evidence: `ip link show ${name}: no flag UP`,
+    command: `ip link set dev ${name} up`,
+    about,
+  }
+}
+
+function findDown(bridge: SurveyLink, survey: Survey): readonly Finding[] {
+  const guests = seatsOn(bridge.name, survey).map(({ guest }) => guest)
+  const ports = portsOf(bridge.name, survey).filter(({ up }) => !up)
+  return [
+    ...(bridge.up ? [] : [down(bridge.name, 'bridge', [bridge.name, ...guests])]),
+    ...ports.map(({ name }) => down(name, `port of '${bridge.name}'`, [bridge.name, ...guestsOf(name, survey)])),
+  ]
+}
+
+/** The guest behind a port; all of the bridge's where it is the way out. */
+function guestsOf(port: string, survey: Survey): readonly string[] {
+  const own = survey.seats.filter(({ hostEnd }) => hostEnd?.name === port)
+  const bridge = survey.links.find(({ name }) => name === port)?.master ?? ''
+  return (own.length > 0 ? own : seatsOn(bridge, survey)).map(({ guest }) => guest)
+}
+
+/** A bridge takes what a port receives: the addresses of a port answer only as long as neighbours remember them. */
+function findAddressed(bridge: SurveyLink, survey: Survey): readonly Finding[] {
+  const guests = seatsOn(bridge.name, survey).map(({ guest }) => guest)
+  return portsOf(bridge.name, survey).flatMap(({ name, addresses }): readonly Finding[] => {
+    const own = addresses.filter(({ isLinkLocal }) => !isLinkLocal)
+    if (own.length === 0) return []
+    return [
+      {
+        id: 'address-on-port',
+        severity: 'error',
+        line: `'${name}' is a port of '${bridge.name}', and has addresses that the bridge should have`,
+        evidence: `${own.map(({ ip, prefix }) => `${ip}/${prefix}`).join(', ')} on ${name}`,
+        command: `ip link set dev ${name} nomaster && pipework uplink add ${bridge.name} ${name}`,
+        advice: 'This moves the addresses with their routes, and puts all back when the gateway does not answer then:',
+        about: [bridge.name, ...guests],
+      },
+    ]
+  })
+}
+
+/** With spanning tree a port listens and learns for twice the forward delay before it lets anything pass. */
+function findLearning(bridge: SurveyLink, survey: Survey): readonly Finding[] {
+  const waiting = portsOf(bridge.name, survey).filter(
+    ({ up, portState = '' }) => up && ['listening', 'learning'].includes(portState),
+  )
+  if (waiting.length === 0) return []
+  const states = waiting.map(({ name }) => `bridge link set dev ${name} state 3`)
+  return [
+    {
+      id: 'stp-learning',
+      severity: 'error',
+      line: `spanning tree of '${bridge.name}' lets nothing pass by ${waiting.map(({ name }) => name).join(', ')} yet`,
+      evidence: waiting.map(({ name, portState }) => `${name} is ${portState}`).join(', '),
+      command: [`ip link set dev ${bridge.name} type bridge stp_state 0`, ...states].join(' && '),
+      advice: 'Or wait: 30 seconds with the default delay. Without spanning tree no loop is found.',
+      about: [bridge.name, ...waiting.flatMap(({ name }) => guestsOf(name, survey))],
+    },
+  ]
+}
+
+/** What a guest sends may be too large for another port: bridges neither fragment nor say so. */
+function findShrinking(bridge: SurveyLink, survey: Survey): readonly Finding[] {
+  const seats = seatsOn(bridge.name, survey)
+  const sizes = [
+    ...portsOf(bridge.name, survey).map(({ name, mtu }) => ({ name, mtu })),
+    ...seats.flatMap(({ guest, inGuest: link }) =>
+      link === undefined ? [] : [{ name: `${link.name} of ${guest}`, mtu: link.mtu }],
+    ),
+    ...(bridge.addresses.some(({ isLinkLocal }) => !isLinkLocal) ? [{ name: bridge.name, mtu: bridge.mtu }] : []),
+  ]
+  const least = sizes.reduce((a, b) => (b.mtu < a.mtu ? b : a), sizes[0] ?? { name: '', mtu: 0 })
+  return seats.flatMap((seat): readonly Finding[] => {
+    const link = seat.inGuest
+    if (link === undefined || link.mtu <= least.mtu) return []
+    return [
+      {
+        id: 'mtu-shrinks',
+        severity: 'error',
+        line: `${link.name} of '${seat.guest}' sends packets of ${link.mtu} bytes, and on '${bridge.name}' only ${least.mtu} pass everywhere`,
+        evidence: `the MTU of ${least.name} is ${least.mtu}`,
+        command: inGuest(seat, 'ip', 'link', 'set', 'dev', link.name, 'mtu', `${least.mtu}`),
+        about: [bridge.name, seat.guest],
+      },
+    ]
+  })
+}
+
+function findSeat(seat: SurveySeat, survey: Survey): readonly Finding[] {
+  const { attached, hostEnd, inGuest: link, guest } = seat
+  const { hostif, ifname } = attached.record
+  const about = [hostif, guest]
+  const isBridge = survey.links.some(({ name, kind }) => name === hostif && kind === 'bridge')
+  const found: Finding[] = []
+  if (link !== undefined && !link.up)
+    found.push({
+      id: 'port-down',
+      severity: 'error',
+      line: `'${link.name}' of '${guest}' is down inside the guest`,
+      evidence: 'no flag UP',
+      command: inGuest(seat, 'ip', 'link', 'set', 'dev', link.name, 'up'),
+      about,
+    })
+  if (hostEnd !== undefined && isBridge && hostEnd.master !== hostif)
+    found.push({
+      id: 'port-away',
+      severity: 'error',
+      line: `${ifname} of '${guest}' was attached to '${hostif}', and its end in the host is ${hostEnd.master === undefined ? 'on no bridge' : `on '${hostEnd.master}'`}`,
+      evidence: `ip link show ${hostEnd.name}: ${hostEnd.master === undefined ? 'no master' : `master ${hostEnd.master}`}`,
+      command: `ip link set dev ${hostEnd.name} master ${hostif}`,
+      about,
+    })
+  if (hostEnd !== undefined && !hostEnd.up && hostEnd.master === undefined)
+    found.push(down(hostEnd.name, `host end of ${ifname} of '${guest}'`, about))
+  return found
+}

@@ -1,0 +1,205 @@
+import { readRuleset } from '../../firewall/read'
+import { vlanNameOf } from '../../model/address'
+import type { NicWish } from '../../model/uplink'
+import { batchLine } from '../../plan/step'
+import { readNamespaces } from '../../state/attachments'
+import { type LinkState, readSnapshot, type Snapshot } from '../../state/host'
+import { findNic, type HostLink, readHostLink } from '../../state/host-links'
+import { findDhcpClient, findKeepers, findSshClient, type Keeper } from '../../state/network-managers'
+import type { Host } from '../../system/types'
+import { findRuleOf } from './firewall'
+import { type Journal, listJournals, readJournal } from './state-file'
+
+/** What is known when a NIC is to become the uplink of a bridge. */
+export interface UplinkFacts {
+  readonly bridge: string
+  /** The NIC, or the device of its VLAN. */
+  readonly nic: string
+  /** The NIC as sysfs shows it; below a VLAN device, where that is what moves. */
+  readonly link: HostLink | undefined
+  readonly bridgeLink: HostLink | undefined
+  readonly vlan?: { readonly id: number; readonly isThere: boolean }
+  /** Its ARP hardware type of <linux/if_arp.h>: 1 for Ethernet. */
+  readonly hardware: string | undefined
+  readonly now: Snapshot
+  /** Macvlans and ipvlans on it, also those in guests. */
+  readonly children: readonly string[]
+  readonly keepers: readonly Keeper[]
+  readonly dhcpClient?: string
+  /** Its addresses that go unless the keepers renew them. */
+  readonly leased: readonly string[]
+  /** Where the user is connected from over SSH. */
+  readonly sshClient?: string
+  /** Whether replies to that leave by the NIC now. */
+  readonly sshByNic: boolean
+  /** The routers of the NIC, and whether they answer now. */
+  readonly gateways: readonly { readonly ip: string; readonly answers: boolean }[]
+  /** A rule of the firewall that speaks of the NIC, where none speaks of the bridge. */
+  readonly rule?: string
+  /** Sysctls that the NIC has and a new link has not, by key, for the bridge. */
+  readonly sysctls: readonly string[]
+  readonly lro: Journal['lro']
+  /** The bridges that are an uplink's already. */
+  readonly uplinked: Journal | undefined
+}
+
+/** An uplink asked for, the NIC by its name. */
+export interface UplinkRequest {
+  readonly bridge: string
+  readonly wish: NicWish
+}
+
+/** The journal of a bridge whose NIC is in it; one that was put back, or that somebody took apart by hand, says nothing. */
+export function findUplink(bridge: string, host: Host): Journal | undefined {
+  const journal = readJournal(bridge, host)
+  if (journal === undefined || journal.stage === 'restored') return undefined
+  if (journal.stage === 'left') return journal
+  return readHostLink(journal.nic, host)?.master === bridge ? journal : undefined
+}
+
+/** All of them. */
+export function listUplinks(host: Host): readonly Journal[] {
+  return listJournals(host).flatMap((bridge) => readJournal(bridge, host) ?? [])
+}
+
+/** The request with the NIC's name, where `mac:` was typed. */
+export function resolveUplink({ bridge, wish }: UplinkRequest, host: Host): UplinkRequest {
+  return { bridge, wish: { ...wish, nic: findNic(wish.nic, host) } }
+}
+
+/** Sysctls of the NIC that differ from what a new link has, as `sysctl -w` sets them on the bridge. */
+function readSysctls(nic: string, bridge: string, host: Host): readonly string[] {
+  return ['ipv4', 'ipv6'].flatMap((family) => {
+    const conf = `/proc/sys/net/${family}/conf`
+    return (host.list(`${conf}/${nic}`) ?? []).flatMap((key) => {
+      const value = host.read(`${conf}/${nic}/${key}`)
+      const isOwn = ['mc_forwarding', 'mtu', 'addr_gen_mode', 'stable_secret'].includes(key)
+      if (isOwn || value === undefined || value === host.read(`${conf}/default/${key}`)) return []
+      return /^-?\d+$/.test(value) ? [`net/${family}/conf/${bridge}/${key}=${value}`] : []
+    })
+  })
+}
+
+/** The link itself, where it has LRO on: the kernel turns it off for good on a port of a bridge. */
+async function readLro(nic: string, host: Host): Promise<readonly string[]> {
+  if (!host.has('ethtool')) return []
+  const { stdout } = await host.run(['ethtool', '-k', nic])
+  return /^large-receive-offload: on$/m.test(stdout) ? [nic] : []
+}
+
+/** Routers that the link's default routes lead to; where it has none, any that its routes lead to. */
+function listGateways(state: LinkState | undefined): readonly string[] {
+  const routes = state?.holdings.filter(({ gateway }) => gateway !== undefined) ?? []
+  const defaults = routes.filter(({ isDefault }) => isDefault)
+  return [...new Set((defaults.length > 0 ? defaults : routes).flatMap(({ gateway }) => gateway ?? []))]
+}
+
+/** Seconds that a router has to answer before anything is changed. */
+const ANSWER_LIMIT = 3
+
+async function answers(ip: string, dev: string, host: Host): Promise<boolean> {
+  const look = async () =>
+    (await host.ip({ lines: [batchLine`neigh show to ${ip} dev ${dev}`], answer: 'text' })).stdout
+  const deadline = host.elapsed() + ANSWER_LIMIT * 1000
+  // A cache that knows it from before is not asked again; what it does not know is asked for.
+  if (/lladdr .*(REACHABLE|PERMANENT|DELAY)/.test(await look())) return true
+  await host.ip({ lines: [batchLine`neigh replace ${ip} dev ${dev} use`] })
+  for (;;) {
+    if (/lladdr /.test(await look())) return true
+    if (host.elapsed() >= deadline) return false
+    await host.sleep(0.05)
+  }
+}
+
+/** The routers of a link, and whether they answer; taken for granted where nobody may be asked. */
+export async function readGateways(
+  dev: string,
+  { now, routers }: { readonly now: Snapshot; readonly routers: 'ask' | 'trust' },
+  host: Host,
+): Promise<UplinkFacts['gateways']> {
+  return Promise.all(
+    listGateways(now.links.get(dev)).map(async (ip) => ({
+      ip,
+      answers: routers === 'trust' || (await answers(ip, dev, host)),
+    })),
+  )
+}
+
+/** Where the user is connected from over SSH, and whether that is by this link. */
+export async function readSsh(dev: string, host: Host): Promise<Pick<UplinkFacts, 'sshClient' | 'sshByNic'>> {
+  const sshClient = findSshClient(host)
+  if (sshClient === undefined || !/^[\da-fA-F.:]+(%[\w.-]+)?$/.test(sshClient)) return { sshByNic: false }
+  const ip = sshClient.split('%')[0] ?? ''
+  const { stdout } = await host.ip({ lines: [batchLine`route get ${ip}`], answer: 'text' })
+  return { sshClient, sshByNic: stdout.includes(` dev ${dev} `) }
+}
+
+/** Addresses that end unless somebody renews them; the kernel itself does that for IPv6, where it listens to routers. */
+function listLeased(nic: string, { links }: Snapshot, host: Host): readonly string[] {
+  const listens = (host.read(`/proc/sys/net/ipv6/conf/${nic}/accept_ra`) ?? '0') !== '0'
+  const addresses = links.get(nic)?.holdings.filter(({ kind }) => kind === 'address') ?? []
+  return addresses
+    .filter(({ lifetimes, family }) => lifetimes !== undefined && (family === 4 || !listens))
+    .map(({ what }) => what)
+}
+
+/** What takes the NIC's frames: links on it, here and in guests. */
+async function listChildren(nic: string, now: Snapshot, host: Host): Promise<readonly string[]> {
+  const own = now.links.get(nic)
+  const states = await readNamespaces(host, 'all')
+  const likely = states.flatMap(({ links }) =>
+    links.filter(({ kind, peerIndex }) => /^(macv|ipv)(lan|tap)$/.test(kind) && peerIndex === own?.ifindex),
+  )
+  // Indexes repeat from namespace to namespace; an address that the NIC listens for, or its own, does not.
+  const { stdout } = likely.length === 0 ? { stdout: '' } : await host.run(['bridge', 'fdb', 'show', 'dev', nic])
+  const inGuests = likely.filter(({ mac }) => mac === own?.mac || stdout.includes(mac))
+  return [
+    ...(now.children.get(nic) ?? []).map((child) => `the ${child}`),
+    ...inGuests.map(({ name, kind }) => `the ${kind} ${name} of a guest`),
+  ]
+}
+
+/** Seconds that IPv6 may still be asking for an address of the NIC: it takes two. */
+const TENTATIVE_LIMIT = 5
+
+/** The links, when none of the NIC's addresses is being asked for any more. */
+async function readSettled(nic: string, host: Host): Promise<Snapshot> {
+  const deadline = host.elapsed() + TENTATIVE_LIMIT * 1000
+  for (;;) {
+    const now = await readSnapshot(host)
+    const isTentative = now.obstacles.get(nic)?.some((it) => it.includes('tentative')) ?? false
+    if (!isTentative || host.elapsed() >= deadline) return now
+    await host.sleep(0.1)
+  }
+}
+
+/** What needs to be known before a NIC is moved into a bridge; nothing is changed, but the routers are asked for. */
+export async function surveyUplink(
+  { bridge, wish }: UplinkRequest,
+  host: Host,
+  routers: 'ask' | 'trust',
+): Promise<UplinkFacts> {
+  const link: HostLink | undefined = readHostLink(wish.nic, host)
+  const bridgeLink = readHostLink(bridge, host)
+  const nic = wish.vlan === undefined ? wish.nic : vlanNameOf(wish.nic, wish.vlan)
+  const now = await (routers === 'ask' ? readSettled(nic, host) : readSnapshot(host))
+  const dhcpClient = findDhcpClient(nic, host)
+  // Rules that cannot be read are none.
+  const rule = findRuleOf(nic, bridge, await readRuleset(host).catch(() => []))
+  const uplinked = findUplink(bridge, host)
+  const isThere = now.links.has(nic)
+  return {
+    ...{ bridge, nic, link, bridgeLink, now, uplinked },
+    ...(wish.vlan === undefined ? {} : { vlan: { id: wish.vlan, isThere } }),
+    hardware: host.read(`/sys/class/net/${wish.nic}/type`),
+    leased: listLeased(nic, now, host),
+    keepers: await findKeepers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
+    ...(dhcpClient === undefined ? {} : { dhcpClient }),
+    ...(rule === undefined ? {} : { rule }),
+    ...(await readSsh(nic, host)),
+    children: isThere ? await listChildren(nic, now, host) : [],
+    gateways: isThere ? await readGateways(nic, { now, routers }, host) : [],
+    sysctls: isThere ? readSysctls(nic, bridge, host) : [],
+    lro: isThere ? await readLro(nic, host) : [],
+  }
+}

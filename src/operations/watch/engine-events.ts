@@ -1,0 +1,116 @@
+import { type EventfulKind, engineSocket, hasCommand } from '../../runtimes/running'
+import type { Host, Source } from '../../system/types'
+
+/** What happened to a container. */
+export interface ContainerEvent {
+  readonly engine: EventfulKind
+  readonly what: 'start' | 'rename' | 'end'
+  /** The full id. */
+  readonly id: string
+  /** Its name: after a renaming, the new one. */
+  readonly name: string
+}
+
+/** Who is told what becomes of a stream. */
+export interface Listener {
+  /** The stream has begun: from `since` on, nothing is missed. */
+  onUp(engine: EventfulKind): void
+  onEvent(event: ContainerEvent): void
+  /** It has ended, or could not begin; told once until it has begun again. */
+  onDown(engine: EventfulKind, why: string): void
+}
+
+/** What the runtimes call the events that matter; Podman has words of its own for two of them. */
+const EVENTS: Readonly<Record<string, ContainerEvent['what']>> = {
+  start: 'start',
+  rename: 'rename',
+  die: 'end',
+  died: 'end',
+  destroy: 'end',
+  remove: 'end',
+  unpause: 'start',
+}
+
+/** Seconds until the next try after a stream has ended: doubled each time. */
+const FIRST_PAUSE = 0.25
+const LONGEST_PAUSE = 5
+
+/** An event as Docker's API tells it, and Podman's; and as `podman events` prints it. */
+interface Told {
+  readonly Type?: string
+  readonly Action?: string
+  readonly Status?: string
+  readonly status?: string
+  readonly ID?: string
+  readonly id?: string
+  readonly Name?: string
+  readonly Actor?: { readonly ID?: string; readonly Attributes?: { readonly name?: string } }
+}
+
+/** One line of a stream; undefined when it is nothing to us. */
+export function parseEvent(line: string, engine: EventfulKind): ContainerEvent | undefined {
+  const told = parse(line)
+  const what = EVENTS[told?.Action ?? told?.Status ?? told?.status ?? '']
+  const id = told?.Actor?.ID ?? told?.ID ?? told?.id
+  const name = told?.Actor?.Attributes?.name ?? told?.Name
+  if (what === undefined || !id || !name || (told?.Type ?? 'container') !== 'container') return undefined
+  return { engine, what, id, name: name.replace(/^\//, '') }
+}
+
+function parse(line: string): Told | undefined {
+  try {
+    return JSON.parse(line) as Told
+  } catch {
+    return undefined // cut off, or a word of something else that listens there
+  }
+}
+
+/** Where the events of an engine come from, as it is now; undefined when it is not there. */
+function findSource(engine: EventfulKind, since: number, host: Host): Source | undefined {
+  const socket = engineSocket(engine, host)
+  if (socket !== undefined) {
+    const filters = JSON.stringify({ type: ['container'], event: Object.keys(EVENTS) })
+    return { socket, path: `/events?since=${(since / 1000).toFixed(3)}&filters=${encodeURIComponent(filters)}` }
+  }
+  if (!hasCommand(engine, host)) return undefined
+  // Without a service, or where only the command knows the way (contexts, TLS).
+  const format = engine === 'docker' ? '{{json .}}' : 'json'
+  const moment = new Date(since).toISOString()
+  const stream = engine === 'docker' ? [] : ['--stream']
+  // It shall not outlive a watch that is killed: it would only notice at the next event.
+  const bound = host.has('setpriv') ? ['setpriv', '--pdeathsig', 'TERM'] : []
+  const options = [...stream, '--since', moment, '--filter', 'type=container', '--format', format]
+  return { argv: [...bound, engine, 'events', ...options] }
+}
+
+/**
+ * Follows the events of an engine for as long as the signal lets it, through restarts of its daemon. It asks from a
+ * moment before the connection on: whatever happens while that is being made is told, too.
+ */
+export async function followEngine(
+  engine: EventfulKind,
+  listener: Listener,
+  { host, signal }: { readonly host: Host; readonly signal: AbortSignal },
+): Promise<void> {
+  let pause = FIRST_PAUSE
+  let isTold = false
+  while (!signal.aborted) {
+    const source = findSource(engine, host.now(), host)
+    const follower = {
+      onOpen: () => {
+        pause = FIRST_PAUSE
+        isTold = false
+        listener.onUp(engine)
+      },
+      onLine: (line: string) => {
+        const event = parseEvent(line, engine)
+        if (event !== undefined) listener.onEvent(event)
+      },
+    }
+    const why = source === undefined ? 'it is not there' : await host.follow(source, follower, signal)
+    if (!isTold && !signal.aborted) listener.onDown(engine, why)
+    isTold = true
+    await host.sleep(pause, signal)
+    pause = Math.min(2 * pause, LONGEST_PAUSE)
+  }
+}

@@ -1,0 +1,162 @@
+import type { Host, Interrupt } from '../../system/types'
+
+/** Heard by work that is to end. */
+export interface Ending extends Interrupt {
+  /** It has taken too long; else what it is for has passed. */
+  readonly isLate: boolean
+}
+
+/** Work for one container. It ends early when `interrupt` is heard, having taken back what it began. */
+export type Work = (interrupt: Ending) => Promise<void>
+
+export interface QueueOptions {
+  readonly host: Host
+  /** How many containers are worked on side by side. */
+  readonly atOnce: number
+  /** Seconds after which a place goes to others: what takes longer waits for the network, and not for this machine. */
+  readonly share: number
+  /** Seconds that one piece of work may take before it is interrupted. */
+  readonly limit: number
+  /** Told when that happens. */
+  onSlow(key: string): void
+  /** Told of what work throws: it is meant to throw nothing. */
+  onError(key: string, error: unknown): void
+}
+
+/** What there is for one container: one piece of work at most is under way, one at most waits. */
+interface Entry {
+  running?: { heard: boolean; isLate: boolean }
+  waiting?: Work
+  /** Ends the delay of what waits; absent when it may begin. */
+  hold?: AbortController
+}
+
+/** A number of places, given in the order of asking. */
+interface Places {
+  take(): Promise<void>
+  give(): void
+}
+
+function createPlaces(count: number): Places {
+  const asking: (() => void)[] = []
+  const free = { count }
+  return {
+    async take(): Promise<void> {
+      if (free.count > 0) free.count -= 1
+      else await new Promise<void>((resolve) => asking.push(resolve))
+    },
+    give(): void {
+      const next = asking.shift()
+      if (next === undefined) free.count += 1
+      else next()
+    },
+  }
+}
+
+/**
+ * One queue for each container, in which the newest wins: of several events only the last is worked on, and never two
+ * at once. Nothing is kept of a container that has nothing to do.
+ */
+export class Queues {
+  private readonly entries = new Map<string, Entry>()
+  private readonly places: Places
+  private readonly awaited: (() => void)[] = []
+
+  constructor(private readonly options: QueueOptions) {
+    this.places = createPlaces(options.atOnce)
+  }
+
+  /**
+   * Puts work into the queue of that container, in place of what still waits there. Without a delay (in seconds) it
+   * interrupts what is under way.
+   */
+  put(key: string, work: Work, delay = 0): void {
+    const entry = this.entries.get(key) ?? {}
+    this.entries.set(key, entry)
+    release(entry)
+    entry.waiting = work
+    if (delay > 0) {
+      const hold = new AbortController()
+      entry.hold = hold
+      void this.options.host.sleep(delay, hold.signal).then(() => {
+        if (hold.signal.aborted) return
+        delete entry.hold
+        this.advance(key, entry)
+      })
+      return
+    }
+    interrupt(entry)
+    this.advance(key, entry)
+  }
+
+  /** Drops what waits for that container, and interrupts what is under way: it has ended. */
+  drop(key: string): void {
+    const entry = this.entries.get(key)
+    if (entry === undefined) return
+    release(entry)
+    delete entry.waiting
+    interrupt(entry)
+    this.advance(key, entry)
+  }
+
+  /** Whether work for that key waits for its time. */
+  isWaiting(key: string): boolean {
+    return this.entries.get(key)?.waiting !== undefined
+  }
+
+  /** Resolves when nothing is under way, and nothing waits but what has been put off. */
+  async settled(): Promise<void> {
+    if (!this.isQuiet()) await new Promise<void>((resolve) => this.awaited.push(resolve))
+  }
+
+  /** Drops what waits, interrupts what is under way, and resolves when that has ended. */
+  async stop(): Promise<void> {
+    for (const key of [...this.entries.keys()]) this.drop(key)
+    await this.settled()
+  }
+
+  private isQuiet(): boolean {
+    return [...this.entries.values()].every(({ running, hold }) => running === undefined && hold !== undefined)
+  }
+
+  private advance(key: string, entry: Entry): void {
+    const { running, waiting, hold } = entry
+    if (running !== undefined || hold !== undefined) return
+    if (waiting === undefined) this.entries.delete(key)
+    else {
+      delete entry.waiting
+      entry.running = { heard: false, isLate: false }
+      void this.perform(key, waiting, entry.running).then(() => {
+        delete entry.running
+        this.advance(key, entry)
+      })
+    }
+    if (this.isQuiet()) for (const resolve of this.awaited.splice(0)) resolve()
+  }
+
+  /** While it goes on, and be it for long, the container's own queue is held. */
+  private async perform(key: string, work: Work, running: NonNullable<Entry['running']>): Promise<void> {
+    const { host, share, limit, onSlow, onError } = this.options
+    await this.places.take()
+    const done = new AbortController()
+    void host.sleep(share, done.signal).then(() => this.places.give())
+    void host.sleep(limit, done.signal).then(() => {
+      if (done.signal.aborted || running.heard) return
+      Object.assign(running, { heard: true, isLate: true })
+      onSlow(key)
+    })
+    await work(running).catch((error: unknown) => onError(key, error))
+    done.abort()
+  }
+}
+
+/** What is under way is for a state of the container that has passed. */
+function interrupt({ running }: Entry): void {
+  if (running !== undefined) Object.assign(running, { heard: true, isLate: false })
+}
+
+/** What has been put off may begin, or be replaced. */
+function release(entry: Entry): void {
+  entry.hold?.abort()
+  delete entry.hold
+}

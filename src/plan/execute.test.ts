@@ -1,0 +1,367 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { ExitCode, PipeworkError } from '../model/errors'
+import type { Guest } from '../runtimes/find'
+import { createFakeHost } from '../system/fake'
+import { execute, type Run } from './execute'
+import { type AskCommand, guestNetns, ip, ipInGuest, type Plan, type Step, sysctlInGuest } from './step'
+
+const guest: Guest = { kind: 'docker', name: 'web', id: '3f2a', pid: 77, nsPath: '/proc/77/ns/net' }
+const recorded = (file: string) => readFileSync(`src/fixtures/iproute2-6.1/${file}`, 'utf8')
+
+/** A change in the host and its inverse. */
+const host = (name: string): Step => ({ why: `add ${name}`, command: ip`add ${name}`, undo: ip`del ${name}` })
+/** The same in the guest. */
+const inside = (name: string): Step => ({
+  why: `add ${name}`,
+  command: ipInGuest`add ${name}`,
+  undo: ipInGuest`del ${name}`,
+})
+const program: Step = {
+  why: 'run prog',
+  command: { kind: 'run', in: 'guest', argv: ['prog', 'on'] },
+  undo: { kind: 'run', in: 'guest', argv: ['prog', 'off'] },
+}
+const ask = (more: Partial<AskCommand> = {}): Step => ({
+  why: 'ask',
+  command: { kind: 'ask', in: 'host', argv: ['ask'], limit: 1, ...more },
+})
+
+type Options = NonNullable<Parameters<typeof createFakeHost>[0]>
+
+/** Carries the plan out on a fake host: what ran there, and the error, if any. */
+async function perform(plan: Plan, options: Options = {}, more: Partial<Run> = {}) {
+  const fake = createFakeHost(options)
+  const run: Run = { host: fake, guest, netns: 'pinned', interrupt: { heard: false }, ...more }
+  const error = await execute(plan, run).then(
+    () => undefined,
+    (thrown: unknown) => thrown,
+  )
+  if (error !== undefined && !(error instanceof PipeworkError)) throw error
+  return { ran: fake.ran, error, atOnce: fake.atOnce() }
+}
+
+const failsAt = (line: number) => ({ code: 1, stderr: `RTNETLINK answers: No\nCommand failed -:${line}\n` })
+/** The same of the `ip` in the guest that one in the host runs. */
+const failsInside = (line: number) => ({
+  code: 1,
+  stderr: `No\nCommand failed /proc/4711/fd/9:${line}\nCommand failed -:4\n`,
+})
+const NESTED = 'netns exec pinned ip -batch /proc/4711/fd/9'
+
+describe('batching', () => {
+  const batches: readonly [string, Plan, readonly string[]][] = [
+    ['nothing', [], []],
+    ['neighbours in one place', [host('a'), host('b'), host('c')], ['ip | add a | add b | add c']],
+    [
+      'each place in its turn',
+      [host('a'), inside('b'), inside('c'), host('d')],
+      ['lend add b | add c', `ip | add a | ${NESTED}`, 'ip | add d'],
+    ],
+    [
+      'the name of the namespace',
+      [
+        { why: '', command: ip`add netns ${guestNetns}` },
+        { why: '', command: sysctlInGuest({ 'net/x': '1' }) },
+      ],
+      ['ip | add netns pinned | netns exec pinned sysctl -qw net/x=1'],
+    ],
+    [
+      'a program between',
+      [host('a'), program, host('b')],
+      ['ip | add a', 'nsenter --net=/run/netns/pinned prog on', 'ip | add b'],
+    ],
+    [
+      'a conditional command, alone',
+      [host('a'), { why: '', command: { ...ip`del br`, onlyIfEmpty: '/empty' } }, host('b')],
+      ['ip | add a', 'ip | del br', 'ip | add b'],
+    ],
+    [
+      'a conditional command whose directory is not empty',
+      [host('a'), { why: '', command: { ...ip`del br`, onlyIfEmpty: '/full' } }, host('b')],
+      ['ip | add a', 'ip | add b'],
+    ],
+  ]
+
+  test.each(batches)('%s', async (_, plan, expected) => {
+    const { ran, error } = await perform(plan, { files: { '/full/port': '' } })
+    expect(error).toBeUndefined()
+    expect(ran).toEqual(expected)
+  })
+
+  test('questions are asked side by side, programs one after the other', async () => {
+    const questions = await perform([ask(), ask({ in: 'guest' }), ask()])
+    expect(questions.ran).toEqual(['ask', 'nsenter --net=/run/netns/pinned ask', 'ask'])
+    expect(questions.atOnce).toBe(3)
+    expect((await perform([program, program])).atOnce).toBe(1)
+  })
+
+  test('each step is told of before it runs', async () => {
+    const told: string[] = []
+    await perform(
+      [host('a'), inside('b'), host('c')],
+      { answers: { 'add a': failsInside(1) } },
+      { onStep: ({ why }) => told.push(why) },
+    )
+    expect(told).toEqual(['add a', 'add b'])
+  })
+})
+
+describe('a step that fails', () => {
+  const plan = [host('a'), host('b'), host('c'), inside('d'), inside('e')]
+  const ALL = ['ip -n pinned | del e', 'ip -n pinned | del d', 'ip | del c', 'ip | del b', 'ip | del a']
+
+  test.each<[string, Options['answers'], readonly string[]]>([
+    // what fails, answers, what ran after it
+    ['line 1', { 'add a': failsAt(1) }, []],
+    ['line 2', { 'add a': failsAt(2) }, ['ip | del a']],
+    ['line 3', { 'add a': failsAt(3) }, ['ip | del b', 'ip | del a']],
+    ['line 1 in the guest', { 'add a': failsInside(1) }, ALL.slice(2)],
+    ['line 2 in the guest', { 'add a': failsInside(2) }, ALL.slice(1)],
+    // Nobody knows how far it came: all of the batch is taken back, and what was not done cannot be.
+    ['an unknown line', { 'add a': { code: 1, stderr: 'Error: what?' } }, ALL],
+    ['an unknown line in the guest', { 'add a': failsAt(4), 'del d': { code: 1 }, 'del e': { code: 1 } }, ALL],
+    [
+      'an unknown line, of which little was done',
+      { 'add a': { code: 1, stderr: recorded('batch-unreadable.txt') }, 'del c': { code: 1 }, 'del b': { code: 1 } },
+      ALL,
+    ],
+    ['ip, which did not end', { 'add a': new PipeworkError('ip did not end') }, ALL],
+  ])('%s: what was done is undone, last first', async (_, answers, expected) => {
+    const { ran, error } = await perform(plan, { ...(answers === undefined ? {} : { answers }) })
+    expect(ran.slice(0, 2)).toEqual(['lend add d | add e', `ip | add a | add b | add c | ${NESTED}`])
+    expect(ran.slice(2)).toEqual(expected)
+    expect(error?.exitCode).toBe(ExitCode.failed)
+    expect(error?.leftovers).toEqual([])
+  })
+
+  test('says which step, what ip said, and the command', async () => {
+    const { error } = await perform([host('a'), inside('b c'.slice(0, 1))], {
+      answers: { 'add a': { code: 1, stderr: recorded('batch-failed-inside.txt') } },
+    })
+    expect(error?.message).toBe('could not add b: Cannot find device "nope"')
+    expect(error?.hint).toBe('The command was: ip -n "$netns" add b')
+  })
+
+  test('explains itself where the plan knows better', async () => {
+    const explain = ({ code }: { code: number }) => ({ message: `taken (${code})`, hint: 'take another' })
+    const { error } = await perform([host('a'), { ...ask(), explain }], { answers: { ask: { code: 1 } } })
+    expect([error?.message, error?.hint]).toEqual(['taken (1)', 'take another'])
+  })
+
+  test('a program that fails may have done its work by half: it is undone, and may fail at that', async () => {
+    const { ran, error } = await perform([host('a'), program], { answers: { prog: { code: 1, stderr: 'no' } } })
+    expect(ran.slice(2)).toEqual(['nsenter --net=/run/netns/pinned prog off', 'ip | del a'])
+    expect(error?.message).toBe('could not run prog: no')
+    expect(error?.exitCode).toBe(ExitCode.failed)
+  })
+
+  test('a question that is refused changes nothing and needs no undoing', async () => {
+    const { ran, error } = await perform([host('a'), ask(), ask({ argv: ['other'] })], {
+      answers: { ask: { code: 1 } },
+    })
+    expect(ran).toEqual(['ip | add a', 'ask', 'other', 'ip | del a'])
+    expect(error?.leftovers).toEqual([])
+  })
+
+  test('an error that is a bug goes on as it is, after the roll back', async () => {
+    const bug = new TypeError('oh')
+    const fake = createFakeHost({ answers: { ask: bug } })
+    const run = { host: fake, guest, netns: 'pinned', interrupt: { heard: false } }
+    await expect(execute([host('a'), ask()], run)).rejects.toBe(bug)
+    expect(fake.ran).toEqual(['ip | add a', 'ask', 'ip | del a'])
+  })
+
+  test('a step with several inverses takes them back in their order', async () => {
+    const step = { ...host('x'), undo: [ip`first`, ipInGuest`second`] }
+    const { ran } = await perform([step, host('y')], { answers: { 'add x': failsAt(2) } })
+    expect(ran.slice(1)).toEqual(['ip | first', 'ip -n pinned | second'])
+  })
+})
+
+describe('what cannot be undone', () => {
+  const plan: Plan = [
+    host('a'),
+    inside('b'),
+    { why: 'set x', command: ip`set x`, undo: sysctlInGuest({ 'net/x': '0' }) },
+    { why: 'make c', command: ip`add c`, undo: ip`add c netns ${guestNetns}` },
+    program,
+    host('d'),
+  ]
+  const answers = {
+    'add d': failsAt(1),
+    'del a': { code: 1 },
+    'del b': new Error('gone'),
+    sysctl: { code: 1 },
+    'prog off': { code: 1 },
+    'add c netns': { code: 1 },
+  }
+
+  test('is named, each with a command that works when the pinned name is gone; the rest is undone all the same', async () => {
+    const { ran, error } = await perform(plan, { answers })
+    expect(ran.slice(-5)).toEqual([
+      'nsenter --net=/run/netns/pinned prog off',
+      'ip | add c netns pinned',
+      'ip | netns exec pinned sysctl -qw net/x=0',
+      'ip -n pinned | del b',
+      'ip | del a',
+    ])
+    expect(error?.exitCode).toBe(ExitCode.leftover)
+    expect(error?.message).toBe('could not add d: RTNETLINK answers: No')
+    expect(error?.leftovers).toEqual([
+      { what: 'run prog', command: 'nsenter --net=/proc/77/ns/net prog off' },
+      { what: 'make c', command: 'ip add c netns /proc/77/ns/net' },
+      { what: 'set x', command: 'nsenter --net=/proc/77/ns/net sysctl -qw net/x=0' },
+      { what: 'add b', command: 'nsenter --net=/proc/77/ns/net ip del b' },
+      { what: 'add a', command: 'ip del a' },
+    ])
+  })
+})
+
+describe('a signal', () => {
+  test.each([
+    ['before the first step', 0, []],
+    ['in the guest', 2, ['lend add b', `ip | add a | ${NESTED}`, 'ip -n pinned | del b', 'ip | del a']],
+  ])('%s: that is finished, then all is taken back', async (_, count, expected) => {
+    const seen = { steps: 0 }
+    const interrupt = {
+      get heard() {
+        return seen.steps >= count
+      },
+    }
+    const onStep = () => {
+      seen.steps += 1
+    }
+    const { ran, error } = await perform([host('a'), inside('b'), host('c')], {}, { interrupt, onStep })
+    expect(ran).toEqual(expected)
+    expect(error?.message).toContain('interrupted')
+    expect(error?.exitCode).toBe(ExitCode.failed)
+  })
+
+  test('after the last step is too late', async () => {
+    const interrupt = { heard: false }
+    const onStep = () => {
+      interrupt.heard = true
+    }
+    expect((await perform([host('a')], {}, { interrupt, onStep })).error).toBeUndefined()
+  })
+})
+
+describe('a look at the end', () => {
+  const gone = new PipeworkError('it is gone', { hint: 'again' })
+  const verify = () => {
+    throw gone
+  }
+
+  test('that finds it otherwise takes all back', async () => {
+    const { ran, error } = await perform([host('a'), inside('b')], {}, { verify })
+    expect(error).toBe(gone)
+    expect(ran.slice(2)).toEqual(['ip -n pinned | del b', 'ip | del a'])
+  })
+
+  test('keeps its words when something is left', async () => {
+    const { error } = await perform([host('a')], { answers: { 'del a': { code: 1 } } }, { verify })
+    expect(error).toMatchObject({ message: 'it is gone', hint: 'again', exitCode: ExitCode.leftover, cause: gone })
+  })
+
+  test('is not taken after a failure', async () => {
+    const { error } = await perform([host('a')], { answers: { 'add a': failsAt(1) } }, { verify })
+    expect(error?.message).toContain('could not add a')
+  })
+})
+
+describe('PIPEWORK_FAIL_AFTER', () => {
+  const plan = [host('a'), host('b'), inside('c'), program, host('d')]
+  const undone = [
+    'ip | del d',
+    'nsenter --net=/run/netns/pinned prog off',
+    'ip -n pinned | del c',
+    'ip | del b',
+    'ip | del a',
+  ]
+
+  test.each(plan.map((_, n) => n))('=%i stops there and takes back that many', async (n) => {
+    const { ran, error } = await perform(plan, {
+      env: { PIPEWORK_FAIL_AFTER: `${n}` },
+      answers: { false: { code: 1 } },
+    })
+    expect(ran.slice(ran.indexOf('false') + 1)).toEqual(undone.slice(5 - n))
+    expect(error?.message).toBe(`stopped after step ${n} of 5, as PIPEWORK_FAIL_AFTER asks`)
+  })
+
+  test.each(['5', '99', 'x', ''])('=%j stops nothing', async (value) => {
+    const { ran, error } = await perform(plan.slice(0, value === '' ? 0 : 5), { env: { PIPEWORK_FAIL_AFTER: value } })
+    expect(error).toBeUndefined()
+    expect(ran).not.toContain('false')
+  })
+
+  test('PIPEWORK_KILL_AFTER dies there', async () => {
+    const { ran } = await perform(plan, { env: { PIPEWORK_KILL_AFTER: '2' }, answers: { false: { code: 1 } } })
+    expect(ran.slice(0, 3)).toEqual(['ip | add a | add b', 'false', 'die'])
+  })
+})
+
+describe('a question', () => {
+  const dad = ask({ againWhile: 'tentative', refusedIf: 'dadfailed', limit: 0.2 })
+  const [tentative, failed] = [recorded('tentative.txt'), recorded('dadfailed.txt')].map((stdout) => ({ stdout }))
+  if (tentative === undefined || failed === undefined) throw new Error('no fixtures')
+  const again = ['ask', 'sleep 0.05']
+
+  test.each<[string, Step, NonNullable<Options['answers']>[string], readonly string[], boolean]>([
+    ['answered at once', dad, { stdout: '' }, ['ask'], true],
+    [
+      'asked again while the word stands there',
+      dad,
+      [tentative, tentative, { stdout: '' }],
+      [...again, ...again, 'ask'],
+      true,
+    ],
+    ['refused by a word', dad, [tentative, failed], [...again, 'ask'], false],
+    ['refused by an exit status', dad, { code: 1 }, ['ask'], false],
+    ['refused when the time is over', dad, tentative, [...again, ...again, ...again, ...again, 'ask'], false],
+    [
+      'asked again when it was stopped before it had asked',
+      ask({ unaskedIf: 130, limit: 0.2 }),
+      [{ code: 130 }, { stdout: '' }],
+      [...again, 'ask'],
+      true,
+    ],
+    [
+      'refused when it is always stopped before it has asked',
+      ask({ unaskedIf: 130, limit: 0.1 }),
+      { code: 130 },
+      [...again, ...again, 'ask'],
+      false,
+    ],
+    ['without words to look for', ask({ limit: 0 }), tentative, ['ask'], true],
+  ])('%s', async (_, step, answer, expected, isFine) => {
+    const { ran, error } = await perform([step], { answers: { ask: answer } })
+    expect(ran).toEqual(expected)
+    expect(error === undefined).toBe(isFine)
+  })
+
+  test('is not asked again after a signal', async () => {
+    const interrupt = { heard: false }
+    const onStep = () => {
+      interrupt.heard = true
+    }
+    const { ran, error } = await perform(
+      [host('a'), dad],
+      { answers: { ask: tentative } },
+      {
+        interrupt: {
+          get heard() {
+            return interrupt.heard && told.length > 1
+          },
+        },
+        onStep: (step) => {
+          told.push(step.why)
+          onStep()
+        },
+      },
+    )
+    expect(ran).toEqual(['ip | add a', 'ask', 'ip | del a'])
+    expect(error).toBeInstanceOf(PipeworkError)
+  })
+  const told: string[] = []
+})

@@ -1,0 +1,18 @@
+#!/bin/sh
+# pipework disconnect netns:blue eth1
+# given: ip link add dev peer0 type veth peer name eth0 address 02:00:00:00:00:e0 netns blue && ip link set dev peer0 up && ip -n blue link set dev eth0 up && ip -n blue addr add 172.17.0.2/16 dev eth0 && ip -n blue route add default via 172.17.0.1
+# given: sh src/plan/golden/default-replaced.sh
+# given: sh src/plan/golden/second-link.sh
+set -eu
+
+# give the network namespace of netns:blue a name for ip -n
+netns=pipework-script-$$
+mkdir -p /run/netns
+ln -s /run/netns/blue "/run/netns/$netns"
+trap 'rm -f "/run/netns/$netns"' EXIT
+
+# record on eth2 which default route is to come back after it
+ip link set dev bluehost alias 'pipework1;g=netns:blue;i=eth2;h=br1;a=10.1.0.2/24@10.1.0.1;d4=via+172.17.0.1+dev+eth0+proto+boot'
+
+# take eth1 away from blue
+ip link del dev veth1plblue

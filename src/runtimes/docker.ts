@@ -1,0 +1,98 @@
+import { PipeworkError } from '../model/errors'
+import type { Host } from '../system/types'
+import { askCommand, askSocket, ENGINE_LIMIT, isStrange, outOfReach } from './engine'
+import type { Answer, Guest, Runtime } from './types'
+
+const DOCKER_SOCKET = '/var/run/docker.sock'
+
+/** The Docker Engine, wherever DOCKER_HOST or the context in use says it is. */
+export const docker: Runtime = {
+  kind: 'docker',
+  noun: 'container',
+  title: 'Docker',
+  program: 'docker',
+  lists: 'docker ps',
+  async find(name, host) {
+    const socket = dockerSocket(host)
+    const answer =
+      socket === undefined
+        ? await askCommand(docker, name, host)
+        : await askSocket(docker, name, { socket, host }).catch((cause) => rejectDocker(socket, cause))
+    if (answer.state !== 'found' || !isStrange(answer.guest, host)) return answer
+    return (await locate(answer.guest, socket, host)) ?? answer
+  },
+}
+
+/** The Engine's socket, or undefined where only the docker command knows the way (contexts, TLS, ssh). */
+export function dockerSocket(host: Host): string | undefined {
+  const { DOCKER_HOST } = host.env
+  if (DOCKER_HOST) return /^unix:\/\/(.+)$/.exec(DOCKER_HOST)?.[1]
+  return contextOf(host) === 'default' ? DOCKER_SOCKET : undefined
+}
+
+/** The context that the docker command uses. */
+export function contextOf(host: Host): string {
+  const { DOCKER_CONTEXT, DOCKER_CONFIG, HOME } = host.env
+  if (DOCKER_CONTEXT) return DOCKER_CONTEXT
+  const config = host.read(`${DOCKER_CONFIG || `${HOME ?? '/root'}/.docker`}/config.json`) ?? ''
+  return /"currentContext"\s*:\s*"([^"]*)"/.exec(config)?.[1] ?? 'default'
+}
+
+function rejectDocker(socket: string, cause: unknown): never {
+  const code = (cause as { code?: string }).code
+  if (code === undefined) throw cause
+  if (code === 'EACCES')
+    throw new PipeworkError(`no permission on Docker's socket '${socket}'`, {
+      hint: 'Run pipework with sudo, or as a member of the group docker.',
+      cause,
+    })
+  if (code === 'ENOENT' || code === 'ECONNREFUSED')
+    throw new PipeworkError(`Docker is not running: nobody listens on '${socket}'`, {
+      hint: 'Start it (systemctl start docker), set DOCKER_HOST, or name another kind of guest, like netns:NAME.',
+      cause,
+    })
+  const how = code === 'ETIMEDOUT' ? ` within ${ENGINE_LIMIT} s` : `: ${code}`
+  throw new PipeworkError(`Docker does not answer on '${socket}'${how}`, {
+    hint: 'Look at it with: docker version',
+    cause,
+  })
+}
+
+interface EngineInfo {
+  readonly OperatingSystem?: string
+  readonly SecurityOptions?: readonly string[]
+}
+
+/** Where a container is whose process is not among this machine's, if its Engine says so. */
+async function locate(guest: Guest, socket: string | undefined, host: Host): Promise<Answer | undefined> {
+  const { OperatingSystem, SecurityOptions = [] } = await readInfo(socket, host)
+  if (OperatingSystem === 'Docker Desktop')
+    return outOfReach(
+      guest,
+      'Docker Desktop runs it in a virtual machine',
+      'Use a Docker Engine on this machine (docker context use default), or run pipework inside that machine.',
+    )
+  const { DOCKER_HOST } = host.env
+  if (socket === undefined)
+    return outOfReach(
+      guest,
+      DOCKER_HOST ? `DOCKER_HOST is '${DOCKER_HOST}'` : `the Docker context is '${contextOf(host)}'`,
+      'Run pipework on the machine where the container runs.',
+    )
+  if (host.read(`/proc/${guest.pid}/cgroup`) === undefined && SecurityOptions.includes('name=rootless'))
+    return outOfReach(
+      guest,
+      'its Docker is rootless, with processes of its own',
+      'Look for its process among those of this machine, and name that: pid:N.',
+    )
+  return undefined
+}
+
+async function readInfo(socket: string | undefined, host: Host): Promise<EngineInfo> {
+  try {
+    if (socket !== undefined) return JSON.parse((await host.get(socket, '/info', ENGINE_LIMIT)).body) as EngineInfo
+    return JSON.parse((await host.run(['docker', 'info', '--format', '{{json .}}'], ENGINE_LIMIT)).stdout) as EngineInfo
+  } catch {
+    return {} // it is for an explanation only
+  }
+}

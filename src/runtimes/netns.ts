@@ -1,0 +1,14 @@
+import type { Finder } from './types'
+
+/** A namespace of `ip netns`. */
+export const netns: Finder = {
+  kind: 'netns',
+  noun: 'network namespace',
+  find(name, host) {
+    const nsPath = `/run/netns/${name}`
+    if (host.inode(nsPath) !== undefined)
+      return Promise.resolve({ state: 'found', guest: { kind: 'netns', name, nsPath } })
+    const names = (host.list('/run/netns') ?? []).filter((other) => !other.startsWith('pipework-'))
+    return Promise.resolve({ state: 'unknown', names })
+  },
+}

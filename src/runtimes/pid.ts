@@ -1,0 +1,23 @@
+import { PipeworkError } from '../model/errors'
+import type { Finder } from './types'
+
+/** A process: for what no runtime here can name, like a rootless container. */
+export const pid: Finder = {
+  kind: 'pid',
+  noun: 'process',
+  find(name, host) {
+    const stat = host.read(`/proc/${name}/stat`)
+    if (stat === undefined) return Promise.resolve({ state: 'unknown', names: [] })
+    // The command's name, in parentheses, may hold blanks: proc(5) counts the fields behind it.
+    const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    if (state === 'Z' || state === 'X') {
+      const why = new PipeworkError(`process ${name} has ended and is in no network namespace any more`, {
+        hint: 'Take another process of that guest, or its container by name.',
+      })
+      return Promise.resolve({ state: 'refused', candidate: { name }, why })
+    }
+    const started = fields[18] ?? ''
+    const guest = { kind: 'pid', name, id: started, pid: Number(name), nsPath: `/proc/${name}/ns/net` } as const
+    return Promise.resolve({ state: 'found', guest })
+  },
+}

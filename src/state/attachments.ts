@@ -1,0 +1,129 @@
+import type { Unplugging } from '../drivers/ovs'
+import type { Attached } from '../operations/detach/plan'
+import { batchLine } from '../plan/step'
+import type { Host } from '../system/types'
+import { type GuestState, readGuest } from './guest'
+import { type HostLink, readHostLink, readOurLinks } from './host-links'
+import { findPort, guestOfPort, ifnameOfPort, isOvsThere, type OvsDatabase, readOvs } from './ovsdb'
+import { MARK } from './record'
+
+/** The attachments with an end in the host, where their record is: a few reads of sysfs. */
+export function readHostSide(host: Host): readonly (Attached & { readonly hostEnd: HostLink })[] {
+  return readOurLinks(host).flatMap((hostEnd) => {
+    const { record, alias } = hostEnd
+    return record?.kind === 'link' && alias !== undefined ? [{ record, alias, hostEnd }] : []
+  })
+}
+
+/** The attachments in a guest that have no end in the host. */
+export function pickGuestSide(state: GuestState | undefined): readonly Attached[] {
+  return (state?.links ?? []).flatMap((inGuest) => {
+    const { record, alias, kind } = inGuest
+    // A veth's record is on its host end; whatever stands on the guest's is not ours, unless it was moved in as a NIC.
+    if (record?.kind !== 'link' || alias === undefined || (kind === 'veth' && record.nic === undefined)) return []
+    return [{ record, alias, inGuest }]
+  })
+}
+
+/** What is left in the database of Open vSwitch of attachments whose container is gone, or was started again. */
+export function pickDeadPorts(ovs: OvsDatabase | undefined): readonly Attached[] {
+  return (ovs?.ports ?? []).flatMap((deadPort) => {
+    const guest = guestOfPort(deadPort)
+    if (deadPort.isAlive || guest === undefined) return []
+    const { bridge: hostif } = deadPort
+    const record = { guest, ifname: ifnameOfPort(deadPort), hostif, addresses: [], words: [], previous: [] }
+    return [{ record: { kind: 'link', ...record } as const, alias: '', deadPort }]
+  })
+}
+
+/** Open vSwitch's database where there is one: nothing of ours is in it else. */
+export async function readOvsIfThere(host: Host): Promise<OvsDatabase | undefined> {
+  if (!host.isRoot || !isOvsThere(host)) return undefined
+  const ovs = await readOvs(host)
+  return ovs.kind === 'database' ? ovs : undefined
+}
+
+/** What an attachment is to Open vSwitch; `gone` are those that a dry run has taken away before. */
+export async function findUnplugging(
+  { hostEnd, deadPort }: Pick<Attached, 'hostEnd' | 'deadPort'>,
+  { ovs, gone }: { readonly ovs: OvsDatabase | undefined; readonly gone: readonly Attached[] },
+  host: Host,
+): Promise<Unplugging | undefined> {
+  const port = deadPort ?? findPort(ovs, hostEnd?.name)
+  if (ovs === undefined || port === undefined) return undefined
+  const onBridge = ovs.ports.filter(({ name, bridge }) => bridge === port.bridge && name !== port.name)
+  const dead = onBridge.filter(({ isAlive }) => !isAlive)
+  const isGone = (name: string) => name === port.bridge || gone.some((it) => it.hostEnd?.name === name)
+  const isUsed =
+    onBridge.some(({ name, isAlive }) => isAlive && !isGone(name)) ||
+    ovs.fakes.some(({ parent }) => parent === port.bridge) ||
+    (readHostLink(port.bridge, host) !== undefined && (await hasGlobalAddress(port.bridge, host)))
+  const unused = isUsed ? undefined : ovs.bridges.find(({ name, isOurs }) => name === port.bridge && isOurs)
+  return { port, dead, isSwitching: ovs.isSwitching, ...(unused === undefined ? {} : { unused }) }
+}
+
+/** Whether the link has an address that somebody gave it, and not we; taken to be so when that cannot be told. */
+export async function hasGlobalAddress(name: string, host: Host): Promise<boolean> {
+  const { code, stdout } = await host.ip({ lines: [batchLine`addr show dev ${name} scope global`], answer: 'text' })
+  return code !== 0 || new RegExp(`^\\s*inet6? \\S+ (?!metric ${MARK} )`, 'm').test(stdout)
+}
+
+/** The files of all network namespaces but our own, one for each: those of processes, and those with a name. */
+function listNamespaces(host: Host): readonly { readonly path: string; readonly pid?: string }[] {
+  const seen = new Set([host.inode('/proc/self/ns/net')])
+  const pids = (host.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))
+  const names = (host.list('/run/netns') ?? []).filter((name) => !name.startsWith('pipework-'))
+  const all = [
+    ...pids.map((pid) => ({ path: `/proc/${pid}/ns/net`, pid })),
+    ...names.map((name) => ({ path: `/run/netns/${name}` })),
+  ]
+  return all.filter(({ path }) => {
+    const inode = host.inode(path)
+    if (inode === undefined || seen.has(inode)) return false
+    seen.add(inode)
+    return true
+  })
+}
+
+/**
+ * False where the namespace's own /sys shows that no link in it has a record: that saves asking the kernel. What stands
+ * there is the choice of whoever started the process: it may be nothing of sysfs, or that of another namespace.
+ */
+function mayHold(pid: string | undefined, host: Host): boolean {
+  const there = [...(host.read(`/proc/${pid}/net/dev`) ?? '').matchAll(/^\s*(\S+):/gm)].map(([, name = '']) => name)
+  if (pid === undefined || there.length === 0) return true
+  const readAlias = (name: string) => host.readSysfs(`/proc/${pid}/root/sys/class/net/${name}/ifalias`)
+  return there.some((name) => name !== 'lo' && (readAlias(name)?.startsWith('pipework') ?? true))
+}
+
+/** From so many namespaces on it is quicker to find out first which hold nothing. */
+const MANY = 4
+
+/** Looks into all other namespaces, or those that may hold attachments without an end in the host. Needs root. */
+export async function readNamespaces(host: Host, which: 'all' | 'holding'): Promise<readonly GuestState[]> {
+  if (!host.isRoot) return []
+  const wanted = listNamespaces(host).filter(({ pid }) => which === 'all' || mayHold(pid, host))
+  const paths = wanted.map(({ path }) => path)
+  const skipped = which === 'all' || paths.length < MANY ? [] : await (await import('./peek')).listBlank(paths, host)
+  const states = await Promise.all(
+    paths
+      .filter((path) => !skipped.includes(path))
+      .map(async (path) => {
+        try {
+          const pin = host.pin(path)
+          return await readGuest(pin.netns, host).finally(() => pin.release())
+        } catch {
+          return undefined // its last process ended in between
+        }
+      }),
+  )
+  return states.filter((state) => state !== undefined)
+}
+
+/** Every attachment on this host. Without root, those with an end in the host. */
+export async function readAttachments(host: Host): Promise<readonly Attached[]> {
+  const looking = readNamespaces(host, 'holding')
+  // What is read of the host's side would keep the first program from its start.
+  const [states, own] = await Promise.all([looking, host.sleep(0).then(() => readHostSide(host))])
+  return [...own, ...states.flatMap(pickGuestSide)]
+}

@@ -1,0 +1,266 @@
+import type { Address, Family } from '../model/address'
+import { PipeworkError } from '../model/errors'
+import { FAMILIES } from '../model/ip'
+import { batchLine, isWord } from '../plan/step'
+import type { Host } from '../system/types'
+import { findByIndex, type HostLink } from './host-links'
+import { decodeRecord, type PipeworkRecord } from './record'
+
+/** An address on a link in the guest. */
+export interface LiveAddress {
+  readonly family: Family
+  readonly ip: string
+  readonly prefix: number
+  /** True when the kernel or a router made it: link-local, SLAAC. */
+  readonly automatic: boolean
+  /** What else `ip addr add` needs to make it again as it is: broadcast address, scope, label, lifetimes. */
+  readonly attributes?: readonly string[]
+  /** While IPv6's duplicate detection goes on, and for ever where it has found a duplicate. */
+  readonly tentative?: true
+}
+
+/** A link in the guest's namespace. */
+export interface GuestLink {
+  readonly name: string
+  readonly kind: string
+  readonly ifindex: number
+  /** The index of what it hangs on, in another namespace: a veth's other end, a macvlan's NIC. */
+  readonly peerIndex?: number
+  /** The mode of a macvlan or ipvlan. */
+  readonly mode?: string
+  readonly mac: string
+  readonly mtu: number
+  readonly up: boolean
+  readonly alias?: string
+  readonly record?: PipeworkRecord
+  readonly addresses: readonly LiveAddress[]
+}
+
+/** A route of the guest's main table. */
+export interface Route {
+  readonly family: Family
+  readonly dst: string
+  readonly dev: string
+  readonly gateway?: string
+  readonly metric: number
+  /** Absent for the main one. */
+  readonly table?: string
+  /** Who made it: `kernel` for what comes with an address. */
+  readonly protocol: string
+  /** What follows the destination in `ip route add`, to the last attribute. */
+  readonly words: readonly string[]
+}
+
+/** The inside of a guest: its links and its main routing table. */
+export interface GuestState {
+  readonly links: readonly GuestLink[]
+  readonly routes: readonly Route[]
+}
+
+/** Whether the link has that very address. */
+export function hasAddress(link: GuestLink | undefined, { ip, prefix }: Address): boolean {
+  return link?.addresses.some((live) => live.ip === ip && live.prefix === prefix) ?? false
+}
+
+/** What `ip -j address` and `ip -j route` print, as far as we read it (iproute2 6.1). */
+interface IpAddress {
+  readonly ifname: string
+  readonly ifindex: number
+  readonly link_index?: number
+  readonly link_netnsid?: number
+  readonly flags: readonly string[]
+  readonly mtu: number
+  readonly address?: string
+  readonly ifalias?: string
+  readonly linkinfo?: { readonly info_kind?: string; readonly info_data?: { readonly mode?: string } }
+  readonly addr_info?: readonly {
+    readonly family: 'inet' | 'inet6'
+    readonly local: string
+    readonly prefixlen: number
+    readonly scope: string
+    readonly broadcast?: string
+    readonly label?: string
+    readonly dynamic?: boolean
+    readonly valid_life_time?: number
+    readonly preferred_life_time?: number
+    readonly tentative?: boolean
+  }[]
+}
+
+export interface IpRoute {
+  readonly type?: string
+  readonly dst: string
+  readonly table?: string
+  readonly dev?: string
+  readonly gateway?: string
+  readonly via?: { readonly family: string; readonly host: string }
+  readonly protocol?: string
+  readonly scope?: string
+  readonly prefsrc?: string
+  readonly metric?: number
+  readonly pref?: string
+  readonly flags?: readonly string[]
+  readonly metrics?: readonly Readonly<Record<string, number | string>>[]
+  readonly nexthops?: readonly { readonly dev: string; readonly gateway?: string; readonly weight?: number }[]
+}
+
+type IpAddressInfo = NonNullable<IpAddress['addr_info']>[number]
+
+function toLiveAddress(info: IpAddressInfo): LiveAddress {
+  const { family, local, prefixlen, scope, broadcast, label, dynamic } = info
+  const lifetimes = ['valid_lft', `${info.valid_life_time}`, 'preferred_lft', `${info.preferred_life_time}`]
+  const attributes = [
+    ...(broadcast === undefined ? [] : ['brd', broadcast]),
+    ...(scope === 'global' ? [] : ['scope', scope]),
+    // The interface's own name is what an address is labelled with anyway, and would not follow a renaming.
+    ...(label?.includes(':') && isWord(label) ? ['label', label] : []),
+    ...(dynamic === true ? lifetimes : []),
+  ]
+  return {
+    family: family === 'inet' ? 4 : 6,
+    ip: local,
+    prefix: prefixlen,
+    automatic: family === 'inet6' && (dynamic === true || scope === 'link'),
+    ...(attributes.length === 0 ? {} : { attributes }),
+    ...(info.tentative === true ? { tentative: true } : {}),
+  }
+}
+
+/** The words of `ip addr add` that make a live address again; without asking for it anew, as it was on the link. */
+export function toAddrWords({ family, ip, prefix, attributes = [] }: LiveAddress): readonly string[] {
+  return [`${ip}/${prefix}`, ...attributes, ...(family === 6 ? ['nodad'] : [])]
+}
+
+/** A link out of `ip -j -d address`. */
+function toGuestLink(link: IpAddress): GuestLink {
+  const record = decodeRecord(link.ifalias)
+  const mode = link.linkinfo?.info_data?.mode
+  return {
+    name: link.ifname,
+    kind: link.linkinfo?.info_kind ?? 'NIC',
+    ifindex: link.ifindex,
+    ...(link.link_index === undefined || link.link_netnsid === undefined ? {} : { peerIndex: link.link_index }),
+    ...(mode === undefined ? {} : { mode }),
+    ...(link.ifalias === undefined ? {} : { alias: link.ifalias }),
+    ...(record === undefined ? {} : { record }),
+    mac: link.address ?? '',
+    mtu: link.mtu,
+    up: link.flags.includes('UP'),
+    addresses: (link.addr_info ?? []).map(toLiveAddress),
+  }
+}
+
+/** A route out of `ip -j -d route`, with the words that restore it. */
+export function toRoute(route: IpRoute, family: Family): Route {
+  const via = route.via === undefined ? [] : ['via', route.via.family, route.via.host]
+  const table = route.table === undefined || route.table === 'main' ? [] : ['table', route.table]
+  const words = [
+    ...(route.gateway === undefined ? via : ['via', route.gateway]),
+    ...(route.dev === undefined ? [] : ['dev', route.dev]),
+    ...(route.protocol === undefined ? [] : ['proto', route.protocol]),
+    ...(route.scope === undefined || route.scope === 'global' ? [] : ['scope', route.scope]),
+    ...(route.prefsrc === undefined ? [] : ['src', route.prefsrc]),
+    ...(route.metric === undefined ? [] : ['metric', `${route.metric}`]),
+    ...table,
+    ...(route.flags?.includes('onlink') ? ['onlink'] : []),
+    ...(route.pref === undefined || route.pref === 'medium' ? [] : ['pref', route.pref]),
+    ...(route.metrics ?? []).flatMap((metrics) => Object.entries(metrics).flatMap(([key, value]) => [key, `${value}`])),
+    ...(route.nexthops ?? []).flatMap(({ dev, gateway, weight }) => [
+      'nexthop',
+      ...(gateway === undefined ? [] : ['via', gateway]),
+      'dev',
+      dev,
+      ...(weight === undefined ? [] : ['weight', `${weight}`]),
+    ]),
+  ]
+  return {
+    family,
+    dst: route.dst,
+    dev: route.dev ?? route.nexthops?.[0]?.dev ?? '',
+    metric: route.metric ?? 0,
+    protocol: route.protocol ?? 'boot',
+    ...(route.gateway === undefined ? {} : { gateway: route.gateway }),
+    ...(table[1] === undefined ? {} : { table: table[1] }),
+    words,
+  }
+}
+
+/**
+ * Asks the kernel for the inside of a pinned namespace, or of our own, in one process. Throws when `ip` fails. A link
+ * whose name no plan could write (somebody in a guest has called it `a"b`), and what leads over it, is left out.
+ */
+export async function readGuest(netns: string | undefined, host: Host): Promise<GuestState> {
+  const families = FAMILIES.filter((family) => family === 4 || hasIpv6(host))
+  // Of one table a line of a batch shows IPv4 only (there is no place for -6); of all tables, what is below a prefix.
+  const tables = families.map((family) =>
+    family === 4 ? batchLine`route show table main` : batchLine`route show table all root ::/0`,
+  )
+  const { code, stdout, stderr } = await host.ip({
+    ...(netns === undefined ? {} : { netns }),
+    lines: [batchLine`address show`, ...tables],
+    answer: 'json',
+  })
+  if (code !== 0)
+    throw new PipeworkError(`the guest's network cannot be read: ${stderr.trim()}`, {
+      hint: 'Has it stopped just now? Else see what `ip address` says in there.',
+    })
+  const [links = [], ...routes] = stdout
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as unknown[])
+  return {
+    links: (links as IpAddress[]).filter(({ ifname }) => isWord(ifname)).map(toGuestLink),
+    routes: families.flatMap((family, index) =>
+      ((routes[index] ?? []) as IpRoute[])
+        // An unreachable or blackhole route leads over no link: none of ours stands in its place.
+        .filter(({ table = 'main', type = 'unicast' }) => table === 'main' && type === 'unicast')
+        .map((route) => toRoute(route, family))
+        .filter(({ words }) => words.every(isWord)),
+    ),
+  }
+}
+
+export function hasIpv6(host: Host): boolean {
+  return host.list('/proc/sys/net/ipv6/conf') !== undefined
+}
+
+/** The sysctls that an attach sets on its interface. */
+export const SYSCTLS = {
+  /** Announce IPv4 addresses by ARP when the link's MAC address is set. */
+  arpNotify: (ifname: string) => `net/ipv4/conf/${ifname}/arp_notify`,
+  /** The same for IPv6, by neighbour advertisement. */
+  ndiscNotify: (ifname: string) => `net/ipv6/conf/${ifname}/ndisc_notify`,
+  /** Docker sets it to 1 in containers without IPv6. */
+  disableIpv6: (ifname: string) => `net/ipv6/conf/${ifname}/disable_ipv6`,
+  /** Whether routers are listened to. */
+  acceptRa: (ifname: string) => `net/ipv6/conf/${ifname}/accept_ra`,
+  /** Whether an address is made of what they say. */
+  autoconf: (ifname: string) => `net/ipv6/conf/${ifname}/autoconf`,
+  /** Whether they become default gateways. */
+  acceptRaDefault: (ifname: string) => `net/ipv6/conf/${ifname}/accept_ra_defrtr`,
+} as const
+
+const { arpNotify: _, ...OF_IPV6 } = SYSCTLS
+const SYSCTLS6 = Object.values(OF_IPV6)
+
+/** The sysctls of an interface in a pinned namespace, by key. */
+export async function readSysctls(
+  ifname: string,
+  netns: string,
+  host: Host,
+): Promise<Readonly<Record<string, string>>> {
+  const keys = [SYSCTLS.arpNotify(ifname), ...(hasIpv6(host) ? SYSCTLS6.map((key) => key(ifname)) : [])]
+  const { stdout } = await host.ip({ lines: [batchLine`netns exec ${netns} sysctl -n ${keys}`], answer: 'text' })
+  const values = stdout.split('\n')
+  return Object.fromEntries(keys.map((key, index) => [key, values[index] ?? '']))
+}
+
+/** The two ends of one veth pair: indexes repeat from namespace to namespace, so each must name the other. */
+export function arePeers(inGuest: GuestLink, link: HostLink | undefined): boolean {
+  return link !== undefined && link.ifindex === inGuest.peerIndex && link.peerIndex === inGuest.ifindex
+}
+
+/** What a macvlan or ipvlan in a guest hangs on in the host. */
+export function findLower(inGuest: GuestLink | undefined, host: Host): HostLink | undefined {
+  return inGuest?.kind === 'macvlan' || inGuest?.kind === 'ipvlan' ? findByIndex(inGuest.peerIndex, host) : undefined
+}

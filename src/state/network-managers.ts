@@ -1,0 +1,164 @@
+import type { Host } from '../system/types'
+
+/** A program that manages a link. */
+export interface Manager {
+  readonly link: string
+  readonly by: 'NetworkManager' | 'systemd-networkd'
+  readonly evidence: string
+  /** The file of its own that it follows, where it says. */
+  readonly file?: string
+}
+
+interface Indexed {
+  readonly name: string
+  readonly ifindex: number
+}
+
+/** What NetworkManager itself says of its devices, by name: its files are out of date when it was started anew. */
+async function askNetworkManager(host: Host): Promise<ReadonlyMap<string, string>> {
+  if (!host.has('nmcli')) return new Map()
+  const argv = ['env', 'LC_ALL=C', 'nmcli', '--terse', '--fields', 'GENERAL.DEVICE,GENERAL.STATE', 'device', 'show']
+  const { stdout } = await host.query(argv, ASK_LIMIT).catch(() => ({ stdout: '' }))
+  return new Map(
+    [...stdout.matchAll(/^GENERAL.DEVICE:(.*)\nGENERAL.STATE:(.*)$/gm)].map(([, name = '', it = '']) => [name, it]),
+  )
+}
+
+/** Seconds that NetworkManager may take to say what it manages. */
+const ASK_LIMIT = 5
+
+/** The links of these that NetworkManager manages; what others made and it only watches, it leaves alone. */
+async function readNetworkManager(links: readonly Indexed[], host: Host): Promise<readonly Manager[]> {
+  const path = ({ ifindex }: Indexed) => `/run/NetworkManager/devices/${ifindex}`
+  const likely = links.filter((it) => /^(managed=true|connection-uuid=.+)$/m.test(host.read(path(it)) ?? ''))
+  const states = likely.length === 0 ? new Map<string, string>() : await askNetworkManager(host)
+  return likely.flatMap((it) => {
+    const state = states.get(it.name)
+    if (state !== undefined && /\bunmanaged\b|externally/.test(state)) return []
+    return [
+      {
+        link: it.name,
+        by: 'NetworkManager',
+        evidence: `${path(it)}: managed${state === undefined ? '' : `, ${state}`}`,
+      },
+    ]
+  })
+}
+
+/** The same of systemd-networkd, which takes also what it has failed at for its own. */
+function readNetworkd(links: readonly Indexed[], host: Host): readonly Manager[] {
+  return links.flatMap(({ name, ifindex }) => {
+    const path = `/run/systemd/netif/links/${ifindex}`
+    const text = host.read(path) ?? ''
+    const state = /^ADMIN_STATE=(.*)$/m.exec(text)?.[1]
+    if (state === undefined || state === 'unmanaged') return []
+    const file = /^NETWORK_FILE=(.+)$/m.exec(text)?.[1]
+    return [
+      { link: name, by: 'systemd-networkd', evidence: `${path}: ${state}`, ...(file === undefined ? {} : { file }) },
+    ]
+  })
+}
+
+/** Who manages these links. */
+export async function readManagers(links: readonly Indexed[], host: Host): Promise<readonly Manager[]> {
+  return [...readNetworkd(links, host), ...(await readNetworkManager(links, host))]
+}
+
+/** A program that manages a NIC, and would undo or spoil what is done to it. */
+export interface Keeper {
+  readonly name: string
+  /** A file that keeps it off the NIC until the next boot, where there is such a way. */
+  readonly dropIn?: { readonly path: string; readonly text: string }
+  /** How the same is done with the program itself. */
+  readonly recipe: string
+}
+
+interface Names {
+  readonly nic: string
+  readonly bridge: string
+}
+
+// All of it in /run: the bridge is gone with the next boot, and then the NIC shall be managed as ever.
+function toKeeper({ by, file = '' }: Manager, { nic, bridge }: Names): Keeper {
+  if (by === 'NetworkManager')
+    return {
+      name: by,
+      dropIn: {
+        path: `/run/NetworkManager/conf.d/90-pipework-${bridge}.conf`,
+        text: `[keyfile]\nunmanaged-devices+=interface-name:${nic};interface-name:${bridge}`,
+      },
+      recipe: `nmcli connection add type bridge ifname ${bridge} stp no && nmcli connection add type ethernet slave-type bridge ifname ${nic} master ${bridge}`,
+    }
+  const isNetplan = file.includes('netplan')
+  return {
+    name: isNetplan ? 'netplan (by systemd-networkd)' : by,
+    dropIn: {
+      // Of all its files the first by name decides.
+      path: `/run/systemd/network/0-pipework-${bridge}.network`,
+      text: `[Match]\nName=${nic} ${bridge}\n\n[Link]\nUnmanaged=yes`,
+    },
+    recipe: isNetplan
+      ? `in /etc/netplan: bridges: { ${bridge}: { interfaces: [${nic}], addresses: […] } }, then netplan try`
+      : `in /etc/systemd/network: [NetDev] Name=${bridge} Kind=bridge, and Bridge=${bridge} in the [Network] of ${nic}`,
+  }
+}
+
+/**
+ * The command that has the program of such a file read it. NetworkManager takes down what it is told to leave alone
+ * while it runs; started anew, it leaves it as it is.
+ */
+export function reloadOf(dropIn: string): string {
+  return dropIn.startsWith('/run/NetworkManager/') ? 'systemctl restart NetworkManager' : 'networkctl reload'
+}
+
+function findIfupdown({ nic, bridge }: Names, host: Host): readonly Keeper[] {
+  const states = [host.read('/run/network/ifstate'), host.read(`/run/network/ifstate.${nic}`)]
+  if (!states.some((state) => state?.split(/\s+/).some((word) => word.split('=')[0] === nic))) return []
+  return [
+    { name: 'ifupdown', recipe: `in /etc/network/interfaces: iface ${bridge} inet static, with bridge_ports ${nic}` },
+  ]
+}
+
+/** Who manages the NIC, and how it is kept off. */
+export async function findKeepers(names: Names & { readonly ifindex: number }, host: Host): Promise<readonly Keeper[]> {
+  const managers = await readManagers([{ name: names.nic, ifindex: names.ifindex }], host)
+  return [...managers.map((it) => toKeeper(it, names)), ...findIfupdown(names, host)]
+}
+
+const CLIENTS = ['dhclient', 'dhcpcd', 'udhcpc', 'pump', 'dhcp6c']
+
+/** The DHCP client that serves the NIC, in words; a dhcpcd without an interface serves all. */
+export function findDhcpClient(nic: string, host: Host): string | undefined {
+  const netns = host.inode('/proc/self/ns/net')
+  for (const pid of (host.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))) {
+    const argv = host.read(`/proc/${pid}/cmdline`)?.split('\0') ?? []
+    // busybox udhcpc, and `dhcpcd: eth0 [ip4]` as it calls itself.
+    const client = argv
+      .slice(0, 2)
+      .map((word) => word.slice(word.lastIndexOf('/') + 1).split(':')[0] ?? '')
+      .find((name) => CLIENTS.includes(name))
+    // Helpers of a dhcpcd do not say whom it serves.
+    if (client === undefined || /^dhcpcd: \[(?!manager|master)/.test(argv[0] ?? '')) continue
+    if (host.inode(`/proc/${pid}/ns/net`) !== netns) continue
+    // What it has renamed itself to is followed by nothing, many times.
+    const words = argv.flatMap((word) => word.split(/\s+/)).filter(Boolean)
+    const serves = words.includes(nic) || words.includes(`-i${nic}`) || words.includes(`--interface=${nic}`)
+    const servesAll = client === 'dhcpcd' && !words.slice(1).some((word) => host.inode(`/sys/class/net/${word}`))
+    if (serves || servesAll) return `${client} (process ${pid})`
+  }
+  return undefined
+}
+
+/** The address that the user is connected from over SSH. sudo hides it from us, and not from our forebears. */
+export function findSshClient(host: Host): string | undefined {
+  const own = host.env.SSH_CONNECTION
+  if (own !== undefined) return own.split(' ')[0]
+  let pid = `${host.pid}`
+  while (pid !== '' && pid !== '0' && pid !== '1') {
+    const environment = host.read(`/proc/${pid}/environ`)?.split('\0') ?? []
+    const found = environment.find((it) => it.startsWith('SSH_CONNECTION='))
+    if (found !== undefined) return found.slice('SSH_CONNECTION='.length).split(' ')[0]
+    pid = /^PPid:\s*(\d+)$/m.exec(host.read(`/proc/${pid}/status`) ?? '')?.[1] ?? ''
+  }
+  return undefined
+}

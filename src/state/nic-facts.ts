@@ -1,0 +1,109 @@
+import { vlanNameOf } from '../model/address'
+import { isLinkLocal } from '../model/ip'
+import type { AttachRequest } from '../model/request'
+import type { Guest } from '../runtimes/find'
+import type { Host } from '../system/types'
+import { type GuestLink, type GuestState, readGuest, toAddrWords } from './guest'
+import { type HostLink, readHostLink, readOurLinks } from './host-links'
+import { BIRTHMARK } from './record'
+import { type NicState, readNic } from './saved-link'
+
+/** What is known of a NIC that goes in itself, and of the VLAN device on one. */
+export interface NicFacts {
+  /** With --direct-phys: how the NIC is, or was before it went into a guest that has ended. */
+  readonly nic?: NicState
+  /** Whether that is written down already. */
+  readonly nicIsKept?: boolean
+  /** A wireless one changes sides with `iw` only, which is not there. */
+  readonly lacksIw?: true
+  /** The VLAN device under a macvlan of the request: its name, and the link when it is there. */
+  readonly vlanDevice?: {
+    readonly name: string
+    readonly link?: HostLink
+    readonly id?: number
+    readonly unrecorded?: true
+  }
+  /** Of a NIC that is asked for as a whole, by a macvlan in the mode passthru: an address that this host has on it. */
+  readonly hostAddress?: string
+}
+
+/** That address, where there is one that counts beyond the link. */
+export async function readHostAddress(
+  { hostif, sharing }: AttachRequest,
+  vlanDevice: NicFacts['vlanDevice'],
+  host: Host,
+): Promise<string | undefined> {
+  if (sharing.mode !== 'passthru') return undefined
+  return (await host.addresses(vlanDevice?.name ?? hostif)).find((ip) => !isLinkLocal(ip))
+}
+
+/** The VLAN device that the request needs. */
+export function readVlanDevice({ hostif, vlan }: AttachRequest, host: Host): NicFacts['vlanDevice'] {
+  // A NIC has no trunks: that is refused.
+  if (vlan?.native === undefined) return undefined
+  const name = vlanNameOf(hostif, vlan.native)
+  const link = readHostLink(name, host)
+  const id = /\bVID: (\d+)/.exec(host.read(`/proc/net/vlan/${name}`) ?? '')?.[1]
+  const unrecorded = host.read(`/sys/class/net/${name}/netdev_group`) === BIRTHMARK
+  return {
+    name,
+    ...(link === undefined ? {} : { link }),
+    ...(id === undefined ? {} : { id: Number(id) }),
+    ...(unrecorded ? { unrecorded } : {}),
+  }
+}
+
+/** A NIC that fell back into the host under a foreign name, or that a killed run left half-way. */
+export function findStray(nic: string, host: Host): HostLink | undefined {
+  return readOurLinks(host).find(({ record }) => record?.kind === 'link' && record.nic === nic)
+}
+
+/** How the NIC is: as it is written down when it has been away, else as the kernel shows it. */
+async function readNicState(
+  { name, up, mtu, mac, alias, record }: HostLink,
+  guest: Guest,
+  host: Host,
+): Promise<Pick<NicFacts, 'nic' | 'nicIsKept'>> {
+  const kept = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined
+  if (kept !== undefined) return { nic: kept, nicIsKept: true }
+  const { links, routes } = await readGuest(undefined, host)
+  const live = links.find((link) => link.name === name)
+  const phy = host.read(`/sys/class/net/${name}/phy80211/index`)
+  const addresses = live?.addresses.filter(({ automatic }) => !automatic) ?? []
+  const nic = {
+    name,
+    guest: `${guest.kind}:${guest.name}`,
+    kind: live?.kind ?? 'NIC',
+    ...(phy === undefined ? {} : { phy: `phy#${phy}` }),
+    ...{ up, mtu, mac },
+    ...(alias === undefined ? {} : { alias }),
+    addresses: addresses.map(toAddrWords),
+    routes: routes
+      .filter(({ dev, protocol }) => dev === name && protocol !== 'kernel')
+      .sort((a, b) => Number(a.gateway !== undefined) - Number(b.gateway !== undefined))
+      .map(({ family, dst, words }) => ({ family, dst, words })),
+  }
+  return { nic, nicIsKept: false }
+}
+
+/** Of the NIC that is to go in, or else of the one that is there under the name asked for. */
+export async function readNicFacts(
+  { hostif, inGuest, guest }: { hostif: HostLink | undefined; inGuest: GuestLink | undefined; guest: Guest },
+  host: Host,
+): Promise<Pick<NicFacts, 'nic' | 'nicIsKept' | 'lacksIw'>> {
+  if (hostif !== undefined) {
+    const state = await readNicState(hostif, guest, host)
+    return { ...state, ...(state.nic?.phy !== undefined && !host.has('iw') ? { lacksIw: true } : {}) }
+  }
+  const { record } = inGuest ?? {}
+  const nic = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined
+  return nic === undefined ? {} : { nic, nicIsKept: true }
+}
+
+/** The NIC of the request in the guest, under another name than the one asked for. */
+export function findParked({ hostif, ifname }: AttachRequest, { links }: GuestState): GuestLink | undefined {
+  return links.find(
+    ({ name, record }) =>
+      name !== ifname && record?.kind === 'link' && record.nic !== undefined && record.nic === hostif,
+  )
+}

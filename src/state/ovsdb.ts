@@ -1,0 +1,287 @@
+import type { RunCommand } from '../plan/step'
+import type { Host } from '../system/types'
+import type { HostLink } from './host-links'
+import type { LinkRecord } from './record'
+
+/** A port of an Open vSwitch bridge: what its rows in the database say. */
+export interface OvsPort {
+  readonly name: string
+  readonly bridge: string
+  readonly tag?: number
+  readonly trunks: readonly number[]
+  readonly vlanMode?: string
+  /** Whether it goes when Open vSwitch starts anew. */
+  readonly transient: boolean
+  /** The external-ids of its interface. */
+  readonly ids: Readonly<Record<string, string>>
+  /** False when pipework made it and its device is gone: with its container, or while that was started again. */
+  readonly isAlive: boolean
+}
+
+export interface OvsBridge {
+  readonly name: string
+  /** `netdev`, or `system` or nothing for the kernel's datapath. */
+  readonly datapath: string
+  /** Whether pipework made it. */
+  readonly isOurs: boolean
+}
+
+/** What the database holds, and whether somebody acts on it. */
+export interface OvsDatabase {
+  readonly kind: 'database'
+  readonly bridges: readonly OvsBridge[]
+  readonly ports: readonly OvsPort[]
+  /** Names that stand for one VLAN of a bridge, by `ovs-vsctl add-br NAME PARENT VLAN`. */
+  readonly fakes: readonly { readonly name: string; readonly parent: string; readonly tag?: number }[]
+  /** Whether ovs-vswitchd runs, as far as files tell. */
+  readonly isSwitching: boolean
+  /** Whether the kernel can forward by itself. */
+  readonly hasKernel: boolean
+}
+
+/** Open vSwitch, or why it cannot be asked. */
+export type Ovs = OvsDatabase | { readonly kind: 'silent'; readonly message: string; readonly hint: string }
+
+/** The key among a bridge's external-ids that says who made it, and its value for us. */
+export const MADE_BY = { key: 'pipework', value: 'made' } as const
+
+/** Seconds to wait for an answer out of the database: ovsdb-server gives it within a hundredth. */
+const READ_LIMIT = 2
+/** Seconds until ovs-vswitchd must have carried out a change: it takes a few hundredths. */
+const CHANGE_LIMIT = 5
+const UNDO_LIMIT = 2
+
+/** Where ovsdb-server listens, unless OVS_RUNDIR says where: ovs-vsctl knows the one that it was built for. */
+const RUN_DIRS = ['/var/run/openvswitch', '/usr/local/var/run/openvswitch']
+
+/** What `ovs-vsctl --format=json list` prints: sets, maps and uuids are pairs that begin with their kind. */
+type Cell = string | number | boolean | readonly [string, unknown]
+type Row = Readonly<Record<string, Cell>>
+
+function toRows(table: string): readonly Row[] {
+  const { data, headings } = JSON.parse(table) as { data: readonly (readonly Cell[])[]; headings: readonly string[] }
+  return data.map((cells) => Object.fromEntries(headings.map((heading, index) => [heading, cells[index] ?? ''])))
+}
+
+/** A set; one of a single member stands there without being called so. */
+function toSet(cell: Cell | undefined): readonly Cell[] {
+  if (cell === undefined) return []
+  return Array.isArray(cell) && cell[0] === 'set' ? (cell[1] as Cell[]) : [cell]
+}
+
+function toMap(cell: Cell | undefined): Readonly<Record<string, string>> {
+  return Array.isArray(cell) && cell[0] === 'map' ? Object.fromEntries(cell[1] as [string, string][]) : {}
+}
+
+const toId = (cell: Cell | undefined) => (Array.isArray(cell) ? String(cell[1]) : String(cell))
+
+/** The three tables as ovs-vsctl prints them, one a line; `exists` tells which devices are there. */
+export function parseTables(
+  stdout: string,
+  exists: (device: string) => boolean,
+): Pick<OvsDatabase, 'bridges' | 'ports' | 'fakes'> {
+  const [bridges = [], ports = [], interfaces = []] = stdout.split('\n').filter(Boolean).map(toRows)
+  const bridgeOf = new Map(bridges.flatMap((row) => toSet(row.ports).map((port) => [toId(port), String(row.name)])))
+  const idsOf = new Map(interfaces.map((row) => [String(row.name), toMap(row.external_ids)]))
+  const all = ports.map((row) => {
+    const name = String(row.name)
+    const [tag] = toSet(row.tag)
+    const [vlanMode] = toSet(row.vlan_mode)
+    const ids = idsOf.get(name) ?? {}
+    return {
+      ...{ name, ids, bridge: bridgeOf.get(toId(row._uuid)) ?? '', isFake: row.fake_bridge === true },
+      ...(tag === undefined ? {} : { tag: Number(tag) }),
+      ...(vlanMode === undefined ? {} : { vlanMode: String(vlanMode) }),
+      trunks: toSet(row.trunks).map(Number),
+      transient: toMap(row.other_config).transient === 'true',
+      // Without the bridge's own device it is not this host's, or mute: then nothing can be told.
+      isAlive: ids['pipework.interface'] === undefined || exists(name) || !exists(bridgeOf.get(toId(row._uuid)) ?? ''),
+    }
+  })
+  return {
+    bridges: bridges.map((row) => ({
+      name: String(row.name),
+      datapath: String(row.datapath_type),
+      isOurs: toMap(row.external_ids)[MADE_BY.key] === MADE_BY.value,
+    })),
+    ports: all.filter(({ isFake }) => !isFake).map(({ isFake: _, ...port }) => port),
+    fakes: all
+      .filter(({ isFake }) => isFake)
+      .map(({ name, bridge, tag }) => ({ name, parent: bridge, ...(tag === undefined ? {} : { tag }) })),
+  }
+}
+
+/** The directory with the sockets of an Open vSwitch that runs. */
+function findRunDir(host: Host): string | undefined {
+  const { OVS_RUNDIR } = host.env
+  return (OVS_RUNDIR ? [OVS_RUNDIR] : RUN_DIRS).find((dir) => host.inode(`${dir}/db.sock`) !== undefined)
+}
+
+/** In order it takes its files away when it ends; killed, it leaves the number of a process that is gone. */
+function isSwitching(host: Host): boolean {
+  const dir = findRunDir(host)
+  if (dir === undefined) return false
+  const pid = host.read(`${dir}/ovs-vswitchd.pid`)
+  if (pid !== undefined) return host.read(`/proc/${pid}/stat`) !== undefined
+  return host.list(dir)?.some((name) => /^ovs-vswitchd.*\.ctl$/.test(name)) ?? false
+}
+
+/** A module, or built in: then it shows when it has been used, or in the kernel's own list. */
+function hasKernelDatapath(host: Host): boolean {
+  if (host.inode('/sys/module/openvswitch') !== undefined || host.inode('/sys/class/net/ovs-system') !== undefined)
+    return true
+  const release = host.read('/proc/sys/kernel/osrelease')
+  return /\/openvswitch\.ko$/m.test(host.read(`/lib/modules/${release}/modules.builtin`) ?? '')
+}
+
+const START = 'Start it: systemctl start openvswitch-switch'
+const STOPPED: Ovs = { kind: 'silent', message: 'Open vSwitch does not run', hint: START }
+
+/** Whether an Open vSwitch runs here, as far as files tell. */
+export function isOvsThere(host: Host): boolean {
+  return host.has('ovs-vsctl') && findRunDir(host) !== undefined
+}
+
+const COLUMNS = {
+  Bridge: 'name,datapath_type,external_ids,ports',
+  Port: '_uuid,name,tag,trunks,vlan_mode,fake_bridge,other_config',
+  Interface: 'name,external_ids',
+} as const
+
+/** Asks the database, in one process. Answers why when that fails. */
+export async function readOvs(host: Host): Promise<Ovs> {
+  if (!host.has('ovs-vsctl'))
+    return {
+      ...{ kind: 'silent', message: 'Open vSwitch is not installed' },
+      hint: 'Install it: apt install openvswitch-switch',
+    }
+  const tables = Object.entries(COLUMNS).flatMap(([table, columns]) => ['--', `--columns=${columns}`, 'list', table])
+  const { code, stdout, stderr } = await host.run(['ovs-vsctl', `--timeout=${READ_LIMIT}`, '--format=json', ...tables])
+  if (code !== 0) {
+    const said =
+      stderr
+        .trim()
+        .split('\n')
+        .at(-1)
+        ?.replace(/^.*(?:ovs-vsctl: |WARN\|)/, '') ?? ''
+    return {
+      kind: 'silent',
+      message: `Open vSwitch does not answer: ${said}`,
+      hint: START,
+    }
+  }
+  return {
+    kind: 'database',
+    ...parseTables(stdout, (name) => host.inode(`/sys/class/net/${name}`) !== undefined),
+    isSwitching: isSwitching(host),
+    hasKernel: hasKernelDatapath(host),
+  }
+}
+
+/**
+ * What an attach or detach must know of Open vSwitch, if anything. Others do not wait for it: a Linux bridge, a NIC with
+ * hardware behind it, and whatever cannot be one of its bridges.
+ */
+export async function readOvsFor(name: string, link: HostLink | undefined, host: Host): Promise<Ovs | undefined> {
+  const isOther =
+    link !== undefined && (link.kind !== 'other' || host.inode(`/sys/class/net/${name}/device`) !== undefined)
+  if (isOther) return undefined
+  const isNamedSo = name.startsWith('ovs') && (link === undefined || host.has('ovs-vsctl'))
+  if (isNamedSo || isOvsThere(host)) return readOvs(host)
+  // Said when nothing else knows the name.
+  return link === undefined && host.has('ovs-vsctl') ? STOPPED : undefined
+}
+
+/** Whether a host interface of that name is a bridge of Open vSwitch, or to be made one. */
+export function isOvsBridge(name: string, link: HostLink | undefined, ovs: Ovs | undefined): boolean {
+  if (ovs === undefined || link?.kind === 'bridge') return false
+  if (ovs.kind === 'database' && [...ovs.bridges, ...ovs.fakes].some((it) => it.name === name)) return true
+  // A link that is there and is called so may be its bridge, if only the database could be read.
+  return name.startsWith('ovs') && (link === undefined || ovs.kind === 'silent')
+}
+
+/** The port of that name. */
+export function findPort(ovs: Ovs | undefined, name: string | undefined): OvsPort | undefined {
+  return ovs?.kind === 'database' ? ovs.ports.find((port) => port.name === name) : undefined
+}
+
+/** The master, in sysfs, of every port of the kernel's datapath. */
+export const OVS_SYSTEM = 'ovs-system'
+
+/** Whether a host end of ours may be a port of Open vSwitch: the kernel's has its own master, the other's none. */
+export function mayBeOvsPort({ master }: HostLink): boolean {
+  return master === undefined || master === OVS_SYSTEM
+}
+
+/** For whom a port was made, from what the row says: ours, or the original's. */
+export function guestOfPort({ ids }: OvsPort): LinkRecord['guest'] | undefined {
+  const id = ids['pipework.containerid']
+  const [kind, ...name] = (ids['pipework.guest'] ?? '').split(':')
+  if (kind !== undefined && name.length > 0)
+    return { kind, name: name.join(':'), ...(id === undefined ? {} : { id: id.slice(0, 12) }) }
+  const container = ids['pipework.containername']?.replace(/^\//, '')
+  return container === undefined
+    ? undefined
+    : { kind: 'docker', name: container, ...(id === undefined ? {} : { id: id.slice(0, 12) }) }
+}
+
+/** The interface's name in the guest; the original has it in the name of the host end. */
+export function ifnameOfPort({ name, ids }: OvsPort): string {
+  return ids['pipework.ifname'] ?? /^v(.+)pl\d+$/.exec(name)?.[1] ?? name
+}
+
+/** One command line of `ovs-vsctl`, that is one transaction: sub-commands, each a list of words. */
+export function ovs(...commands: readonly (readonly string[])[]): RunCommand {
+  return transact(CHANGE_LIMIT, commands)
+}
+
+/** The same to take a change back: when ovs-vswitchd hangs, that has been waited for already. */
+export function undo(...commands: readonly (readonly string[])[]): RunCommand {
+  return transact(UNDO_LIMIT, commands)
+}
+
+function transact(limit: number, commands: readonly (readonly string[])[]): RunCommand {
+  const argv = ['ovs-vsctl', `--timeout=${limit}`, ...commands.flatMap((words) => ['--', ...words])]
+  return { kind: 'run', in: 'host', argv }
+}
+
+/** The same without waiting until ovs-vswitchd has carried it out: it does not run. */
+export function withoutWaiting({ argv: [program = '', ...words], ...command }: RunCommand): RunCommand {
+  return { ...command, argv: [program, '--no-wait', ...words] }
+}
+
+/** Takes away a bridge that we made and that has no ports: somebody may have come while we were at work. */
+export function removeBridge(name: string): RunCommand {
+  const probe = [
+    'ovs-vsctl',
+    `--timeout=${READ_LIMIT}`,
+    'list-ports',
+    name,
+    '--',
+    'br-get-external-id',
+    name,
+    MADE_BY.key,
+  ]
+  return { ...undo(['--if-exists', 'del-br', name]), onlyIf: { argv: probe, says: MADE_BY.value } }
+}
+
+/** The words that give a port and its interface what they shall have, after `add-port` or to replace what they had. */
+export function settle(port: OvsPort): readonly (readonly string[])[] {
+  const { name, tag, trunks, vlanMode, transient, ids } = port
+  const values = [
+    ...(tag === undefined ? [] : [`tag=${tag}`]),
+    ...(trunks.length === 0 ? [] : [`trunks=${trunks.join(',')}`]),
+    ...(vlanMode === undefined ? [] : [`vlan_mode=${vlanMode}`]),
+    ...(transient ? ['other_config:transient=true'] : []),
+  ]
+  const pairs = Object.entries(ids).map(([key, value]) => `external-ids:${toAtom(key)}=${toAtom(value)}`)
+  return [
+    ...(values.length === 0 ? [] : [['set', 'Port', name, ...values]]),
+    ...(pairs.length === 0 ? [] : [['set', 'Interface', name, ...pairs]]),
+  ]
+}
+
+/** A text as ovs-vsctl reads it: what others have written may begin or go on like something else. */
+function toAtom(text: string): string {
+  return /^[\w.@+/][\w.@+/:,-]*$/.test(text) ? text : JSON.stringify(text)
+}

@@ -1,0 +1,201 @@
+import { type Address, type Family, formatAddress, parseAddress, parseIfname } from '../model/address'
+import { PipeworkError } from '../model/errors'
+import { FAMILIES } from '../model/ip'
+
+/**
+ * What pipework writes on a link that it made: the kernel keeps it in the link's ifalias (255 bytes), and it is gone
+ * with the link. `pipework1;g=docker:web;c=3f2a9c1d0b7e;i=eth1;h=br1;a=10.0.0.2/24@10.0.0.1;d4=via+172.17.0.1+dev+eth0`
+ */
+export interface LinkRecord {
+  readonly kind: 'link'
+  readonly guest: { readonly kind: string; readonly name: string; readonly id?: string }
+  /** The interface's name in the guest. */
+  readonly ifname: string
+  /** The host interface it hangs on: the bridge. */
+  readonly hostif: string
+  /** What the bridge was to be connected to, as typed after its @. */
+  readonly uplink?: string
+  /** Undefined when they did not fit into the alias; the guest then knows them. */
+  readonly addresses: readonly Address[] | undefined
+  /** The words that say where other addresses come from: dhcp, slaac. What they brought is among the addresses. */
+  readonly sources?: readonly string[]
+  /** The other words that asked for it, as typed: the MAC address or U:text, @vlan, --options. */
+  readonly words: readonly string[]
+  /** The default routes that this link's own replaced. */
+  readonly previous: readonly DefaultRoute[]
+  /**
+   * The name that the link had in the host, where it is a NIC that was moved into the guest. What else it had stands
+   * in a file of the host: the guest can write here, and must not be able to give the host addresses or routes.
+   */
+  readonly nic?: string
+  /** The file that it was made from, as `up` calls it: eight digits. One that was typed has none. */
+  readonly file?: string
+}
+
+/** A default route: its family, and the words after `ip route add default`. */
+export interface DefaultRoute {
+  readonly family: Family
+  readonly words: readonly string[]
+}
+
+/** On a bridge or VLAN device that pipework made, and may remove when it is unused. */
+export interface MadeRecord {
+  readonly kind: 'made'
+}
+
+/** A record of a later pipework: it says that the link is ours, and no more. */
+export interface UnknownRecord {
+  readonly kind: 'unknown'
+  readonly version: number
+}
+
+export type PipeworkRecord = LinkRecord | MadeRecord | UnknownRecord
+
+/** The protocol of routes, and the metric of addresses, that pipework gives the host: they can bear no other name. */
+export const MARK = '112'
+
+const VERSION = 1
+const MAX_BYTES = 255
+/**
+ * The group of a VLAN device between its birth, which can set no alias, and its record, which clears it: one that a
+ * killed run left is known by that. (`pw` in ASCII; nobody else's number.)
+ */
+export const BIRTHMARK = '28791'
+/** The alias of a bridge or VLAN device that pipework made. */
+export const MADE_RECORD = `pipework${VERSION};made`
+
+const ROUTE = '--route='
+const isRoute = (word: string) => word.startsWith(ROUTE)
+
+// A record travels as one word of `ip -batch`: whatever could end a field or a word is escaped.
+const escapeWord = (text: string) =>
+  text.replaceAll(/[^\w./:@,=~-]/gu, (char) => encodeURIComponent(char).replaceAll(/['()*!]/g, hexEscape))
+const hexEscape = (char: string) => `%${char.charCodeAt(0).toString(16)}`
+const unescapeWord = (text: string) => decodeURIComponent(text)
+
+/** A name, which is printed as it stands: in a guest somebody may have written one that a terminal would obey. */
+function unescapeName(text: string): string {
+  const name = unescapeWord(text)
+  if (/\p{Cc}/u.test(name)) throw new RangeError(`a control character in a record: ${JSON.stringify(name)}`)
+  return name
+}
+
+/** What of a record goes into its alias: for want of room not all that it has. */
+interface Fields {
+  /** Addresses as they are typed, or `*` where they are left out. */
+  readonly list: string
+  readonly file: string
+}
+
+const formatList = (addresses: readonly Address[]) => addresses.map(formatAddress).join(',')
+
+function formatRecord(record: LinkRecord, { list, file }: Fields): string {
+  const { guest, ifname, hostif, uplink, addresses = [], sources = [], words, previous, nic } = record
+  const leased = formatList(addresses.filter((it) => it.leased))
+  return [
+    `pipework${VERSION}`,
+    `g=${guest.kind}:${escapeWord(guest.name)}`,
+    ...(guest.id === undefined ? [] : [`c=${guest.id.slice(0, 12)}`]),
+    `i=${escapeWord(ifname)}`,
+    `h=${escapeWord(hostif)}`,
+    ...(uplink === undefined ? [] : [`u=${escapeWord(uplink)}`]),
+    `a=${list}`,
+    ...sources.map((word) => `s=${escapeWord(word)}`),
+    ...(leased === '' || list === '*' ? [] : [`l=${leased}`]),
+    // Of routes there may be several, and bytes are few.
+    ...words.map((word) => (isRoute(word) ? `r=${escapeWord(word.slice(ROUTE.length))}` : `w=${escapeWord(word)}`)),
+    ...previous.map(({ family, words }) => `d${family}=${words.map(escapeWord).join('+')}`),
+    ...(nic === undefined ? [] : [`n=${escapeWord(nic)}`]),
+    ...(file === '' ? [] : [`f=${file}`]),
+  ].join(';')
+}
+
+/** The ifalias for a link; addresses and file are left out where they do not fit. Throws when even that is too long. */
+export function encodeRecord(record: LinkRecord): string {
+  const { guest, ifname, addresses, sources = [], words, file = '' } = record
+  const list = addresses === undefined ? '*' : formatList(addresses.filter((it) => !it.leased))
+  const candidates: readonly Fields[] = [
+    { list, file },
+    { list: '*', file },
+    { list: '*', file: '' },
+  ]
+  const fitting = candidates.map((it) => formatRecord(record, it)).find((it) => Buffer.byteLength(it) <= MAX_BYTES)
+  if (fitting === undefined)
+    throw new PipeworkError(
+      `the record of '${ifname}' in '${guest.name}' does not fit into an ifalias of ${MAX_BYTES} bytes`,
+      {
+        hint: words.some(isRoute)
+          ? `Give fewer routes with --route, and the others with: pipework route ${guest.name} add …\nA change needs room for what was, too: take it away first, with pipework disconnect.`
+          : sources.some((word) => word.includes(':'))
+            ? 'Give the DHCP client fewer options.'
+            : 'The name of the guest is too long: take its id.',
+      },
+    )
+  return fitting
+}
+
+/** The record in an ifalias, or undefined when pipework did not write it. Unknown fields are ignored, missing ones empty. */
+export function decodeRecord(alias: string | undefined): PipeworkRecord | undefined {
+  const [head = '', ...fields] = (alias ?? '').trim().split(';')
+  const version = /^pipework(\d+)$/.exec(head)?.[1]
+  if (version === undefined) return undefined
+  if (Number(version) > VERSION) return { kind: 'unknown', version: Number(version) }
+  if (fields.includes('made')) return { kind: 'made' }
+  try {
+    return decodeLink(fields)
+  } catch {
+    return { kind: 'unknown', version: Number(version) } // edited by hand
+  }
+}
+
+/** What is read from a link is put back into a command; somebody may have edited it. */
+function refuseUnsafe(word: string): string {
+  if (!/^[^\s"'#\\\p{Cc}]+$/u.test(word)) throw new RangeError(`unsafe word in a record: ${JSON.stringify(word)}`)
+  return word
+}
+
+/** Names become parts of paths, and words of commands. */
+function checkIfname(name: string): string {
+  return name === '' ? '' : parseIfname(name, 'interface')
+}
+
+function toLeased(typed: string): Address {
+  return { ...parseAddress(typed), leased: true }
+}
+
+function decodeLink(fields: readonly string[]): LinkRecord {
+  const all = (key: string) =>
+    fields.filter((field) => field.startsWith(`${key}=`)).map((field) => field.slice(key.length + 1))
+  const one = (key: string) => unescapeName(all(key)[0] ?? '')
+  const [kind = '', ...name] = (all('g')[0] ?? '').split(':')
+  const id = one('c')
+  const addresses = one('a')
+  const leased = one('l').split(',').filter(Boolean).map(toLeased)
+  const sources = all('s').map(unescapeName)
+  const [nic, file, uplink] = [one('n'), one('f'), one('u')]
+  return {
+    kind: 'link',
+    guest: { kind, name: unescapeName(name.join(':')), ...(id === '' ? {} : { id }) },
+    ifname: checkIfname(one('i')),
+    hostif: one('h').split(':').map(checkIfname).join(':'),
+    ...(uplink === '' ? {} : { uplink }),
+    addresses: addresses === '*' ? undefined : [...addresses.split(',').filter(Boolean).map(parseAddress), ...leased],
+    ...(sources.length === 0 ? {} : { sources }),
+    words: [...all('w').map(unescapeName), ...all('r').map((route) => ROUTE + unescapeName(route))],
+    previous: FAMILIES.flatMap((family) =>
+      all(`d${family}`).map((words) => ({ family, words: words.split('+').map(unescapeWord).map(refuseUnsafe) })),
+    ),
+    ...(nic === '' ? {} : { nic: parseIfname(nic, 'NIC') }),
+    ...(/^[0-9a-f]{8}$/.test(file) ? { file } : {}),
+  }
+}
+
+/** The host interface as one types it. */
+export function formatHostif({ hostif, uplink }: Pick<LinkRecord, 'hostif' | 'uplink'>): string {
+  return uplink === undefined ? hostif : `${hostif}@${uplink}`
+}
+
+/** The guest as one types it. */
+export function formatGuest({ kind, name }: LinkRecord['guest']): string {
+  return kind === 'docker' ? name : `${kind}:${name}`
+}

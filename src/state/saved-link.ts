@@ -1,0 +1,46 @@
+import type { Host } from '../system/types'
+import type { DefaultRoute } from './record'
+
+/** A route of the host over a NIC: its destination, and the words after that in `ip route add`. */
+export interface NicRoute extends DefaultRoute {
+  readonly dst: string
+}
+
+/**
+ * How a NIC was in the host before it was moved into a guest. It stands in a file of the host and not on the NIC,
+ * where the guest could write: no guest shall give the host addresses or routes.
+ */
+export interface NicState {
+  readonly name: string
+  /** The guest's kind and name: nobody else brings it back. */
+  readonly guest: string
+  /** What `ip -d link` calls its kind; none for a real NIC, which no guest can make up. */
+  readonly kind: string
+  /** The radio of a wireless NIC by its number, like phy#0: names are looked for in /sys, which is another namespace's. */
+  readonly phy?: string
+  readonly up: boolean
+  readonly mtu: number
+  readonly mac: string
+  readonly alias?: string
+  /** Each as the words of `ip addr add`, but for the device. */
+  readonly addresses: readonly (readonly string[])[]
+  readonly routes: readonly NicRoute[]
+}
+
+const DIRECTORY = '/run/pipework/nics'
+
+/** The file in which the state of that NIC stands while it is away. */
+export function nicFile(name: string): string {
+  return `${DIRECTORY}/${name}`
+}
+
+/** The names of the NICs that are away; a run that was killed may have left half of a file beside theirs. */
+export function listNics(host: Host): readonly string[] {
+  return (host.list(DIRECTORY) ?? []).filter((name) => !name.endsWith('.new'))
+}
+
+/** The state of a NIC that is away, or was when its guest ended; undefined when none of that name is. */
+export function readNic(name: string, host: Host): NicState | undefined {
+  const text = host.read(nicFile(name))
+  return text === undefined ? undefined : (JSON.parse(text) as NicState)
+}

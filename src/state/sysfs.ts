@@ -1,0 +1,72 @@
+import type { Host } from '../system/types'
+
+/** A link's kind; `other` is a NIC, or whatever behaves like one. */
+type Kind = 'bridge' | 'infiniband' | 'wireless' | 'loopback' | 'vlan' | 'other'
+
+/** A link in the host's namespace, as sysfs shows it. */
+export interface SysfsLink {
+  readonly name: string
+  readonly kind: Kind
+  readonly ifindex: number
+  /** The index of a veth's other end in its own namespace; the link's own index where there is no other end. */
+  readonly peerIndex: number
+  readonly mtu: number
+  readonly mac: string
+  /** Administratively up. */
+  readonly up: boolean
+  readonly master?: string
+  /** Of a bridge: whether it keeps VLANs apart; absent where the kernel's bridges cannot. */
+  readonly filtering?: boolean
+  /** Of a bridge: the VLAN that every new port is put into; 0 for none. */
+  readonly defaultPvid?: number
+  readonly alias?: string
+}
+
+/** Where sysfs has the links of the namespace. */
+export const NET = '/sys/class/net'
+
+const IFF_UP = 1
+
+/** What drivers call their devices, in uevent. */
+const DEVTYPES: Readonly<Record<string, Kind>> = { bridge: 'bridge', wlan: 'wireless', vlan: 'vlan' }
+/** ARP hardware types of <linux/if_arp.h>, as sysfs shows them. */
+const HARDWARE: Readonly<Record<string, Kind>> = { '32': 'infiniband', '772': 'loopback' }
+
+/** What kind of link it is. */
+export function readKind(name: string, host: Host): Kind {
+  const devtype = /^DEVTYPE=(.+)$/m.exec(host.read(`${NET}/${name}/uevent`) ?? '')?.[1] ?? ''
+  return DEVTYPES[devtype] ?? HARDWARE[host.read(`${NET}/${name}/type`) ?? ''] ?? 'other'
+}
+
+/** Whether it is one of InfiniBand, at a single look. */
+export function isInfiniband(name: string, host: Host): boolean {
+  return HARDWARE[host.read(`${NET}/${name}/type`) ?? ''] === 'infiniband'
+}
+
+function readFiltering(name: string, host: Host): Pick<SysfsLink, 'filtering' | 'defaultPvid'> {
+  const filtering = host.read(`${NET}/${name}/bridge/vlan_filtering`)
+  if (filtering === undefined) return {}
+  return { filtering: filtering === '1', defaultPvid: Number(host.read(`${NET}/${name}/bridge/default_pvid`)) }
+}
+
+/** One link of the host; undefined when there is none of that name. Its alias may be known already. */
+export function readLink(name: string, host: Host, known?: string): SysfsLink | undefined {
+  const of = (file: string) => host.read(`${NET}/${name}/${file}`)
+  const ifindex = of('ifindex')
+  if (ifindex === undefined) return undefined
+  const alias = known ?? of('ifalias')
+  const master = host.target(`${NET}/${name}/master`)
+  const kind = readKind(name, host)
+  return {
+    name,
+    kind,
+    ifindex: Number(ifindex),
+    peerIndex: Number(of('iflink')),
+    mtu: Number(of('mtu')),
+    mac: of('address') ?? '',
+    up: (Number(of('flags')) & IFF_UP) !== 0,
+    ...(master === undefined ? {} : { master: master.slice(master.lastIndexOf('/') + 1) }),
+    ...(kind === 'bridge' ? readFiltering(name, host) : {}),
+    ...(alias ? { alias } : {}),
+  }
+}

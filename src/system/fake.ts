@@ -1,0 +1,205 @@
+import { createHash } from 'node:crypto'
+import { PipeworkError } from '../model/errors'
+import type { BatchLine, Result } from '../plan/step'
+import type { Host, HttpAnswer, Pin } from './types'
+
+/** What a program or Docker answers; an Error is thrown, a list is used up answer by answer, the last one stays. */
+type Answer = Partial<Result> | HttpAnswer | Error
+type Answers = Readonly<Record<string, Answer | readonly Answer[]>>
+
+interface FakeHostOptions {
+  /** Texts of files by path. The directories above them are there, too. */
+  readonly files?: Readonly<Record<string, string>>
+  /** Where symbolic links point, by path. */
+  readonly links?: Readonly<Record<string, string>>
+  /** Inodes by path. */
+  readonly inodes?: Readonly<Record<string, number>>
+  /** Addresses by interface. */
+  readonly addresses?: Readonly<Record<string, readonly string[]>>
+  readonly programs?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+  readonly isRoot?: boolean
+  /** The width of the terminal; without one, output goes elsewhere. */
+  readonly columns?: number
+  /** By a part of what `ran` would say; the first that fits answers, and without one all is well and silent. */
+  readonly answers?: Answers
+}
+
+/** A host in memory, and what was asked of it. */
+interface FakeHost extends Host {
+  /**
+   * In order: `ip [-n netns] | line | line…` for a batch, the words of a program, `attend words`,
+   * `GET socket path`, `pin path`, `release path`, `sleep seconds`, `die`.
+   */
+  readonly ran: readonly string[]
+  /** How many programs ran side by side at most. */
+  readonly atOnce: () => number
+  /** What was written to standard output (1) and standard error (2). */
+  readonly written: Readonly<Record<1 | 2, string>>
+}
+
+/** An error of the system, as Node throws it. */
+export function systemError(code: string): Error {
+  return Object.assign(new Error(`${code}: as the test wants it`), { code })
+}
+
+/** The error, made for its reader, that the action throws. */
+export function refusalOf(action: () => unknown): PipeworkError {
+  try {
+    action()
+  } catch (error) {
+    if (error instanceof PipeworkError) return error
+    throw error
+  }
+  throw new Error('not refused')
+}
+
+/** Counts how many of its actions are under way together. */
+function createGauge() {
+  const seen = { now: 0, most: 0 }
+  return {
+    most: () => seen.most,
+    async run<T>(action: () => T): Promise<T> {
+      seen.now += 1
+      seen.most = Math.max(seen.most, seen.now)
+      await Promise.resolve()
+      seen.now -= 1
+      return action()
+    },
+  }
+}
+
+/** Finds the answer to what ran, and throws it when it is an error. */
+function createAnswerer(answers: Answers) {
+  const used = new Map<string, number>()
+  return (text: string): Exclude<Answer, Error> | undefined => {
+    const found = Object.entries(answers).find(([part]) => text.includes(part))
+    if (found === undefined) return undefined
+    const [key, value] = found
+    const count = used.get(key) ?? 0
+    used.set(key, count + 1)
+    const answer = [value].flat()[Math.min(count, [value].flat().length - 1)]
+    if (answer instanceof Error) throw answer
+    return answer
+  }
+}
+
+function listDirectory(path: string, paths: readonly string[]): readonly string[] | undefined {
+  const below = paths
+    .filter((it) => it.startsWith(`${path}/`))
+    .map((it) => it.slice(path.length + 1).split('/')[0] ?? '')
+  return below.length === 0 ? undefined : [...new Set(below)].filter(Boolean)
+}
+
+/** The calls that read files. A path that ends in `/` among the files is an empty directory. */
+function createFiles({ files = {}, links = {}, inodes = {} }: FakeHostOptions) {
+  const paths = Object.keys({ ...files, ...links, ...inodes })
+  const read = (path: string) => files[path]?.trimEnd()
+  return {
+    read,
+    readSysfs: read,
+    list: (path: string) => listDirectory(path, paths),
+    target: (path: string) => links[path],
+    resolve: (path: string) => (path in files ? path : links[path]),
+    inode: (path: string) => inodes[path],
+    dangles: (path: string) => path in links && !(path in inodes),
+  }
+}
+
+/** The same in every test: no signal is sent, nobody has events to tell, no terminal and no other run is there. */
+const QUIET = {
+  pid: 4711,
+  isTerminal: async () => false,
+  since: () => 0,
+  program: ['/usr/bin/node', '/usr/local/bin/pipework'] as const,
+  follow: async () => 'ENOENT',
+  staySmall: async () => {},
+  attendSignals: () => {},
+  kill: () => {},
+  onLine: async () => () => {},
+  arm: async () => {},
+  watch: () => ({ next: async () => {}, close: () => {} }),
+  lock: () => () => {},
+}
+
+/** What is only done, and answers nothing. */
+function createEffects(ran: string[]) {
+  return {
+    save: (path: string, text: string | undefined) =>
+      void ran.push(text === undefined ? `remove ${path}` : `save ${path} ${text}`),
+    overwrite: (path: string, text: string) => void ran.push(`overwrite ${path} ${text}`),
+    send: async (_: Uint8Array, way: { from: string; to: string; port: number }) =>
+      void ran.push(`send ${way.from} ${way.to}:${way.port}`),
+    lend: (text: string) => {
+      ran.push(`lend ${text.trimEnd().replaceAll('\n', ' | ')}`)
+      return { path: '/proc/4711/fd/9', release: () => {} }
+    },
+    die: () => void ran.push('die'),
+  }
+}
+
+/** The calls that run `ip`, started ahead or not. */
+function createIp<T>(perform: (text: string) => T) {
+  const ip = ({ netns, lines }: { readonly netns?: string | undefined; readonly lines: readonly BatchLine[] }) =>
+    perform(
+      [
+        `ip${netns === undefined ? '' : ` -n ${netns}`}`,
+        ...lines.map((words) => words.map((word) => word || '""').join(' ')),
+      ].join(' | '),
+    )
+  const startIp = async (netns?: string) => ({
+    send: (lines: readonly BatchLine[]) => ip({ netns, lines }),
+    dismiss: () => {},
+  })
+  return { ip, startIp }
+}
+
+/** The one fake of the outside world. */
+export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
+  const { inodes = {}, programs = [], addresses = {}, env = {}, isRoot = true, answers = {} } = options
+  const ran: string[] = []
+  const [written, clock] = [{ 1: '', 2: '' }, { now: 0 }]
+  const [gauge, answer] = [createGauge(), createAnswerer(answers)]
+  const perform = (text: string) => {
+    ran.push(text)
+    return gauge.run(() => ({ code: 0, stdout: '', stderr: '', ...answer(text) }))
+  }
+  return {
+    ...QUIET,
+    ran,
+    written,
+    atOnce: gauge.most,
+    isRoot,
+    env,
+    ...createFiles(options),
+    has: (program) => programs.includes(program),
+    ...createIp(perform),
+    run: (argv) => perform(argv.join(' ')),
+    launch: (argv) => perform(argv.join(' ')),
+    query: (argv) => perform(argv.join(' ')),
+    attend: async (argv) => (await perform(`attend ${argv.join(' ')}`)).code,
+    addresses: async (ifname) => addresses[ifname] ?? [],
+    async get(socket, path) {
+      const { status, body } = { status: undefined, body: '', ...(await perform(`GET ${socket} ${path}`)) }
+      if (status === undefined) throw systemError('ENOENT')
+      return { status, body }
+    },
+    pin: (path): Pin => {
+      ran.push(`pin ${path}`)
+      answer(`pin ${path}`)
+      return { netns: 'pinned', inode: inodes[path] ?? 0, release: () => void ran.push(`release ${path}`) }
+    },
+    md5: async (text) => createHash('md5').update(text).digest('hex'),
+    columns: () => options.columns,
+    elapsed: () => clock.now,
+    now: () => clock.now,
+    async sleep(seconds) {
+      if (seconds > 0) ran.push(`sleep ${seconds}`)
+      clock.now += seconds * 1000
+    },
+    write(fd, text) {
+      written[fd] += text
+    },
+    ...createEffects(ran),
+  }
+}

@@ -1,0 +1,116 @@
+import * as fs from 'node:fs'
+import { dirname } from 'node:path'
+import type { Watch } from './types'
+
+/** What the action answers, or undefined where it throws. */
+export function attempt<T>(action: () => T): T | undefined {
+  try {
+    return action()
+  } catch {
+    return undefined
+  }
+}
+
+/** The type of sysfs, for statfs(2). */
+const SYSFS_TYPE = 0x62656572
+/** For open(2): to name a place, and not to open what is there. */
+const O_PATH = 0o10000000
+
+/**
+ * The text of what others may have mounted or linked where a file of sysfs should be; that alone is opened: to open a
+ * device or a pipe may do something, or wait for ever.
+ */
+export function readSysfs(path: string): string | undefined {
+  const fd = attempt(() => fs.openSync(path, O_PATH))
+  if (fd === undefined) return undefined
+  const place = `/proc/self/fd/${fd}`
+  const text = attempt(() =>
+    fs.statfsSync(place).type === SYSFS_TYPE ? fs.readFileSync(place, 'utf8').trimEnd() : undefined,
+  )
+  fs.closeSync(fd)
+  return text
+}
+
+/** Whether the path is that of a program. */
+export function isExecutable(path: string): boolean {
+  // Most folders of a PATH have it not: to throw and catch takes longer than to look first.
+  return fs.existsSync(path) && (attempt(() => fs.accessSync(path, fs.constants.X_OK) === undefined) ?? false)
+}
+
+/** Whether a symbolic link leads nowhere. */
+export function dangles(path: string): boolean {
+  if (attempt(() => fs.readlinkSync(path)) === undefined) return false
+  try {
+    fs.statSync(path)
+    return false
+  } catch (error) {
+    // EACCES is what a living process of somebody else answers.
+    return (error as NodeJS.ErrnoException).code === 'ENOENT'
+  }
+}
+
+/** The major number of /dev/null and its kin. */
+const MEM_MAJOR = 1
+
+/** Whether it could be a terminal; a pipe, a file or /dev/null is none. Node takes 3 ms to tell. */
+export function mayBeTerminal(fd: 1): boolean {
+  const stat = attempt(() => fs.fstatSync(fd))
+  return stat?.isCharacterDevice() === true && stat.rdev >>> 8 !== MEM_MAJOR
+}
+
+/** Straight to the descriptor: setting up process.stdout costs each start 3 ms. */
+export function writeAll(fd: 1 | 2, text: string): void {
+  let rest = Buffer.from(text)
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(fs.writeSync(fd, rest))
+    } catch (error) {
+      // A pipe that somebody made non-blocking is full: its reader needs a moment.
+      if ((error as NodeJS.ErrnoException).code === 'EAGAIN')
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+      // A reader that has seen enough (`pipework ls | head -1`) is no error.
+      else return
+    }
+  }
+}
+
+/** The modes of a new folder and of the file in it. */
+const MODES = { root: [0o700, 0o600], program: [0o700, 0o700], everybody: [0o755, 0o644] } as const
+
+/** In one rename, so that nobody ever reads half of it. */
+export function saveFile(path: string, text: string | undefined, use: keyof typeof MODES = 'root'): void {
+  if (text === undefined) {
+    fs.rmSync(path, { force: true })
+    return
+  }
+  const [folder, file] = MODES[use]
+  fs.mkdirSync(dirname(path), { recursive: true, mode: folder })
+  fs.writeFileSync(`${path}.new`, `${text}\n`, { mode: file })
+  fs.renameSync(`${path}.new`, path)
+}
+
+/** inotify, and what it tells between two waits is not lost. */
+export function watchDirectory(path: string): Watch {
+  const state = { hasNews: false, tell: () => {} }
+  const watcher = attempt(() =>
+    fs.watch(path, () => {
+      state.hasNews = true
+      state.tell()
+    }),
+  )
+  watcher?.on('error', () => {})
+  return {
+    next: (seconds) =>
+      new Promise((resolve) => {
+        const end = () => {
+          clearTimeout(timer)
+          state.hasNews = false
+          resolve()
+        }
+        const timer = setTimeout(end, seconds * 1000)
+        state.tell = end
+        if (state.hasNews) end()
+      }),
+    close: () => watcher?.close(),
+  }
+}

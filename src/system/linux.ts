@@ -1,0 +1,123 @@
+import * as fs from 'node:fs'
+import { attempt, dangles, isExecutable, mayBeTerminal, readSysfs, saveFile, watchDirectory, writeAll } from './files'
+import { createHolds } from './netns'
+import { createAttendant, createIp, launchScript, runProgram, runQuery } from './process'
+import type { Host, HostProcess, HttpAnswer } from './types'
+
+async function readAddresses(ifname: string): Promise<readonly string[]> {
+  const { networkInterfaces } = await import('node:os')
+  // An address with a label is listed under that: eth1:2.
+  return Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
+    name === ifname || name.startsWith(`${ifname}:`) ? addresses.map(({ address }) => address) : [],
+  )
+}
+
+/**
+ * HTTP/1.0, in which the server ends the answer by closing: nothing to parse but the status. node:http takes 4 ms to
+ * load and 10 to ask (of 20 for bare node), which every attach to a container would wait for.
+ */
+async function getOverSocket(path: string, url: string, limit: number): Promise<HttpAnswer> {
+  const { connect } = await import('node:net')
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path })
+    const parts: string[] = []
+    socket.setEncoding('utf8').on('data', (text: string) => parts.push(text))
+    const noAnswer = Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' })
+    const timer = setTimeout(() => socket.destroy(noAnswer), limit * 1000)
+    socket.on('error', reject).on('close', () => clearTimeout(timer))
+    socket.on('end', () => {
+      const answer = parts.join('')
+      const body = answer.indexOf('\r\n\r\n')
+      resolve({ status: Number(answer.split(' ', 2)[1]), body: body < 0 ? '' : answer.slice(body + 4) })
+    })
+    socket.write(`GET ${url} HTTP/1.0\r\n\r\n`)
+  })
+}
+
+/** The young generation grows by this factor, up to 32 MB, as often as much of it survives; V8 reads it each time. */
+async function staySmall(): Promise<void> {
+  const { setFlagsFromString } = await import('node:v8')
+  setFlagsFromString('--semi-space-growth-factor=1')
+}
+
+function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (seconds === 0) return void setImmediate(resolve)
+    const end = () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', end)
+      resolve()
+    }
+    const timer = setTimeout(end, seconds * 1000)
+    if (signal?.aborted) end()
+    else signal?.addEventListener('abort', end)
+  })
+}
+
+async function sendPacket(packet: Uint8Array, { from, to, port }: Parameters<Host['send']>[1]): Promise<void> {
+  const { createSocket } = await import('node:dgram')
+  return new Promise((resolve) => {
+    const socket = createSocket(from.includes(':') ? 'udp6' : 'udp4')
+    const end = () => socket.close(() => resolve())
+    socket.on('error', end)
+    socket.bind({ address: from, port: 0 }, () => socket.send(packet, port, to, end))
+  })
+}
+
+async function md5(text: string): Promise<string> {
+  const { createHash } = await import('node:crypto')
+  return createHash('md5').update(text).digest('hex')
+}
+
+/** What files tell; undefined where that cannot be read. */
+const LOOKS: Pick<Host, 'read' | 'list' | 'target' | 'resolve' | 'inode' | 'since'> = {
+  read: (path) => attempt(() => fs.readFileSync(path, 'utf8').trimEnd()),
+  // To throw and catch takes longer than to look first.
+  list: (path) => (fs.existsSync(path) ? attempt(() => fs.readdirSync(path)) : undefined),
+  target: (path) => attempt(() => fs.readlinkSync(path)),
+  resolve: (path) => attempt(() => fs.realpathSync(path)),
+  inode: (path) => attempt(() => fs.statSync(path, { throwIfNoEntry: false })?.ino),
+  since: (path) => attempt(() => fs.statSync(path).mtimeMs),
+}
+
+/** The host as it really is. */
+export function createHost(self: HostProcess): Host {
+  return {
+    pid: self.pid,
+    isRoot: self.uid === 0,
+    program: self.program,
+    env: self.env,
+    ...LOOKS,
+    readSysfs,
+    dangles,
+    has: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutable(`${dir}/${program}`)),
+    ...createIp(self),
+    run: runProgram,
+    launch: launchScript,
+    query: runQuery,
+    attend: createAttendant(self),
+    arm: async (words) => (await import('./arm')).arm(self, words),
+    kill: (pid) => void attempt(() => self.kill(pid)),
+    onLine: async (tell) => (await import('./arm')).onLine(tell),
+    addresses: readAddresses,
+    get: getOverSocket,
+    follow: async (source, follower, signal) => (await import('./follow')).follow(source, follower, signal),
+    staySmall,
+    attendSignals: (tell) => self.relay(tell),
+
+    watch: watchDirectory,
+    save: saveFile,
+    overwrite: (path, text) => fs.writeFileSync(path, text),
+    send: sendPacket,
+    ...createHolds(self),
+    md5,
+
+    columns: () => (mayBeTerminal(1) ? self.columns() : undefined),
+    elapsed: () => self.uptime() * 1000,
+    now: () => Date.now(),
+    sleep,
+    isTerminal: async (fd) => (await import('node:tty')).isatty(fd),
+    write: writeAll,
+    die: () => self.kill(self.pid),
+  }
+}

@@ -1,0 +1,166 @@
+import { parseGuest } from '../../model/guest-name'
+import { batchLine } from '../../plan/step'
+import { dockerSocket } from '../../runtimes/docker'
+import { pickName } from '../../runtimes/engine'
+import type { Host } from '../../system/types'
+import type { Candidate } from './candidate'
+import { listAttached } from './records'
+
+/** Seconds that an engine may take before completion does without it. */
+const ENGINE_LIMIT = 0.3
+/** Seconds that the command of an engine without a socket may take: it takes 60 ms to start. */
+const COMMAND_LIMIT = 1
+
+const PODMAN_SOCKET = '/run/podman/podman.sock'
+
+/** What we read of GET /containers/json. */
+interface Listed {
+  readonly Id: string
+  readonly Names?: readonly string[]
+  readonly State?: string
+  readonly Status?: string
+  readonly Image?: string
+  readonly HostConfig?: { readonly NetworkMode?: string }
+}
+
+/** Which guests are meant: those that are not running only where they may be waited for. */
+export interface GuestQuery {
+  readonly typed: string
+  readonly stopped: 'with' | 'without'
+}
+
+/** A container of an engine that speaks Docker's API, under its name and under its id. */
+interface Container {
+  readonly name: string
+  readonly id: string
+  readonly text: string
+}
+
+async function askEngine(socket: string, { stopped }: GuestQuery, host: Host): Promise<readonly Container[]> {
+  try {
+    const { status, body } = await host.get(
+      socket,
+      `/containers/json${stopped === 'with' ? '?all=1' : ''}`,
+      ENGINE_LIMIT,
+    )
+    const all = status === 200 ? (JSON.parse(body) as readonly Listed[]) : []
+    return all.flatMap(({ Id, Names = [], State = '', Status = State, Image = '', HostConfig }) => {
+      const isUsable = State === 'running' || (stopped === 'with' && State !== 'paused')
+      if (!isUsable || HostConfig?.NetworkMode === 'host') return []
+      const name = pickName(Names) ?? Id
+      return [{ name, id: Id, text: `${Image}, ${Status}` }]
+    })
+  } catch {
+    return [] // it does not run, does not answer, or is none of ours to ask
+  }
+}
+
+/** A word of hexadecimal digits may be the beginning of an id; the shortest that tells anything has two. */
+function byIdToo(containers: readonly Container[], prefix: string, typed: string): readonly Candidate[] {
+  const rest = typed.slice(prefix.length)
+  const names = containers.map(({ name, text }) => ({ value: `${prefix}${name}`, text }))
+  const isId = typed.startsWith(prefix) && /^[0-9a-f]{2,64}$/.test(rest)
+  const ids = containers.filter(({ id }) => isId && id.startsWith(rest))
+  const length = Math.max(12, rest.length)
+  return [
+    ...names,
+    ...ids.map(({ id, name, text }) => ({ value: `${prefix}${id.slice(0, length)}`, text: `${name}: ${text}` })),
+  ]
+}
+
+async function listDocker(query: GuestQuery, host: Host): Promise<readonly Candidate[]> {
+  const socket = dockerSocket(host)
+  // What only the docker command can reach is on another machine, where nothing can be attached.
+  if (socket === undefined || host.inode(socket) === undefined) return []
+  const containers = await askEngine(socket, query, host)
+  const prefix = query.typed.startsWith('docker:') ? 'docker:' : ''
+  return byIdToo(containers, prefix, query.typed)
+}
+
+async function listByCommand(argv: readonly string[], prefix: string, host: Host): Promise<readonly Candidate[]> {
+  try {
+    const { code, stdout } = await host.run(argv, COMMAND_LIMIT)
+    const names = code === 0 ? stdout.split(/[\n,]/).filter(Boolean) : []
+    return names.map((name) => ({ value: `${prefix}${name}`, text: `container of ${prefix.slice(0, -1)}` }))
+  } catch {
+    return []
+  }
+}
+
+/** Podman over its socket where it has one; its command only for who has typed the prefix. */
+async function listPodman(query: GuestQuery, host: Host): Promise<readonly Candidate[]> {
+  const prefix = 'podman:'
+  const socket = /^unix:\/\/(.+)$/.exec(host.env.CONTAINER_HOST ?? '')?.[1] ?? PODMAN_SOCKET
+  if (host.inode(socket) !== undefined) return byIdToo(await askEngine(socket, query, host), prefix, query.typed)
+  if (!query.typed.startsWith(prefix)) return mention(prefix, 'podman', host)
+  const all = query.stopped === 'with' ? ['--all'] : []
+  return listByCommand(['podman', 'ps', ...all, '--format', '{{.Names}}'], prefix, host)
+}
+
+async function listNerdctl({ typed }: GuestQuery, host: Host): Promise<readonly Candidate[]> {
+  const prefix = 'nerdctl:'
+  if (!typed.startsWith(prefix)) return mention(prefix, 'nerdctl', host)
+  return listByCommand(['nerdctl', 'ps', '--format', '{{.Names}}'], prefix, host)
+}
+
+function mention(prefix: string, program: string, host: Host): readonly Candidate[] {
+  return host.has(program) ? [{ value: prefix, text: `a container of ${program}` }] : []
+}
+
+/** Each running container of LXC listens on an abstract socket; lxc-ls looks there, too, and takes 25 ms. */
+function listLxc(host: Host): readonly Candidate[] {
+  const sockets = host.read('/proc/net/unix') ?? ''
+  const names = [...sockets.matchAll(/@\/\S*\/lxc\/([^/\s]+)\/command$/gm)].map(([, name = '']) => name)
+  return [...new Set(names)].map((name) => ({ value: `lxc:${name}`, text: 'container of LXC' }))
+}
+
+function listNetns(host: Host): readonly Candidate[] {
+  const names = (host.list('/run/netns') ?? []).filter((name) => !name.startsWith('pipework-'))
+  return names.map((name) => ({ value: `netns:${name}`, text: 'namespace of ip netns' }))
+}
+
+/** What the parser would refuse is not offered. */
+function isGuest({ value }: Candidate): boolean {
+  if (value.endsWith(':')) return true
+  try {
+    return parseGuest(value) !== undefined
+  } catch {
+    return false
+  }
+}
+
+/** The guests that can be meant, those of Docker first. */
+export async function listGuests(query: GuestQuery, host: Host): Promise<readonly Candidate[]> {
+  const [docker, podman, nerdctl] = await Promise.all([
+    listDocker(query, host),
+    listPodman(query, host),
+    listNerdctl(query, host),
+  ])
+  // Who may not ask an engine still sees the links of its containers.
+  const seen = docker.length > 0 ? [] : listAttached(host)
+  const all = [...docker, ...seen, ...podman, ...listLxc(host), ...nerdctl, ...listNetns(host)]
+  return all.filter((it, index) => isGuest(it) && all.findIndex(({ value }) => value === it.value) === index)
+}
+
+/** The names of a guest's interfaces, or undefined when nobody tells. */
+export async function listInterfaces(typed: string, host: Host): Promise<readonly string[] | undefined> {
+  try {
+    const { kind, name } = parseGuest(typed)
+    if (kind === 'netns') return await listNetnsInterfaces(name, host)
+    const socket = kind === undefined || kind === 'docker' ? dockerSocket(host) : PODMAN_SOCKET
+    if (socket === undefined) return undefined
+    const { status, body } = await host.get(socket, `/containers/${encodeURIComponent(name)}/json`, ENGINE_LIMIT)
+    const pid = status === 200 ? (JSON.parse(body) as { State?: { Pid?: number } }).State?.Pid : undefined
+    const dev = pid === undefined ? undefined : host.read(`/proc/${pid}/net/dev`)
+    return dev === undefined ? undefined : [...dev.matchAll(/^\s*([^\s:]+):/gm)].map(([, it = '']) => it)
+  } catch {
+    return undefined
+  }
+}
+
+async function listNetnsInterfaces(name: string, host: Host): Promise<readonly string[] | undefined> {
+  if (!host.isRoot) return undefined
+  const { code, stdout } = await host.ip({ netns: name, lines: [batchLine`link show`], answer: 'json' })
+  if (code !== 0) return undefined
+  return (JSON.parse(stdout) as readonly { readonly ifname: string }[]).map(({ ifname }) => ifname)
+}

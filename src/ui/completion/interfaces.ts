@@ -1,0 +1,90 @@
+import { NET, readLink, type SysfsLink } from '../../state/sysfs'
+import type { Host } from '../../system/types'
+import type { CommandTable } from '../command'
+import type { Candidate } from './candidate'
+import { readSubnets } from './subnets'
+
+/** Seconds that Open vSwitch may take to list its bridges; one that is healthy takes a hundredth. */
+const OVS_LIMIT = 0.5
+
+/** The host interfaces that an attachment can hang on, sorted by what they are. */
+export interface HostIfs {
+  readonly bridges: readonly Candidate[]
+  readonly nics: readonly Candidate[]
+  /** The NICs once more, by address. */
+  readonly macs: readonly Candidate[]
+}
+
+function describe(link: SysfsLink, kind: string, addresses: readonly string[]): string {
+  return [kind, link.up ? 'up' : 'down', `MTU ${link.mtu}`, ...addresses].join(', ')
+}
+
+async function listOvsBridges(host: Host): Promise<readonly string[]> {
+  // Where it does not run, what reads its database is not even loaded.
+  const runs = host.inode(host.env.OVS_RUNDIR ?? '/var/run/openvswitch') !== undefined
+  if (!host.isRoot || !runs) return []
+  try {
+    const { isOvsThere } = await import('../../state/ovsdb')
+    if (!isOvsThere(host)) return []
+    const { code, stdout } = await host.query(['ovs-vsctl', '--timeout=1', 'list-br'], OVS_LIMIT)
+    return code === 0 ? stdout.split('\n').filter(Boolean) : []
+  } catch {
+    return []
+  }
+}
+
+/** A link that somebody has, we among them, or that is no way out, is not offered: it would be refused. */
+function isNic({ kind, master, alias, name }: SysfsLink): boolean {
+  const isOurs = alias?.startsWith('pipework') === true
+  return (
+    kind !== 'bridge' && kind !== 'loopback' && master === undefined && !isOurs && !/^ovs-(system|netdev)$/.test(name)
+  )
+}
+
+/** Reads them. Open vSwitch is asked only where it runs, and not for long. */
+export async function listHostIfs(host: Host): Promise<HostIfs> {
+  const links = (host.list(NET) ?? []).flatMap((name) => readLink(name, host) ?? [])
+  const ovs = await listOvsBridges(host)
+  const { addresses } = readSubnets(host)
+  const of = (name: string) => addresses.filter(({ dev }) => dev === name).map(({ ip, prefix }) => `${ip}/${prefix}`)
+  const toCandidate = (link: SysfsLink, kind: string) => ({
+    value: link.name,
+    text: describe(link, kind, of(link.name)),
+  })
+  const nics = links.filter((link) => isNic(link) && !ovs.includes(link.name))
+  const known = ovs.map((name) => links.find((link) => link.name === name) ?? name)
+  return {
+    bridges: [
+      ...links.filter(({ kind }) => kind === 'bridge').map((link) => toCandidate(link, 'bridge')),
+      ...known.map((it) =>
+        typeof it === 'string' ? { value: it, text: 'Open vSwitch bridge' } : toCandidate(it, 'Open vSwitch bridge'),
+      ),
+    ],
+    nics: nics.map((link) => toCandidate(link, link.kind === 'other' ? 'NIC' : link.kind)),
+    macs: nics
+      .filter(({ kind, mac }) => kind !== 'vlan' && mac.length === 17)
+      .map((link) => ({ value: `mac:${link.mac}`, text: `the NIC ${link.name}` })),
+  }
+}
+
+/** Words that stand where an interface could. */
+const KEYWORDS: Readonly<Record<string, string>> = {
+  ptp: 'no bridge: the host itself is the router',
+  'routed:': 'an address of the LAN behind a NIC, without layer 2',
+  dummy: 'an interface in the guest that leads nowhere',
+}
+
+/** What the first word can be: interfaces, keywords, commands. */
+export async function listFirst(
+  current: string,
+  { table, host }: { readonly table: CommandTable; readonly host: Host },
+): Promise<readonly Candidate[]> {
+  const { bridges, nics, macs } = await listHostIfs(host)
+  // The uplink of a bridge, and the NIC of a route.
+  const before = /^([^@]+@|routed:)/.exec(current)?.[0]
+  if (before !== undefined) return nics.map((nic) => ({ ...nic, value: `${before}${nic.value}` }))
+  const keywords = Object.entries(KEYWORDS).map(([value, text]) => ({ value, text }))
+  const commands = table.commands.filter(({ word, hidden }) => word !== '' && !word.startsWith('--') && !hidden)
+  const words = commands.map(({ word, summary }) => ({ value: word, text: summary }))
+  return [...bridges, ...nics, ...macs, ...keywords, ...words]
+}

@@ -1,0 +1,86 @@
+import type { Family } from '../../model/address'
+import { readProcRoutes, toBytes } from '../../state/proc-routes'
+import type { Host } from '../../system/types'
+
+/** An address of the host, on the link that its subnet is reached by. */
+export interface HostAddress {
+  readonly family: Family
+  readonly ip: string
+  readonly prefix: number
+  readonly dev: string
+}
+
+/** What the host knows of its subnets, out of /proc: no process is started, and a link that is down is known too. */
+export interface Subnets {
+  readonly addresses: readonly HostAddress[]
+  /** Gateways of default routes. */
+  readonly gateways: readonly Pick<HostAddress, 'family' | 'ip' | 'dev'>[]
+  /** Neighbours that have answered, or were asked for. */
+  readonly neighbours: readonly string[]
+}
+
+const PROC = '/proc/net'
+
+const linesOf = (text: string | undefined) => (text ?? '').split('\n').map((line) => line.trim().split(/\s+/))
+
+/** 32 hexadecimal digits, shortened as RFC 5952 says. */
+export function toIp6(hex: string): string {
+  return new URL(`http://[${hex.match(/.{4}/g)?.join(':')}]`).hostname.slice(1, -1)
+}
+
+function countBits(mask: readonly number[]): number {
+  return mask.map((byte) => byte.toString(2).replaceAll('0', '').length).reduce((sum, bits) => sum + bits, 0)
+}
+
+/** The addresses in the trie that are the host's own. */
+function readLocal4(host: Host): readonly string[] {
+  const lines = (host.read(`${PROC}/fib_trie`) ?? '').split('\n')
+  return lines.flatMap((line, index) => {
+    const [, ip] = line.split('|-- ')
+    return ip !== undefined && lines[index + 1]?.endsWith('/32 host LOCAL') ? [ip] : []
+  })
+}
+
+function read4(host: Host): Pick<Subnets, 'addresses' | 'gateways'> {
+  const routes = readProcRoutes(4, PROC, host) ?? []
+  const local = [...new Set(readLocal4(host))]
+  const addresses = routes.flatMap(({ dev, dst, via, mask }) => {
+    const [network, bits] = [toBytes(dst), toBytes(mask)]
+    const prefix = countBits(bits)
+    if (via !== '00000000' || prefix === 0) return []
+    const isInside = (ip: string) =>
+      ip.split('.').every((byte, index) => (Number(byte) & (bits[index] ?? 0)) === network[index])
+    return local.filter(isInside).map((ip) => ({ family: 4 as const, ip, prefix, dev }))
+  })
+  const gateways = routes.flatMap(({ dev, via, isDefault }) =>
+    isDefault && via !== '00000000' ? [{ family: 4 as const, ip: toBytes(via).join('.'), dev }] : [],
+  )
+  return { addresses, gateways }
+}
+
+function read6(host: Host): Pick<Subnets, 'addresses' | 'gateways'> {
+  const addresses = linesOf(host.read(`${PROC}/if_inet6`)).flatMap(([hex = '', , prefix = '', scope, , dev = '']) =>
+    hex.length === 32 && scope === '00' && dev !== 'lo'
+      ? [{ family: 6 as const, ip: toIp6(hex), prefix: Number.parseInt(prefix, 16), dev }]
+      : [],
+  )
+  const gateways = (readProcRoutes(6, PROC, host) ?? []).flatMap(({ dev, via, isDefault }) =>
+    isDefault && via.length === 32 && !/^0+$/.test(via) && !via.startsWith('fe8')
+      ? [{ family: 6 as const, ip: toIp6(via), dev }]
+      : [],
+  )
+  return { addresses, gateways }
+}
+
+/** Reads them. What cannot be read is taken to be empty. */
+export function readSubnets(host: Host): Subnets {
+  const [v4, v6] = [read4(host), read6(host)]
+  const neighbours = linesOf(host.read(`${PROC}/arp`)).flatMap(([ip = '', , flags]) =>
+    /^\d/.test(ip) && flags !== '0x0' ? [ip] : [],
+  )
+  return {
+    addresses: [...v4.addresses, ...v6.addresses],
+    gateways: [...v4.gateways, ...v6.gateways],
+    neighbours,
+  }
+}

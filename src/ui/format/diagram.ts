@@ -1,0 +1,115 @@
+import { formatAddress } from '../../model/address'
+import type { Attached } from '../../operations/detach/plan'
+import type { HostLink } from '../../state/host-links'
+import { formatGuest } from '../../state/record'
+import type { Subnets } from '../completion/subnets'
+import type { Screen } from '../terminal'
+
+/** A port of something: an attachment of ours, an uplink, or whatever others have put there. */
+export interface Port {
+  /** The name of its end in the host; none has a macvlan. */
+  readonly name: string
+  readonly kind: 'attachment' | 'uplink' | 'other'
+  /** Whose it is, for an attachment. */
+  readonly guest?: { readonly name: string; readonly ifname: string; readonly addresses: readonly string[] }
+  /** What else is to be said: VLANs, that it is down. */
+  readonly notes: readonly string[]
+}
+
+/** A bridge or a NIC, with what hangs on it. */
+export interface Hub {
+  readonly name: string
+  readonly kind: string
+  readonly notes: readonly string[]
+  readonly ports: readonly Port[]
+}
+
+/** What a diagram is drawn of. */
+export interface Scene {
+  readonly links: readonly HostLink[]
+  readonly attachments: readonly Attached[]
+  readonly subnets: Subnets
+  /** NICs that pipework has put into bridges. */
+  readonly uplinks: readonly string[]
+  /** Bridges of Open vSwitch, with their ports. */
+  readonly switches: readonly { readonly name: string; readonly ports: readonly string[] }[]
+}
+
+function toAttachmentPort({ record, hostEnd, inGuest }: Attached): Port {
+  const link = hostEnd ?? inGuest
+  const vlan = record.words.find((it) => it.startsWith('@') || /@\S+$/.test(it))?.replace(/^.*@/, '')
+  const addresses = record.addresses?.map(formatAddress) ?? ['?']
+  return {
+    name: hostEnd?.name ?? inGuest?.kind ?? '',
+    kind: 'attachment',
+    guest: { name: formatGuest(record.guest), ifname: record.ifname, addresses },
+    notes: [...(vlan === undefined ? [] : [`VLAN ${vlan}`]), ...(link?.up === false ? ['down'] : [])],
+  }
+}
+
+/** A port that leads out: a veth of somebody else's leads to a guest of his, and has no name that says so. */
+function toOtherPort(link: HostLink, uplinks: readonly string[]): Port {
+  const isUplink = link.peerIndex === link.ifindex || link.kind === 'vlan' || uplinks.includes(link.name)
+  return { name: link.name, kind: isUplink ? 'uplink' : 'other', notes: link.up ? [] : ['down'] }
+}
+
+function notesOf(link: HostLink | undefined, { addresses }: Subnets): readonly string[] {
+  if (link === undefined) return []
+  const own = addresses.filter(({ dev }) => dev === link.name).map(({ ip, prefix }) => `${ip}/${prefix}`)
+  return [link.up ? 'up' : 'down', `MTU ${link.mtu}`, ...own]
+}
+
+/** The bridges and NICs that something hangs on, bridges first. */
+export function listHubs({ links, attachments, subnets, switches, uplinks }: Scene): readonly Hub[] {
+  const linkOf = (name: string) => links.find((link) => link.name === name)
+  const ours = new Set(attachments.flatMap(({ hostEnd }) => hostEnd?.name ?? []))
+  const on = (name: string) =>
+    attachments.filter((it) => (it.hostEnd?.master ?? it.record.hostif) === name || it.record.hostif === name)
+  const toHub = (name: string, kind: string, others: readonly HostLink[]): Hub => ({
+    name,
+    kind,
+    notes: notesOf(linkOf(name), subnets),
+    ports: [
+      ...others.filter((link) => !ours.has(link.name)).map((link) => toOtherPort(link, uplinks)),
+      ...on(name).map(toAttachmentPort),
+    ],
+  })
+  const bridges = links.filter(({ kind }) => kind === 'bridge')
+  const known = [...bridges.map(({ name }) => name), ...switches.map(({ name }) => name)]
+  const rest = [...new Set(attachments.map(({ record }) => record.hostif))].filter((name) => !known.includes(name))
+  return [
+    ...bridges.map(({ name }) =>
+      toHub(
+        name,
+        'bridge',
+        links.filter(({ master }) => master === name),
+      ),
+    ),
+    ...switches.map(({ name, ports }) =>
+      toHub(
+        name,
+        'Open vSwitch bridge',
+        ports.flatMap((it) => (it === name ? [] : (linkOf(it) ?? []))),
+      ),
+    ),
+    ...rest.map((name) => toHub(name, linkOf(name) === undefined ? 'no interface of the host' : 'NIC', [])),
+  ].filter(({ ports }) => ports.length > 0)
+}
+
+const describePort = ({ kind, guest, notes }: Port): string =>
+  guest === undefined
+    ? [kind === 'uplink' ? 'uplink' : "a port that is not pipework's", ...notes].join(', ')
+    : [`${guest.name} ${guest.ifname}`, ...guest.addresses, ...notes].join('  ')
+
+/** A tree for each bridge or NIC. */
+export function formatTree(hubs: readonly Hub[], { isUnicode }: Screen): string {
+  const [fork, last] = isUnicode ? ['├─', '└─'] : ['|-', '`-']
+  const trees = hubs.map(({ name, kind, notes, ports }) => {
+    const width = Math.max(...ports.map((port) => port.name.length))
+    const lines = ports.map(
+      (port, index) => `${index < ports.length - 1 ? fork : last} ${port.name.padEnd(width)}  ${describePort(port)}`,
+    )
+    return [`${name}  ${[kind, ...notes].join(', ')}`, ...lines].map((line) => `${line}\n`).join('')
+  })
+  return trees.length === 0 ? 'nothing is attached to any bridge or NIC\n' : trees.join('\n')
+}

@@ -1,0 +1,133 @@
+import { type Address, formatAddress } from '../../model/address'
+import type { PipeworkError } from '../../model/errors'
+import type { Guest } from '../../runtimes/find'
+import type { GuestLink, GuestState, Route } from '../../state/guest'
+import type { HostLink } from '../../state/host-links'
+import type { LeaseReport } from '../report'
+import { formatLease } from './list'
+
+/** An interface that pipework attached. */
+export interface Entry {
+  readonly ifname: string
+  readonly hostif: string
+  readonly hostEnd?: HostLink
+  /** The link as it is in the guest, where that could be read. */
+  readonly inGuest?: GuestLink
+  /** As recorded. */
+  readonly addresses: readonly Address[]
+  /** What DHCP servers gave. */
+  readonly leases: readonly LeaseReport[]
+  /** The NIC that its bridge is connected by. */
+  readonly uplink?: string
+  /** What there is of the host beside the link: NAT, ports, addresses. */
+  readonly outside: readonly (readonly [string, string])[]
+  /** What of that is gone. */
+  readonly missing: readonly string[]
+  /** What the firewall of the host does to its frames; absent where nobody could ask. */
+  readonly firewall?: readonly string[]
+  /** The file that it was made from. */
+  readonly file?: string
+  /** What asks for it. */
+  readonly command?: string
+  readonly undo: string
+}
+
+/** What `inspect` shows of a guest. */
+export interface Page {
+  readonly title: string
+  readonly guest?: Guest
+  readonly state?: GuestState
+  readonly rules?: readonly string[]
+  /** Why there is no more. */
+  readonly why?: PipeworkError
+  readonly attachments: readonly Entry[]
+}
+
+type Row = readonly [string, string]
+
+const RUNTIMES: Readonly<Record<string, string>> = {
+  docker: 'container of Docker',
+  podman: 'container of Podman',
+  lxc: 'container of LXC',
+  nerdctl: 'container of containerd',
+  netns: 'namespace of ip netns',
+  pid: 'process',
+}
+
+function headOf({ title, guest }: Page): readonly string[] {
+  if (guest === undefined) return [title]
+  const { kind, id, pid, sharedWith } = guest
+  const parts = [
+    RUNTIMES[kind] ?? kind,
+    ...(id === undefined || kind === 'pid' ? [] : [id.slice(0, 12)]),
+    ...(pid === undefined ? [] : [`PID ${pid}`]),
+  ]
+  return [
+    `${title}  ${parts.join(', ')}`,
+    ...(sharedWith === undefined ? [] : [`  its network is that of ${sharedWith}`]),
+  ]
+}
+
+/** What is live is told as it is; what is recorded as it was asked for. */
+function addressesOf(addresses: readonly Address[], link: GuestLink | undefined): readonly string[] {
+  const live = link?.addresses.map((it) => `${it.ip}/${it.prefix}${it.tentative ? ' (not yet in use)' : ''}`)
+  const missing = addresses.filter((it) => live !== undefined && !live.some((text) => text.startsWith(`${it.ip}/`)))
+  return [...(live ?? addresses.map(formatAddress)), ...missing.map((it) => `${formatAddress(it)} is missing`)]
+}
+
+function linkNotes(link: GuestLink | HostLink): string {
+  return [link.up ? 'up' : 'down', `MTU ${link.mtu}`, ...(link.mac === '' ? [] : [link.mac])].join(', ')
+}
+
+function toRows(entry: Entry): readonly Row[] {
+  const { hostif, uplink, hostEnd, inGuest, addresses, command, undo } = entry
+  const gateways = [...new Set(addresses.flatMap(({ gateway }) => gateway ?? []))]
+  const port = hostEnd?.master === undefined ? '' : `, port of ${hostEnd.master}`
+  return [
+    ['on', uplink === undefined ? hostif : `${hostif}, whose uplink is ${uplink}`],
+    ...addressesOf(addresses, inGuest).map((it): Row => ['address', it]),
+    ...entry.leases.map((it): Row => ['lease', `${formatLease(it)}, by ${it.client}`]),
+    ...gateways.map((it): Row => ['gateway', it]),
+    ...(hostEnd === undefined ? [] : [['host end', `${hostEnd.name}, ${hostEnd.up ? 'up' : 'down'}${port}`] as const]),
+    ...entry.outside,
+    ...entry.missing.map((it): Row => ['missing', `${it}: make it again with the command below`]),
+    ...(entry.firewall ?? []).map((it): Row => ['firewall', it]),
+    ...(command === undefined ? [] : [['made by', command] as const]),
+    ...(entry.file === undefined ? [] : [['from', entry.file] as const]),
+    ['undo', undo],
+  ]
+}
+
+function formatRows(rows: readonly Row[]): readonly string[] {
+  return rows.map(([key, value], index) => `  ${(rows[index - 1]?.[0] === key ? '' : key).padEnd(9)} ${value}`)
+}
+
+function formatRoute({ dst, words }: Route): string {
+  return [dst, ...words].join(' ')
+}
+
+/** The page as text. */
+export function formatPage(page: Page): string {
+  const { attachments, state, rules = [], why } = page
+  const ours = attachments.map(({ inGuest }) => inGuest?.name)
+  const others = (state?.links ?? []).filter(({ name }) => name !== 'lo' && !ours.includes(name))
+  const sections = [
+    headOf(page),
+    ...attachments.map((entry) => {
+      const { ifname, inGuest } = entry
+      const missing = state === undefined ? '' : '  is not there'
+      return [`${ifname}${inGuest === undefined ? missing : `  ${linkNotes(inGuest)}`}`, ...formatRows(toRows(entry))]
+    }),
+    ...others.map((link) => [
+      `${link.name}  ${linkNotes(link)}, not pipework's`,
+      ...formatRows(addressesOf([], link).map((it): Row => ['address', it])),
+    ]),
+    ...((state?.routes.length ?? 0) > 0
+      ? [['routes', ...(state?.routes ?? []).map((it) => `  ${formatRoute(it)}`)]]
+      : []),
+    ...(rules.length > 0 ? [['rules', ...rules.map((it) => `  ${it}`)]] : []),
+    ...(attachments.length === 0 ? [['nothing is attached by pipework']] : []),
+    ...(why === undefined ? [] : [[`not shown: ${why.message}`]]),
+  ]
+  return sections.map((lines) => `${lines.join('\n')}\n`).join('\n')
+}

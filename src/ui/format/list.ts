@@ -1,0 +1,104 @@
+import { formatGuest, formatHostif } from '../../state/record'
+import { type Attachment, escapeControls, formatTable, type LeaseReport } from '../report'
+import type { Fields } from './template'
+
+/** What `ls` shows of an attachment: a title, and the lines below it. */
+interface Column {
+  readonly title: string
+  cells(attachment: Attachment): readonly string[]
+}
+
+const joined: Column = {
+  title: 'ADDRESS',
+  cells: ({ addresses }) => [addresses === null ? '?' : addresses.join(',') || '-'],
+}
+const stacked: Column = {
+  title: 'ADDRESS',
+  cells: ({ addresses }) => (addresses === null ? ['?'] : addresses.length > 0 ? addresses : ['-']),
+}
+const hostEndColumn: Column = { title: 'HOST END', cells: ({ hostEnd }) => [hostEnd ?? '-'] }
+const stateColumn: Column = { title: 'STATE', cells: ({ state }) => [state] }
+const guestColumn: Column = { title: 'GUEST', cells: ({ guest }) => [formatGuest(guest)] }
+const ifnameColumn: Column = { title: 'INTERFACE', cells: ({ ifname }) => [ifname] }
+const onColumn: Column = { title: 'ON', cells: (attachment) => [formatHostif(attachment)] }
+
+const leaseColumn: Column = { title: 'LEASE', cells: ({ leases = [] }) => leases.map(formatLease) }
+
+/** A lease in a few words: who gave it, until when, and whether somebody renews it. */
+export function formatLease({ server, expires, state }: LeaseReport): string {
+  const until = expires === null ? 'for ever' : `until ${expires.slice(0, 19).replace('T', ' ')} UTC`
+  return `${state}${server === null || state === 'lost' ? '' : ` from ${server} ${until}`}`
+}
+
+/** From the most telling to the narrowest: several addresses one below the other, then without what matters least. */
+const LAYOUTS: readonly (readonly Column[])[] = [
+  [guestColumn, ifnameColumn, joined, onColumn, hostEndColumn, stateColumn],
+  [guestColumn, ifnameColumn, stacked, onColumn, hostEndColumn, stateColumn],
+  [guestColumn, ifnameColumn, stacked, onColumn, stateColumn],
+  [guestColumn, ifnameColumn, stacked, onColumn],
+]
+
+function layOut(attachments: readonly Attachment[], columns: readonly Column[]): string {
+  const rows = attachments.flatMap((attachment) => {
+    const cells = columns.map((column) => column.cells(attachment))
+    const height = Math.max(1, ...cells.map(({ length }) => length))
+    return Array.from({ length: height }, (_, line) => cells.map((cell) => cell[line] ?? ''))
+  })
+  return formatTable(
+    columns.map(({ title }) => title),
+    rows,
+  )
+}
+
+/** Where no table fits, an attachment is a paragraph. */
+function toParagraph(attachment: Attachment): string {
+  const { guest, ifname, addresses, state, leases = [] } = attachment
+  const lines = [...(addresses === null ? ['?'] : addresses), ...leases.map(formatLease)]
+  return [
+    `${formatGuest(guest)} ${ifname}`,
+    `  on ${formatHostif(attachment)}, ${state}`,
+    ...lines.map((it) => `  ${it}`),
+  ]
+    .map((it) => `${it}\n`)
+    .join('')
+}
+
+const widthOf = (text: string) => Math.max(...text.split('\n').map(({ length }) => length))
+
+/** The attachments as a table that fits, and what is missing of them; a pipe has room for all of it. */
+export function formatListing(attachments: readonly Attachment[], columns: number | undefined): string {
+  const hasLeases = attachments.some(({ leases }) => leases !== undefined)
+  const tables = LAYOUTS.map((layout) => layOut(attachments, hasLeases ? [...layout, leaseColumn] : layout))
+  const fitting = tables.find((table) => columns === undefined || widthOf(table) <= columns)
+  return (fitting ?? attachments.map(toParagraph).join('')) + attachments.map(noteOf).join('')
+}
+
+function noteOf({ guest, ifname, missing = [], firewall }: Attachment): string {
+  const name = `${guest.name} ${ifname}`
+  const mend = firewall?.command === undefined ? '' : `; mend it: ${firewall.command}`
+  const barred = firewall === undefined ? '' : `${name}: ${firewall.message}${mend}\n`
+  if (missing.length === 0) return barred
+  return `${name}: missing on this host: ${missing.join(', ')}; the same command again mends it\n${barred}`
+}
+
+/** The fields of `--format`, with docker's spelling. */
+export const FIELDS: Readonly<Record<string, (attachment: Attachment) => string>> = {
+  Guest: ({ guest }) => formatGuest(guest),
+  Kind: ({ guest }) => guest.kind,
+  Name: ({ guest }) => guest.name,
+  ID: ({ guest }) => guest.id ?? '',
+  Interface: ({ ifname }) => ifname,
+  Addresses: ({ addresses }) => addresses?.join(',') ?? '?',
+  Bridge: ({ hostif }) => hostif,
+  HostEnd: ({ hostEnd }) => hostEnd ?? '',
+  MTU: ({ mtu }) => `${mtu}`,
+  State: ({ state }) => state,
+  Leases: ({ leases = [] }) => leases.map(formatLease).join(', '),
+  // The text of U: may be of several lines.
+  Words: ({ words }) => escapeControls(words.join(' ')).replaceAll('\n', '\\x0a'),
+}
+
+/** An attachment's fields for a template. */
+export function toFields(attachment: Attachment): Fields {
+  return Object.fromEntries(Object.entries(FIELDS).map(([name, read]) => [name, read(attachment)]))
+}

@@ -1,0 +1,57 @@
+import { usageError } from '../../model/errors'
+import { listNearest } from '../../model/nearest'
+import { formatTable } from '../report'
+
+/** What a template can name. */
+export type Fields = Readonly<Record<string, string>>
+
+type Part = (fields: Fields, whole: object) => string
+
+/** `{{.Guest}}`, `{{json .}}`, `{{json .Guest}}`: as much of Go's templates as one types at a prompt. */
+function toPart(action: string, names: readonly string[]): Part {
+  const [, json, name] = /^(json\s+)?\.(\w*)$/.exec(action.trim()) ?? []
+  if (name === undefined || (name === '' && json === undefined))
+    throw usageError(
+      `--format: '{{${action}}}' is nothing that can be filled in`,
+      'Write {{.Guest}}, {{json .}} or {{json .Guest}}.',
+    )
+  if (name === '') return (_, whole) => JSON.stringify(whole)
+  if (!names.includes(name)) {
+    const near = listNearest(name, names)
+    throw usageError(
+      `--format: there is no field '.${name}'`,
+      near.length > 0
+        ? `Did you mean ${near.map((it) => `.${it}`).join(' or ')}?`
+        : `The fields are .${names.join(', .')}.`,
+    )
+  }
+  return json === undefined ? (fields) => fields[name] ?? '' : (fields) => JSON.stringify(fields[name] ?? '')
+}
+
+/** A line of output for each thing, or with `table ` in front an aligned table with a head, as docker prints it. */
+export interface Template {
+  format(all: readonly { readonly fields: Fields; readonly whole: object }[]): string
+}
+
+/** Reads a template. Throws usage errors. */
+export function parseTemplate(typed: string, names: readonly string[]): Template {
+  const isTable = typed.startsWith('table ')
+  const text = (isTable ? typed.slice(6) : typed).replaceAll('\\t', '\t').replaceAll('\\n', '\n')
+  const pieces = text.split(/\{\{(.*?)\}\}/s)
+  if (/\{\{|\}\}/.test(pieces.filter((_, index) => index % 2 === 0).join(' ')))
+    throw usageError(`--format '${typed}': a {{ or }} stands alone`, 'Write {{.Guest}}.')
+  const parts = pieces.map((piece, index) => (index % 2 === 0 ? () => piece : toPart(piece, names)))
+  const fill: Part = (fields, whole) => parts.map((part) => part(fields, whole)).join('')
+  if (!isTable) return { format: (all) => all.map(({ fields, whole }) => `${fill(fields, whole)}\n`).join('') }
+  const titles = Object.fromEntries(names.map((name) => [name, name.toUpperCase()]))
+  const head = pieces
+    .map((piece, index) => (index % 2 === 0 ? piece : (titles[piece.replace(/^.*\./, '')] ?? piece)))
+    .join('')
+  return {
+    format: (all) =>
+      formatTable(
+        head.split('\t'),
+        all.map(({ fields, whole }) => fill(fields, whole).split('\t')),
+      ),
+  }
+}

@@ -1,0 +1,131 @@
+import type { CommandTable, Example, Subcommand } from '../command'
+import { type Group, groupOptions, sentence, writeOption } from '.'
+
+/** Text as roff takes it: its own characters escaped, and what is no ASCII by its name (groff_char(7)). */
+function toRoff(text: string): string {
+  const escaped = text
+    .replaceAll('\\', '\\e')
+    .replaceAll('-', '\\-')
+    .replaceAll('…', '\\&...')
+    .replaceAll('’', '\\(cq')
+    .replaceAll("'", '\\(aq')
+    .replaceAll('`', '\\(ga')
+    .replaceAll('^', '\\(ha')
+    .replaceAll('~', '\\(ti')
+  // A dot or quote at the beginning of a line would be a request.
+  return /^[.']/.test(escaped) ? `\\&${escaped}` : escaped
+}
+
+const bold = (text: string) => `\\fB${toRoff(text)}\\fR`
+const heading = (title: string) => `.SH ${title}`
+
+/** A term and what it means. */
+function toEntry(term: string, text: string): readonly string[] {
+  return ['.TP', term, toRoff(text)]
+}
+
+/** Options and fixed words bold, what stands for something else in italics. */
+function toTerm(text: string): string {
+  return text
+    .split(/(<[^>]*>)/)
+    .filter(Boolean)
+    .map((part) => (part.startsWith('<') ? `\\fI${toRoff(part.slice(1, -1))}\\fR` : bold(part)))
+    .join('')
+}
+
+function toOptions({ options }: Group): readonly string[] {
+  return options.flatMap(([name, spec]) => toEntry(toTerm(writeOption(name, spec)), sentence(spec.summary)))
+}
+
+function toExamples(examples: readonly Example[]): readonly string[] {
+  return examples.flatMap(({ line, does }) => [
+    '.PP',
+    toRoff(sentence(does)),
+    '.PP',
+    '.in +4n',
+    '.nf',
+    bold(line),
+    '.fi',
+    '.in',
+  ])
+}
+
+function toSynopsis({ synopsis }: Subcommand): readonly string[] {
+  return synopsis.split(' | ').flatMap((form) => ['.PP', `${bold('pipework')} ${toRoff(form)}`])
+}
+
+function toCommand(command: Subcommand, table: CommandTable): readonly string[] {
+  const own = { ...command, options: command.options }
+  const groups = groupOptions(own, { ...table, options: {} })
+  return [
+    `.SS ${toRoff(command.word)}`,
+    ...toSynopsis(command),
+    '.PP',
+    toRoff(sentence(command.summary)),
+    ...groups.flatMap(toOptions),
+    ...toExamples(command.examples),
+  ]
+}
+
+const DESCRIPTION = [
+  'Gives a running container, or any network namespace, an interface of its own: on a bridge of Linux or of Open vSwitch, on a NIC, or leading nowhere; with the addresses, routes, VLANs and the MAC address that are asked for.',
+  'A plan is made before anything is changed, and what can be refused is refused then. When a step fails, the steps before it are taken back. The same command once more changes nothing and says so; another one changes what differs.',
+  'What pipework has made carries its own record, in the alias of the link: there is no state file, and what a container had goes with it.',
+]
+
+const EXIT_STATUS: readonly (readonly [string, string])[] = [
+  ['0', 'Done, or already so.'],
+  ['1', 'Refused or failed, and the host is as it was.'],
+  ['2', 'Wrong usage.'],
+  ['3', 'Failed, and something is left: each thing is named, with the command that removes it.'],
+  ['124', 'A wait ran out of time.'],
+]
+
+const ENVIRONMENT: readonly (readonly [string, string])[] = [
+  ['DOCKER_HOST', 'Where the Docker Engine listens; DOCKER_CONTEXT and DOCKER_CONFIG are heard, too.'],
+  ['CONTAINER_HOST', 'Where Podman listens.'],
+  ['CONTAINERD_NAMESPACE', 'The namespace of containerd that nerdctl looks into.'],
+  ['OVS_RUNDIR', 'Where Open vSwitch has its sockets.'],
+  ['NO_COLOR', 'When it is set, nothing is printed in bold.'],
+  ['LC_ALL, LC_CTYPE, LANG', 'Characters beyond ASCII are printed where the locale has UTF-8.'],
+]
+
+/** The manual page pipework(8), out of the command table. */
+export function formatManual(table: CommandTable, version: string): string {
+  const [main] = table.commands.filter(({ word }) => word === '')
+  if (main === undefined) throw new RangeError('the table has no main form')
+  const others = table.commands.filter(({ word, hidden }) => word !== '' && hidden !== true)
+  const groups = groupOptions(main, table)
+  const lines = [
+    '.\\" Made from the command table of pipework: npm run build.',
+    `.TH PIPEWORK 8 "" "pipework ${version}" "System Administration"`,
+    // Command lines are no prose: nothing is hyphenated, and no blanks are stretched.
+    '.ad l',
+    '.nh',
+    heading('NAME'),
+    'pipework \\- give a running container a place on the network',
+    heading('SYNOPSIS'),
+    ...toSynopsis(main),
+    ...others.flatMap(toSynopsis),
+    heading('DESCRIPTION'),
+    ...DESCRIPTION.flatMap((text) => ['.PP', toRoff(text)]),
+    ...Object.entries(main.words ?? {}).flatMap(([term, text]) => toEntry(toTerm(term), sentence(text))),
+    heading('OPTIONS'),
+    ...groups.flatMap((group) => [`.SS ${toRoff(group.title)}`, ...toOptions(group)]),
+    heading('COMMANDS'),
+    ...others.flatMap((command) => toCommand(command, table)),
+    heading('EXIT STATUS'),
+    ...EXIT_STATUS.flatMap(([code, text]) => toEntry(bold(code), text)),
+    '.PP',
+    toRoff('route, rule, tc and exec return the exit status of their program.'),
+    heading('ENVIRONMENT'),
+    ...ENVIRONMENT.flatMap(([name, text]) => toEntry(bold(name), text)),
+    heading('EXAMPLES'),
+    ...toExamples(main.examples),
+    heading('SEE ALSO'),
+    ['ip(8)', 'ip\\-link(8)', 'ip\\-netns(8)', 'bridge(8)', 'tc(8)', 'ovs\\-vsctl(8)', 'docker(1)', 'podman(1)']
+      .map((it) => it.replace(/^(.*)(\(\d\))$/, '\\fB$1\\fR$2'))
+      .join(', '),
+  ]
+  return lines.map((line) => `${line}\n`).join('')
+}

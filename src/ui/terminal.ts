@@ -1,0 +1,80 @@
+import type { Host } from '../system/types'
+
+/** Where text is read: how wide that is, and what it can show. */
+export interface Screen {
+  /** Columns of the terminal; undefined for a pipe or a file, where nothing is cut or wrapped to fit. */
+  readonly columns: number | undefined
+  /** Characters beyond ASCII are understood. */
+  readonly isUnicode: boolean
+  /** A heading. */
+  bold(text: string): string
+}
+
+/** What standard output is. Colour is for a terminal, and for nobody who has set NO_COLOR (no-color.org). */
+export function screenOf({ env, columns }: Pick<Host, 'env' | 'columns'>): Screen {
+  const width = columns()
+  const isPlain = width === undefined || Boolean(env.NO_COLOR) || env.TERM === 'dumb'
+  return {
+    columns: width,
+    isUnicode: isUnicode(env),
+    bold: (text) => (isPlain ? text : `\x1b[1m${text}\x1b[0m`),
+  }
+}
+
+/** Whether the locale has UTF-8 (setlocale(3) says which variable goes first). */
+function isUnicode({ LC_ALL, LC_CTYPE, LANG }: Host['env']): boolean {
+  return /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '')
+}
+
+/** What stands for our own typography where there is none. */
+const ASCII: Readonly<Record<string, string>> = {
+  '…': '...',
+  '’': "'",
+  '→': '->',
+  '×': 'x',
+  '–': '-',
+  '├': '|',
+  '└': '`',
+  '│': '|',
+  '─': '-',
+}
+
+/** The text as the locale can show it. */
+export function toLocale(text: string, env: Host['env']): string {
+  return isUnicode(env) ? text : text.replaceAll(/[…’→×–├└│─]/g, (char) => ASCII[char] ?? char)
+}
+
+/** Breaks text at blanks into lines of that width at most; a word that is longer has a line of its own. */
+export function wrap(text: string, width: number): readonly string[] {
+  const lines: string[] = []
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1)
+    if (last === undefined || last.length + 1 + word.length > width) lines.push(word)
+    else lines[lines.length - 1] = `${last} ${word}`
+  }
+  return lines
+}
+
+/** What is copied stands in one line, which a terminal puts together again when it is. */
+const COPIED = /^ *(?:made by|undo|do:|mend it:|pipework) /
+
+/** Lines no longer than the screen is wide, broken between words; what follows stands under the text, not the margin. */
+export function fitScreen(text: string, { columns }: Pick<Screen, 'columns'>): string {
+  if (columns === undefined) return text
+  return text
+    .split('\n')
+    .flatMap((line) => (line.length <= columns || COPIED.test(line) ? [line] : fitLine(line, columns)))
+    .join('\n')
+}
+
+/** A branch of a tree, a key before its value, or blanks: what stands before the text. */
+const MARGIN = /^(?:[├└|`][─-] | {2}\S+(?: \S+)? {2,}| *)/
+
+function fitLine(line: string, columns: number): readonly string[] {
+  const [margin = ''] = MARGIN.exec(line) ?? []
+  const under = /^[├└|`]/.test(margin) ? `${margin.startsWith('├') ? '│' : margin.startsWith('|') ? '|' : ' '}    ` : ''
+  const hanging = margin.trim() === '' ? margin.length + 2 : margin.length
+  const indent = under || ' '.repeat(hanging <= columns / 2 ? hanging : 2)
+  const lines = wrap(line.slice(margin.length), columns - Math.max(indent.length, margin.length))
+  return lines.map((it, index) => `${index === 0 ? margin : indent}${it.trim()}`)
+}
