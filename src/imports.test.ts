@@ -150,8 +150,8 @@ function findSideDoors(tree: Tree): readonly string[] {
 
 function findTwins(tree: Tree): readonly string[] {
   const places = new Map<string, string[]>()
+  // A type and a value of one name in one file are one name.
   for (const { name, exported } of tree.values())
-    // A type and a value of one name in one file are one name.
     for (const it of new Set(exported)) places.set(it, [...(places.get(it) ?? []), name])
   return [...places].filter(([, names]) => names.length > 1).map(([it, names]) => `${it}: ${names.join(', ')}`)
 }
@@ -190,7 +190,8 @@ describe('a broken rule is found', () => {
     ['a name is exported once', 'model/mac', 'export const x = 1', []],
     ['a name is exported once', 'cli', 'export const same = 1', ['same: model/same, cli']],
   ])('%s: %s: %s', (rule, name, text, problems) => {
-    const same = rule === 'a name is exported once' ? { 'model/same': 'export function same() {}' } : {}
+    const same: Readonly<Record<string, string>> =
+      rule === 'a name is exported once' ? { 'model/same': 'export function same() {}' } : {}
     expect(rules[rule](readTree({ ...none, ...same, [name]: text }))).toEqual(problems)
   })
 

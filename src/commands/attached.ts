@@ -76,7 +76,7 @@ export function toAttached(planned: Planned, host: Host): Attachment {
   const sources = request.sources.length === 0 ? {} : { sources: request.sources.map(({ word }) => word) }
   const record = { kind: 'link', ifname, hostif, ...uplink, addresses, ...sources, words, previous: [] } as const
   return toAttachment(
-    { ...record, guest: { kind, name, ...(id === undefined ? {} : { id }) } },
+    { ...record, guest: { kind, name, id } },
     { mtu: request.mtu ?? facts.hostif?.mtu ?? DEFAULT_MTU, up: true },
     hostEnd?.name,
   )
@@ -109,8 +109,8 @@ async function toOutcome(planned: Planned, warning: Warning | undefined, { host 
       : `${describe(attachment)} already; nothing changed\n${shared}`,
     json: {
       ...{ ok: true, changed, attachment, steps: [...connected, ...plan].map(({ why }) => why), undo },
-      ...(sharedWith === undefined ? {} : { sharedWith }),
-      ...(warning === undefined ? {} : { warnings: [warning] }),
+      sharedWith,
+      warnings: warning === undefined ? undefined : [warning],
     },
   }
 }

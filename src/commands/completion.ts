@@ -46,7 +46,7 @@ function userPlaces({ env, read }: Host): Readonly<Record<Shell, Omit<Place, 'sh
   const note = `zsh looks there when ~/.zshrc has, before compinit: fpath+=(${zsh})`
   return {
     bash: { path: `${data}/completions/pipework` },
-    zsh: { path: `${zsh}/_pipework`, ...(isKnown ? {} : { note }) },
+    zsh: { path: `${zsh}/_pipework`, note: isKnown ? undefined : note },
     fish: { path: `${XDG_CONFIG_HOME || `${HOME}/.config`}/fish/completions/pipework.fish` },
   }
 }

@@ -14,8 +14,8 @@ export async function toConnector({ host, io, flag, text }: Call): Promise<Conne
   return {
     host,
     interrupt: io.interrupt,
-    ...(seconds === 0 ? {} : { confirm: seconds }),
+    confirm: seconds === 0 ? undefined : seconds,
     tell: (line) => io.err(line),
-    ...(flag('verbose') ? { onStep: (step) => io.err(formatStep(step)) } : {}),
+    onStep: flag('verbose') ? (step) => io.err(formatStep(step)) : undefined,
   }
 }

@@ -27,7 +27,7 @@ export async function run(call: Call): Promise<Outcome> {
   const wanted = parseGuest(typed)
   if (ifname !== undefined) parseIfname(ifname, 'interface in the guest')
   refuseUnlessRoot(call)
-  const taken = await detach({ wanted, ...(ifname === undefined ? {} : { ifnames: [ifname] }) }, call)
+  const taken = await detach({ wanted, ifnames: ifname === undefined ? undefined : [ifname] }, call)
   if (!call.flag('dry-run')) await sweepLeases(call.host)
   if (taken.done.length === 0) {
     const swept = (await sweepRules(wanted, call)) ?? (taken.all.length === 0 ? await sweepHost(call) : undefined)
@@ -123,7 +123,7 @@ async function planDeparture(
   if ((host.list(LEASES) ?? []).length === 0) return plan
   const { planDeparture } = await import('../network/dhcp/release-on-detach')
   const pin = reached.guest === undefined || inGuest === undefined ? undefined : reached.pin
-  return planDeparture(plan, { record, ...(pin === undefined ? {} : { netns: pin.inode }) }, host)
+  return planDeparture(plan, { record, netns: pin === undefined ? undefined : pin.inode }, host)
 }
 
 /** Gives back the leases that outlived the links of a guest: it has ended, or was started again. */
@@ -189,7 +189,7 @@ const GONE = new PipeworkError('the guest is gone')
 function foreseeAll(detachment: Detachment, { all, ovs }: Seen): Seen {
   const next = foreseeRest(detachment)
   const dead = all.filter((it) => it.deadPort !== undefined && it !== detachment.attached)
-  return { ...next, all: [...next.all, ...dead], ...(ovs === undefined ? {} : { ovs }) }
+  return { ...next, all: [...next.all, ...dead], ovs }
 }
 
 /** Refuses a name that nobody answers to now, and that stands for several guests in the records. */
@@ -227,7 +227,7 @@ function toRun(guest: Guest, { reached, transcript }: Task, { host, io }: Call):
     guest,
     netns: reached.guest === undefined ? '' : (reached.pin?.netns ?? ''),
     interrupt: io.interrupt,
-    ...(transcript === undefined ? {} : { onStep: transcript.onStep }),
+    onStep: transcript === undefined ? undefined : transcript.onStep,
   }
 }
 

@@ -96,7 +96,7 @@ function toOutcome(found: readonly Finding[], probes: readonly Probe[]): Outcome
     ),
     json: { ok: isHealthy, findings, probes },
     wanted: true,
-    ...(isHealthy ? {} : { exitCode: ExitCode.failed }),
+    exitCode: isHealthy ? undefined : ExitCode.failed,
   }
 }
 

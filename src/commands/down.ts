@@ -28,9 +28,13 @@ export async function run(call: Call): Promise<Outcome> {
     const gone: readonly Attached[] = all.flatMap((it) => it.taken?.done.map(({ attached }) => attached) ?? [])
     try {
       if (call.io.interrupt.heard) throw new PipeworkError('interrupted')
-      all.push({ guest, ifnames, taken: await detach({ wanted: guest, ifnames, ...(isDry ? { gone } : {}) }, call) })
+      all.push({
+        guest,
+        ifnames,
+        taken: await detach({ wanted: guest, ifnames, gone: isDry ? gone : undefined }, call),
+      })
     } catch (why) {
-      all.push({ guest, ifnames, ...(why instanceof NoSuchGuest ? {} : { why }) })
+      all.push({ guest, ifnames, why: why instanceof NoSuchGuest ? undefined : why })
     }
   }
   return isDry ? toScripts(all) : toDownOutcome(all, call)
@@ -62,7 +66,7 @@ function toScripts(all: readonly Fallen[]): Outcome {
     text: script,
     json: { ok: failed.length === 0, dryRun: true, steps, script },
     wanted: true,
-    ...(failed.length > 0 ? { exitCode: ExitCode.failed } : {}),
+    exitCode: failed.length > 0 ? ExitCode.failed : undefined,
   }
 }
 

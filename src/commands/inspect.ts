@@ -176,16 +176,16 @@ async function toEntry(attached: Attached, known: Known, { host, parse }: Call):
   return {
     ifname: record.ifname,
     hostif: record.hostif,
-    ...(hostEnd === undefined ? {} : { hostEnd }),
-    ...(inGuest === undefined ? {} : { inGuest }),
+    hostEnd,
+    inGuest,
     addresses: record.addresses ?? [],
     leases: record.sources === undefined ? [] : readLeases(record),
-    ...(uplink === undefined ? {} : { uplink }),
+    uplink,
     outside: toOutside(record.words),
     missing: lacking.get(attached) ?? [],
     ...toFirewall(attached, known, host),
-    ...(record.file === undefined ? {} : { file: findFile(record.file, host) }),
-    ...('line' in line ? { command: `pipework ${line.line}` } : {}),
+    file: record.file === undefined ? undefined : findFile(record.file, host),
+    command: 'line' in line ? `pipework ${line.line}` : undefined,
     undo: `pipework disconnect ${formatGuest(record.guest)} ${record.ifname}`,
   }
 }

@@ -125,7 +125,7 @@ export function planPrune(host: Host): Plan {
 async function act(plan: Plan, { call, guest, netns }: { call: Call; guest: Guest; netns: string }): Promise<void> {
   await execute(plan, {
     ...{ host: call.host, guest, netns, interrupt: call.io.interrupt },
-    ...(call.flag('verbose') ? { onStep: (step) => call.io.err(formatStep(step)) } : {}),
+    onStep: call.flag('verbose') ? (step) => call.io.err(formatStep(step)) : undefined,
   })
 }
 

@@ -130,7 +130,7 @@ async function install(call: Call): Promise<Outcome> {
           in: 'host',
           path: UNIT_FILE,
           readers: 'everybody',
-          ...(before === undefined ? {} : { text: before }),
+          text: before,
         },
         RELOAD.command,
         ...(call.flag('now') && state.isActive ? [restart] : []),
@@ -201,7 +201,7 @@ async function perform(plan: Plan, call: Call, done: readonly string[]): Promise
   }
   await execute(plan, {
     ...{ host: call.host, guest: NOBODY, netns: '', interrupt: call.io.interrupt },
-    ...(call.flag('verbose') ? { onStep: (step) => call.io.err(formatStep(step)) } : {}),
+    onStep: call.flag('verbose') ? (step) => call.io.err(formatStep(step)) : undefined,
   })
   const changed = plan.length > 0
   const lines = changed ? [...done, ...steps.map((why) => `  did: ${why}`)] : [`${done[0]} already; nothing changed`]

@@ -124,8 +124,8 @@ function toRow(journal: Journal, { host }: Call): Row {
   return {
     ...{ bridge, uplink: nic },
     state: stage === 'kept' && !isThere ? 'gone' : stage,
-    ...(stage === 'pending' ? { left: Math.max(0, Math.round((deadline ?? 0) - uptime(host))) } : {}),
-    ...(why === undefined ? {} : { why }),
+    left: stage === 'pending' ? Math.max(0, Math.round((deadline ?? 0) - uptime(host))) : undefined,
+    why,
   }
 }
 

@@ -64,7 +64,7 @@ function planBridge({ request: { hostif, vlan }, facts }: Context): Plan {
       why: `create the bridge ${hostif}`,
       command: ip`link add dev ${hostif} address ${facts.bridgeMac} type bridge stp_state 0 ${vlan !== undefined && ['vlan_filtering', '1']}`,
       undo: remove,
-      ...(vlan === undefined ? {} : { explain: explainVlans }),
+      explain: vlan === undefined ? undefined : explainVlans,
     },
     // A run that was killed between the two leaves a bridge with our address and no record.
     !madeByUs &&
@@ -81,7 +81,7 @@ function planBridge({ request: { hostif, vlan }, facts }: Context): Plan {
     facts.hostif?.up !== true && {
       why: `bring ${hostif} up`,
       command: ip`link set dev ${hostif} up`,
-      ...(facts.hostif === undefined ? {} : { undo: ip`link set dev ${hostif} down` }),
+      undo: facts.hostif === undefined ? undefined : ip`link set dev ${hostif} down`,
     },
   )
 }

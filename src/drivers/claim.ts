@@ -220,15 +220,15 @@ function recordFor(context: Context, nic: string | undefined): LinkRecord {
   const { request, guest } = context
   return {
     kind: 'link',
-    guest: { kind: guest.kind, name: guest.name, ...(guest.id === undefined ? {} : { id: guest.id }) },
+    guest: { kind: guest.kind, name: guest.name, id: guest.id },
     ifname: request.ifname,
     hostif: request.hostif,
-    ...(request.uplink === undefined ? {} : { uplink: formatUplink(request.uplink) }),
+    uplink: request.uplink === undefined ? undefined : formatUplink(request.uplink),
     addresses: request.addresses,
-    ...(request.sources.length === 0 ? {} : { sources: request.sources.map(({ word }) => word) }),
+    sources: request.sources.length === 0 ? undefined : request.sources.map(({ word }) => word),
     words: request.words,
     previous: previousDefaults(context),
-    ...(nic === undefined ? {} : { nic }),
+    nic,
     ...fileOf(context),
   }
 }

@@ -106,7 +106,7 @@ function planNic({ request, guest, facts }: Context, { name, up }: HostLink): Pl
       device.link?.up !== true && {
         why: `bring ${device.name} up`,
         command: ip`link set dev ${device.name} up`,
-        ...(device.link === undefined ? {} : { undo: ip`link set dev ${device.name} down` }),
+        undo: device.link === undefined ? undefined : ip`link set dev ${device.name} down`,
       },
   )
 }

@@ -146,7 +146,7 @@ function settle(context: Context, name: string): Plan {
       before !== facts.mac && {
         why: `set the MAC address of ${ifname}`,
         command: ipInGuest`link set dev ${ifname} address ${facts.mac}`,
-        ...(before === undefined ? {} : { undo: ipInGuest`link set dev ${ifname} address ${before}` }),
+        undo: before === undefined ? undefined : ipInGuest`link set dev ${ifname} address ${before}`,
       },
   )
 }

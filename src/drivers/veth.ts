@@ -50,7 +50,7 @@ function planOffload({ request, facts: { offload, inGuest } }: Context): Plan {
     {
       why: `turn the checksum offload of ${ifname} ${txOffload}`,
       command: setOffload(ifname, txOffload),
-      ...(inGuest === undefined || live === undefined ? {} : { undo: setOffload(ifname, live) }),
+      undo: inGuest === undefined || live === undefined ? undefined : setOffload(ifname, live),
     },
   ]
 }
@@ -157,13 +157,13 @@ function convergeHostEnd(context: Context, { name, up, mtu, master, alias }: Hos
     (!up || wanted !== name) && {
       why: `bring ${wanted} up`,
       command: ip`link set dev ${wanted} up`,
-      ...(up ? {} : { undo: ip`link set dev ${wanted} down` }),
+      undo: up ? undefined : ip`link set dev ${wanted} down`,
     },
     alias !== record && {
       why: `record the attachment on ${wanted}`,
       command: ip`link set dev ${wanted} alias ${record}`,
       // An empty alias cannot be a word of ip -batch; a half-made link of a killed run has none to put back.
-      ...(alias === undefined ? {} : { undo: ip`link set dev ${wanted} alias ${alias}` }),
+      undo: alias === undefined ? undefined : ip`link set dev ${wanted} alias ${alias}`,
     },
   )
 }
@@ -174,7 +174,7 @@ function rename({ name, up }: Pick<HostLink, 'name' | 'up'>, wanted: string): Pl
     {
       why: `take ${name} down to rename it`,
       command: ip`link set dev ${name} down`,
-      ...(up ? { undo: ip`link set dev ${name} up` } : {}),
+      undo: up ? ip`link set dev ${name} up` : undefined,
     },
     {
       why: `rename ${name}`,

@@ -45,8 +45,8 @@ export async function readVxlans(host: Host): Promise<readonly Vxlan[]> {
     return [
       {
         ...{ name, id: Number(id), remote: String(remote ?? remote6 ?? group ?? group6 ?? ''), mtu, mac },
-        ...(dev === undefined ? {} : { dev: String(dev) }),
-        ...(master === undefined ? {} : { master }),
+        dev: dev === undefined ? undefined : String(dev),
+        master,
         isOurs: ifalias === MADE_RECORD,
         isHalfMade: master === undefined && (ifalias === undefined || ifalias === MADE_RECORD),
       },
@@ -85,9 +85,8 @@ export async function surveyVxlan(bridge: string, wish: VxlanWish, host: Host): 
     hasPorts: listPorts(bridge, host).length > 0,
     bridgeMac: bridgeMacOf(bridge, host),
     vxlans: await readVxlans(host),
-    ...(link === undefined
-      ? {}
-      : { lower: { name: link.name, mtu: link.mtu, isOurselves: /^local /.test(route.stdout) } }),
+    lower:
+      link === undefined ? undefined : { name: link.name, mtu: link.mtu, isOurselves: /^local /.test(route.stdout) },
   }
 }
 
@@ -165,7 +164,7 @@ export function planVxlan(facts: VxlanFacts): Plan {
     bridgeLink?.up !== true && {
       why: `bring ${bridge} up`,
       command: ip`link set dev ${bridge} up`,
-      ...(bridgeLink === undefined ? {} : { undo: ip`link set dev ${bridge} down` }),
+      undo: bridgeLink === undefined ? undefined : ip`link set dev ${bridge} down`,
     },
   )
 }

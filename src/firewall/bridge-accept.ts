@@ -99,7 +99,7 @@ function judge({ bridge, port: own, ips }: Member, ruleset: Ruleset, host: Host)
 function toWarning(blockages: readonly Blockage[], host: Host): Warning | undefined {
   if (blockages.length === 0) return undefined
   const command = mendCommand(blockages, toolFor(host))
-  return { message: describeBlockages(blockages), ...(command === undefined ? {} : { command }) }
+  return { message: describeBlockages(blockages), command }
 }
 
 /**

@@ -68,9 +68,9 @@ export function findBlockages(ruleset: Ruleset, flows: readonly Flow[], own?: st
     return [
       {
         ...{ family, path: worst.flow, obstacle, ports: isAll ? [] : ports },
-        ...(worst.flow.bridge === undefined ? {} : { bridge: worst.flow.bridge }),
+        bridge: worst.flow.bridge,
         fate: worst.fate === 'dropped' ? 'dropped' : 'perhaps',
-        ...(openings === undefined ? {} : { openings }),
+        openings,
       } satisfies Blockage,
     ]
   })

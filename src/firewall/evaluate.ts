@@ -175,7 +175,7 @@ function judgeChain(chain: Chain, flow: Flow, ruleset: Ruleset): Obstacle | unde
     all.find(({ verdict }) => verdict === 'drop')
   if (drop === undefined) return undefined
   const fate = all.some(({ verdict }) => verdict === 'accept') ? 'perhaps' : 'dropped'
-  return { chain, fate, in: drop.in, ...(drop.rule === undefined ? {} : { rule: drop.rule }) }
+  return { chain, fate, in: drop.in, rule: drop.rule }
 }
 
 /** Whether the kernel calls the chain for what is forwarded in that family. */

@@ -125,7 +125,7 @@ function expandMap(vmap: { key: unknown; data: unknown }, before: Condition): re
 
 function toRules({ expr, handle, comment }: NftRule): readonly Rule[] {
   const matches: (Match | OpenMatch)[] = []
-  const named = { handle, ...(comment === undefined ? {} : { comment }) }
+  const named = { handle, comment }
   for (const statement of expr) {
     const { vmap } = statement as { vmap?: { key: unknown; data: unknown } }
     if (vmap !== undefined) return expandMap(vmap, matches).map((rule) => ({ ...rule, ...named }))

@@ -46,7 +46,7 @@ export function parseSource(typed: string): AddressSource {
   return {
     kind: name === 'slaac' ? 'slaac' : 'dhcp',
     family,
-    ...(client === undefined ? {} : { client }),
+    client,
     options: args,
     word: typed,
   }

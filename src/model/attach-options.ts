@@ -138,7 +138,7 @@ export function parseRouting(options: AttachOptions, addressing: Addressing): Ro
     )
   return {
     routes: parseRoutes(routes, addressing),
-    ...(metric === undefined ? {} : { metric: parseMetric(metric, '--metric') }),
+    metric: metric === undefined ? undefined : parseMetric(metric, '--metric'),
     defaultRoute,
     policyRoute,
   }

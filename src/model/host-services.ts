@@ -83,7 +83,7 @@ export function parsePublished(typed: string): Published {
       `--publish '${typed}': a range of ports keeps its numbers`,
       `Write ${host}:${host}, or give each port its own --publish.`,
     )
-  return { protocol, ...(at === undefined ? {} : { at }), ports: from, to }
+  return { protocol, at, ports: from, to }
 }
 
 function overlap(a: PortRange, b: PortRange): boolean {

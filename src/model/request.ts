@@ -171,7 +171,7 @@ export function toRequest(words: readonly string[], options: AttachOptions): Att
     guest: parseGuest(guest),
     ifname: parseIfname(i ?? 'eth1', 'interface in the guest'),
     isNamed: i !== undefined,
-    ...(l === undefined ? {} : { hostEnd: parseIfname(l, "link's host end") }),
+    hostEnd: l === undefined ? undefined : parseIfname(l, "link's host end"),
     ...addressing,
     sharing: parseSharing(options),
     direct: options.direct ?? false,

@@ -40,7 +40,7 @@ export function parseRoute(typed: string): RouteWish {
   return {
     family,
     dst,
-    ...(via === undefined ? {} : { via: parseVia(via, family, typed) }),
+    via: via === undefined ? undefined : parseVia(via, family, typed),
     ...metric,
   }
 }

@@ -50,7 +50,7 @@ function parseVxlan(typed: string): VxlanWish {
     kind: 'vxlan',
     id: number,
     remote,
-    ...(dev === undefined ? {} : { dev: parseIfname(dev, 'NIC of the VXLAN') }),
+    dev: dev === undefined ? undefined : parseIfname(dev, 'NIC of the VXLAN'),
   }
 }
 

@@ -35,7 +35,7 @@ export function parseVlans(typed: string): VlanSet {
   if (twice !== undefined) throw usageError(`'${typed}': VLAN ${twice[0]} stands there twice`, 'Once is enough.')
   const native = typed.split(',', 1)[0]?.includes('-') ? undefined : ranges[0]
   return {
-    ...(native === undefined ? {} : { native: native[0] }),
+    native: native === undefined ? undefined : native[0],
     tagged: mergeRanges(sorted.filter((range) => range !== native)),
   }
 }

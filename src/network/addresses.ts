@@ -34,7 +34,7 @@ export function planAddresses(context: Context): Plan {
     facts.inGuest?.up !== true && {
       why: `bring ${request.ifname} up`,
       command: ipInGuest`link set dev ${request.ifname} up`,
-      ...(facts.inGuest === undefined ? {} : { undo: ipInGuest`link set dev ${request.ifname} down` }),
+      undo: facts.inGuest === undefined ? undefined : ipInGuest`link set dev ${request.ifname} down`,
     },
     // IPv6 first: its duplicate detection runs in the kernel while IPv4's is asked by arping.
     missing6.filter(isNew).map((address) => planAddition(address, context)),
@@ -99,7 +99,7 @@ function planSysctls({ request, facts }: Context, missing: readonly Address[]): 
     {
       why: `let the kernel announce the addresses of ${ifname}${has(6) ? ', and allow IPv6 there' : ''}`,
       command: sysctlInGuest(Object.fromEntries(changes)),
-      ...(before.length === 0 ? {} : { undo: sysctlInGuest(Object.fromEntries(before)) }),
+      undo: before.length === 0 ? undefined : sysctlInGuest(Object.fromEntries(before)),
     },
   ]
 }

@@ -166,6 +166,6 @@ function addRoute(
   return {
     why: `reach ${dst} over ${dev} in the table ${table}`,
     command: ipInGuest`route replace ${dst} ${path} table ${table}`,
-    ...(goesWithLink ? {} : { undo }),
+    undo: goesWithLink ? undefined : undo,
   }
 }

@@ -128,7 +128,7 @@ describe('a step that fails', () => {
     ],
     ['ip, which did not end', { 'add a': new PipeworkError('ip did not end') }, ALL],
   ])('%s: what was done is undone, last first', async (_, answers, expected) => {
-    const { ran, error } = await perform(plan, { ...(answers === undefined ? {} : { answers }) })
+    const { ran, error } = await perform(plan, { answers })
     expect(ran.slice(0, 2)).toEqual(['lend add d | add e', `ip | add a | add b | add c | ${NESTED}`])
     expect(ran.slice(2)).toEqual(expected)
     expect(error?.exitCode).toBe(ExitCode.failed)

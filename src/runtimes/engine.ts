@@ -114,8 +114,8 @@ async function toAnswer(inspected: Inspected, question: Question): Promise<Answe
     id,
     pid: State.Pid,
     nsPath: `/proc/${State.Pid}/ns/net`,
-    ...(sandbox ? { sandbox } : {}),
-    ...(sharedWith === undefined ? {} : { sharedWith }),
+    sandbox: sandbox ? sandbox : undefined,
+    sharedWith,
   }
   return { state: 'found', guest }
 }
@@ -171,5 +171,5 @@ export function isStrange({ pid, id }: Guest, host: Host): boolean {
 /** Refuses a container whose process is out of this kernel's reach. */
 export function outOfReach({ name, id }: Guest, where: string, hint: string): Answer {
   const why = new PipeworkError(`the container '${name}' is out of reach: ${where}`, { hint })
-  return { state: 'refused', candidate: { name, ...(id === undefined ? {} : { id }) }, why }
+  return { state: 'refused', candidate: { name, id }, why }
 }

@@ -59,7 +59,7 @@ export async function findUnplugging(
     ovs.fakes.some(({ parent }) => parent === port.bridge) ||
     (readHostLink(port.bridge, host) !== undefined && (await hasGlobalAddress(port.bridge, host)))
   const unused = isUsed ? undefined : ovs.bridges.find(({ name, isOurs }) => name === port.bridge && isOurs)
-  return { port, dead, isSwitching: ovs.isSwitching, ...(unused === undefined ? {} : { unused }) }
+  return { port, dead, isSwitching: ovs.isSwitching, unused }
 }
 
 /** Whether the link has an address that somebody gave it, and not we; taken to be so when that cannot be told. */

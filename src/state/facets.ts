@@ -43,10 +43,11 @@ export function toAddress(info: Facets, dev: string): Holding {
     what: `the address ${text(info, 'local')}/${info.prefixlen}`,
     add,
     del: ['addr', 'del', cidr, ...(peer === undefined ? [] : ['peer', `${peer}/${info.prefixlen}`]), 'dev', SELF],
-    ...(valid < FOREVER ? { lifetimes: { valid, preferred: Number(info.preferred_life_time ?? FOREVER) } } : {}),
-    ...(valid < FOREVER && family === 6 && peer === undefined
-      ? { remnant: ['route', 'flush', 'table', 'all', 'exact', toSubnet(info), 'dev', SELF, 'proto', 'kernel'] }
-      : {}),
+    lifetimes: valid < FOREVER ? { valid, preferred: Number(info.preferred_life_time ?? FOREVER) } : undefined,
+    remnant:
+      valid < FOREVER && family === 6 && peer === undefined
+        ? ['route', 'flush', 'table', 'all', 'exact', toSubnet(info), 'dev', SELF, 'proto', 'kernel']
+        : undefined,
   }
 }
 
@@ -170,10 +171,10 @@ function toPlainRoute(route: Facets, family: Family, dev: string): Holding {
     what: `${isDefault ? `the default route for IPv${family}` : `the route to ${String(route.dst)}`}${route.table === 'main' ? '' : ` in table ${String(route.table)}`}`,
     add: [['route', 'append', ...key, ...proto, ...rest, ...(isHeavy ? toHops([hop], dev) : path)]],
     del: ['route', 'del', ...key, ...proto, ...path],
-    ...(route.expires === undefined ? {} : { lifetimes: { valid: Number(route.expires) } }),
+    lifetimes: route.expires === undefined ? undefined : { valid: Number(route.expires) },
     rank: `${family} ${key.join(' ')}`,
-    ...(gateway === undefined ? {} : { gateway }),
-    ...(isDefault ? { isDefault } : {}),
+    gateway,
+    isDefault: isDefault ? isDefault : undefined,
   }
 }
 

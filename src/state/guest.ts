@@ -121,8 +121,8 @@ function toLiveAddress(info: IpAddressInfo): LiveAddress {
     ip: local,
     prefix: prefixlen,
     automatic: family === 'inet6' && (dynamic === true || scope === 'link'),
-    ...(attributes.length === 0 ? {} : { attributes }),
-    ...(info.tentative === true ? { tentative: true } : {}),
+    attributes: attributes.length === 0 ? undefined : attributes,
+    tentative: info.tentative === true ? true : undefined,
   }
 }
 
@@ -139,10 +139,10 @@ function toGuestLink(link: IpAddress): GuestLink {
     name: link.ifname,
     kind: link.linkinfo?.info_kind ?? 'NIC',
     ifindex: link.ifindex,
-    ...(link.link_index === undefined || link.link_netnsid === undefined ? {} : { peerIndex: link.link_index }),
-    ...(mode === undefined ? {} : { mode }),
-    ...(link.ifalias === undefined ? {} : { alias: link.ifalias }),
-    ...(record === undefined ? {} : { record }),
+    peerIndex: link.link_index === undefined || link.link_netnsid === undefined ? undefined : link.link_index,
+    mode,
+    alias: link.ifalias,
+    record,
     mac: link.address ?? '',
     mtu: link.mtu,
     up: link.flags.includes('UP'),
@@ -179,8 +179,8 @@ export function toRoute(route: IpRoute, family: Family): Route {
     dev: route.dev ?? route.nexthops?.[0]?.dev ?? '',
     metric: route.metric ?? 0,
     protocol: route.protocol ?? 'boot',
-    ...(route.gateway === undefined ? {} : { gateway: route.gateway }),
-    ...(table[1] === undefined ? {} : { table: table[1] }),
+    gateway: route.gateway,
+    table: table[1],
     words,
   }
 }
@@ -196,7 +196,7 @@ export async function readGuest(netns: string | undefined, host: Host): Promise<
     family === 4 ? batchLine`route show table main` : batchLine`route show table all root ::/0`,
   )
   const { code, stdout, stderr } = await host.ip({
-    ...(netns === undefined ? {} : { netns }),
+    netns,
     lines: [batchLine`address show`, ...tables],
     answer: 'json',
   })

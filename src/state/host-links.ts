@@ -79,7 +79,7 @@ export interface Seat {
 export function readSeat(name: string, host: Host): Seat | undefined {
   if (host.inode(`${NET}/${name}`) === undefined) return undefined
   const master = host.target(`${NET}/${name}/master`)
-  return { name, ...(master === undefined ? {} : { master: master.slice(master.lastIndexOf('/') + 1) }) }
+  return { name, master: master === undefined ? undefined : master.slice(master.lastIndexOf('/') + 1) }
 }
 
 /** The links of the host that carry a record of ours. */

@@ -137,13 +137,13 @@ function toLinkState(link: Facets, documents: Documents, host: Host): LinkState 
   return {
     name,
     ifindex: Number(link.ifindex),
-    ...(kind === undefined ? {} : { kind }),
+    kind,
     up: flags.includes('UP'),
     mtu: Number(link.mtu),
     mac: word('address') ?? '',
-    ...(master === undefined ? {} : { master }),
-    ...(alias === undefined ? {} : { alias }),
-    ...(genmode === undefined ? {} : { genmode }),
+    master,
+    alias,
+    genmode,
     acquaintances: documents.acquaintances.filter(on).flatMap(toAcquaintance),
     holdings: [
       ...toAddresses(link),

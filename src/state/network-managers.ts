@@ -53,9 +53,7 @@ function readNetworkd(links: readonly Indexed[], host: Host): readonly Manager[]
     const state = /^ADMIN_STATE=(.*)$/m.exec(text)?.[1]
     if (state === undefined || state === 'unmanaged') return []
     const file = /^NETWORK_FILE=(.+)$/m.exec(text)?.[1]
-    return [
-      { link: name, by: 'systemd-networkd', evidence: `${path}: ${state}`, ...(file === undefined ? {} : { file }) },
-    ]
+    return [{ link: name, by: 'systemd-networkd', evidence: `${path}: ${state}`, file }]
   })
 }
 

@@ -47,9 +47,9 @@ export function readVlanDevice({ hostif, vlan }: AttachRequest, host: Host): Nic
   const unrecorded = host.read(`/sys/class/net/${name}/netdev_group`) === BIRTHMARK
   return {
     name,
-    ...(link === undefined ? {} : { link }),
-    ...(id === undefined ? {} : { id: Number(id) }),
-    ...(unrecorded ? { unrecorded } : {}),
+    link,
+    id: id === undefined ? undefined : Number(id),
+    unrecorded: unrecorded ? unrecorded : undefined,
   }
 }
 
@@ -74,9 +74,9 @@ async function readNicState(
     name,
     guest: `${guest.kind}:${guest.name}`,
     kind: live?.kind ?? 'NIC',
-    ...(phy === undefined ? {} : { phy: `phy#${phy}` }),
+    phy: phy === undefined ? undefined : `phy#${phy}`,
     ...{ up, mtu, mac },
-    ...(alias === undefined ? {} : { alias }),
+    alias,
     addresses: addresses.map(toAddrWords),
     routes: routes
       .filter(({ dev, protocol }) => dev === name && protocol !== 'kernel')
@@ -93,7 +93,7 @@ export async function readNicFacts(
 ): Promise<Pick<NicFacts, 'nic' | 'nicIsKept' | 'lacksIw'>> {
   if (hostif !== undefined) {
     const state = await readNicState(hostif, guest, host)
-    return { ...state, ...(state.nic?.phy !== undefined && !host.has('iw') ? { lacksIw: true } : {}) }
+    return { ...state, lacksIw: state.nic?.phy !== undefined && !host.has('iw') ? true : undefined }
   }
   const { record } = inGuest ?? {}
   const nic = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined

@@ -90,8 +90,8 @@ export function parseTables(
     const ids = idsOf.get(name) ?? {}
     return {
       ...{ name, ids, bridge: bridgeOf.get(toId(row._uuid)) ?? '', isFake: row.fake_bridge === true },
-      ...(tag === undefined ? {} : { tag: Number(tag) }),
-      ...(vlanMode === undefined ? {} : { vlanMode: String(vlanMode) }),
+      tag: tag === undefined ? undefined : Number(tag),
+      vlanMode: vlanMode === undefined ? undefined : String(vlanMode),
       trunks: toSet(row.trunks).map(Number),
       transient: toMap(row.other_config).transient === 'true',
       // Without the bridge's own device it is not this host's, or mute: then nothing can be told.
@@ -105,9 +105,7 @@ export function parseTables(
       isOurs: toMap(row.external_ids)[MADE_BY.key] === MADE_BY.value,
     })),
     ports: all.filter(({ isFake }) => !isFake).map(({ isFake: _, ...port }) => port),
-    fakes: all
-      .filter(({ isFake }) => isFake)
-      .map(({ name, bridge, tag }) => ({ name, parent: bridge, ...(tag === undefined ? {} : { tag }) })),
+    fakes: all.filter(({ isFake }) => isFake).map(({ name, bridge, tag }) => ({ name, parent: bridge, tag })),
   }
 }
 
@@ -218,11 +216,11 @@ export function guestOfPort({ ids }: OvsPort): LinkRecord['guest'] | undefined {
   const id = ids['pipework.containerid']
   const [kind, ...name] = (ids['pipework.guest'] ?? '').split(':')
   if (kind !== undefined && name.length > 0)
-    return { kind, name: name.join(':'), ...(id === undefined ? {} : { id: id.slice(0, 12) }) }
+    return { kind, name: name.join(':'), id: id === undefined ? undefined : id.slice(0, 12) }
   const container = ids['pipework.containername']?.replace(/^\//, '')
   return container === undefined
     ? undefined
-    : { kind: 'docker', name: container, ...(id === undefined ? {} : { id: id.slice(0, 12) }) }
+    : { kind: 'docker', name: container, id: id === undefined ? undefined : id.slice(0, 12) }
 }
 
 /** The interface's name in the guest; the original has it in the name of the host end. */

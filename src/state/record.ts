@@ -175,18 +175,18 @@ function decodeLink(fields: readonly string[]): LinkRecord {
   const [nic, file, uplink] = [one('n'), one('f'), one('u')]
   return {
     kind: 'link',
-    guest: { kind, name: unescapeName(name.join(':')), ...(id === '' ? {} : { id }) },
+    guest: { kind, name: unescapeName(name.join(':')), id: id === '' ? undefined : id },
     ifname: checkIfname(one('i')),
     hostif: one('h').split(':').map(checkIfname).join(':'),
-    ...(uplink === '' ? {} : { uplink }),
+    uplink: uplink === '' ? undefined : uplink,
     addresses: addresses === '*' ? undefined : [...addresses.split(',').filter(Boolean).map(parseAddress), ...leased],
-    ...(sources.length === 0 ? {} : { sources }),
+    sources: sources.length === 0 ? undefined : sources,
     words: [...all('w').map(unescapeName), ...all('r').map((route) => ROUTE + unescapeName(route))],
     previous: FAMILIES.flatMap((family) =>
       all(`d${family}`).map((words) => ({ family, words: words.split('+').map(unescapeWord).map(refuseUnsafe) })),
     ),
-    ...(nic === '' ? {} : { nic: parseIfname(nic, 'NIC') }),
-    ...(/^[0-9a-f]{8}$/.test(file) ? { file } : {}),
+    nic: nic === '' ? undefined : parseIfname(nic, 'NIC'),
+    file: /^[0-9a-f]{8}$/.test(file) ? file : undefined,
   }
 }
 

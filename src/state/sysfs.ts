@@ -65,8 +65,8 @@ export function readLink(name: string, host: Host, known?: string): SysfsLink | 
     mtu: Number(of('mtu')),
     mac: of('address') ?? '',
     up: (Number(of('flags')) & IFF_UP) !== 0,
-    ...(master === undefined ? {} : { master: master.slice(master.lastIndexOf('/') + 1) }),
+    master: master === undefined ? undefined : master.slice(master.lastIndexOf('/') + 1),
     ...(kind === 'bridge' ? readFiltering(name, host) : {}),
-    ...(alias ? { alias } : {}),
+    alias: alias ? alias : undefined,
   }
 }

@@ -33,7 +33,7 @@ export function createAhead(host: Host): Ahead {
       const { ip, netns: place } = waiting
       if (ip === undefined || place !== netns) {
         drop()
-        return host.ip({ ...(netns === undefined ? {} : { netns }), lines })
+        return host.ip({ netns, lines })
       }
       delete waiting.ip
       return (await ip).send(lines)

@@ -98,7 +98,7 @@ export function errorToJson(error: unknown): object {
   if (!(error instanceof PipeworkError))
     return { ok: false, exitCode: ExitCode.failed, error: { message: String(error), bug: true } }
   const { message, hint, exitCode, leftovers } = error
-  return { ok: false, exitCode, error: { message, ...(hint === undefined ? {} : { hint }) }, leftovers }
+  return { ok: false, exitCode, error: { message, hint }, leftovers }
 }
 
 /** What a script is written from: the plan, its guest, the words that asked for it, and remarks for its head. */
@@ -175,8 +175,8 @@ export function toAttachment(
     ifname: record.ifname,
     addresses: record.addresses?.map(formatAddress) ?? null,
     hostif: record.hostif,
-    ...(record.uplink === undefined ? {} : { uplink: record.uplink }),
-    ...(record.sources === undefined ? {} : { sources: record.sources }),
+    uplink: record.uplink,
+    sources: record.sources,
     words: record.words,
     hostEnd: hostEnd ?? null,
     mtu: link?.mtu ?? 0,

@@ -42,7 +42,7 @@ export function toUpOutcome(sum: Sum, { host, io, flag }: Call): Outcome {
       changed: all.some((it) => it.state === 'planned' && it.planned.plan.length > 0) || pruned.length > 0,
       attachments: all.map((it) => toJson(it, host)),
       detached: pruned.map(prunedToJson),
-      ...(warnings.length === 0 ? {} : { warnings }),
+      warnings: warnings.length === 0 ? undefined : warnings,
     },
     exitCode: exitCodeOf(failures, sum),
   }
@@ -138,7 +138,7 @@ export function toScripts(all: readonly Told[], before: readonly string[]): Outc
     text: script,
     json: { ok: notes.length === 0, dryRun: true, steps, script },
     wanted: true,
-    ...(all.some(({ state }) => state === 'failed') ? { exitCode: ExitCode.failed } : {}),
+    exitCode: all.some(({ state }) => state === 'failed') ? ExitCode.failed : undefined,
   }
 }
 

@@ -54,7 +54,7 @@ function toLease4(event: Event, since: number): Lease {
   return {
     ip,
     prefix,
-    ...(gateway === undefined ? {} : { router: gateway }),
+    router: gateway,
     routes: classless?.filter(({ dst }) => dst !== '0.0.0.0/0') ?? [],
     server: toIp(event.serverid ?? event.new_dhcp_server_identifier ?? '', 4) ?? '',
     ...toSeconds(event.lease ?? event.new_dhcp_lease_time),

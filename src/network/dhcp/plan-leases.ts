@@ -67,7 +67,7 @@ async function gather(
     machine: host.read('/etc/machine-id') || host.read('/proc/sys/kernel/random/boot_id') || '',
     // Debian and Ubuntu load the profile; a host without AppArmor has no such file.
     confined: /dhclient \(enforce\)/.test(host.read('/sys/kernel/security/apparmor/profiles') ?? ''),
-    ...(resolvConf === undefined ? {} : { resolvConf }),
+    resolvConf,
   }
 }
 

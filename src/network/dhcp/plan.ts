@@ -35,7 +35,7 @@ const dhcpOf = (context: Context, family: Family): AddressSource | undefined =>
 function toClient(source: AddressSource, context: Context, tenancy: Tenancy): Client {
   const { request, guest, facts } = context
   const { kind, name, id } = guest
-  const own = { kind, name, ...(id === undefined ? {} : { id }) }
+  const own = { kind, name, id }
   const { family } = source
   const isFirst = !request.addresses.some((it) => it.family === family && it.gateway !== undefined && !it.leased)
   const { metric, dhcp, tag } = request
@@ -44,13 +44,13 @@ function toClient(source: AddressSource, context: Context, tenancy: Tenancy): Cl
     guest: own,
     ifname: request.ifname,
     hostif: request.hostif,
-    ...(tag === undefined ? {} : { tag }),
+    tag,
     wish: [source.word, ...request.words],
     program: tenancy.programs.get(family)?.program ?? 'udhcpc',
     once: dhcp.once,
     defaultRoute: request.defaultRoute && isFirst,
-    ...(metric === undefined ? {} : { metric }),
-    ...(tenancy.resolvConf === undefined ? {} : { resolvConf: tenancy.resolvConf }),
+    metric,
+    resolvConf: tenancy.resolvConf,
     clientId: idOf(`${request.ifname} ${whoIs(own)} ${tenancy.machine}`),
     mac: request.mac === undefined ? (facts.inGuest?.mac ?? facts.mac) : facts.mac,
     netns: tenancy.netns,
@@ -77,7 +77,7 @@ export function findSettled(family: Family, context: Context, tenancy: Tenancy):
 
 /** What a lease gave, as an address of the request. */
 export function toLeased({ family, defaultRoute }: Client, { ip, prefix, router }: Lease): Address {
-  return { family, ip, prefix, ...(defaultRoute && router !== undefined ? { gateway: router } : {}), leased: true }
+  return { family, ip, prefix, gateway: defaultRoute && router !== undefined ? router : undefined, leased: true }
 }
 
 const keep = ({ directory }: Pick<Tenant, 'directory'>) => `${directory}/keep`
@@ -86,7 +86,7 @@ const starting = (tenant: Pick<Tenant, 'directory'>, program: Client['program'])
   kind: 'run',
   in: 'host',
   argv: ['sh', keep(tenant), guestNetns],
-  ...(program === 'image' ? {} : { isOurs: true }),
+  isOurs: program === 'image' ? undefined : true,
 })
 const ending = (tenant: Pick<Tenant, 'directory'>): Command => ({
   kind: 'run',
@@ -98,8 +98,8 @@ const ending = (tenant: Pick<Tenant, 'directory'>): Command => ({
 function fileOf(directory: string, name: string, text?: string): Command {
   return {
     ...{ kind: 'file', in: 'host', path: `${directory}/${name}` },
-    ...(text === undefined ? {} : { text }),
-    ...(name === 'hook' ? { isProgram: true } : {}),
+    text,
+    isProgram: name === 'hook' ? true : undefined,
   }
 }
 
@@ -224,7 +224,7 @@ function planClient(source: AddressSource, context: Context, tenancy: Tenancy): 
     ...{ clientId: client.clientId, self: tenancy.self, limit: dhcp.timeout },
     confined: tenancy.confined,
     broadcast: family === 4 && needsBroadcast(context, program),
-    ...(guest.id === undefined ? {} : { container: guest.id }),
+    container: guest.id,
   }
   const file = (name: string, text?: string) => fileOf(directory, name, text)
   const named = program === 'image' ? 'udhcpc of the busybox image, as no client is installed' : program

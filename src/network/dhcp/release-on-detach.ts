@@ -60,7 +60,7 @@ export function toStandIn(tenant: Tenant, host: Host): StandIn | undefined {
   return {
     netns,
     words: [hostif, `netns:${netns}`, `${ip}/${prefix}${isFar ? `@${router}` : ''}`, ...(last === '' ? [] : [last])],
-    options: { i: ifname, ...(kind === undefined ? {} : { kind }), ...(mode === undefined ? {} : { mode }) },
+    options: { i: ifname, kind, mode },
   }
 }
 

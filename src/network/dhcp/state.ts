@@ -116,7 +116,7 @@ export function readTenant(directory: string, host: Host): Tenant | undefined {
   return {
     directory,
     client,
-    ...(lease === undefined ? {} : { lease }),
+    lease,
     isKept: keeperOf(directory, host) !== undefined,
     isLost: host.read(`${directory}/lost`) !== undefined,
     files: Object.fromEntries(files),

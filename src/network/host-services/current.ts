@@ -90,7 +90,7 @@ function toLink(link: IpAddress): LiveLink {
   const { ifname, master, addr_info = [] } = link
   return {
     name: ifname,
-    ...(master === undefined ? {} : { master }),
+    master,
     ...toShim(link),
     addresses: addr_info
       .filter(({ local }) => local !== undefined)
@@ -110,7 +110,7 @@ function toLink(link: IpAddress): LiveLink {
 }
 
 function toRoute({ dst, dev = '', prefsrc }: IpRoute, family: Family): HostRoute {
-  return { family, dst, dev, ...(prefsrc === undefined ? {} : { src: prefsrc }) }
+  return { family, dst, dev, src: prefsrc }
 }
 
 function readKept(host: Host): Live['kept'] {

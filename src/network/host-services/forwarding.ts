@@ -39,9 +39,9 @@ function toFlow({ family, in: from, state, ports, ...rule }: Rule, dev: string, 
   const [enters, leaves] = from === dev ? [dev, outside] : [outside, dev]
   return {
     ...{ family, state: state === 'known' ? 'established' : 'new' },
-    ...(enters === undefined ? {} : { in: enters }),
-    ...(leaves === undefined ? {} : { out: leaves }),
-    ...(ports === undefined ? {} : { isTranslated: true }),
+    in: enters,
+    out: leaves,
+    isTranslated: ports === undefined ? undefined : true,
   }
 }
 

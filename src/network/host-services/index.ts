@@ -138,7 +138,7 @@ function refuseLongRecord(context: Context): void {
 export async function planOutside(context: Context, host: Host): Promise<Plan> {
   const { request, guest, facts } = context
   const live = await readLive(host)
-  const me = { guest: { kind: guest.kind, name: guest.name, ...(guest.id === undefined ? {} : { id: guest.id }) } }
+  const me = { guest: { kind: guest.kind, name: guest.name, id: guest.id } }
   const all = await readAll(request.outside.hostAccess || hasShim(live) ? 'everywhere' : 'host', host)
   const isMine = ({ record, hostEnd }: Attached) =>
     isSame(record, { ...me, ifname: request.ifname }) ||

@@ -44,7 +44,7 @@ export function planSysctls(need: Need, live: Live): Plan {
     {
       why: `set ${changes.map(describe.sysctl).join(', ')}`,
       command: writeSysctls(changes.map(({ key, value }) => [key, value])),
-      ...(before.length === 0 ? {} : { undo: writeSysctls(before) }),
+      undo: before.length === 0 ? undefined : writeSysctls(before),
     },
   ]
 }

@@ -146,7 +146,7 @@ export async function toPassenger(planned: Context & Pick<Planned, 'kind'>, host
   if (!isForwarded(planned.request)) return planned
   const { forwardingFor } = await import('../../network/host-services')
   const forwarding = forwardingFor(planned, host)
-  return { ...planned, ...(forwarding === undefined ? {} : { forwarding }) }
+  return { ...planned, forwarding }
 }
 
 /** Whether leases are asked for, or were: nobody else waits for what knows of them. */

@@ -113,7 +113,7 @@ function attached(typed: Typed, before: Facts = bare): Facts {
               gateway,
               dev: ifname,
               protocol: 'boot',
-              ...(family === 6 ? { metric: 1024 } : {}),
+              metric: family === 6 ? 1024 : undefined,
               flags: [],
             },
             family,
@@ -155,7 +155,7 @@ function attached(typed: Typed, before: Facts = bare): Facts {
       up: true,
       master: request.hostif,
       alias,
-      ...(record === undefined ? {} : { record }),
+      record,
     },
     inGuest,
     links: [...before.links, inGuest],
@@ -446,7 +446,7 @@ function withoutEnd(typed: Typed, link: Pick<GuestLink, 'kind' | 'mode'>, before
   const peer = before.hostif === undefined ? {} : { peerIndex: before.hostif.ifindex }
   return {
     ...facts,
-    ...(before.hostif === undefined ? {} : { hostif: before.hostif }),
+    hostif: before.hostif,
     inGuest: { ...rest, ...link, ...peer, alias: hostEnd.alias, record },
   }
 }

@@ -154,7 +154,8 @@ describe('the host interface', () => {
 
   test('has no alias and no record where there is none', async () => {
     const { facts } = await gather('br1 web 10.0.0.2/24', { files: { ...netOf('blank'), ...link('br1', {}) } })
-    expect(Object.keys(facts.hostif ?? {}).filter((key) => ['alias', 'record', 'master'].includes(key))).toEqual([])
+    expect(facts.hostif).toMatchObject({ name: 'br1' })
+    expect([facts.hostif?.alias, facts.hostif?.record, facts.hostif?.master]).toEqual([undefined, undefined, undefined])
   })
 
   test('that is missing', async () =>

@@ -155,11 +155,7 @@ export async function gatherFacts(request: AttachRequest, { guest, host, netns }
     ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, host)),
     links: state.links,
     routes: state.routes,
-    ...(await readOptions(
-      request,
-      { links: state.links, ...(inGuest && { inGuest }), ...(hostEnd && { hostEnd }), ...(hostif && { hostif }) },
-      { guest, host, netns },
-    )),
+    ...(await readOptions(request, { links: state.links, inGuest, hostEnd, hostif }, { guest, host, netns })),
     sysctls:
       netns !== undefined && needsSysctls(request, inGuest) ? await readSysctls(request.ifname, netns, host) : {},
     ipv6: hasIpv6(host),
@@ -233,13 +229,12 @@ async function readOptions(
   const isPolicy = netns !== undefined && (request.policyRoute || had('--policy-route') || mayHaveRules(host, netns))
   const isFreed = request.mtu === undefined && hostif?.kind === 'bridge' && had('--mtu=')
   return {
-    ...(netns !== undefined && request.policyRoute ? { rulesNote: rulesNote(netns, host) } : {}),
-    ...(isPolicy ? { policy: await readPolicy({ ifname: request.ifname, links }, netns, host) } : {}),
+    rulesNote: netns !== undefined && request.policyRoute ? rulesNote(netns, host) : undefined,
+    policy: isPolicy ? await readPolicy({ ifname: request.ifname, links }, netns, host) : undefined,
     ...(isFreed ? { restMtu: readRestMtu(hostif, hostEnd, host) } : {}),
     ...(!isFreed && request.mtu === undefined && isOvertaken(hostEnd, hostif, host) ? { restMtu: hostEnd.mtu } : {}),
-    ...(request.txOffload !== undefined || had('--tx-offload=')
-      ? { offload: await readOffload(inGuest, netns, host) }
-      : {}),
+    offload:
+      request.txOffload !== undefined || had('--tx-offload=') ? await readOffload(inGuest, netns, host) : undefined,
   }
 }
 

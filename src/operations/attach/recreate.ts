@@ -22,15 +22,15 @@ function planRemoval({ facts }: Context): Plan {
   const alias = (hostEnd ?? inGuest)?.alias
   if (record === undefined || alias === undefined || inGuest === undefined) return []
   return planDetach({
-    attached: { record, alias, inGuest, ...(hostEnd === undefined ? {} : { hostEnd }) },
+    attached: { record, alias, inGuest, hostEnd },
     state: { links: facts.links, routes },
     sysctls,
     others: [],
-    ...(port === undefined ? {} : { port }),
-    ...(ovsPort === undefined ? {} : { unplugging: { port: ovsPort, dead: [], isSwitching: true } }),
-    ...(lower === undefined ? {} : { parent: lower }),
-    ...(nic === undefined ? {} : { nic }),
-    ...(policy === undefined ? {} : { policy }),
+    port,
+    unplugging: ovsPort === undefined ? undefined : { port: ovsPort, dead: [], isSwitching: true },
+    parent: lower,
+    nic,
+    policy,
   })
 }
 

@@ -27,16 +27,12 @@ export async function findVacancy(leaving: Leaving, gone: readonly Attached[], h
   const [unused, tunnels, unplugging] = await Promise.all([
     findUnused(leaving, gone, host),
     findTunnels(hostEnd, gone, host),
-    findUnplugging(
-      { ...(hostEnd === undefined ? {} : { hostEnd }), ...(deadPort === undefined ? {} : { deadPort }) },
-      { ovs, gone },
-      host,
-    ),
+    findUnplugging({ hostEnd, deadPort }, { ovs, gone }, host),
   ])
   return {
-    ...(unused === undefined ? {} : { unused }),
-    ...(tunnels.length === 0 ? {} : { tunnels }),
-    ...(unplugging === undefined ? {} : { unplugging }),
+    unused,
+    tunnels: tunnels.length === 0 ? undefined : tunnels,
+    unplugging,
     ...(await gatherPassage(leaving, gone, host)),
   }
 }

@@ -90,7 +90,7 @@ export function planDetach(detachment: Detachment): Plan {
         hostEnd === undefined
           ? ipInGuest`link del dev ${inGuest?.name ?? record.ifname}`
           : ip`link del dev ${hostEnd.name}`,
-      ...(undo.length === 0 ? {} : { undo }),
+      undo: undo.length === 0 ? undefined : undo,
     },
     planVacancy(detachment),
   )

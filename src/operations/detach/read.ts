@@ -42,11 +42,11 @@ export async function gather(known: Known, { reached }: Wanted, host: Host): Pro
   return {
     attached,
     others,
-    ...(state === undefined ? {} : { state }),
+    state,
     sysctls,
-    ...(port === undefined ? {} : { port }),
-    ...(parent === undefined ? {} : { parent }),
-    ...(nic === undefined ? {} : { nic }),
+    port,
+    parent,
+    nic,
     ...policy,
     ...leaving,
     ...vacancy,
@@ -67,7 +67,7 @@ async function gatherPolicy(
   const isFirst = gone.every(
     (it) => it.record.guest.kind !== record.guest.kind || it.record.guest.name !== record.guest.name,
   )
-  const of = { ifname: record.ifname, ...(isFirst && state !== undefined ? { links: state.links } : {}) }
+  const of = { ifname: record.ifname, links: isFirst && state !== undefined ? state.links : undefined }
   const { rules, routes } = await readPolicy(of, pin.netns, host)
   return { policy: { rules, routes: routes.filter(({ dev }) => !names.includes(dev)) } }
 }

@@ -17,11 +17,7 @@ function blockagesOn(bridge: string, survey: Survey): readonly Blockage[] {
   // In tables for bridges every frame is seen, in those of IP only where the kernel shows them there.
   const judge = (ruleset: Survey['ruleset'], families: Survey['families']) => {
     const of = (port: string | undefined, ips: readonly string[]) =>
-      flowsOf(
-        bridge,
-        { ips, ...(port === undefined ? {} : { port }) },
-        { families, others: names.filter((it) => it !== port) },
-      )
+      flowsOf(bridge, { ips, port }, { families, others: names.filter((it) => it !== port) })
     const flows = ports.length === 0 ? of(undefined, []) : ports.flatMap((port) => of(port.name, ipsOf(port, survey)))
     return findBlockages(ruleset, flows)
   }

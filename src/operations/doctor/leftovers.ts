@@ -138,7 +138,7 @@ function findHidden({ seats }: Survey): readonly Finding[] {
             severity: 'warning',
             line: `'${guest}' cannot be looked into: ${away.message}`,
             evidence: `${record.ifname} on ${record.hostif}`,
-            ...(away.hint === undefined ? {} : { advice: away.hint }),
+            advice: away.hint,
             about: [record.hostif, guest],
           },
         ],

@@ -62,17 +62,17 @@ function toLink(link: IpLink, host: Host): SurveyLink {
     hasCarrier: link.flags.includes('LOWER_UP'),
     isMade: link.ifalias === MADE_RECORD,
     isWireless: host.list(`/sys/class/net/${link.ifname}/phy80211`) !== undefined,
-    ...(link.master === undefined ? {} : { master: link.master }),
-    ...(link.link_index === undefined ? {} : { peerIndex: link.link_index }),
-    ...(info_data?.stp_state === undefined ? {} : { stp: info_data.stp_state > 0 }),
-    ...(info_slave_data?.state === undefined ? {} : { portState: info_slave_data.state }),
+    master: link.master,
+    peerIndex: link.link_index,
+    stp: info_data?.stp_state === undefined ? undefined : info_data.stp_state > 0,
+    portState: info_slave_data?.state === undefined ? undefined : info_slave_data.state,
     addresses: (link.addr_info ?? []).flatMap(toAddress),
   }
 }
 
 async function readLinks(netns: string | undefined, host: Host): Promise<readonly SurveyLink[]> {
   const { code, stdout, stderr } = await host.ip({
-    ...(netns === undefined ? {} : { netns }),
+    netns,
     lines: [batchLine`address show`],
     answer: 'json',
   })
@@ -125,7 +125,7 @@ async function readFilters(
 async function enter({ record }: Attached, ifnames: readonly string[], { host, pins }: Means): Promise<Inside> {
   const kind = GUEST_KINDS.find((it) => it === record.guest.kind)
   try {
-    const found = await findGuest({ ...(kind === undefined ? {} : { kind }), name: record.guest.name }, host)
+    const found = await findGuest({ kind, name: record.guest.name }, host)
     const pin = pinGuest(found, host)
     pins.push(pin)
     const { netns } = pin
@@ -141,7 +141,7 @@ async function enter({ record }: Attached, ifnames: readonly string[], { host, p
       ...NOTHING,
       away: {
         message: error.message,
-        ...(error.hint === undefined ? {} : { hint: error.hint }),
+        hint: error.hint,
         isGone: isGone(error),
       },
     }
@@ -186,8 +186,8 @@ async function readSeats(means: Means): Promise<readonly Omit<SurveySeat, 'hostE
           attached,
           guest,
           ...inside,
-          ...(link && { inGuest: link }),
-          ...(rpFilter === undefined ? {} : { rpFilter }),
+          inGuest: link,
+          rpFilter,
         }
       })
     }),
@@ -230,8 +230,8 @@ export async function readSurvey(means: Means): Promise<Survey> {
       ...readProduct(host),
       missingTools: Object.keys(TOOLS).filter((tool) => !host.has(tool)),
       missingKinds,
-      ...(docker === undefined ? {} : { docker }),
-      ...(ovs === undefined ? {} : { ovs }),
+      docker,
+      ovs,
     },
     pins,
     lacking: await readLacking(attachments, host),

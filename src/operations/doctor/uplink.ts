@@ -77,7 +77,7 @@ function findHypervisor(survey: Survey, hostifs: readonly string[]): readonly Fi
       line: `this machine runs in ${name}, whose switch may drop what guests send by ${first.uplink.name} with MAC addresses of their own`,
       evidence: `DMI: ${`${vendor} ${product}`.trim()}`,
       advice,
-      ...(command === undefined ? {} : { command }),
+      command,
       about: out.flatMap(({ seat }) => [seat.attached.record.hostif, seat.guest]),
     },
   ]

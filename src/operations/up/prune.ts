@@ -52,7 +52,7 @@ export async function prune(known: Known, call: Call): Promise<readonly Pruned[]
           wanted: parseGuest(`${kind}:${name}`),
           ifnames: [record.ifname],
           files: listTags(call),
-          ...(isDry ? { gone } : {}),
+          gone: isDry ? gone : undefined,
         },
         call,
       )

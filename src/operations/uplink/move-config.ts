@@ -167,7 +167,7 @@ export function planRestore(journal: Journal, now: Snapshot): Plan {
         ...{ from: bridge, to: nic, holdings, age, keeps: bridgeHad },
         live: { from: liveBridge, to: liveNic },
         swap: isIn && release(nic),
-        ...(isIn ? { acquaintances: liveBridge?.acquaintances ?? [] } : {}),
+        acquaintances: isIn ? (liveBridge?.acquaintances ?? []) : undefined,
       }).filter(({ command }) => liveBridge !== undefined || !mentions(command, bridge)),
       nicWas.genmode !== undefined && shape(nic, ['addrgenmode', nicWas.genmode]),
       !nicWas.up && liveNic.up && shape(nic, ['down']),

@@ -16,9 +16,9 @@ export function toJournal(facts: UplinkFacts, files: readonly string[]): Journal
     ...{ bridge, nic, way: 'in', stage: 'moving', takenAt: now.takenAt, lro, files },
     holdings: pickDistinct(state?.holdings ?? []),
     nicWas: state === undefined ? { up: false, mtu: link?.mtu ?? 0, mac: link?.mac ?? '' } : shapeOf(state),
-    ...(bridgeState === undefined ? {} : { bridgeWas: shapeOf(bridgeState) }),
+    bridgeWas: bridgeState === undefined ? undefined : shapeOf(bridgeState),
     bridgeHad: bridgeState?.holdings.map(idOf) ?? [],
-    ...(vlan === undefined || vlan.isThere ? {} : { vlan: { nic: link?.name ?? '', id: vlan.id } }),
+    vlan: vlan === undefined || vlan.isThere ? undefined : { nic: link?.name ?? '', id: vlan.id },
   }
 }
 

@@ -190,12 +190,12 @@ export async function surveyUplink(
   const isThere = now.links.has(nic)
   return {
     ...{ bridge, nic, link, bridgeLink, now, uplinked },
-    ...(wish.vlan === undefined ? {} : { vlan: { id: wish.vlan, isThere } }),
+    vlan: wish.vlan === undefined ? undefined : { id: wish.vlan, isThere },
     hardware: host.read(`/sys/class/net/${wish.nic}/type`),
     leased: listLeased(nic, now, host),
     keepers: await findKeepers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
-    ...(dhcpClient === undefined ? {} : { dhcpClient }),
-    ...(rule === undefined ? {} : { rule }),
+    dhcpClient,
+    rule,
     ...(await readSsh(nic, host)),
     children: isThere ? await listChildren(nic, now, host) : [],
     gateways: isThere ? await readGateways(nic, { now, routers }, host) : [],

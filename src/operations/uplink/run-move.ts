@@ -169,5 +169,5 @@ export function finish(plan: Plan, carrier: Carrier): Promise<void> {
 }
 
 function toRun({ host, interrupt, onStep, before = 0 }: Carrier): Run {
-  return { host, guest: NO_GUEST, netns: '', interrupt, before, ...(onStep === undefined ? {} : { onStep }) }
+  return { host, guest: NO_GUEST, netns: '', interrupt, before, onStep }
 }

@@ -69,7 +69,7 @@ export function suggestAddresses({ hostif, subnets, recorded }: Ground): readonl
       subnets.gateways.find((it) => it.dev === hostif && isOnLink({ ...subnet }, it.ip))?.ip ??
       own.find((it) => isSameSubnet(it, subnet))?.ip
     const address = { family: subnet.family, prefix: subnet.prefix }
-    return ip === undefined ? [] : [formatAddress({ ...address, ip, ...(gateway === undefined ? {} : { gateway }) })]
+    return ip === undefined ? [] : [formatAddress({ ...address, ip, gateway })]
   })
 }
 

@@ -91,5 +91,5 @@ export function sentence(text: string): string {
 export function toJson({ word, synopsis, summary, options, examples }: Subcommand, table: CommandTable): object {
   const commands = table.commands.filter(({ hidden }) => hidden !== true).map((it) => it.word)
   const own = { word, synopsis, summary, options: { ...options, ...table.options }, examples }
-  return { ok: true, ...own, ...(word === '' ? { commands: commands.filter(Boolean) } : {}) }
+  return { ok: true, ...own, commands: word === '' ? commands.filter(Boolean) : undefined }
 }
