@@ -1,19 +1,19 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { main } from './cli'
-import { ATTACH, COMMANDS, GLOBAL_OPTIONS } from './commands'
+import { ATTACH_COMMAND, COMMANDS, GLOBAL_OPTIONS } from './commands'
 import { parseArgv } from './commands/parse'
 import { ExitCode } from './model/errors'
-import { createFakeHost } from './system/fake'
+import { createFakeSystem } from './system/fake'
 
 // A define of the build.
 beforeAll(() => void vi.stubGlobal('PIPEWORK_VERSION', '1.2.3'))
 afterAll(() => void vi.unstubAllGlobals())
 
-type Options = NonNullable<Parameters<typeof createFakeHost>[0]>
+type Options = NonNullable<Parameters<typeof createFakeSystem>[0]>
 
 /** One run: exit code, the two streams, and what ran on the host. */
 async function run(argv: readonly string[], options: Options = {}) {
-  const host = createFakeHost(options)
+  const host = createFakeSystem(options)
   const streams = { out: '', err: '' }
   const code = await main(argv, host, {
     out: (text) => {
@@ -22,9 +22,9 @@ async function run(argv: readonly string[], options: Options = {}) {
     err: (text) => {
       streams.err += text
     },
-    interrupt: { heard: false },
+    interrupt: { requested: false },
   })
-  return { code, ...streams, ran: host.ran }
+  return { code, ...streams, ran: host.calls }
 }
 
 const words = (line: string) => line.split(' ')
@@ -50,8 +50,8 @@ describe('options in any order and place', () => {
     ['br1 -- web -i eth2', ['br1', 'web', '-i', 'eth2'], {}],
   ])('pipework %s', async (line, expected, values) => {
     const parsed = await parseArgv(words(line))
-    expect(parsed.command).toBe(ATTACH)
-    expect(parsed.words).toEqual(expected)
+    expect(parsed.command).toBe(ATTACH_COMMAND)
+    expect(parsed.positionals).toEqual(expected)
     expect(Object.fromEntries(parsed.values)).toEqual(values)
   })
 
@@ -70,7 +70,7 @@ describe('options in any order and place', () => {
     ['-i ls br1 web 0/0', '', ['br1', 'web', '0/0']],
   ])('pipework %s: the command %j', async (line, word, expected) => {
     const parsed = await parseArgv(words(line))
-    expect([parsed.command.word, parsed.words]).toEqual([word, expected])
+    expect([parsed.command.word, parsed.positionals]).toEqual([word, expected])
   })
 })
 

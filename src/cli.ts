@@ -1,33 +1,51 @@
-import { type Parsed, parseLine, readLine, type Split, splitArgv, TABLE, toTyped } from './commands/parse'
+import {
+  COMMAND_TABLE,
+  type ParsedCommand,
+  parseCommandLine,
+  parseSplitLine,
+  type SplitLine,
+  splitArgv,
+  toCommandArgs,
+} from './commands/parse'
 import { ExitCode, PipeworkError, usageError } from './model/errors'
-import type { Host } from './system/types'
-import type { Io, Outcome, Subcommand } from './ui/command'
+import type { System } from './system/types'
+import type { CommandOutcome, CommandSpec, Io } from './ui/command'
 
 declare const PIPEWORK_VERSION: string
 
-async function answer({ command, words, values }: Parsed, host: Host, io: Io): Promise<Outcome> {
+async function runCommand(
+  { command, positionals: words, values }: ParsedCommand,
+  host: System,
+  io: Io,
+): Promise<CommandOutcome> {
   if (values.get('version'))
-    return { text: `${PIPEWORK_VERSION}\n`, json: { ok: true, version: PIPEWORK_VERSION }, wanted: true }
-  if (values.get('help')) return showHelp(command, host)
+    return { text: `${PIPEWORK_VERSION}\n`, json: { ok: true, version: PIPEWORK_VERSION }, printWhenQuiet: true }
+  if (values.get('help')) return showCommandHelp(command, host)
   const { run } = await command.load()
-  return run({ ...toTyped({ command, words, values }), host, io, table: TABLE, parse: readLine })
+  return run({
+    ...toCommandArgs({ command, positionals: words, values }),
+    host,
+    io,
+    table: COMMAND_TABLE,
+    parse: parseCommandLine,
+  })
 }
 
 /** `--help` of a command is `help` and its word. */
-async function showHelp({ word }: Subcommand, host: Host): Promise<Outcome> {
-  const { help } = await import('./commands/help')
-  return help(word, TABLE, host)
+async function showCommandHelp({ word }: CommandSpec, host: System): Promise<CommandOutcome> {
+  const { createHelpResult: help } = await import('./commands/help')
+  return help(word, COMMAND_TABLE, host)
 }
 
 /** A wrong usage whose first word is no interface is one of a command, with a typing error in it or by another name. */
-async function suggestCommand(error: unknown, { tokens }: Split, host: Host): Promise<unknown> {
+async function suggestCommand(error: unknown, { tokens }: SplitLine, host: System): Promise<unknown> {
   // After `--` a word is an interface.
   const words = tokens.flatMap((it) => (it.kind === 'option' ? [] : it.kind === 'positional' ? [it.value] : ['--']))
   const [word = '', next = ''] = words
   const isUsage = error instanceof PipeworkError && error.exitCode === ExitCode.usage
   if (!isUsage || !/^[a-z]+$/.test(word) || host.inode(`/sys/class/net/${word}`) !== undefined) return error
-  const { listMeant } = await import('./ui/suggest')
-  const meant = listMeant(word, TABLE)
+  const { listSuggestedCommands: listMeant } = await import('./ui/suggest')
+  const meant = listMeant(word, COMMAND_TABLE)
   if (meant.length > 0)
     return usageError(
       `'${word}' is neither a command nor an interface of this host`,
@@ -41,25 +59,25 @@ async function suggestCommand(error: unknown, { tokens }: Split, host: Host): Pr
 }
 
 /** Wrong usage always says where to read on. */
-function withHint(error: unknown, { command: { word } }: Split): unknown {
+function addUsageHint(error: unknown, { command: { word } }: SplitLine): unknown {
   if (!(error instanceof PipeworkError) || error.hint !== undefined || error.exitCode !== ExitCode.usage) return error
   return usageError(error.message, `More: pipework ${word === '' ? '--help' : `help ${word.replace(/^-+/, '')}`}`)
 }
 
 /** Runs what argv asks. Results go to io.out, everything else to io.err; never throws. */
-export async function main(argv: readonly string[], host: Host, io: Io): Promise<number> {
+export async function main(argv: readonly string[], host: System, io: Io): Promise<number> {
   const line = splitArgv(argv)
   const { json } = line
   try {
     if (argv.length === 0) throw usageError('nothing to do', (await import('./ui/help')).SHORT_USAGE)
-    const parsed = await parseLine(line)
-    const outcome = await answer(parsed, host, io)
+    const parsed = await parseSplitLine(line)
+    const outcome = await runCommand(parsed, host, io)
     if (json) io.out(`${JSON.stringify(outcome.json)}\n`)
-    else if (outcome.wanted || !parsed.values.get('quiet')) io.out(outcome.text)
+    else if (outcome.printWhenQuiet || !parsed.values.get('quiet')) io.out(outcome.text)
     return outcome.exitCode ?? ExitCode.ok
   } catch (thrown) {
-    const error = withHint(line.command.word === '' ? await suggestCommand(thrown, line, host) : thrown, line)
-    const [{ errorToJson, formatError }, { toLocale }] = await Promise.all([
+    const error = addUsageHint(line.command.word === '' ? await suggestCommand(thrown, line, host) : thrown, line)
+    const [{ errorToJson, formatError }, { toLocaleText: toLocale }] = await Promise.all([
       import('./ui/report'),
       import('./ui/terminal'),
     ])

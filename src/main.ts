@@ -2,38 +2,38 @@ import { writeAll } from './system/files'
 
 declare const PIPEWORK_VERSION: string
 
-const interrupt = { heard: false }
-const attended: { tell?: (signal: NodeJS.Signals) => void } = {}
+const interrupt = { requested: false }
+const foreground: { tell?: (signal: NodeJS.Signals) => void } = {}
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => {
-    if (attended.tell !== undefined) return attended.tell(signal)
+    if (foreground.tell !== undefined) return foreground.tell(signal)
     // Once: finish the running step and roll back. Twice: the user does not want to wait for that.
-    if (interrupt.heard) process.exit(1)
-    interrupt.heard = true
+    if (interrupt.requested) process.exit(1)
+    interrupt.requested = true
   })
 
 /** What cron calls, and who became root by `su`, has no sbin on the PATH: there Debian has sysctl, nft and bridge. */
-function withSbin(path = ''): string {
+function addSbinDirs(path = ''): string {
   const dirs = path.split(':')
   const lacking = ['/usr/local', '/usr', ''].filter((it) => dirs.includes(`${it}/bin`) && !dirs.includes(`${it}/sbin`))
   return [path, ...lacking.map((it) => `${it}/sbin`)].join(':')
 }
 
-async function run(argv: readonly string[]): Promise<number> {
-  const [{ main }, { createHost }] = await Promise.all([import('./cli'), import('./system/linux')])
-  process.env.PATH = withSbin(process.env.PATH)
+async function runProcess(argv: readonly string[]): Promise<number> {
+  const [{ main }, { createSystem: createHost }] = await Promise.all([import('./cli'), import('./system/linux')])
+  process.env.PATH = addSbinDirs(process.env.PATH)
   const host = createHost({
     pid: process.pid,
-    program: [process.execPath, process.argv[1] ?? ''],
+    selfCommand: [process.execPath, process.argv[1] ?? ''],
     uid: process.geteuid?.() ?? -1,
     env: process.env,
     // Setting up the stream takes 3 ms: only who lays out text asks.
-    columns: () => process.stdout.columns,
+    terminalColumns: () => process.stdout.columns,
     uptime: () => process.uptime(),
     kill: (pid) => process.kill(pid, 'SIGKILL'),
-    end: (pid) => process.kill(pid, 'SIGTERM'),
-    relay: (tell) => {
-      attended.tell = tell
+    terminate: (pid) => process.kill(pid, 'SIGTERM'),
+    forwardSignals: (tell) => {
+      foreground.tell = tell
       // Only then: nothing of ours could be rolled back after a core dump.
       process.on('SIGQUIT', tell)
     },
@@ -51,4 +51,4 @@ const [first = '', ...others] = process.argv.slice(2)
 // The shortest of questions: nothing is compiled for it.
 if (others.length === 0 && ['--version', '-V'].includes(first)) writeAll(1, `${PIPEWORK_VERSION}\n`)
 // All is written, and what is still open belongs to nobody: Node would take it apart for half a millisecond.
-else void run(process.argv.slice(2)).then((code) => process.exit(code))
+else void runProcess(process.argv.slice(2)).then((code) => process.exit(code))

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { ATTACH, COMMANDS, GLOBAL_OPTIONS } from './commands'
+import { ATTACH_COMMAND, COMMANDS, GLOBAL_OPTIONS } from './commands'
 
 const toAnchor = (title: string) =>
   title
@@ -17,7 +17,7 @@ describe('the README', () => {
     (word) => expect(text).toMatch(new RegExp(`pipework ([a-z|]+\\|| ?)?${word}\\b|\\| ${word}\\b`)),
   )
 
-  test.each(Object.keys({ ...ATTACH.options, ...GLOBAL_OPTIONS }))('knows the option %s', (name) =>
+  test.each(Object.keys({ ...ATTACH_COMMAND.options, ...GLOBAL_OPTIONS }))('knows the option %s', (name) =>
     expect(text).toMatch(new RegExp(`^\\|.*\`${name.length === 1 ? '-' : '--'}${name}\\b`, 'm')),
   )
 

@@ -1,18 +1,26 @@
-import type { Call, Outcome } from '../ui/command'
-import { complete } from '../ui/completion/candidates'
+import type { CommandContext, CommandOutcome } from '../ui/command'
+import { completeCommandLine } from '../ui/completion/candidates'
 
 /**
  * What a shell's completion asks at each TAB: `pipework __complete <words before the cursor> <the word at it>`.
  * The answer's first line says what it is, then come the words with a tab before what is said of them.
  * Whatever goes wrong, nothing is said: an error at the prompt helps nobody.
  */
-export async function run({ words, host, table }: Call): Promise<Outcome> {
-  const text = await answer(words, { host, table }).catch(() => '')
-  return { text, json: {}, wanted: true }
+export async function run({ positionals: words, host, table }: CommandContext): Promise<CommandOutcome> {
+  const text = await formatCompletion(words, { host, table }).catch(() => '')
+  return { text, json: {}, printWhenQuiet: true }
 }
 
-async function answer(words: readonly string[], { host, table }: Pick<Call, 'host' | 'table'>): Promise<string> {
-  const completion = await complete({ before: words.slice(0, -1), at: words.at(-1) ?? '', table, host })
+async function formatCompletion(
+  words: readonly string[],
+  { host, table }: Pick<CommandContext, 'host' | 'table'>,
+): Promise<string> {
+  const completion = await completeCommandLine({
+    wordsBefore: words.slice(0, -1),
+    currentWord: words.at(-1) ?? '',
+    table,
+    host,
+  })
   if (completion.kind === 'files') return 'files\n'
   if (completion.kind === 'handover') return `${['handover', completion.from, ...completion.words].join('\t')}\n`
   const lines = completion.candidates.map(({ value, text }) => `${value}\t${text}`.replaceAll(/[\n\r]/g, ' '))

@@ -1,40 +1,44 @@
-import { PipeworkError, refuseSurplus, usageError } from '../model/errors'
+import { PipeworkError, usageError, validateNoExtraArgs } from '../model/errors'
 import type { Plan } from '../plan/step'
-import type { Host } from '../system/types'
-import type { Call, Outcome } from '../ui/command'
-import { SCRIPTS, type Shell } from '../ui/completion/scripts'
-import { toScript } from '../ui/report'
+import type { System } from '../system/types'
+import type { CommandContext, CommandOutcome } from '../ui/command'
+import { COMPLETION_SCRIPTS, type CompletionShell } from '../ui/completion/scripts'
+import { formatScript } from '../ui/report'
 
-const SHELLS: readonly Shell[] = ['bash', 'zsh', 'fish']
+const SHELLS: readonly CompletionShell[] = ['bash', 'zsh', 'fish']
 
-const isShell = (word: string): word is Shell => word in SCRIPTS
+const isShell = (word: string): word is CompletionShell => word in COMPLETION_SCRIPTS
 
 /** Prints a shell's completion, or puts those of the installed shells where they look for it. */
-export async function run(call: Call): Promise<Outcome> {
-  const [word, ...rest] = call.words
+export async function run(call: CommandContext): Promise<CommandOutcome> {
+  const [word, ...rest] = call.positionals
   const usage = 'pipework completion bash|zsh|fish, or: pipework completion install'
   if (word === undefined) throw usageError('completion: for which shell?', usage)
-  refuseSurplus(rest, usage)
-  if (word === 'install') return install(call)
+  validateNoExtraArgs(rest, usage)
+  if (word === 'install') return installCompletions(call)
   if (!isShell(word)) throw usageError(`there is no completion for '${word}'`, usage)
-  return { text: SCRIPTS[word], json: { ok: true, shell: word, script: SCRIPTS[word] }, wanted: true }
+  return {
+    text: COMPLETION_SCRIPTS[word],
+    json: { ok: true, shell: word, script: COMPLETION_SCRIPTS[word] },
+    printWhenQuiet: true,
+  }
 }
 
 /** A completion's file, and what else its reader has to do. */
-interface Place {
-  readonly shell: Shell
+interface CompletionFile {
+  readonly shell: CompletionShell
   readonly path: string
   readonly note?: string
 }
 
 /** Where the administrator's own completions belong: the distribution's folders are for its packages. */
-const SYSTEM: Readonly<Record<Shell, string>> = {
+const SYSTEM_PATHS: Readonly<Record<CompletionShell, string>> = {
   bash: '/usr/local/share/bash-completion/completions/pipework',
   zsh: '/usr/local/share/zsh/site-functions/_pipework',
   fish: '/etc/fish/completions/pipework.fish',
 }
 
-function userPlaces({ env, read }: Host): Readonly<Record<Shell, Omit<Place, 'shell'>>> {
+function userCompletionFiles({ env, read }: System): Readonly<Record<CompletionShell, Omit<CompletionFile, 'shell'>>> {
   const { HOME, XDG_DATA_HOME, XDG_CONFIG_HOME, BASH_COMPLETION_USER_DIR, ZDOTDIR } = env
   if (!HOME)
     throw new PipeworkError('HOME is not set, so it is unknown where your shells look for completions', {
@@ -51,33 +55,37 @@ function userPlaces({ env, read }: Host): Readonly<Record<Shell, Omit<Place, 'sh
   }
 }
 
-function findPlaces({ host, flag }: Call): readonly Place[] {
-  const shells = SHELLS.filter((shell) => host.has(shell))
+function findCompletionFiles({ host, hasFlag: flag }: CommandContext): readonly CompletionFile[] {
+  const shells = SHELLS.filter((shell) => host.hasProgram(shell))
   if (shells.length === 0)
     throw new PipeworkError(`none of ${SHELLS.join(', ')} is installed`, {
       hint: 'Print what you need, and put it where your shell looks: pipework completion bash',
     })
-  if (host.isRoot && !flag('user')) return shells.map((shell) => ({ shell, path: SYSTEM[shell] }))
-  const places = userPlaces(host)
+  if (host.isRoot && !flag('user')) return shells.map((shell) => ({ shell, path: SYSTEM_PATHS[shell] }))
+  const places = userCompletionFiles(host)
   return shells.map((shell) => ({ shell, ...places[shell] }))
 }
 
 /** The text as `save` writes it: that ends the last line itself. */
-const textOf = (shell: Shell) => SCRIPTS[shell].trimEnd()
+const completionText = (shell: CompletionShell) => COMPLETION_SCRIPTS[shell].trimEnd()
 
-async function install(call: Call): Promise<Outcome> {
+async function installCompletions(call: CommandContext): Promise<CommandOutcome> {
   const { host } = call
-  const places = findPlaces(call)
-  const missing = places.filter(({ shell, path }) => host.read(path) !== textOf(shell))
+  const places = findCompletionFiles(call)
+  const missing = places.filter(({ shell, path }) => host.read(path) !== completionText(shell))
   const plan: Plan = missing.map(({ shell, path }) => ({
-    why: `write the completion for ${shell}`,
-    command: { kind: 'file', in: 'host', path, text: textOf(shell) },
+    description: `write the completion for ${shell}`,
+    command: { kind: 'file', in: 'host', path, text: completionText(shell) },
   }))
-  if (call.flag('dry-run')) {
-    const script = toScript({ plan, words: ['completion', 'install'] })
-    return { text: script, json: { ok: true, dryRun: true, steps: plan.map(({ why }) => why), script }, wanted: true }
+  if (call.hasFlag('dry-run')) {
+    const script = formatScript({ plan, words: ['completion', 'install'] })
+    return {
+      text: script,
+      json: { ok: true, dryRun: true, steps: plan.map(({ description: why }) => why), script },
+      printWhenQuiet: true,
+    }
   }
-  for (const place of missing) write(place, host)
+  for (const place of missing) writeCompletion(place, host)
   const lines = places.flatMap((place) => [
     `${place.shell}: ${place.path}${missing.includes(place) ? '' : ' already'}`,
     ...(place.note === undefined ? [] : [`  ${place.note}`]),
@@ -90,9 +98,9 @@ async function install(call: Call): Promise<Outcome> {
   }
 }
 
-function write({ shell, path }: Place, host: Host): void {
+function writeCompletion({ shell, path }: CompletionFile, host: System): void {
   try {
-    host.save(path, textOf(shell), 'everybody')
+    host.writeFile(path, completionText(shell), 'everybody')
   } catch (cause) {
     throw new PipeworkError(`the completion for ${shell} cannot be written to '${path}': ${(cause as Error).message}`, {
       hint: `Put it where you may write: pipework completion ${shell} > FILE`,

@@ -1,21 +1,26 @@
 import { parseSeconds } from '../model/address'
-import type { Connector } from '../operations/uplink/confirm'
-import type { Call } from '../ui/command'
+import type { UplinkRunOptions } from '../operations/uplink/confirm'
+import type { CommandContext } from '../ui/command'
 import { formatStep } from '../ui/report'
 
 /** Seconds that somebody at a terminal has to say that it works. */
-const TERMINAL_LIMIT = 60
+const TERMINAL_CONFIRM_SECONDS = 60
 
 /** How long to wait for somebody to confirm: as asked for, or where somebody sits there to be asked. */
-export async function toConnector({ host, io, flag, text }: Call): Promise<Connector> {
+export async function toUplinkRunOptions({
+  host,
+  io,
+  hasFlag: flag,
+  stringOption: text,
+}: CommandContext): Promise<UplinkRunOptions> {
   const typed = text('confirm')
   const isWatched = !flag('quiet') && !flag('json') && (await host.isTerminal(0)) && (await host.isTerminal(2))
-  const seconds = typed === undefined ? (isWatched ? TERMINAL_LIMIT : 0) : parseSeconds(typed, '--confirm')
+  const seconds = typed === undefined ? (isWatched ? TERMINAL_CONFIRM_SECONDS : 0) : parseSeconds(typed, '--confirm')
   return {
     host,
     interrupt: io.interrupt,
     confirm: seconds === 0 ? undefined : seconds,
-    tell: (line) => io.err(line),
+    notify: (line) => io.err(line),
     onStep: flag('verbose') ? (step) => io.err(formatStep(step)) : undefined,
   }
 }

@@ -1,34 +1,37 @@
-import { refuseSurplus, usageError } from '../model/errors'
-import { listJournals, readJournal } from '../operations/uplink/state-file'
-import { readAttachments, readOvsIfThere } from '../state/attachments'
+import { usageError, validateNoExtraArgs } from '../model/errors'
+import { listUplinkBridges, readUplinkState } from '../operations/uplink/state-file'
+import { readAttachments, readOvsIfRunning } from '../state/attachments'
 import { readHostLink } from '../state/host-links'
-import type { Host } from '../system/types'
-import type { Call, Outcome } from '../ui/command'
+import type { System } from '../system/types'
+import type { CommandContext, CommandOutcome } from '../ui/command'
 import { readSubnets } from '../ui/completion/subnets'
-import { formatTree, type Hub, listHubs } from '../ui/format/diagram'
-import { fitScreen, screenOf } from '../ui/terminal'
+import { type DiagramNode, formatDiagramTree, listDiagramNodes } from '../ui/format/diagram'
+import { toTerminal, wrapToTerminal } from '../ui/terminal'
 
 /** Draws what hangs on what. */
-export async function run({ host, words, flag }: Call): Promise<Outcome> {
-  refuseSurplus(words, 'pipework diagram [--dot | --svg]')
+export async function run({ host, positionals: words, hasFlag: flag }: CommandContext): Promise<CommandOutcome> {
+  validateNoExtraArgs(words, 'pipework diagram [--dot | --svg]')
   if (flag('dot') && flag('svg')) throw usageError('--dot and --svg are two pictures', 'Ask for one of them.')
-  const hubs = listHubs(await readScene(host))
-  return { text: await draw(hubs, { host, flag }), json: { ok: true, hubs }, wanted: true }
+  const hubs = listDiagramNodes(await readDiagramData(host))
+  return { text: await renderDiagram(hubs, { host, hasFlag: flag }), json: { ok: true, hubs }, printWhenQuiet: true }
 }
 
-async function draw(hubs: readonly Hub[], { host, flag }: Pick<Call, 'host' | 'flag'>): Promise<string> {
-  if (!flag('dot') && !flag('svg')) return fitScreen(formatTree(hubs, screenOf(host)), screenOf(host))
+async function renderDiagram(
+  hubs: readonly DiagramNode[],
+  { host, hasFlag: flag }: Pick<CommandContext, 'host' | 'hasFlag'>,
+): Promise<string> {
+  if (!flag('dot') && !flag('svg')) return wrapToTerminal(formatDiagramTree(hubs, toTerminal(host)), toTerminal(host))
   const { formatDot, formatSvg } = await import('../ui/format/svg')
   return flag('dot') ? formatDot(hubs) : formatSvg(hubs)
 }
 
-async function readScene(host: Host) {
-  const [attachments, ovs] = await Promise.all([readAttachments(host), readOvsIfThere(host).catch(() => undefined)])
+async function readDiagramData(host: System) {
+  const [attachments, ovs] = await Promise.all([readAttachments(host), readOvsIfRunning(host).catch(() => undefined)])
   const links = (host.list('/sys/class/net') ?? []).flatMap((name) => readHostLink(name, host) ?? [])
-  const switches = (ovs?.bridges ?? []).map(({ name }) => ({
+  const ovsBridges = (ovs?.bridges ?? []).map(({ name }) => ({
     name,
     ports: (ovs?.ports ?? []).filter(({ bridge }) => bridge === name).map((port) => port.name),
   }))
-  const uplinks = listJournals(host).flatMap((bridge) => readJournal(bridge, host)?.nic ?? [])
-  return { attachments, links, switches, subnets: readSubnets(host), uplinks }
+  const uplinks = listUplinkBridges(host).flatMap((bridge) => readUplinkState(bridge, host)?.nic ?? [])
+  return { attachments, links, ovsBridges, subnets: readSubnets(host), uplinks }
 }

@@ -1,52 +1,53 @@
 import { ExitCode } from '../model/errors'
-import { forEachGuest, reachGuests, type Told } from '../operations/up/for-each-guest'
-import { formatLink, listSurplus } from '../operations/up/prune'
-import { placeOf, readFiles } from '../operations/up/read-files'
-import { type Call, type Outcome, refuseUnlessRoot } from '../ui/command'
-import { messageOf } from '../ui/up-report'
-import { inOrder, look } from './up'
+import { forEachGuest, type LineResult, resolveGuests } from '../operations/up/for-each-guest'
+import { findStaleRecords, formatAttachmentName } from '../operations/up/prune'
+import { formatLocation, readAttachmentFiles } from '../operations/up/read-files'
+import { type CommandContext, type CommandOutcome, validateRoot } from '../ui/command'
+import { toErrorMessage } from '../ui/up-report'
+import { createPlanAction, sortByLine } from './up'
 
 /** What `up` would do. Exit code 0 when that is nothing. */
-export async function run(call: Call): Promise<Outcome> {
-  const wishes = await readFiles(call)
-  refuseUnlessRoot(call)
-  const { groups, told } = await reachGuests(wishes, call)
-  const done = await forEachGuest(groups, call, { action: look(call) })
-  const all = inOrder(wishes, [...told, ...done.flat()])
-  const surplus = call.flag('prune')
-    ? await listSurplus({ wishes, guests: groups.map(({ guest }) => guest) }, call)
+export async function run(call: CommandContext): Promise<CommandOutcome> {
+  const wishes = await readAttachmentFiles(call)
+  validateRoot(call)
+  const { groups, told } = await resolveGuests(wishes, call)
+  const done = await forEachGuest(groups, call, { action: createPlanAction(call) })
+  const all = sortByLine(wishes, [...told, ...done.flat()])
+  const surplus = call.hasFlag('prune')
+    ? await findStaleRecords({ lines: wishes, guests: groups.map(({ guest }) => guest) }, call)
     : []
-  const isSame = surplus.length === 0 && all.every((it) => listSteps(it).length === 0 && it.state !== 'failed')
+  const isSame =
+    surplus.length === 0 && all.every((it) => listStepDescriptions(it).length === 0 && it.state !== 'failed')
   return {
-    text: [...all.flatMap(tell), ...surplus.map((it) => `- ${formatLink(it)}: take it away`)]
+    text: [...all.flatMap(formatLineResult), ...surplus.map((it) => `- ${formatAttachmentName(it)}: take it away`)]
       .map((line) => `${line}\n`)
       .join(''),
     json: {
       ok: true,
       same: isSame,
       attachments: all.map((it) => ({
-        where: placeOf(it.wish),
-        ...{ guest: it.wish.request.guest.name, ifname: it.wish.request.ifname, state: it.state },
-        ...(it.state === 'planned' ? { steps: listSteps(it) } : { message: messageOf(it.why) }),
+        where: formatLocation(it.line),
+        ...{ guest: it.line.request.guest.name, ifname: it.line.request.ifname, state: it.state },
+        ...(it.state === 'planned' ? { steps: listStepDescriptions(it) } : { message: toErrorMessage(it.error) }),
       })),
       surplus: surplus.map(({ guest, ifname, hostif }) => ({ guest, ifname, hostif })),
     },
-    wanted: true,
+    printWhenQuiet: true,
     exitCode: isSame ? ExitCode.ok : ExitCode.failed,
   }
 }
 
-function listSteps(told: Told): readonly string[] {
-  return told.state === 'planned' ? told.planned.plan.map(({ why }) => why) : []
+function listStepDescriptions(told: LineResult): readonly string[] {
+  return told.state === 'planned' ? told.attachPlan.plan.map(({ description: why }) => why) : []
 }
 
 /** A line of the file as its place, then what is amiss: `+` is to be made, `~` changed, `!` cannot be. */
-function tell(told: Told): readonly string[] {
-  const { request } = told.wish
-  const name = `${placeOf(told.wish)}: ${request.guest.name} ${request.ifname}`
-  if (told.state === 'failed') return [`! ${name}: ${messageOf(told.why)}`]
-  if (told.state === 'absent') return [`  ${name}: ${told.why.message}`]
-  const steps = listSteps(told)
+function formatLineResult(told: LineResult): readonly string[] {
+  const { request } = told.line
+  const name = `${formatLocation(told.line)}: ${request.guest.name} ${request.ifname}`
+  if (told.state === 'failed') return [`! ${name}: ${toErrorMessage(told.error)}`]
+  if (told.state === 'absent') return [`  ${name}: ${told.error.message}`]
+  const steps = listStepDescriptions(told)
   if (steps.length === 0) return []
-  return [`${told.planned.facts.inGuest === undefined ? '+' : '~'} ${name}`, ...steps.map((why) => `    ${why}`)]
+  return [`${told.attachPlan.facts.inGuest === undefined ? '+' : '~'} ${name}`, ...steps.map((why) => `    ${why}`)]
 }

@@ -1,82 +1,87 @@
-import { ExitCode, PipeworkError, refuseSurplus, usageError } from '../model/errors'
-import { parseGuest } from '../model/guest-name'
-import { findAddresses } from '../operations/doctor/addresses'
-import { findTaken } from '../operations/doctor/duplicates'
+import { ExitCode, PipeworkError, usageError, validateNoExtraArgs } from '../model/errors'
+import { parseGuestName } from '../model/guest-name'
+import { findAddressProblems } from '../operations/doctor/addresses'
+import { findTakenAddresses } from '../operations/doctor/duplicates'
 import type { Finding } from '../operations/doctor/findings'
-import { findFirewall } from '../operations/doctor/firewall'
-import { findMachine } from '../operations/doctor/host'
-import { findLeftovers } from '../operations/doctor/leftovers'
-import { findLinks } from '../operations/doctor/links'
-import { type Probe, probe } from '../operations/doctor/probe'
-import { readSurvey } from '../operations/doctor/read'
-import { bridgesOf, type Span, type Survey } from '../operations/doctor/state'
-import { findUplinks } from '../operations/doctor/uplink'
-import type { Pin } from '../system/types'
-import type { Call, Outcome } from '../ui/command'
+import { findFirewallProblems } from '../operations/doctor/firewall'
+import { findMachineProblems } from '../operations/doctor/host'
+import { findLeftoverProblems } from '../operations/doctor/leftovers'
+import { findLinkProblems } from '../operations/doctor/links'
+import { type ProbeResult, probeGuests } from '../operations/doctor/probe'
+import { readDoctorState } from '../operations/doctor/read'
+import { type DoctorScope, type DoctorState, listBridges } from '../operations/doctor/state'
+import { findUplinkProblems } from '../operations/doctor/uplink'
+import type { HeldNetns } from '../system/types'
+import type { CommandContext, CommandOutcome } from '../ui/command'
 import { escapeControls } from '../ui/report'
-import { fitScreen, screenOf } from '../ui/terminal'
+import { toTerminal, wrapToTerminal } from '../ui/terminal'
 
 /** Looks for what makes traffic vanish, and names what mends it. Exit code 1 when there is something. */
-export async function run({ words, host }: Call): Promise<Outcome> {
+export async function run({ positionals: words, host }: CommandContext): Promise<CommandOutcome> {
   const [name, ...rest] = words
-  refuseSurplus(rest, 'pipework doctor [bridge|guest]')
+  validateNoExtraArgs(rest, 'pipework doctor [bridge|guest]')
   if (!host.isRoot) throw new PipeworkError('only root can look into guests and firewalls: run it with sudo')
-  const pins: Pin[] = []
+  const pins: HeldNetns[] = []
   try {
-    const survey = await readSurvey({ host, pins })
-    const scope = toScope(name, survey)
-    const [taken, probed] = await Promise.all([findTaken(survey, scope, host), probe(survey, scope, host)])
-    const outcome = toOutcome([...examine(scope, taken), ...probed.findings], probed.probes)
-    return { ...outcome, text: fitScreen(outcome.text, screenOf(host)) }
+    const survey = await readDoctorState({ host, heldNetns: pins })
+    const scope = parseDoctorTarget(name, survey)
+    const [taken, probed] = await Promise.all([
+      findTakenAddresses(survey, scope, host),
+      probeGuests(survey, scope, host),
+    ])
+    const outcome = toDoctorResult([...collectFindings(scope, taken), ...probed.findings], probed.probes)
+    return { ...outcome, text: wrapToTerminal(outcome.text, toTerminal(host)) }
   } finally {
     for (const pin of pins) pin.release()
   }
 }
 
 /** What is looked at: everything that concerns pipework, or one bridge or guest, and what there is about the host. */
-interface Scope extends Span {
-  readonly survey: Survey
+interface DoctorTarget extends DoctorScope {
+  readonly survey: DoctorState
 }
 
-function toScope(name: string | undefined, survey: Survey): Scope {
-  const { seats } = survey
-  const hostifOf = ({ attached, hostEnd }: Survey['seats'][number]) => hostEnd?.master ?? attached.record.hostif
-  const used = [...new Set(seats.flatMap((seat) => [hostifOf(seat), seat.attached.record.hostif]))]
+function parseDoctorTarget(name: string | undefined, survey: DoctorState): DoctorTarget {
+  const { attachments: seats } = survey
+  const hostifOf = ({ attachment: attached, hostEnd }: DoctorState['attachments'][number]) =>
+    hostEnd?.master ?? attached.record.hostif
+  const used = [...new Set(seats.flatMap((seat) => [hostifOf(seat), seat.attachment.record.hostif]))]
   if (name === undefined) return { survey, hostifs: used }
-  if (used.includes(name) || bridgesOf(survey).some((bridge) => bridge.name === name))
+  if (used.includes(name) || listBridges(survey).some((bridge) => bridge.name === name))
     return { survey, hostifs: [name], names: [name] }
-  const { kind = 'docker', name: bare } = parseGuest(name)
+  const { kind = 'docker', name: bare } = parseGuestName(name)
   const typed = kind === 'docker' ? bare : `${kind}:${bare}`
   const own = seats.filter(
-    ({ guest, attached }) => guest === typed || (!name.includes(':') && attached.record.guest.name === name),
+    ({ guest, attachment: attached }) =>
+      guest === typed || (!name.includes(':') && attached.record.guest.name === name),
   )
   const [first] = own
-  if (first === undefined) throw unknown(name, survey)
+  if (first === undefined) throw unknownNameError(name, survey)
   return { survey, hostifs: [...new Set(own.map(hostifOf))], names: [first.guest] }
 }
 
-function unknown(name: string, survey: Survey): PipeworkError {
-  const names = [...bridgesOf(survey).map((bridge) => bridge.name), ...survey.seats.map(({ guest }) => guest)]
+function unknownNameError(name: string, survey: DoctorState): PipeworkError {
+  const names = [...listBridges(survey).map((bridge) => bridge.name), ...survey.attachments.map(({ guest }) => guest)]
   return usageError(
     `'${name}' is neither a bridge of this host nor a guest that pipework attached`,
     names.length === 0 ? 'There are none yet.' : `There are ${[...new Set(names)].join(', ')}.`,
   )
 }
 
-const ORDER = ['error', 'warning', 'note'] as const
+const SEVERITY_ORDER = ['error', 'warning', 'note'] as const
 
-function examine({ survey, hostifs, names }: Scope, taken: readonly Finding[]): readonly Finding[] {
+function collectFindings({ survey, hostifs, names }: DoctorTarget, taken: readonly Finding[]): readonly Finding[] {
   const all = [
-    ...findLinks(survey, hostifs),
-    ...findFirewall(
+    ...findLinkProblems(survey, hostifs),
+    ...findFirewallProblems(
       survey,
-      bridgesOf(survey).flatMap(({ name }) => (hostifs.includes(name) ? [name] : [])),
+      listBridges(survey).flatMap(({ name }) => (hostifs.includes(name) ? [name] : [])),
     ),
-    ...findAddresses(survey, hostifs),
+    ...findAddressProblems(survey, hostifs),
     ...taken,
-    ...findUplinks(survey, hostifs),
-    ...findMachine(survey),
-    ...findLeftovers(survey),
+    ...findUplinkProblems(survey, hostifs),
+    ...findMachineProblems(survey),
+    ...findLeftoverProblems(survey),
   ]
   const isMeant = ({ about }: Finding) =>
     names === undefined || about.length === 0 || about.some((it) => names.includes(it))
@@ -86,16 +91,16 @@ function examine({ survey, hostifs, names }: Scope, taken: readonly Finding[]): 
   return all.filter(isFirst).filter(isMeant)
 }
 
-function toOutcome(found: readonly Finding[], probes: readonly Probe[]): Outcome {
-  const findings = [...found].sort((a, b) => ORDER.indexOf(a.severity) - ORDER.indexOf(b.severity))
+function toDoctorResult(found: readonly Finding[], probes: readonly ProbeResult[]): CommandOutcome {
+  const findings = [...found].sort((a, b) => SEVERITY_ORDER.indexOf(a.severity) - SEVERITY_ORDER.indexOf(b.severity))
   const serious = findings.filter(({ severity }) => severity !== 'note')
   const isHealthy = serious.length === 0
   return {
     text: escapeControls(
-      [...findings.map(formatFinding), ...probes.map(formatProbe), formatSum(findings, serious)].join(''),
+      [...findings.map(formatFinding), ...probes.map(formatProbe), formatSummary(findings, serious)].join(''),
     ),
     json: { ok: isHealthy, findings, probes },
-    wanted: true,
+    printWhenQuiet: true,
     exitCode: isHealthy ? undefined : ExitCode.failed,
   }
 }
@@ -112,11 +117,11 @@ function formatFinding({ id, severity, line, evidence, command, advice }: Findin
   ].join('\n')
 }
 
-function formatProbe({ from, ifname, to, who, ok }: Probe): string {
+function formatProbe({ from, ifname, to, who, ok }: ProbeResult): string {
   return `${from} ${ifname} → ${who === 'gateway' ? 'gateway' : who} ${to}: ${ok ? 'answers' : 'silent'}\n`
 }
 
-function formatSum(findings: readonly Finding[], serious: readonly Finding[]): string {
+function formatSummary(findings: readonly Finding[], serious: readonly Finding[]): string {
   const notes = findings.length - serious.length
   const also = notes === 0 ? '' : `, ${notes} ${notes === 1 ? 'note' : 'notes'}`
   if (serious.length === 0) return `nothing found that stops traffic${also}\n`

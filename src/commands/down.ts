@@ -1,81 +1,86 @@
 import { ExitCode, PipeworkError } from '../model/errors'
 import type { GuestName } from '../model/guest-name'
-import type { Attached } from '../operations/detach/plan'
-import { readFiles, type Wish } from '../operations/up/read-files'
-import { NoSuchGuest } from '../runtimes/find'
+import type { ExistingAttachment } from '../operations/detach/plan'
+import { type AttachmentLine, readAttachmentFiles } from '../operations/up/read-files'
+import { GuestNotFoundError } from '../runtimes/find'
 import { formatGuest } from '../state/record'
-import { type Call, type Outcome, refuseUnlessRoot } from '../ui/command'
+import { type CommandContext, type CommandOutcome, validateRoot } from '../ui/command'
 import { errorToJson, formatError } from '../ui/report'
 import { joinScripts } from '../ui/up-report'
-import { detach, type Taken, toDetachScript, toOutcome } from './disconnect'
+import { type DetachResult, detachGuest, toDetachScript, toDisconnectResult } from './disconnect'
 
 /** What came of the lines of one guest. */
-interface Fallen {
+interface DownResult {
   readonly guest: GuestName
   readonly ifnames: readonly string[]
-  readonly taken?: Taken
+  readonly result?: DetachResult
   readonly why?: unknown
 }
 
 /** Takes away what files ask for, whoever has attached it. */
-export async function run(call: Call): Promise<Outcome> {
-  const wishes = await readFiles(call)
-  refuseUnlessRoot(call)
-  const all: Fallen[] = []
-  const isDry = call.flag('dry-run')
+export async function run(call: CommandContext): Promise<CommandOutcome> {
+  const wishes = await readAttachmentFiles(call)
+  validateRoot(call)
+  const all: DownResult[] = []
+  const isDry = call.hasFlag('dry-run')
   // One guest after the other: the last of them takes the bridge away.
-  for (const { guest, ifnames } of groupWishes(wishes)) {
-    const gone: readonly Attached[] = all.flatMap((it) => it.taken?.done.map(({ attached }) => attached) ?? [])
+  for (const { guest, ifnames } of groupLinesByGuest(wishes)) {
+    const gone: readonly ExistingAttachment[] = all.flatMap(
+      (it) => it.result?.detached.map(({ attachment: attached }) => attached) ?? [],
+    )
     try {
-      if (call.io.interrupt.heard) throw new PipeworkError('interrupted')
+      if (call.io.interrupt.requested) throw new PipeworkError('interrupted')
       all.push({
         guest,
         ifnames,
-        taken: await detach({ wanted: guest, ifnames, gone: isDry ? gone : undefined }, call),
+        result: await detachGuest({ guestName: guest, ifnames, gone: isDry ? gone : undefined }, call),
       })
     } catch (why) {
-      all.push({ guest, ifnames, why: why instanceof NoSuchGuest ? undefined : why })
+      all.push({ guest, ifnames, why: why instanceof GuestNotFoundError ? undefined : why })
     }
   }
-  return isDry ? toScripts(all) : toDownOutcome(all, call)
+  return isDry ? toDownScripts(all) : toDownResult(all, call)
 }
 
-function groupWishes(wishes: readonly Wish[]): readonly Pick<Fallen, 'guest' | 'ifnames'>[] {
-  const names = [...new Set(wishes.map(({ request }) => formatName(request.guest)))]
+function groupLinesByGuest(wishes: readonly AttachmentLine[]): readonly Pick<DownResult, 'guest' | 'ifnames'>[] {
+  const names = [...new Set(wishes.map(({ request }) => formatGuestName(request.guest)))]
   return names.flatMap((name) => {
-    const requests = wishes.map(({ request }) => request).filter(({ guest }) => formatName(guest) === name)
+    const requests = wishes.map(({ request }) => request).filter(({ guest }) => formatGuestName(guest) === name)
     return requests[0] === undefined ? [] : [{ guest: requests[0].guest, ifnames: requests.map((it) => it.ifname) }]
   })
 }
 
-const formatName = ({ kind = 'docker', name }: GuestName) => formatGuest({ kind, name })
+const formatGuestName = ({ kind = 'docker', name }: GuestName) => formatGuest({ kind, name })
 
-function toScripts(all: readonly Fallen[]): Outcome {
+function toDownScripts(all: readonly DownResult[]): CommandOutcome {
   const failed = all.filter(({ why }) => why !== undefined)
-  const scripts = all.flatMap(({ taken, guest, ifnames }) =>
-    taken === undefined || taken.done.length === 0
+  const scripts = all.flatMap(({ result: taken, guest, ifnames }) =>
+    taken === undefined || taken.detached.length === 0
       ? []
-      : [toDetachScript(taken, ['disconnect', formatName(guest), ...ifnames])],
+      : [toDetachScript(taken, ['disconnect', formatGuestName(guest), ...ifnames])],
   )
   const script = joinScripts(
     scripts,
-    failed.map(({ guest, why }) => `${formatName(guest)}: ${String(why)}`),
+    failed.map(({ guest, why }) => `${formatGuestName(guest)}: ${String(why)}`),
   )
-  const steps = all.flatMap(({ taken }) => taken?.done.flatMap(({ plan }) => plan.map(({ why }) => why)) ?? [])
+  const steps = all.flatMap(
+    ({ result: taken }) => taken?.detached.flatMap(({ plan }) => plan.map(({ description: why }) => why)) ?? [],
+  )
   return {
     text: script,
     json: { ok: failed.length === 0, dryRun: true, steps, script },
-    wanted: true,
+    printWhenQuiet: true,
     exitCode: failed.length > 0 ? ExitCode.failed : undefined,
   }
 }
 
-function toDownOutcome(all: readonly Fallen[], { host, io, flag }: Call): Outcome {
+function toDownResult(all: readonly DownResult[], { host, io, hasFlag: flag }: CommandContext): CommandOutcome {
   const failures = all.flatMap(({ why }) => (why === undefined ? [] : [why]))
   if (!flag('json')) for (const failure of failures) io.err(formatError(failure))
-  const done = all.flatMap(({ taken }) => taken?.done ?? [])
+  const done = all.flatMap(({ result: taken }) => taken?.detached ?? [])
   const missing = all.reduce(
-    (sum, { ifnames, taken, why }) => sum + (why === undefined ? ifnames.length - (taken?.done.length ?? 0) : 0),
+    (sum, { ifnames, result: taken, why }) =>
+      sum + (why === undefined ? ifnames.length - (taken?.detached.length ?? 0) : 0),
     0,
   )
   const counts = [
@@ -86,8 +91,8 @@ function toDownOutcome(all: readonly Fallen[], { host, io, flag }: Call): Outcom
   const told = counts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`)
   const isLeft = failures.some((it) => it instanceof PipeworkError && it.leftovers.length > 0)
   return {
-    text: `${toOutcome(done).text}${told.join(', ') || 'nothing to do'} (${Math.round(host.elapsed())} ms)\n`,
-    json: { ...toOutcome(done).json, ok: failures.length === 0, failed: failures.map(errorToJson) },
+    text: `${toDisconnectResult(done).text}${told.join(', ') || 'nothing to do'} (${Math.round(host.elapsed())} ms)\n`,
+    json: { ...toDisconnectResult(done).json, ok: failures.length === 0, failed: failures.map(errorToJson) },
     exitCode: isLeft ? ExitCode.leftover : failures.length > 0 ? ExitCode.failed : ExitCode.ok,
   }
 }

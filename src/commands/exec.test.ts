@@ -1,17 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import { main } from '../cli'
-import { createFakeHost } from '../system/fake'
+import { createFakeSystem } from '../system/fake'
 
 const blue = { inodes: { '/run/netns/blue': 7, '/proc/self/ns/net': 1 } }
 
-async function runMain(argv: readonly string[], options: Parameters<typeof createFakeHost>[0] = {}) {
-  const host = createFakeHost({ ...blue, ...options })
+async function runMain(argv: readonly string[], options: Parameters<typeof createFakeSystem>[0] = {}) {
+  const host = createFakeSystem({ ...blue, ...options })
   const code = await main(argv, host, {
     out: (text) => host.write(1, text),
     err: (text) => host.write(2, text),
-    interrupt: { heard: false },
+    interrupt: { requested: false },
   })
-  const attended = host.ran.filter((it) => it.startsWith('attend ')).map((it) => it.slice('attend '.length))
+  const attended = host.calls.filter((it) => it.startsWith('attend ')).map((it) => it.slice('attend '.length))
   return { code, attended, host, out: host.written[1], err: host.written[2] }
 }
 
@@ -55,7 +55,7 @@ test.each([0, 1, 3, 124, 127, 137, 255])('the exit code is the child’s: %i', a
 
 test('the pin lasts as long as the child', async () => {
   const { host } = await runMain(['exec', 'netns:blue', 'a'])
-  expect(host.ran.map((it) => it.split(' ')[0])).toEqual(['pin', 'attend', 'release'])
+  expect(host.calls.map((it) => it.split(' ')[0])).toEqual(['pin', 'attend', 'release'])
 })
 
 describe('refused, and nothing is run', () => {

@@ -1,14 +1,14 @@
 import { parseSeconds } from '../model/address'
 import { PipeworkError, usageError } from '../model/errors'
-import { parseGuest } from '../model/guest-name'
-import { parseFamily } from '../model/request'
-import { guestNetns, type IpCommand, type RunCommand, type Step, toArgv } from '../plan/step'
-import { awaitGuest, type Guest, pinGuest } from '../runtimes/find'
-import type { Call, Outcome, Runner } from '../ui/command'
-import { toScript } from '../ui/report'
+import { parseGuestName } from '../model/guest-name'
+import { parseAddressFamily } from '../model/request'
+import { guestNetns, type IpCommand, type RunCommand, type Step, toCommandArgv } from '../plan/step'
+import { type Guest, holdGuestNetns, waitForGuest } from '../runtimes/find'
+import type { CommandContext, CommandHandler, CommandOutcome } from '../ui/command'
+import { formatScript } from '../ui/report'
 
 /** A word whose rest of the line belongs to a program that runs in the guest's network namespace. */
-interface Passage {
+interface PassThroughCommand {
   readonly word: string
   /** A command line, for who has given too little of it. */
   readonly example: string
@@ -17,21 +17,21 @@ interface Passage {
 }
 
 /** `ip route` in the guest. */
-export const route = passOn({
+export const route = passThrough({
   word: 'route',
   example: 'pipework route web show',
   toCommand: (words, family) => ({ kind: 'ip', in: 'guest', words: [...family, 'route', ...words] }),
 })
 
 /** `ip rule` in the guest. */
-export const rule = passOn({
+export const rule = passThrough({
   word: 'rule',
   example: 'pipework rule web show',
   toCommand: (words, family) => ({ kind: 'ip', in: 'guest', words: [...family, 'rule', ...words] }),
 })
 
 /** `tc` in the guest. */
-export const tc = passOn({
+export const tc = passThrough({
   word: 'tc',
   example: 'pipework tc web qdisc show',
   toCommand: (words) => ({ kind: 'run', in: 'guest', argv: ['tc', ...words] }),
@@ -41,59 +41,63 @@ export const tc = passOn({
  * Any program of the host in the guest's network. `ip netns exec` also mounts the /sys of that network, which nsenter
  * does not; but it exits 1 whatever keeps the program from starting, where nsenter says 127 or 126.
  */
-export const exec = passOn({
+export const exec = passThrough({
   word: 'exec',
   example: 'pipework exec web ip address',
   toCommand: (words) => ({ kind: 'ip', in: 'host', words: ['netns', 'exec', guestNetns, 'nsenter', '--', ...words] }),
 })
 
-function passOn(passage: Passage): Runner {
-  return { run: (call) => run(passage, call) }
+function passThrough(passage: PassThroughCommand): CommandHandler {
+  return { run: (call) => runInGuest(passage, call) }
 }
 
-async function run(passage: Passage, call: Call): Promise<Outcome> {
+async function runInGuest(passage: PassThroughCommand, call: CommandContext): Promise<CommandOutcome> {
   const { host, io } = call
-  const [typed, ...words] = call.words
-  const { name, command } = read(passage, typed, { words, call })
-  const limit = parseSeconds(call.text('wait-guest') ?? '0', '--wait-guest')
-  if (!host.isRoot && !call.flag('dry-run'))
+  const [typed, ...words] = call.positionals
+  const { name, command } = parsePassThrough(passage, typed, { words, call })
+  const limit = parseSeconds(call.stringOption('wait-guest') ?? '0', '--wait-guest')
+  if (!host.isRoot && !call.hasFlag('dry-run'))
     throw new PipeworkError('only root can enter the network of a guest: run it with sudo')
-  const guest = await awaitGuest(name, host, { limit, interrupt: io.interrupt })
-  const pin = host.isRoot ? pinGuest(guest, host) : undefined
+  const guest = await waitForGuest(name, host, { timeout: limit, interrupt: io.interrupt })
+  const pin = host.isRoot ? holdGuestNetns(guest, host) : undefined
   try {
-    if (pin === undefined || call.flag('dry-run')) return toOutcome(passage, command, { call, guest })
-    if (io.interrupt.heard) throw new PipeworkError('interrupted')
-    return { text: '', json: {}, exitCode: await host.attend(toArgv(command, { netns: pin.netns, pid: host.pid })) }
+    if (pin === undefined || call.hasFlag('dry-run')) return toDryRunResult(passage, command, { call, guest })
+    if (io.interrupt.requested) throw new PipeworkError('interrupted')
+    return {
+      text: '',
+      json: {},
+      exitCode: await host.runForeground(toCommandArgv(command, { netns: pin.netns, pid: host.pid })),
+    }
   } finally {
     pin?.release()
   }
 }
 
-function read(
-  { word, example, toCommand }: Passage,
+function parsePassThrough(
+  { word, example, toCommand }: PassThroughCommand,
   typed: string | undefined,
-  { words, call }: { words: readonly string[]; call: Call },
+  { words, call }: { words: readonly string[]; call: CommandContext },
 ) {
   if (typed === undefined) throw usageError(`${word}: in which guest?`, `For example: ${example}`)
-  const name = parseGuest(typed)
+  const name = parseGuestName(typed)
   if (words.length === 0) throw usageError(`${word}: after '${typed}' there is no command`, `For example: ${example}`)
-  if (call.flag('json') && !call.flag('dry-run'))
+  if (call.hasFlag('json') && !call.hasFlag('dry-run'))
     throw usageError(
       `--json: what ${word} prints is its program's own`,
       `An option of the program stands after '${typed}'.`,
     )
-  const family = call.text('a')
-  return { name, command: toCommand(words, family === undefined ? [] : [`-${parseFamily(family)}`]) }
+  const family = call.stringOption('a')
+  return { name, command: toCommand(words, family === undefined ? [] : [`-${parseAddressFamily(family)}`]) }
 }
 
-function toOutcome(
-  { word }: Passage,
+function toDryRunResult(
+  { word }: PassThroughCommand,
   command: IpCommand | RunCommand,
-  { call, guest }: { call: Call; guest: Guest },
-): Outcome {
-  const step: Step = { why: `run this in the network of ${guest.name}`, command }
-  const family = call.text('a')
+  { call, guest }: { call: CommandContext; guest: Guest },
+): CommandOutcome {
+  const step: Step = { description: `run this in the network of ${guest.name}`, command }
+  const family = call.stringOption('a')
   const options = family === undefined ? [] : ['-a', family]
-  const script = toScript({ plan: [step], guest, words: [word, ...options, ...call.words] })
-  return { text: script, json: { ok: true, dryRun: true, steps: [step.why], script }, wanted: true }
+  const script = formatScript({ plan: [step], guest, words: [word, ...options, ...call.positionals] })
+  return { text: script, json: { ok: true, dryRun: true, steps: [step.description], script }, printWhenQuiet: true }
 }

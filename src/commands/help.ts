@@ -1,40 +1,40 @@
-import { refuseSurplus, usageError } from '../model/errors'
-import { listNearest } from '../model/nearest'
-import type { Host } from '../system/types'
-import type { Call, CommandTable, Outcome, Subcommand } from '../ui/command'
-import { formatHelp, toJson } from '../ui/help'
-import { screenOf, toLocale } from '../ui/terminal'
+import { usageError, validateNoExtraArgs } from '../model/errors'
+import { listClosest } from '../model/nearest'
+import type { System } from '../system/types'
+import type { CommandContext, CommandOutcome, CommandSpec, CommandTable } from '../ui/command'
+import { formatHelp, helpToJson } from '../ui/help'
+import { toLocaleText, toTerminal } from '../ui/terminal'
 
 declare const PIPEWORK_VERSION: string
 
 /** Tells of a command, or of the main form; or prints the manual page. */
-export async function run({ words, host, table, flag }: Call): Promise<Outcome> {
+export async function run({ positionals: words, host, table, hasFlag: flag }: CommandContext): Promise<CommandOutcome> {
   const [word = '', ...rest] = words
-  refuseSurplus(rest, 'pipework help [command]')
+  validateNoExtraArgs(rest, 'pipework help [command]')
   if (flag('man')) {
     const { formatManual } = await import('../ui/help/manual')
     const text = formatManual(table, PIPEWORK_VERSION)
-    return { text, json: { ok: true, man: text }, wanted: true }
+    return { text, json: { ok: true, man: text }, printWhenQuiet: true }
   }
-  return help(word, table, host)
+  return createHelpResult(word, table, host)
 }
 
 /** Help for the command of that word, or for the main form. */
-export async function help(word: string, table: CommandTable, host: Host): Promise<Outcome> {
-  const command = findCommand(word, table)
+export async function createHelpResult(word: string, table: CommandTable, host: System): Promise<CommandOutcome> {
+  const command = findHelpCommand(word, table)
   return {
-    text: toLocale(await formatHelp(command, table, screenOf(host)), host.env),
-    json: toJson(command, table),
-    wanted: true,
+    text: toLocaleText(await formatHelp(command, table, toTerminal(host)), host.env),
+    json: helpToJson(command, table),
+    printWhenQuiet: true,
   }
 }
 
-function findCommand(typed: string, { commands }: CommandTable): Subcommand {
+function findHelpCommand(typed: string, { commands }: CommandTable): CommandSpec {
   const shown = commands.filter(({ hidden }) => hidden !== true)
   const found = shown.find(({ word }) => word === typed || word === `--${typed}`)
   if (found !== undefined) return found
   const words = shown.map(({ word }) => word).filter(Boolean)
-  const near = listNearest(typed, words)
+  const near = listClosest(typed, words)
   throw usageError(
     `there is no command '${typed}'`,
     near.length > 0 ? `Did you mean ${near.join(' or ')}?` : `The commands are ${words.join(', ')}.`,

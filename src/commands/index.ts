@@ -1,6 +1,6 @@
-import type { OptionTable, Subcommand } from '../ui/command'
+import type { CommandSpec, OptionTable } from '../ui/command'
 
-export type { OptionSpec, OptionTable, Subcommand } from '../ui/command'
+export type { CommandSpec as Subcommand, OptionSpec, OptionTable } from '../ui/command'
 
 // One table, and so longer than other files: what a user can type is read, and kept alike, in one place.
 
@@ -19,13 +19,13 @@ const CHANGE_OPTIONS: OptionTable = {
 }
 
 /** The main form. */
-export const ATTACH: Subcommand = {
+export const ATTACH_COMMAND: CommandSpec = {
   word: '',
-  alsoCalled: ['add', 'attach', 'connect', 'plug', 'create', 'join'],
+  aliases: ['add', 'attach', 'connect', 'plug', 'create', 'join'],
   synopsis: '<bridge> [-i ifname] [-l hostname] [-a 4|6] <guest> <ip/prefix[@gateway]>[,…] [mac|U:text][@vlan]',
   summary:
     'give a container an interface on a bridge of Linux or Open vSwitch, with addresses, gateway and MAC address',
-  words: {
+  argumentHelp: {
     '<bridge>':
       'an interface that exists: a bridge of Linux or Open vSwitch, or a NIC, by name or mac:address; else a bridge to make: br…, ovs…; br0@eth0 for one with an uplink; or one of the words ptp, routed:nic, dummy',
     '<guest>':
@@ -126,9 +126,9 @@ export const OPTION_GROUPS: Readonly<Record<string, readonly string[]>> = {
   'The run': ['wait-guest', 'force', 'dry-run', 'verbose', 'quiet', 'json', 'help', 'version'],
 }
 
-const LS: Subcommand = {
+const LS: CommandSpec = {
   word: 'ls',
-  alsoCalled: ['list', 'show', 'status', 'ps', 'links'],
+  aliases: ['list', 'show', 'status', 'ps', 'links'],
   synopsis: 'ls [guest or bridge]',
   summary: 'list what is attached where, and with what',
   options: {
@@ -148,9 +148,9 @@ const LS: Subcommand = {
   load: () => import('./ls'),
 }
 
-const INSPECT: Subcommand = {
+const INSPECT: CommandSpec = {
   word: 'inspect',
-  alsoCalled: ['info', 'describe', 'details'],
+  aliases: ['info', 'describe', 'details'],
   synopsis: 'inspect <guest>',
   summary: 'show all there is to know of the network of a guest on one page',
   options: {},
@@ -162,9 +162,9 @@ const INSPECT: Subcommand = {
   load: () => import('./inspect'),
 }
 
-const DIAGRAM: Subcommand = {
+const DIAGRAM: CommandSpec = {
   word: 'diagram',
-  alsoCalled: ['graph', 'draw', 'tree', 'topology', 'map'],
+  aliases: ['graph', 'draw', 'tree', 'topology', 'map'],
   synopsis: 'diagram',
   summary: 'draw the bridges and NICs with what is attached to them, as a tree of text or as a picture',
   options: {
@@ -179,9 +179,9 @@ const DIAGRAM: Subcommand = {
   load: () => import('./diagram'),
 }
 
-const DISCONNECT: Subcommand = {
+const DISCONNECT: CommandSpec = {
   word: 'disconnect',
-  alsoCalled: ['rm', 'remove', 'del', 'delete', 'detach', 'unplug', 'clear', 'undo'],
+  aliases: ['rm', 'remove', 'del', 'delete', 'detach', 'unplug', 'clear', 'undo'],
   synopsis: 'disconnect <guest> [ifname]',
   summary: 'take attachments away, and put back the routes they replaced',
   options: CHANGE_OPTIONS,
@@ -193,9 +193,9 @@ const DISCONNECT: Subcommand = {
   load: () => import('./disconnect'),
 }
 
-const UP: Subcommand = {
+const UP: CommandSpec = {
   word: 'up',
-  alsoCalled: ['apply', 'sync', 'load', 'restore'],
+  aliases: ['apply', 'sync', 'load', 'restore'],
   synopsis: 'up <file>… [--prune] [--wait-guest seconds]',
   summary: 'make true what files ask for, one attachment in a line, as one types it after pipework',
   options: {
@@ -211,7 +211,7 @@ const UP: Subcommand = {
   load: () => import('./up'),
 }
 
-const DOWN: Subcommand = {
+const DOWN: CommandSpec = {
   word: 'down',
   synopsis: 'down <file>…',
   summary: 'take away what files ask for',
@@ -224,9 +224,9 @@ const DOWN: Subcommand = {
   load: () => import('./down'),
 }
 
-const DIFF: Subcommand = {
+const DIFF: CommandSpec = {
   word: 'diff',
-  alsoCalled: ['plan', 'compare'],
+  aliases: ['plan', 'compare'],
   synopsis: 'diff <file>… [--prune]',
   summary: 'print what `up` would do; exit code 0 when that is nothing, 1 when it is something',
   options: { prune: { summary: 'also what `up --prune` would take away' } },
@@ -238,9 +238,9 @@ const DIFF: Subcommand = {
   load: () => import('./diff'),
 }
 
-const SAVE: Subcommand = {
+const SAVE: CommandSpec = {
   word: 'save',
-  alsoCalled: ['export', 'dump', 'store'],
+  aliases: ['export', 'dump', 'store'],
   synopsis: 'save',
   summary: 'print what is attached now, as a file for `up`',
   options: {},
@@ -252,7 +252,7 @@ const SAVE: Subcommand = {
   load: () => import('./save'),
 }
 
-const UPLINK: Subcommand = {
+const UPLINK: CommandSpec = {
   word: 'uplink',
   synopsis: 'uplink add <bridge> <nic> [@vlan] | uplink confirm <bridge> | uplink del <bridge> | uplink ls',
   summary: "put the host's NIC into a bridge, with its addresses and routes, and take it out again",
@@ -276,7 +276,7 @@ const UPLINK: Subcommand = {
 }
 
 /** Options of the words that run a program in the guest's network namespace. */
-const PASSAGE_OPTIONS: OptionTable = {
+const PASS_THROUGH_OPTIONS: OptionTable = {
   'wait-guest': { value: 'seconds', summary: 'wait that long for the guest to run' },
   'dry-run': { short: 'n', summary: 'print a shell script that does the same, and run nothing' },
 }
@@ -285,39 +285,39 @@ const FAMILY_OPTION: OptionTable = {
   a: { value: 'family', summary: 'the family to speak of: 4, inet, 6 or inet6' },
 }
 
-const ROUTE: Subcommand = {
+const ROUTE: CommandSpec = {
   word: 'route',
   synopsis: 'route [-a 4|6] <guest> <words…>',
   summary: '`ip route` in the network of a guest, the words passed on as they are',
-  options: { ...FAMILY_OPTION, ...PASSAGE_OPTIONS },
+  options: { ...FAMILY_OPTION, ...PASS_THROUGH_OPTIONS },
   examples: [
     { line: 'pipework route web add 10.2.0.0/16 via 192.168.1.254', does: 'one more route for web' },
     { line: 'pipework route web get 10.2.0.1', does: 'which way web would take there' },
     { line: 'pipework route -a 6 web show', does: 'its IPv6 routes' },
   ],
-  verbatim: true,
+  passThrough: true,
   load: () => import('./exec').then(({ route }) => route),
 }
 
-const RULE: Subcommand = {
+const RULE: CommandSpec = {
   word: 'rule',
   synopsis: 'rule [-a 4|6] <guest> <words…>',
   summary: '`ip rule` in the network of a guest, the words passed on as they are',
-  options: { ...FAMILY_OPTION, ...PASSAGE_OPTIONS },
+  options: { ...FAMILY_OPTION, ...PASS_THROUGH_OPTIONS },
   examples: [
     { line: 'pipework rule web add from 192.168.1.10 table 100', does: 'another table for what comes from there' },
     { line: 'pipework rule web show', does: 'its rules, in the order in which they are asked' },
     { line: 'pipework rule -a 6 web show', does: 'the IPv6 rules of web' },
   ],
-  verbatim: true,
+  passThrough: true,
   load: () => import('./exec').then(({ rule }) => rule),
 }
 
-const TC: Subcommand = {
+const TC: CommandSpec = {
   word: 'tc',
   synopsis: 'tc <guest> <words…>',
   summary: '`tc` in the network of a guest, the words passed on as they are',
-  options: PASSAGE_OPTIONS,
+  options: PASS_THROUGH_OPTIONS,
   examples: [
     {
       line: 'pipework tc web qdisc add dev eth1 root tbf rate 1mbit burst 32k latency 50ms',
@@ -326,26 +326,26 @@ const TC: Subcommand = {
     { line: 'pipework tc web -s qdisc show dev eth1', does: 'the queues of eth1, with their counters' },
     { line: 'pipework tc web qdisc del dev eth1 root', does: 'as fast as before' },
   ],
-  verbatim: true,
+  passThrough: true,
   load: () => import('./exec').then(({ tc }) => tc),
 }
 
-const EXEC: Subcommand = {
+const EXEC: CommandSpec = {
   word: 'exec',
-  alsoCalled: ['run', 'enter', 'nsenter', 'sh'],
+  aliases: ['run', 'enter', 'nsenter', 'sh'],
   synopsis: 'exec <guest> <command> [args…]',
   summary: "run a program of the host in the network of a guest; the exit code is the program's own",
-  options: PASSAGE_OPTIONS,
+  options: PASS_THROUGH_OPTIONS,
   examples: [
     { line: 'pipework exec web tcpdump -i eth1', does: 'listen to web, which has no tcpdump' },
     { line: 'pipework exec web sh', does: 'a shell of the host with the interfaces of web' },
     { line: 'pipework --wait-guest 30 exec web ping -c 1 192.168.1.1', does: 'as soon as web runs' },
   ],
-  verbatim: true,
+  passThrough: true,
   load: () => import('./exec').then(({ exec }) => exec),
 }
 
-const NETNS: Subcommand = {
+const NETNS: CommandSpec = {
   word: 'netns',
   synopsis: 'netns <guest> [name] | netns --prune',
   summary: "name a guest's network namespace for `ip netns exec`, until the guest stops",
@@ -362,9 +362,9 @@ const NETNS: Subcommand = {
   load: () => import('./netns'),
 }
 
-const WAIT: Subcommand = {
+const WAIT: CommandSpec = {
   word: '--wait',
-  alsoCalled: ['wait'],
+  aliases: ['wait'],
   synopsis: '--wait [-i ifname] [--timeout seconds] [--for up|carrier|addr|route]',
   summary: 'inside a container: wait until it has its interface; needs neither root nor ip',
   options: {
@@ -384,9 +384,9 @@ const WAIT: Subcommand = {
   load: () => import('./wait'),
 }
 
-const HELP: Subcommand = {
+const HELP: CommandSpec = {
   word: 'help',
-  alsoCalled: ['man', 'usage'],
+  aliases: ['man', 'usage'],
   synopsis: 'help [command] | help --man',
   summary: 'tell what a command does, with its options and with examples that run',
   options: { man: { summary: 'print the manual page instead' } },
@@ -398,9 +398,9 @@ const HELP: Subcommand = {
   load: () => import('./help'),
 }
 
-const COMPLETION: Subcommand = {
+const COMPLETION: CommandSpec = {
   word: 'completion',
-  alsoCalled: ['completions', 'complete'],
+  aliases: ['completions', 'complete'],
   synopsis: 'completion bash|zsh|fish | completion install',
   summary: 'print what a shell needs to complete pipework at TAB, or put it where the installed shells look for it',
   options: {
@@ -417,13 +417,13 @@ const COMPLETION: Subcommand = {
 }
 
 /** What the shells ask at each TAB. */
-const COMPLETE: Subcommand = {
+const COMPLETE: CommandSpec = {
   word: '__complete',
   synopsis: '__complete -- <words…>',
   summary: 'list what can stand at the last of the words',
   options: {},
   examples: [],
-  verbatim: true,
+  passThrough: true,
   hidden: true,
   load: () => import('./complete'),
 }
@@ -439,9 +439,9 @@ const WATCH_OPTIONS: OptionTable = {
   'env-compat': { summary: 'read the variables pipework_cmd… of containers as labels, too' },
 }
 
-const WATCH: Subcommand = {
+const WATCH: CommandSpec = {
   word: 'watch',
-  alsoCalled: ['daemon', 'follow', 'monitor'],
+  aliases: ['daemon', 'follow', 'monitor'],
   synopsis: 'watch [file …] [--labels] [--allow glob]… [--env-compat]',
   summary: 'keep the attachments of files and labels, through restarts, recreations and reboots',
   options: WATCH_OPTIONS,
@@ -453,7 +453,7 @@ const WATCH: Subcommand = {
   load: () => import('./watch'),
 }
 
-const SERVICE: Subcommand = {
+const SERVICE: CommandSpec = {
   word: 'service',
   synopsis: 'service install [file …] [--labels] [--allow glob]… [--env-compat] [--now] | service remove|status',
   summary: 'let systemd run a watch from boot on',
@@ -471,7 +471,7 @@ const SERVICE: Subcommand = {
 }
 
 /** What the keeper of a DHCP client calls, and scripts of --dry-run. */
-const DHCP: Subcommand = {
+const DHCP: CommandSpec = {
   word: '__dhcp',
   synopsis: '__dhcp await|apply|drop|release <directory> [seconds]',
   summary: 'what a DHCP client has heard, made true',
@@ -481,9 +481,9 @@ const DHCP: Subcommand = {
   load: () => import('./dhcp'),
 }
 
-const DOCTOR: Subcommand = {
+const DOCTOR: CommandSpec = {
   word: 'doctor',
-  alsoCalled: ['check', 'diagnose', 'debug', 'troubleshoot', 'test'],
+  aliases: ['check', 'diagnose', 'debug', 'troubleshoot', 'test'],
   synopsis: 'doctor [bridge] | doctor [guest]',
   summary: 'find what makes traffic vanish, and the command that mends it; exit code 1 when there is something',
   options: {},
@@ -496,8 +496,8 @@ const DOCTOR: Subcommand = {
 }
 
 /** The command table: parser, help and completion all read it. */
-export const COMMANDS: readonly Subcommand[] = [
-  ATTACH,
+export const COMMANDS: readonly CommandSpec[] = [
+  ATTACH_COMMAND,
   LS,
   INSPECT,
   DIAGRAM,

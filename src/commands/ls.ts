@@ -1,54 +1,61 @@
-import { refuseSurplus, usageError } from '../model/errors'
-import { listNearest } from '../model/nearest'
+import { usageError, validateNoExtraArgs } from '../model/errors'
+import { listClosest } from '../model/nearest'
 import { listAttachments } from '../operations/list'
-import type { Call, Outcome } from '../ui/command'
-import { FIELDS, formatListing, toFields } from '../ui/format/list'
+import type { CommandContext, CommandOutcome } from '../ui/command'
+import { formatAttachmentTable, LIST_FIELDS, toTemplateFields } from '../ui/format/list'
 import { parseTemplate } from '../ui/format/template'
-import type { Attachment } from '../ui/report'
+import type { AttachmentReport } from '../ui/report'
 
 /** Lists the attachments from the records on their links. */
-export async function run({ host, io, words, text, texts, flag }: Call): Promise<Outcome> {
-  const filters = readFilters(words, texts('filter'))
+export async function run({
+  host,
+  io,
+  positionals: words,
+  stringOption: text,
+  stringOptions: texts,
+  hasFlag: flag,
+}: CommandContext): Promise<CommandOutcome> {
+  const filters = parseFilters(words, texts('filter'))
   const typed = text('format')
-  const template = typed === undefined ? undefined : parseTemplate(typed, Object.keys(FIELDS))
-  const attachments = (await listAttachments(host)).filter((it) => isWanted(it, filters))
+  const template = typed === undefined ? undefined : parseTemplate(typed, Object.keys(LIST_FIELDS))
+  const attachments = (await listAttachments(host)).filter((it) => matchesFilters(it, filters))
   // An empty table may be one of a name that nobody has.
   if (attachments.length === 0 && words[0] !== undefined && template === undefined && !flag('json'))
     io.err(`pipework: nothing is attached to '${words[0]}', be it a guest or a bridge\n`)
   return {
     text:
       template === undefined
-        ? formatListing(attachments, host.columns())
-        : template.format(attachments.map((whole) => ({ fields: toFields(whole), whole }))),
+        ? formatAttachmentTable(attachments, host.terminalColumns())
+        : template.format(attachments.map((whole) => ({ fields: toTemplateFields(whole), whole }))),
     json: { ok: true, attachments },
-    wanted: true,
+    printWhenQuiet: true,
   }
 }
 
-const isGuest = ({ guest }: Attachment, typed: string) =>
+const matchesGuestFilter = ({ guest }: AttachmentReport, typed: string) =>
   guest.name === typed ||
   `${guest.kind}:${guest.name}` === typed ||
   (typed.length >= 4 && guest.id?.startsWith(typed.slice(0, 12)) === true)
 
 /** How each kind of filter decides. */
-const FILTERS: Readonly<Record<string, (attachment: Attachment, typed: string) => boolean>> = {
-  guest: isGuest,
+const FILTERS: Readonly<Record<string, (attachment: AttachmentReport, typed: string) => boolean>> = {
+  guest: matchesGuestFilter,
   bridge: ({ hostif }, typed) => hostif === typed,
   /** A word without a key means either. */
-  any: (attachment, typed) => isGuest(attachment, typed) || attachment.hostif === typed,
+  any: (attachment, typed) => matchesGuestFilter(attachment, typed) || attachment.hostif === typed,
 }
 
-interface Filter {
+interface ListFilter {
   readonly key: string
   readonly value: string
 }
 
-function readFilters([word, ...rest]: readonly string[], typed: readonly string[]): readonly Filter[] {
-  refuseSurplus(rest, 'pipework ls [guest or bridge] [--filter bridge=br1]')
+function parseFilters([word, ...rest]: readonly string[], typed: readonly string[]): readonly ListFilter[] {
+  validateNoExtraArgs(rest, 'pipework ls [guest or bridge] [--filter bridge=br1]')
   const filters = typed.map((it) => {
     const [, key = '', value = ''] = /^([^=]*)=(.*)$/s.exec(it) ?? []
     if (value === '' || key === 'any' || !Object.hasOwn(FILTERS, key)) {
-      const near = listNearest(key || it, ['guest', 'bridge'])
+      const near = listClosest(key || it, ['guest', 'bridge'])
       throw usageError(
         `--filter '${it}' is no filter`,
         near.length > 0 ? `Did you mean ${near[0]}=${value || 'NAME'}?` : 'Write guest=NAME or bridge=NAME.',
@@ -60,7 +67,7 @@ function readFilters([word, ...rest]: readonly string[], typed: readonly string[
 }
 
 /** As docker has it: one of several values of a key, and every key. */
-function isWanted(attachment: Attachment, filters: readonly Filter[]): boolean {
+function matchesFilters(attachment: AttachmentReport, filters: readonly ListFilter[]): boolean {
   return filters.every(({ key }) =>
     filters.some((it) => it.key === key && FILTERS[key]?.(attachment, it.value) === true),
   )

@@ -1,14 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { toShell } from '../plan/step'
-import { createFakeHost } from '../system/fake'
-import { planName, planPrune } from './netns'
+import { createFakeSystem } from '../system/fake'
+import { planNetnsName, planNetnsPrune } from './netns'
 
 const PROC = '/proc/42/ns/net'
 const web = { name: 'web', nsPath: PROC }
-type Options = Parameters<typeof createFakeHost>[0]
+type Options = Parameters<typeof createFakeSystem>[0]
 
 const plan = (options: Options, guest = web) =>
-  planName('/run/netns/web', guest, { host: createFakeHost(options), inode: 7 })
+  planNetnsName('/run/netns/web', guest, { host: createFakeSystem(options), inode: 7 })
 const lines = (steps: ReturnType<typeof plan>) => steps.map(({ command }) => toShell(command))
 const undo = (steps: ReturnType<typeof plan>) => steps.map((step) => [step.undo ?? []].flat().map(toShell).join())
 
@@ -46,12 +46,12 @@ describe('a name', () => {
 })
 
 test('prune takes the links that lead nowhere, and nothing else', () => {
-  const host = createFakeHost({
+  const host = createFakeSystem({
     links: { '/run/netns/dead': '/proc/41/ns/net', '/run/netns/alive': PROC, '/run/netns/odd one': '/gone' },
     inodes: { '/run/netns/alive': 7, '/run/netns/mount': 8 },
     files: { '/run/netns/file': '' },
   })
-  const steps = planPrune(host)
+  const steps = planNetnsPrune(host)
   expect(lines(steps)).toEqual(['rm /run/netns/dead', "rm '/run/netns/odd one'"])
   expect(undo(steps)).toEqual(['ln -s -T /proc/41/ns/net /run/netns/dead', "ln -s -T /gone '/run/netns/odd one'"])
 })

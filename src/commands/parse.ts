@@ -1,25 +1,33 @@
 import { parseArgs } from 'node:util'
 import { type PipeworkError, usageError } from '../model/errors'
-import type { CommandTable, Line, Typed } from '../ui/command'
-import { ATTACH, COMMANDS, GLOBAL_OPTIONS, OPTION_GROUPS, type OptionSpec, type OptionTable, type Subcommand } from '.'
+import type { CommandArgs, CommandLine, CommandTable } from '../ui/command'
+import {
+  ATTACH_COMMAND,
+  COMMANDS,
+  GLOBAL_OPTIONS,
+  OPTION_GROUPS,
+  type OptionSpec,
+  type OptionTable,
+  type Subcommand,
+} from '.'
 
 /** All that can be typed, for the commands that tell of it. */
-export const TABLE: CommandTable = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: OPTION_GROUPS }
+export const COMMAND_TABLE: CommandTable = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: OPTION_GROUPS }
 
-type Value = string | boolean | readonly string[]
+type OptionValue = string | boolean | readonly string[]
 
 /** What was typed: the command, and its words and options. */
-export interface Parsed {
+export interface ParsedCommand {
   readonly command: Subcommand
-  readonly words: readonly string[]
-  readonly values: ReadonlyMap<string, Value>
+  readonly positionals: readonly string[]
+  readonly values: ReadonlyMap<string, OptionValue>
 }
 
 /** What Node's parser found at one place: an option with its value, a word, or `--`. */
-type Token = NonNullable<ReturnType<typeof parseArgs>['tokens']>[number]
+type ArgvToken = NonNullable<ReturnType<typeof parseArgs>['tokens']>[number]
 
 /** Node's own parser, which changes no word and knows no option but those of the table: `007` and `1e3` are names. */
-function tokenize(args: readonly string[], table: OptionTable): readonly Token[] {
+function tokenize(args: readonly string[], table: OptionTable): readonly ArgvToken[] {
   const options = Object.fromEntries(
     Object.entries(table).map(([name, { short, value, optional }]) => [
       name,
@@ -34,63 +42,63 @@ function tokenize(args: readonly string[], table: OptionTable): readonly Token[]
 }
 
 /** A command line taken apart: the command, what is ours to read, and the words that it passes on as they are. */
-export interface Split {
+export interface SplitLine {
   readonly command: Subcommand
-  readonly tokens: readonly Token[]
-  readonly theirs: readonly string[]
+  readonly tokens: readonly ArgvToken[]
+  readonly forwardedArgs: readonly string[]
   /** Whether programs are to read the answer, be it that of a wrong usage. */
   readonly json: boolean
 }
 
 /** The command that an option stands for: `--wait` is a word of its own. */
-function findByOption(tokens: readonly Token[]): Subcommand | undefined {
+function findOptionCommand(tokens: readonly ArgvToken[]): Subcommand | undefined {
   const found = tokens.map((token) => COMMANDS.find(({ word }) => token.kind === 'option' && word === token.rawName))
   return found.find((it) => it !== undefined)
 }
 
 /** Finds the command that the first word names. After `--` a word is an interface's name, never a command's. */
-export function splitArgv(argv: readonly string[]): Split {
+export function splitArgv(argv: readonly string[]): SplitLine {
   const [head = '-', ...others] = argv
-  if (head.startsWith('-')) return splitByFirst(argv)
+  if (head.startsWith('-')) return splitOptionsFirst(argv)
   // Where the very first word says it, nobody needs the options of all commands to find it.
   const command = COMMANDS.find(({ word }) => word !== '' && word === head)
-  if (command !== undefined) return splitRest(command, others)
-  const line = splitRest(ATTACH, argv)
-  const other = findByOption(line.tokens)
-  return other === undefined ? line : splitRest(other, argv)
+  if (command !== undefined) return splitForCommand(command, others)
+  const line = splitForCommand(ATTACH_COMMAND, argv)
+  const other = findOptionCommand(line.tokens)
+  return other === undefined ? line : splitForCommand(other, argv)
 }
 
 /** The same with options before the word: which of them take a value tells which word is the first. */
-function splitByFirst(argv: readonly string[]): Split {
+function splitOptionsFirst(argv: readonly string[]): SplitLine {
   const all = Object.assign({}, GLOBAL_OPTIONS, ...COMMANDS.map(({ options }) => options)) as OptionTable
   const tokens = tokenize(argv, all)
   const first = tokens.find(({ kind }) => kind !== 'option')
   const byWord =
     first?.kind !== 'positional' ? undefined : COMMANDS.find(({ word }) => word !== '' && word === first.value)
   const rest = byWord === undefined ? argv : argv.filter((_, index) => index !== first?.index)
-  return splitRest(byWord ?? findByOption(tokens) ?? ATTACH, rest)
+  return splitForCommand(byWord ?? findOptionCommand(tokens) ?? ATTACH_COMMAND, rest)
 }
 
-function splitRest(command: Subcommand, rest: readonly string[]): Split {
+function splitForCommand(command: Subcommand, rest: readonly string[]): SplitLine {
   const table = { ...GLOBAL_OPTIONS, ...command.options }
   const tokens = tokenize(rest, table)
-  const isJson = (token: Token) => token.kind === 'option' && token.name === 'json'
-  if (!command.verbatim) return { command, tokens, theirs: [], json: tokens.some(isJson) }
+  const isJson = (token: ArgvToken) => token.kind === 'option' && token.name === 'json'
+  if (!command.passThrough) return { command, tokens, forwardedArgs: [], json: tokens.some(isJson) }
   const guest = tokens.find(({ kind }) => kind !== 'option')
   const [end, start] =
     guest === undefined
       ? [rest.length, rest.length]
       : [guest.index, guest.index + (guest.kind === 'positional' ? 0 : 1)]
   const ours = tokenize(rest.slice(0, end), table)
-  return { command, tokens: ours, theirs: rest.slice(start), json: ours.some(isJson) }
+  return { command, tokens: ours, forwardedArgs: rest.slice(start), json: ours.some(isJson) }
 }
 
 /** The value of an option where it stands. */
-function readValue(
-  { name, value, inlineValue, rawName }: Token & { readonly kind: 'option' },
+function parseOptionValue(
+  { name, value, inlineValue, rawName }: ArgvToken & { readonly kind: 'option' },
   spec: OptionSpec,
 ): string | true {
-  const option = optionName(name)
+  const option = formatOptionName(name)
   if (spec.optional) return value ?? ''
   if (spec.value === undefined) {
     if (value !== undefined)
@@ -104,71 +112,72 @@ function readValue(
   return typed
 }
 
-function optionName(name: string): string {
+function formatOptionName(name: string): string {
   return name.length === 1 ? `-${name}` : `--${name}`
 }
 
 /** What other tools have an option for, and pipework a place among the words. */
-const PLACES: Readonly<Record<string, string>> = {
+const POSITIONAL_HINTS: Readonly<Record<string, string>> = {
   gateway: 'The gateway stands behind its address: 192.168.1.10/24@192.168.1.1',
   vlan: 'The VLAN stands last: pipework br1 web 192.168.1.10/24 @10',
   mac: 'The MAC address stands behind the addresses: pipework br1 web 192.168.1.10/24 26:2e:71:98:60:8f',
 }
 
-async function unknownOption(name: string, table: OptionTable): Promise<PipeworkError> {
-  const { listNearest } = await import('../model/nearest')
+async function unknownOptionError(name: string, table: OptionTable): Promise<PipeworkError> {
+  const { listClosest: listNearest } = await import('../model/nearest')
   const names = Object.keys(table)
   const near = name.length === 1 ? names.filter((it) => it.startsWith(name)) : listNearest(name, names)
-  const meant = near.length > 0 ? `Did you mean ${near.map(optionName).join(' or ')}?` : 'See them all: pipework --help'
-  const place = Object.hasOwn(PLACES, name) && 'policy-route' in table ? PLACES[name] : undefined
-  return usageError(`there is no option '${optionName(name)}'`, place ?? meant)
+  const meant =
+    near.length > 0 ? `Did you mean ${near.map(formatOptionName).join(' or ')}?` : 'See them all: pipework --help'
+  const place = Object.hasOwn(POSITIONAL_HINTS, name) && 'policy-route' in table ? POSITIONAL_HINTS[name] : undefined
+  return usageError(`there is no option '${formatOptionName(name)}'`, place ?? meant)
 }
 
 /** Finds the command and its options, in any order and place. Throws usage errors. */
-export function parseArgv(argv: readonly string[]): Promise<Parsed> {
-  return parseLine(splitArgv(argv))
+export function parseArgv(argv: readonly string[]): Promise<ParsedCommand> {
+  return parseSplitLine(splitArgv(argv))
 }
 
 /** Reads the options of a line. Throws usage errors. */
-export async function parseLine({ command, tokens, theirs }: Split): Promise<Parsed> {
+export async function parseSplitLine({ command, tokens, forwardedArgs: theirs }: SplitLine): Promise<ParsedCommand> {
   const table: OptionTable = { ...GLOBAL_OPTIONS, ...command.options }
   const given = new Map<string, (string | true)[]>()
   for (const token of tokens) {
     if (token.kind !== 'option') continue
     // `--constructor` is no option, though every object has one.
     const spec = Object.hasOwn(table, token.name) ? table[token.name] : undefined
-    if (spec === undefined) throw await unknownOption(token.name, table)
-    given.set(token.name, [...(given.get(token.name) ?? []), readValue(token, spec)])
+    if (spec === undefined) throw await unknownOptionError(token.name, table)
+    given.set(token.name, [...(given.get(token.name) ?? []), parseOptionValue(token, spec)])
   }
-  const values = [...given].map(([name, all]) => [name, settle(name, all, table[name])] as const)
+  const values = [...given].map(([name, all]) => [name, combineValues(name, all, table[name])] as const)
   const words = tokens.flatMap((token) => (token.kind === 'positional' ? [token.value] : []))
-  return { command, words: [...words, ...theirs], values: new Map(values) }
+  return { command, positionals: [...words, ...theirs], values: new Map(values) }
 }
 
 /** What an option comes to: a switch may be given twice, a value only where the table says so. */
-function settle(name: string, values: readonly (string | true)[], spec: OptionSpec | undefined): Value {
+function combineValues(name: string, values: readonly (string | true)[], spec: OptionSpec | undefined): OptionValue {
   const texts = values.filter((value) => value !== true)
   if (spec?.repeatable) return texts
-  if (texts.length > 1) throw usageError(`${optionName(name)} is given ${texts.length} times`, 'Give it once.')
+  if (texts.length > 1) throw usageError(`${formatOptionName(name)} is given ${texts.length} times`, 'Give it once.')
   return texts[0] ?? true
 }
 
 /** The words and options as commands ask for them. */
-export function toTyped({ words, values }: Parsed): Typed {
+export function toCommandArgs({ positionals: words, values }: ParsedCommand): CommandArgs {
   return {
-    words,
-    options: [...values.keys()],
-    text: (option) => {
+    positionals: words,
+    givenOptions: [...values.keys()],
+    stringOption: (option) => {
       const value = values.get(option)
       return typeof value === 'string' ? value : undefined
     },
-    texts: (option) => [values.get(option) ?? []].flat().map(String),
-    flag: (option) => values.get(option) === true,
+    stringOptions: (option) => [values.get(option) ?? []].flat().map(String),
+    hasFlag: (option) => values.get(option) === true,
   }
 }
 
 /** Another line, read as the first one was. */
-export async function readLine(argv: readonly string[]): Promise<Line> {
+export async function parseCommandLine(argv: readonly string[]): Promise<CommandLine> {
   const parsed = await parseArgv(argv)
-  return { ...toTyped(parsed), command: parsed.command.word }
+  return { ...toCommandArgs(parsed), command: parsed.command.word }
 }

@@ -1,29 +1,29 @@
 import { type Family, formatAddress } from '../model/address'
-import { formatLine } from '../model/attachment-file'
+import { formatFileLine } from '../model/attachment-file'
 import { usageError } from '../model/errors'
-import { parseGuest } from '../model/guest-name'
-import { deriveHostEnds } from '../network/names'
-import type { Attached } from '../operations/detach/plan'
-import { findDoubt } from '../operations/save'
-import { findGuest, pinGuest } from '../runtimes/find'
+import { parseGuestName } from '../model/guest-name'
+import { deriveHostEndNames } from '../network/names'
+import type { ExistingAttachment } from '../operations/detach/plan'
+import { validateGuestRecord } from '../operations/save'
+import { findGuest, holdGuestNetns } from '../runtimes/find'
 import { readAttachments } from '../state/attachments'
-import { arePeers, type GuestLink, type Route, readGuest } from '../state/guest'
-import { readOurLinks } from '../state/host-links'
+import { areVethPeers, type GuestLink, type GuestRoute, readGuestState } from '../state/guest'
+import { readRecordedLinks } from '../state/host-links'
 import { formatGuest, formatHostif } from '../state/record'
-import type { Host } from '../system/types'
-import type { Call, Outcome } from '../ui/command'
-import { readRequest } from './attach'
+import type { System } from '../system/types'
+import type { CommandContext, CommandOutcome } from '../ui/command'
+import { parseRequestLine } from './attach'
 
 /** An attachment as a line of a file, or why there is none. */
-type Saved = { readonly line: string } | { readonly comment: string }
+type SavedLine = { readonly line: string } | { readonly comment: string }
 
 /** What is attached now as a file for `up`. */
-export async function run({ host, parse, words: [path] }: Call): Promise<Outcome> {
+export async function run({ host, parse, positionals: [path] }: CommandContext): Promise<CommandOutcome> {
   if (path !== undefined)
     throw usageError(`save prints, and does not write '${path}'`, `Redirect it: pipework save > ${path}`)
-  const attachments = [...(await readAttachments(host))].sort((a, b) => compare(keyOf(a), keyOf(b)))
-  const known = await Promise.all(attachments.map((it) => toLine(it, host, parse)))
-  const saved = [...known, ...listUnknown(host)]
+  const attachments = [...(await readAttachments(host))].sort((a, b) => compareCodeUnits(sortKey(a), sortKey(b)))
+  const known = await Promise.all(attachments.map((it) => toSavedLine(it, host, parse)))
+  const saved = [...known, ...listUnknownRecords(host)]
   const notes = host.isRoot ? [] : ['not root: what has no end in the host (macvlan, ipvlan, dummy) could not be seen']
   const comments = [...notes, ...saved.flatMap((it) => ('comment' in it ? [it.comment] : []))]
   const lines = saved.flatMap((it) => ('line' in it ? [it.line] : []))
@@ -31,28 +31,32 @@ export async function run({ host, parse, words: [path] }: Call): Promise<Outcome
   return {
     text: [...remarks.map((it) => `# ${it.replaceAll(/\s+/g, ' ')}`), ...lines].map((line) => `${line}\n`).join(''),
     json: { ok: true, lines, comments },
-    wanted: true,
+    printWhenQuiet: true,
   }
 }
 
-const keyOf = ({ record: { guest, ifname } }: Attached) => `${guest.kind}:${guest.name} ${ifname}`
+const sortKey = ({ record: { guest, ifname } }: ExistingAttachment) => `${guest.kind}:${guest.name} ${ifname}`
 
 /** By code units: the order of a locale takes 7 ms to load. */
-function compare(a: string, b: string): number {
+function compareCodeUnits(a: string, b: string): number {
   return a < b ? -1 : Number(a > b)
 }
 
 /** The line of a file that asks for the attachment. */
-export async function toLine(attached: Attached, host: Host, parse: Call['parse']): Promise<Saved> {
+export async function toSavedLine(
+  attached: ExistingAttachment,
+  host: System,
+  parse: CommandContext['parse'],
+): Promise<SavedLine> {
   const { record } = attached
   const what = `${formatGuest(record.guest)} has ${record.ifname} on ${record.hostif}`
   if (record.guest.kind === 'pid') return { comment: `${what}: a process does not come again` }
   try {
-    const doubt = await findDoubt(attached, host)
+    const doubt = await validateGuestRecord(attached, host)
     if (doubt !== undefined) return { comment: `${what}, says a record inside a guest: ${doubt}` }
-    const address = await readAddress(attached, host)
+    const address = await readAddressArg(attached, host)
     if (address === undefined) return { comment: `${what}: its addresses could not be read` }
-    const line = formatLine(await toWords(attached, { address, host, parse }))
+    const line = formatFileLine(await toCommandWords(attached, { address, host, parse }))
     return line === undefined ? { comment: `${what}: a line cannot hold its words` } : { line }
   } catch (error) {
     // Its guest cannot be asked, or somebody has edited the record.
@@ -61,13 +65,17 @@ export async function toLine(attached: Attached, host: Host, parse: Call['parse'
 }
 
 /** The words that ask for it. Rejects when they do not. */
-async function toWords(
-  attached: Attached,
-  { address, host, parse }: { readonly address: string; readonly host: Host; readonly parse: Call['parse'] },
+async function toCommandWords(
+  attached: ExistingAttachment,
+  {
+    address,
+    host,
+    parse,
+  }: { readonly address: string; readonly host: System; readonly parse: CommandContext['parse'] },
 ): Promise<readonly string[]> {
   const { ifname, guest, words } = attached.record
   const hostif = formatHostif(attached.record)
-  const names = [...(ifname === 'eth1' ? [] : ['-i', ifname]), ...hostEndWords(attached, host)]
+  const names = [...(ifname === 'eth1' ? [] : ['-i', ifname]), ...hostEndArgs(attached, host)]
   const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
   const positionals = [formatGuest(guest), address, ...others]
   // A bridge may be called like a command: after `--` a word is an interface's name.
@@ -75,29 +83,29 @@ async function toWords(
   const line = isCommand
     ? [...names, ...options, '--', hostif, ...positionals]
     : [hostif, ...names, ...positionals, ...options]
-  readRequest(await parse(line))
+  parseRequestLine(await parse(line))
   return line
 }
 
 /** As recorded; what did not fit into the record is read from the guest. */
-async function readAddress({ record, hostEnd }: Attached, host: Host): Promise<string | undefined> {
+async function readAddressArg({ record, hostEnd }: ExistingAttachment, host: System): Promise<string | undefined> {
   const { addresses, sources = [], guest, ifname } = record
   if (addresses !== undefined)
     return [...sources, ...addresses.filter(({ leased }) => !leased).map(formatAddress)].join(',') || '0/0'
   // What came by a lease could not be told from what was typed.
   if (!host.isRoot || sources.length > 0) return undefined
-  const pin = pinGuest(await findGuest(parseGuest(`${guest.kind}:${guest.name}`), host), host)
+  const pin = holdGuestNetns(await findGuest(parseGuestName(`${guest.kind}:${guest.name}`), host), host)
   try {
-    const { links, routes } = await readGuest(pin.netns, host)
-    const link = links.find((it) => it.name === ifname && (hostEnd === undefined || arePeers(it, hostEnd)))
-    return link === undefined ? undefined : formatLive(link, routes)
+    const { links, routes } = await readGuestState(pin.netns, host)
+    const link = links.find((it) => it.name === ifname && (hostEnd === undefined || areVethPeers(it, hostEnd)))
+    return link === undefined ? undefined : formatCurrentAddresses(link, routes)
   } finally {
     pin.release()
   }
 }
 
 /** The addresses that somebody gave the link, with the gateways that its default routes lead to. */
-function formatLive({ name, addresses }: GuestLink, routes: readonly Route[]): string {
+function formatCurrentAddresses({ name, addresses }: GuestLink, routes: readonly GuestRoute[]): string {
   const all = addresses.filter(({ automatic }) => !automatic)
   // The kernel lists the latest of IPv6 first.
   const given = [...all.filter(({ family }) => family === 4), ...all.filter(({ family }) => family === 6).reverse()]
@@ -112,15 +120,15 @@ function formatLive({ name, addresses }: GuestLink, routes: readonly Route[]): s
 }
 
 /** Only a name that somebody chose: the usual one is derived again. */
-function hostEndWords({ record, hostEnd }: Attached, host: Host): readonly string[] {
+function hostEndArgs({ record, hostEnd }: ExistingAttachment, host: System): readonly string[] {
   if (hostEnd === undefined || record.nic !== undefined) return []
-  const { bridge, ovs } = deriveHostEnds(record.ifname, record.guest, host)
+  const { bridge, ovs } = deriveHostEndNames(record.ifname, record.guest, host)
   return hostEnd.name === bridge || hostEnd.name === ovs ? [] : ['-l', hostEnd.name]
 }
 
 /** Links of ours that say nothing that this version understands. */
-function listUnknown(host: Host): readonly Saved[] {
-  return readOurLinks(host).flatMap(({ name, record }) =>
+function listUnknownRecords(host: System): readonly SavedLine[] {
+  return readRecordedLinks(host).flatMap(({ name, record }) =>
     record?.kind === 'unknown' ? [{ comment: `${name}: its record was written by another version, or by hand` }] : [],
   )
 }

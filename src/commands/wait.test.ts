@@ -1,17 +1,17 @@
 import { describe, expect, test } from 'vitest'
 import { main } from '../cli'
-import { createFakeHost } from '../system/fake'
+import { createFakeSystem } from '../system/fake'
 
-type Options = Parameters<typeof createFakeHost>[0]
+type Options = Parameters<typeof createFakeSystem>[0]
 
-async function wait(words: string, options: Options, interrupt = { heard: false }) {
-  const host = createFakeHost({ isRoot: false, ...options })
+async function wait(words: string, options: Options, interrupt = { requested: false }) {
+  const host = createFakeSystem({ isRoot: false, ...options })
   const code = await main(['--wait', ...words.split(' ').filter(Boolean)], host, {
     out: (text) => host.write(1, text),
     err: (text) => host.write(2, text),
     interrupt,
   })
-  return { code, err: host.written[2], out: host.written[1], ran: host.ran }
+  return { code, err: host.written[2], out: host.written[1], ran: host.calls }
 }
 
 const DEV = `Inter-|   Receive                                                |  Transmit
@@ -94,7 +94,7 @@ test('after the limit it says what is missing; a limit of 0 looks once', async (
 })
 
 test('a signal ends it', async () => {
-  const { code, err, ran } = await wait('', {}, { heard: true })
+  const { code, err, ran } = await wait('', {}, { requested: true })
   expect({ code, err, ran }).toEqual({ code: 1, err: "pipework: interrupted while waiting for 'eth1'\n", ran: [] })
 })
 

@@ -1,109 +1,116 @@
 import { PipeworkError, usageError } from '../model/errors'
-import { refuseLists } from '../model/labels'
-import { createDamper } from '../operations/watch/backoff'
-import { followEngine } from '../operations/watch/engine-events'
-import { createDispatch, ENGINES } from '../operations/watch/events'
-import { listFiles, readBook } from '../operations/watch/files'
-import type { Wish } from '../operations/watch/labels'
-import { createLog, type Log } from '../operations/watch/log'
-import { followOthers } from '../operations/watch/poll'
-import { Queues } from '../operations/watch/queue'
-import type { KeeperMeans } from '../operations/watch/reconcile'
-import { createNotifier } from '../operations/watch/sd-notify'
-import type { Host } from '../system/types'
-import { type Call, type Outcome, refuseUnlessRoot } from '../ui/command'
+import { validateAllowGlobs } from '../model/labels'
+import { createRestartBackoff } from '../operations/watch/backoff'
+import { followEngineEvents } from '../operations/watch/engine-events'
+import { createEventRouter, WATCHED_ENGINES } from '../operations/watch/events'
+import { listWatchedFiles, readWatchedFiles } from '../operations/watch/files'
+import type { DesiredAttachment } from '../operations/watch/labels'
+import { createLogger, type Logger } from '../operations/watch/log'
+import { pollGuests } from '../operations/watch/poll'
+import { WorkQueues } from '../operations/watch/queue'
+import type { ReconcileContext } from '../operations/watch/reconcile'
+import { createSystemdNotifier } from '../operations/watch/sd-notify'
+import type { System } from '../system/types'
+import { type CommandContext, type CommandOutcome, validateRoot } from '../ui/command'
 import { formatError } from '../ui/report'
 
 /** Containers that are worked on side by side. */
-const AT_ONCE = 8
+const MAX_CONCURRENT = 8
 /** Seconds of that: an attach takes a tenth, but where a DHCP server or a neighbour is waited for. */
-const SHARE = 2
+const SHARE_SECONDS = 2
 /** Seconds that the work for one container may take: a DHCP server has its time in it. */
-const LIMIT = 90
+const TASK_LIMIT_SECONDS = 90
 /** Seconds after which systemd is told that the watch is ready, whatever is still waited for. */
-const READY_LIMIT = 20
+const READY_LIMIT_SECONDS = 20
 
 /** Keeps what files and labels ask for true, until it is told to end. */
-export async function run(call: Call): Promise<Outcome> {
-  refuseUnlessRoot(call)
+export async function run(call: CommandContext): Promise<CommandOutcome> {
+  validateRoot(call)
   const { host } = call
-  refuseLists(call.texts('allow'))
-  const book = { wishes: await readFiles(call) }
+  validateAllowGlobs(call.stringOptions('allow'))
+  const book = { attachments: await readWatchFiles(call) }
   const release = lockWatch(host)
   try {
-    await host.staySmall()
-    await watch(call, book)
+    await host.limitHeapGrowth()
+    await runWatch(call, book)
   } finally {
     release()
   }
   return { text: '', json: { ok: true, ended: true } }
 }
 
-function lockWatch(host: Host): () => void {
-  const release = host.lock('watch')
+function lockWatch(host: System): () => void {
+  const release = host.tryLock('watch')
   if (release !== undefined) return release
-  const pid = host.target('/run/pipework/watch.lock')?.split('-')[0]
+  const pid = host.readLink('/run/pipework/watch.lock')?.split('-')[0]
   throw new PipeworkError(`another watch runs already, as process ${pid}`, {
     hint: `Let it read its files again (kill -HUP ${pid}), or end it first (kill ${pid}).`,
   })
 }
 
-interface Book {
-  wishes: readonly Wish[]
+interface WatchFiles {
+  attachments: readonly DesiredAttachment[]
 }
 
-async function readFiles(call: Call): Promise<readonly Wish[]> {
-  const files = listFiles(call.words, call.host)
-  const hasLabels = call.flag('labels') || call.flag('env-compat')
+async function readWatchFiles(call: CommandContext): Promise<readonly DesiredAttachment[]> {
+  const files = listWatchedFiles(call.positionals, call.host)
+  const hasLabels = call.hasFlag('labels') || call.hasFlag('env-compat')
   if (files.length === 0 && !hasLabels)
     throw usageError(
-      call.words.length === 0 ? 'there is nothing to watch' : `there is no file in '${call.words.join("', '")}'`,
+      call.positionals.length === 0
+        ? 'there is nothing to watch'
+        : `there is no file in '${call.positionals.join("', '")}'`,
       'Name a file, put one into /etc/pipework (its name ends in .pipework), or let labels ask: --labels.',
     )
-  return readBook(files, call)
+  return readWatchedFiles(files, call)
 }
 
-function createQueues(host: Host, log: Log): Queues {
-  return new Queues({
-    ...{ host, atOnce: AT_ONCE, share: SHARE, limit: LIMIT },
-    onSlow: (key) => log({ level: 'warning', about: key, text: `takes longer than ${LIMIT} s, and is interrupted` }),
+function createQueues(host: System, log: Logger): WorkQueues {
+  return new WorkQueues({
+    ...{ host, concurrency: MAX_CONCURRENT, slotTime: SHARE_SECONDS, timeout: TASK_LIMIT_SECONDS },
+    onTimeout: (key) =>
+      log({ level: 'warning', about: key, text: `takes longer than ${TASK_LIMIT_SECONDS} s, and is interrupted` }),
     onError: (key, error) => log({ level: 'error', about: key, text: formatError(error) }),
   })
 }
 
-async function watch(call: Call, book: Book): Promise<void> {
+async function runWatch(call: CommandContext, book: WatchFiles): Promise<void> {
   const { host, io } = call
   const stop = new AbortController()
-  const log = createLog(host, call.flag('json') ? 'json' : 'text', io.out)
+  const log = createLogger(host, call.hasFlag('json') ? 'json' : 'text', io.out)
   const queues = createQueues(host, log)
-  const rules = { labels: call.flag('labels'), envCompat: call.flag('env-compat'), allowed: call.texts('allow') }
-  const means: KeeperMeans = {
+  const rules = {
+    labels: call.hasFlag('labels'),
+    envCompat: call.hasFlag('env-compat'),
+    allowed: call.stringOptions('allow'),
+  }
+  const means: ReconcileContext = {
     host,
     queues,
     log,
-    rules,
-    wishes: () => book.wishes,
-    warned: new Set(),
-    parse: call.parse,
+    labelRules: rules,
+    desired: () => book.attachments,
+    warnedBridges: new Set(),
+    parseLine: call.parse,
   }
-  const { listener, begun, convergeAll } = createDispatch(means, createDamper(host))
-  const notifier = createNotifier(host, stop.signal, (text) => log({ level: 'warning', text }))
-  host.attendSignals((signal) => {
+  const { listener, started: begun, reconcileAll: convergeAll } = createEventRouter(means, createRestartBackoff(host))
+  const notifier = createSystemdNotifier(host, stop.signal, (text) => log({ level: 'warning', text }))
+  host.forwardSignals((signal) => {
     if (signal !== 'SIGHUP') return stop.abort()
     void notifier
       .reloading()
-      .then(() => reload(call, book, log))
+      .then(() => reloadWatchFiles(call, book, log))
       .then(convergeAll)
-      .then(() => notifier.ready(describeBook(book)))
+      .then(() => notifier.ready(describeWatchFiles(book)))
   })
-  log({ level: 'notice', text: `watches over ${describeBook(book)}` })
+  log({ level: 'notice', text: `watches over ${describeWatchFiles(book)}` })
   const context = { host, signal: stop.signal }
   const streams = [
-    ...ENGINES.map((engine) => followEngine(engine, listener, context)),
-    followOthers(means, stop.signal),
+    ...WATCHED_ENGINES.map((engine) => followEngineEvents(engine, listener, context)),
+    pollGuests(means, stop.signal),
   ]
-  await Promise.race([begun.then(() => queues.settled()), host.sleep(READY_LIMIT, stop.signal)])
-  if (!stop.signal.aborted) await notifier.ready(describeBook(book))
+  await Promise.race([begun.then(() => queues.settled()), host.sleep(READY_LIMIT_SECONDS, stop.signal)])
+  if (!stop.signal.aborted) await notifier.ready(describeWatchFiles(book))
   await Promise.all(streams)
   log({ level: 'notice', text: 'ends' })
   await notifier.stopping()
@@ -111,16 +118,16 @@ async function watch(call: Call, book: Book): Promise<void> {
 }
 
 /** Reads the files again. Where they have mistakes, what was read before holds. */
-async function reload(call: Call, book: Book, log: Log): Promise<void> {
+async function reloadWatchFiles(call: CommandContext, book: WatchFiles, log: Logger): Promise<void> {
   try {
-    book.wishes = await readFiles(call)
-    log({ level: 'notice', text: `has read its files again: ${describeBook(book)}` })
+    book.attachments = await readWatchFiles(call)
+    log({ level: 'notice', text: `has read its files again: ${describeWatchFiles(book)}` })
   } catch (error) {
     if (!(error instanceof PipeworkError)) throw error
     log({ level: 'error', text: `keeps to what it has read before: ${error.message}`, hint: error.hint })
   }
 }
 
-function describeBook({ wishes }: Book): string {
+function describeWatchFiles({ attachments: wishes }: WatchFiles): string {
   return `${wishes.length} attachment${wishes.length === 1 ? '' : 's'}`
 }

@@ -1,15 +1,15 @@
-import { vlansOf } from '../model/request'
+import { parseRecordVlans } from '../model/request'
 import type { VlanSet } from '../model/vlan'
-import type { Plan, Result, RunCommand, Step } from '../plan/step'
-import type { Port, PortVlan } from '../state/bridge-vlans'
-import { recordOf } from './claim'
-import type { Context } from './types'
+import type { CommandResult, Plan, RunCommand, Step } from '../plan/step'
+import type { PortVlan, PortVlans } from '../state/bridge-vlans'
+import { findLinkRecord } from './claim'
+import type { AttachContext } from './types'
 
 /** VLAN of the ports of a bridge that is being made: the kernel's default. */
 const DEFAULT_PVID = 1
 
 /** The VLANs that a bridge gives a new port. */
-function freshVlans(defaultPvid: number): readonly PortVlan[] {
+function defaultVlans(defaultPvid: number): readonly PortVlan[] {
   return defaultPvid === 0 ? [] : [{ id: defaultPvid, pvid: true, untagged: true }]
 }
 
@@ -24,73 +24,81 @@ function toPortVlans({ native, tagged }: VlanSet): readonly PortVlan[] {
 }
 
 /** VLANs from one to another id that are treated alike. */
-interface Change {
+interface VlanRangeChange {
   readonly from: number
   readonly to: number
   readonly before: PortVlan | undefined
   readonly after: PortVlan | undefined
 }
 
-const areAlike = (a: PortVlan | undefined, b: PortVlan | undefined) =>
+const isSameMembership = (a: PortVlan | undefined, b: PortVlan | undefined) =>
   a?.pvid === b?.pvid && a?.untagged === b?.untagged
 
-function listChanges(live: readonly PortVlan[], wanted: readonly PortVlan[]): readonly Change[] {
+function diffVlans(live: readonly PortVlan[], wanted: readonly PortVlan[]): readonly VlanRangeChange[] {
   const [before, after] = [live, wanted].map((vlans) => new Map(vlans.map((vlan) => [vlan.id, vlan])))
   const ids = [...new Set([...wanted, ...live].map(({ id }) => id))]
-  const changes: Change[] = []
+  const changes: VlanRangeChange[] = []
   for (const id of ids) {
     const change = { from: id, to: id, before: before?.get(id), after: after?.get(id) }
-    if (areAlike(change.before, change.after)) continue
+    if (isSameMembership(change.before, change.after)) continue
     const last = changes.at(-1)
-    if (last?.to === id - 1 && areAlike(last.before, change.before) && areAlike(last.after, change.after))
+    if (
+      last?.to === id - 1 &&
+      isSameMembership(last.before, change.before) &&
+      isSameMembership(last.after, change.after)
+    )
       changes[changes.length - 1] = { ...last, to: id }
     else changes.push(change)
   }
   return changes
 }
 
-function setVlans(port: string, { from, to }: Pick<Change, 'from' | 'to'>, vlan: PortVlan | undefined): RunCommand {
+function vlanCommand(
+  port: string,
+  { from, to }: Pick<VlanRangeChange, 'from' | 'to'>,
+  vlan: PortVlan | undefined,
+): RunCommand {
   const words = ['dev', port, 'vid', from === to ? `${from}` : `${from}-${to}`]
   const flags = [...(vlan?.pvid ? ['pvid'] : []), ...(vlan?.untagged ? ['untagged'] : [])]
   const argv = ['bridge', 'vlan', vlan === undefined ? 'del' : 'add', ...words, ...flags]
   return { kind: 'run', in: 'host', argv }
 }
 
-function toWhy(port: string, { from, to, after }: Change): string {
+function describeVlanChange(port: string, { from, to, after }: VlanRangeChange): string {
   const vlans = from === to ? `VLAN ${from}` : `VLANs ${from} to ${to}`
   if (after === undefined) return `take ${port} out of ${vlans}`
   return `put ${port} into ${vlans}, ${after.untagged ? 'without a tag' : 'with a tag'}`
 }
 
 /** Where the kernel was built without CONFIG_BRIDGE_VLAN_FILTERING. */
-export const NO_VLANS = {
+export const NO_VLAN_FILTERING = {
   message: 'the bridges of this kernel have no VLANs',
   hint: 'It was built without CONFIG_BRIDGE_VLAN_FILTERING. Open vSwitch has them: a bridge called ovs….',
 } as const
 
 /** What `ip` and `bridge` say there, made plain. */
-export function explainVlans({ stderr }: Result): ReturnType<NonNullable<Step['explain']>> {
-  return /not supported/i.test(stderr) ? NO_VLANS : undefined
+export function explainVlanFailure({ stderr }: CommandResult): ReturnType<NonNullable<Step['explainFailure']>> {
+  return /not supported/i.test(stderr) ? NO_VLAN_FILTERING : undefined
 }
 
 /** The steps from the VLANs that a port is in to those that it shall be in; first those that come, then those that go. */
-function planVlans(port: string, live: readonly PortVlan[], wanted: readonly PortVlan[]): Plan {
-  const changes = listChanges(live, wanted)
+function planVlanChanges(port: string, live: readonly PortVlan[], wanted: readonly PortVlan[]): Plan {
+  const changes = diffVlans(live, wanted)
   const native = live.find(({ pvid }) => pvid)
-  const restoreNative = native === undefined ? [] : [setVlans(port, { from: native.id, to: native.id }, native)]
+  const restoreNative = native === undefined ? [] : [vlanCommand(port, { from: native.id, to: native.id }, native)]
   return [...changes.filter(({ after }) => after), ...changes.filter(({ after }) => !after)].map((change) => ({
-    why: toWhy(port, change),
-    command: setVlans(port, change, change.after),
+    description: describeVlanChange(port, change),
+    command: vlanCommand(port, change, change.after),
     // A new native VLAN takes that from the one before, which does not get it back by itself.
-    undo: [setVlans(port, change, change.before), ...(change.after?.pvid ? restoreNative : [])],
-    explain: explainVlans,
+    undo: [vlanCommand(port, change, change.before), ...(change.after?.pvid ? restoreNative : [])],
+    explainFailure: explainVlanFailure,
   }))
 }
 
 /** The commands that give a link, which has just become a port again, the VLANs that it had. */
-export function restoreVlans(port: string, before: Port | undefined): readonly RunCommand[] {
+export function restoreVlanCommands(port: string, before: PortVlans | undefined): readonly RunCommand[] {
   if (before === undefined) return []
-  return planVlans(port, freshVlans(before.defaultPvid), before.vlans).flatMap(({ command }) =>
+  return planVlanChanges(port, defaultVlans(before.defaultPvid), before.vlans).flatMap(({ command }) =>
     command.kind === 'run' ? [command] : [],
   )
 }
@@ -99,13 +107,13 @@ export function restoreVlans(port: string, before: Port | undefined): readonly R
  * The VLANs of a port of the request's bridge, which may just have become one. Those that somebody gave it by hand are
  * left alone where none are asked for.
  */
-export function planPort({ request, facts }: Context, name: string): Plan {
-  const { hostEnd, port, hostif } = facts
-  const fresh = freshVlans(hostif?.defaultPvid ?? DEFAULT_PVID)
+export function planPortVlans({ request, facts }: AttachContext, name: string): Plan {
+  const { hostEnd, portVlans: port, hostif } = facts
+  const fresh = defaultVlans(hostif?.defaultPvid ?? DEFAULT_PVID)
   const live = port !== undefined && hostEnd?.master === request.hostif ? port.vlans : fresh
-  if (request.vlan !== undefined) return planVlans(name, live, toPortVlans(request.vlan))
-  const record = recordOf(facts)
+  if (request.vlan !== undefined) return planVlanChanges(name, live, toPortVlans(request.vlan))
+  const record = findLinkRecord(facts)
   // Of a bridge with an uplink, the VLAN is the uplink's.
-  const had = record === undefined || record.uplink !== undefined ? undefined : vlansOf(record.words)
-  return had === undefined ? [] : planVlans(name, live, fresh)
+  const had = record === undefined || record.uplink !== undefined ? undefined : parseRecordVlans(record.words)
+  return had === undefined ? [] : planVlanChanges(name, live, fresh)
 }

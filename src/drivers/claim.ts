@@ -1,25 +1,25 @@
 import { type Family, formatAddress } from '../model/address'
-import { mayLeaseDefault } from '../model/address-spec'
-import { gatewayOf } from '../model/attach-options'
+import { mayLeaseDefaultRoute } from '../model/address-spec'
+import { findGateway } from '../model/attach-options'
 import { PipeworkError } from '../model/errors'
-import { FAMILIES } from '../model/ip'
+import { ADDRESS_FAMILIES } from '../model/ip'
 import type { AttachRequest } from '../model/request'
-import { formatUplink } from '../model/uplink'
-import type { Facts } from '../operations/attach/read'
-import { type IpCommand, ip, ipInGuest, nothing, type Plan, type Step } from '../plan/step'
-import type { GuestLink, Route } from '../state/guest'
+import { formatUplinkSpec } from '../model/uplink'
+import type { AttachFacts } from '../operations/attach/read'
+import { emptyWord, type IpCommand, ip, ipInGuest, type Plan, type Step } from '../plan/step'
+import type { GuestLink, GuestRoute } from '../state/guest'
 import { DEFAULT_MTU } from '../state/host-links'
 import { type DefaultRoute, encodeRecord, formatGuest, type LinkRecord } from '../state/record'
-import type { Context } from './types'
+import type { AttachContext } from './types'
 
 /** The record of the attachment: on a veth's host end, where the guest cannot write, else on the link itself. */
-export function recordOf({ hostEnd, inGuest }: Pick<Facts, 'hostEnd' | 'inGuest'>): LinkRecord | undefined {
+export function findLinkRecord({ hostEnd, inGuest }: Pick<AttachFacts, 'hostEnd' | 'inGuest'>): LinkRecord | undefined {
   const { record } = hostEnd ?? inGuest ?? {}
   return record?.kind === 'link' ? record : undefined
 }
 
 /** Refuses a link that is to be made where the guest has one of that name that pipework did not make. */
-export function refuseForeign({ request, guest, facts: { inGuest } }: Context): void {
+export function validateNoForeignLink({ request, guest, facts: { inGuest } }: AttachContext): void {
   if (inGuest === undefined) return
   throw new PipeworkError(
     `'${guest.name}' already has an interface '${request.ifname}', and pipework did not make it`,
@@ -30,18 +30,18 @@ export function refuseForeign({ request, guest, facts: { inGuest } }: Context): 
 }
 
 /** The MTU of a link on a bridge: the one asked for, else the bridge's. */
-export function mtuOnBridge({ request, facts }: Context): number {
-  return request.mtu ?? facts.restMtu ?? facts.hostif?.mtu ?? DEFAULT_MTU
+export function mtuOnBridge({ request, facts }: AttachContext): number {
+  return request.mtu ?? facts.otherPortsMtu ?? facts.hostif?.mtu ?? DEFAULT_MTU
 }
 
 /** Changes the MTU of a link in the guest: to the one asked for, or back to the usual one when that was given before. */
-export function convergeMtu({ request, facts }: Context, live: number, usual: number | undefined): Plan {
+export function planMtuChange({ request, facts }: AttachContext, live: number, usual: number | undefined): Plan {
   const { ifname } = request
-  const mtu = request.mtu ?? (hasWord(facts, '--mtu=') ? usual : undefined)
+  const mtu = request.mtu ?? (hasRecordedOption(facts, '--mtu=') ? usual : undefined)
   if (mtu === undefined || mtu === live) return []
   return [
     {
-      why: `set the MTU of ${ifname} to ${mtu}`,
+      description: `set the MTU of ${ifname} to ${mtu}`,
       command: ipInGuest`link set dev ${ifname} mtu ${mtu}`,
       undo: ipInGuest`link set dev ${ifname} mtu ${live}`,
     },
@@ -49,12 +49,12 @@ export function convergeMtu({ request, facts }: Context, live: number, usual: nu
 }
 
 /** Changes the MAC address of a link in the guest to the one asked for; one that nobody asked for stays. */
-export function convergeMac({ request, facts }: Context, live: string): Plan {
+export function planMacChange({ request, facts }: AttachContext, live: string): Plan {
   const { ifname, mac } = request
   if (mac === undefined || live === facts.mac) return []
   return [
     {
-      why: `set the MAC address of ${ifname}`,
+      description: `set the MAC address of ${ifname}`,
       command: ipInGuest`link set dev ${ifname} address ${facts.mac}`,
       undo: ipInGuest`link set dev ${ifname} address ${live}`,
     },
@@ -62,21 +62,24 @@ export function convergeMac({ request, facts }: Context, live: string): Plan {
 }
 
 /** The record of a change on a link that has no end in the host; one of a killed run has no alias yet. */
-export function convergeRecord(context: Context, { alias }: GuestLink, nic?: string): Plan {
+export function planRecordChange(context: AttachContext, { alias }: GuestLink, nic?: string): Plan {
   const { ifname } = context.request
-  const record = toInterimRecord(context, nic)
+  const record = transitionalRecord(context, nic)
   if (alias === record) return []
   return [
     {
-      why: `record the attachment on ${ifname}`,
+      description: `record the attachment on ${ifname}`,
       command: ipInGuest`link set dev ${ifname} alias ${record}`,
-      undo: ipInGuest`link set dev ${ifname} alias ${alias ?? nothing}`,
+      undo: ipInGuest`link set dev ${ifname} alias ${alias ?? emptyWord}`,
     },
   ]
 }
 
 /** Refuses an MTU that the kernel would not give, or that costs the link its IPv6 addresses. */
-export function refuseMtu({ request, facts }: Context, parent?: { readonly name: string; readonly mtu: number }): void {
+export function validateMtu(
+  { request, facts }: AttachContext,
+  parent?: { readonly name: string; readonly mtu: number },
+): void {
   const { mtu, ifname } = request
   if (mtu === undefined) return
   if (parent !== undefined && mtu > parent.mtu)
@@ -91,7 +94,7 @@ export function refuseMtu({ request, facts }: Context, parent?: { readonly name:
 }
 
 /** Refuses --tx-offload where the guest's end is no veth: there it is the NIC's own, and fixed. */
-export function refuseOffload({ request: { txOffload, hostif } }: Context, what: string): void {
+export function validateTxOffload({ request: { txOffload, hostif } }: AttachContext, what: string): void {
   if (txOffload === undefined) return
   throw new PipeworkError(`--tx-offload '${txOffload}': ${what} does what '${hostif}' does`, {
     hint: `Change it there: ethtool -K ${hostif} tx ${txOffload}`,
@@ -99,7 +102,7 @@ export function refuseOffload({ request: { txOffload, hostif } }: Context, what:
 }
 
 /** Says what is amiss where the kernel has no such kind of link. */
-export function explainMissing(kind: string): NonNullable<Step['explain']> {
+export function explainMissingModule(kind: string): NonNullable<Step['explainFailure']> {
   return ({ stderr }) =>
     /Unknown device type|not supported/i.test(stderr)
       ? {
@@ -110,7 +113,7 @@ export function explainMissing(kind: string): NonNullable<Step['explain']> {
 }
 
 /** Refuses to make the link anew, which cuts its connections, unless that is asked for. */
-export function refuseRemake({ request, guest }: Context, difference: string): void {
+export function validateRecreate({ request, guest }: AttachContext, difference: string): void {
   if (request.force) return
   throw new PipeworkError(`'${request.ifname}' of '${guest.name}' ${difference}`, {
     hint: `Take it away first (pipework disconnect ${formatGuest(guest)} ${request.ifname}), or change it with --force.`,
@@ -118,131 +121,135 @@ export function refuseRemake({ request, guest }: Context, difference: string): v
 }
 
 /** Metric of a default route that names none (the kernel's own choice); only one of the same metric is replaced. */
-const METRIC = { 4: 0, 6: 1024 } as const
+const DEFAULT_METRICS = { 4: 0, 6: 1024 } as const
 
 /** True for a default route of that family. */
-export function isDefault(route: Route, family: Family): boolean {
+export function isDefaultRoute(route: GuestRoute, family: Family): boolean {
   return route.family === family && route.dst === 'default'
 }
 
 /** The metric that a route asked for has in the kernel, where IPv6 knows no 0. */
-export function metricFor(family: Family, metric: number | undefined): number {
-  return metric || METRIC[family]
+export function kernelMetric(family: Family, metric: number | undefined): number {
+  return metric || DEFAULT_METRICS[family]
 }
 
 /** The metric in the words of a route. */
-export function metricOf({ family, words }: DefaultRoute): number {
-  return metricFor(family, words.includes('metric') ? Number(words[words.indexOf('metric') + 1]) : undefined)
+export function routeMetric({ family, words }: DefaultRoute): number {
+  return kernelMetric(family, words.includes('metric') ? Number(words[words.indexOf('metric') + 1]) : undefined)
 }
 
 /** The gateway of the default route of that family, if there is to be one. */
 export function defaultGateway({ addresses, defaultRoute }: AttachRequest, family: Family): string | undefined {
-  return defaultRoute ? gatewayOf(addresses, family) : undefined
+  return defaultRoute ? findGateway(addresses, family) : undefined
 }
 
 /** The default route of the guest that a new one of ours takes the place of. */
-export function liveDefault(family: Family, { request, facts }: Context): Route | undefined {
-  const metric = metricFor(family, request.metric)
-  return facts.routes.find((route) => isDefault(route, family) && route.metric === metric)
+export function currentDefault(family: Family, { request, facts }: AttachContext): GuestRoute | undefined {
+  const metric = kernelMetric(family, request.metric)
+  return facts.routes.find((route) => isDefaultRoute(route, family) && route.metric === metric)
 }
 
 /** The inverse of a change on a link that was there before; on a new one everything goes with the link. */
-export function unlessNew({ facts }: Context, undo: IpCommand): { undo?: IpCommand } {
+export function undoIfExisted({ facts }: AttachContext, undo: IpCommand): { undo?: IpCommand } {
   return facts.inGuest === undefined ? {} : { undo }
 }
 
 /** The default routes that the request's gateways replace, which `disconnect` puts back. */
-export function previousDefaults(context: Context): readonly DefaultRoute[] {
+export function previousDefaults(context: AttachContext): readonly DefaultRoute[] {
   const { request, facts } = context
-  return FAMILIES.flatMap((family) => {
-    const mayBeLeased = request.defaultRoute && mayLeaseDefault(request, family)
+  return ADDRESS_FAMILIES.flatMap((family) => {
+    const mayBeLeased = request.defaultRoute && mayLeaseDefaultRoute(request, family)
     if (defaultGateway(request, family) === undefined && !mayBeLeased) return []
     // On a second run the live default is our own, or another link's; what we replaced first stays the one to return to.
-    const isReplaced = (it: DefaultRoute) => it.family === family && metricOf(it) === metricFor(family, request.metric)
-    const known = recordOf(facts)?.previous.filter(isReplaced) ?? []
+    const isReplaced = (it: DefaultRoute) =>
+      it.family === family && routeMetric(it) === kernelMetric(family, request.metric)
+    const known = findLinkRecord(facts)?.previous.filter(isReplaced) ?? []
     if (known.length > 0) return known
-    const live = liveDefault(family, context)
+    const live = currentDefault(family, context)
     return live === undefined || live.dev === request.ifname ? [] : [{ family, words: live.words }]
   })
 }
 
 /** Words of what does not go by itself when it is no longer asked for. */
-const LASTING = /^--(route=|policy-route$|mtu=|tx-offload=)/
+const PERSISTENT_OPTIONS = /^--(route=|policy-route$|mtu=|tx-offload=)/
 
 /** Whether the record has a word that begins so: an option that was given, and may be no longer. */
-function hasWord(facts: Pick<Facts, 'hostEnd' | 'inGuest'>, start: string): boolean {
-  return recordOf(facts)?.words.some((word) => word.startsWith(start)) ?? false
+function hasRecordedOption(facts: Pick<AttachFacts, 'hostEnd' | 'inGuest'>, start: string): boolean {
+  return findLinkRecord(facts)?.words.some((word) => word.startsWith(start)) ?? false
 }
 
 /** The ifalias that says who is attached here, with what. */
-export function toRecord(context: Context, nic?: string): string {
-  return encodeRecord(recordFor(context, nic))
+export function formatLinkRecord(context: AttachContext, nic?: string): string {
+  return encodeRecord(buildLinkRecord(context, nic))
 }
 
 /**
  * The same while the link changes: what it has, beside what it is to have. After a kill midway nobody could tell
  * otherwise which of the guest's addresses and routes are ours to take away.
  */
-export function toInterimRecord(context: Context, nic?: string): string {
-  const wanted = recordFor(context, nic)
-  const has = recordOf(context.facts)
+export function transitionalRecord(context: AttachContext, nic?: string): string {
+  const wanted = buildLinkRecord(context, nic)
+  const has = findLinkRecord(context.facts)
   if (has === undefined) return encodeRecord(wanted)
   const kept = context.request.addresses.map(formatAddress)
   const gone = has.addresses?.filter((address) => !kept.includes(formatAddress(address)))
   const isReplaced = (previous: DefaultRoute) =>
-    wanted.previous.some((it) => it.family === previous.family && metricOf(it) === metricOf(previous))
+    wanted.previous.some((it) => it.family === previous.family && routeMetric(it) === routeMetric(previous))
   return encodeRecord({
     ...wanted,
-    words: [...wanted.words, ...has.words.filter((word) => LASTING.test(word) && !wanted.words.includes(word))],
+    words: [
+      ...wanted.words,
+      ...has.words.filter((word) => PERSISTENT_OPTIONS.test(word) && !wanted.words.includes(word)),
+    ],
     addresses: gone && [...context.request.addresses, ...gone],
     previous: [...wanted.previous, ...has.previous.filter((route) => !isReplaced(route))],
   })
 }
 
 /** The last step of a change: the record without what was. */
-export function planSettled(context: Context): Plan {
+export function planFinalRecord(context: AttachContext): Plan {
   const { request, facts } = context
-  const nic = recordOf(facts)?.nic
-  const [interim, settled] = [toInterimRecord(context, nic), toRecord(context, nic)]
+  const nic = findLinkRecord(facts)?.nic
+  const [interim, settled] = [transitionalRecord(context, nic), formatLinkRecord(context, nic)]
   if (interim === settled) return []
   const [command, name] =
     facts.hostEnd === undefined ? [ipInGuest, request.ifname] : [ip, request.hostEnd ?? facts.hostEnd.name]
   return [
     {
-      why: `record on ${name} that the change is complete`,
+      description: `record on ${name} that the change is complete`,
       command: command`link set dev ${name} alias ${settled}`,
       undo: command`link set dev ${name} alias ${interim}`,
     },
   ]
 }
 
-function recordFor(context: Context, nic: string | undefined): LinkRecord {
+function buildLinkRecord(context: AttachContext, nic: string | undefined): LinkRecord {
   const { request, guest } = context
   return {
     kind: 'link',
     guest: { kind: guest.kind, name: guest.name, id: guest.id },
     ifname: request.ifname,
     hostif: request.hostif,
-    uplink: request.uplink === undefined ? undefined : formatUplink(request.uplink),
+    uplink: request.uplink === undefined ? undefined : formatUplinkSpec(request.uplink),
     addresses: request.addresses,
-    sources: request.sources.length === 0 ? undefined : request.sources.map(({ word }) => word),
+    sources: request.sources.length === 0 ? undefined : request.sources.map(({ typed: word }) => word),
     words: request.words,
     previous: previousDefaults(context),
     nic,
-    ...fileOf(context),
+    ...recordedFile(context),
   }
 }
 
 /** What was typed stays so, whatever file says the same: `--prune` shall not take away what no file has made. */
-function fileOf({ request, facts }: Context): Pick<LinkRecord, 'file'> {
-  const has = recordOf(facts)
+function recordedFile({ request, facts }: AttachContext): Pick<LinkRecord, 'file'> {
+  const has = findLinkRecord(facts)
   if (has !== undefined && has.file === undefined) return {}
   const file = request.file ?? has?.file
   return file === undefined ? {} : { file }
 }
 
 /** The commands that put routes of the guest back: those to a gateway before those through it. */
-export function restoreRoutes(routes: readonly Route[]): readonly IpCommand[] {
+export function restoreRouteCommands(routes: readonly GuestRoute[]): readonly IpCommand[] {
   const direct = routes.filter(({ gateway }) => gateway === undefined)
   const through = routes.filter(({ gateway }) => gateway !== undefined)
   return [...direct, ...through].map(

@@ -1,64 +1,68 @@
 import { PipeworkError } from '../model/errors'
-import { formatVlans } from '../model/vlan'
+import { formatVlanSet } from '../model/vlan'
 import { guestNetns, ip, ipInGuest, type Plan } from '../plan/step'
 import type { GuestLink } from '../state/guest'
 import { DEFAULT_MTU } from '../state/host-links'
 import {
-  convergeMac,
-  convergeMtu,
-  convergeRecord,
-  explainMissing,
-  refuseForeign,
-  refuseMtu,
-  refuseOffload,
-  toRecord,
+  explainMissingModule,
+  formatLinkRecord,
+  planMacChange,
+  planMtuChange,
+  planRecordChange,
+  validateMtu,
+  validateNoForeignLink,
+  validateTxOffload,
 } from './claim'
-import type { Context, LinkKind } from './types'
+import type { AttachContext, LinkDriver } from './types'
 
 /** An interface that leads nowhere, in the guest only: for an address that is to be there whatever happens to the NICs. */
-export const dummy: LinkKind = {
-  misfit: (_, { kind }) => (kind === 'dummy' ? undefined : `is a ${kind} and no dummy interface`),
+export const dummyDriver: LinkDriver = {
+  incompatibility: (_, { kind }) => (kind === 'dummy' ? undefined : `is a ${kind} and no dummy interface`),
 
   plan: (context) => {
-    refuse(context)
-    refuseMtu(context)
-    refuseOffload(context, 'a dummy interface')
-    return context.facts.inGuest === undefined ? planLink(context) : convergeLink(context, context.facts.inGuest)
+    validateDummy(context)
+    validateMtu(context)
+    validateTxOffload(context, 'a dummy interface')
+    return context.facts.inGuest === undefined ? planDummy(context) : planDummyUpdate(context, context.facts.inGuest)
   },
 }
 
-function refuse({ request: { hostEnd, vlan } }: Context): void {
+function validateDummy({ request: { hostEnd, vlan } }: AttachContext): void {
   if (hostEnd !== undefined)
     throw new PipeworkError(`-l '${hostEnd}': a dummy interface has no end in the host that could be named`, {
       hint: 'Leave -l out.',
     })
   if (vlan !== undefined)
-    throw new PipeworkError(`'@${formatVlans(vlan)}': a dummy interface leads nowhere, and so into no VLAN`, {
+    throw new PipeworkError(`'@${formatVlanSet(vlan)}': a dummy interface leads nowhere, and so into no VLAN`, {
       hint: 'Leave it out, or give a NIC or a bridge.',
     })
 }
 
-function planLink(context: Context): Plan {
+function planDummy(context: AttachContext): Plan {
   const { request, guest, facts } = context
   const { ifname } = request
   return [
     {
-      why: `create ${ifname} in ${guest.name}`,
+      description: `create ${ifname} in ${guest.name}`,
       command: ip`link add name ${ifname} address ${facts.mac} ${request.mtu !== undefined && ['mtu', `${request.mtu}`]} netns ${guestNetns} type dummy`,
       undo: ipInGuest`link del dev ${ifname}`,
-      explain: explainMissing('dummy'),
+      explainFailure: explainMissingModule('dummy'),
     },
     {
-      why: `record the attachment on ${ifname}`,
-      command: ipInGuest`link set dev ${ifname} alias ${toRecord(context)}`,
+      description: `record the attachment on ${ifname}`,
+      command: ipInGuest`link set dev ${ifname} alias ${formatLinkRecord(context)}`,
     },
   ]
 }
 
-function convergeLink(context: Context, link: GuestLink): Plan {
+function planDummyUpdate(context: AttachContext, link: GuestLink): Plan {
   const { record, alias, kind, mac, mtu } = link
   // A killed run leaves one without a record, which has the address that we give.
   const isHalfMade = alias === undefined && kind === 'dummy' && mac === context.facts.mac
-  if (record === undefined && !isHalfMade) refuseForeign(context)
-  return [...convergeMtu(context, mtu, DEFAULT_MTU), ...convergeMac(context, mac), ...convergeRecord(context, link)]
+  if (record === undefined && !isHalfMade) validateNoForeignLink(context)
+  return [
+    ...planMtuChange(context, mtu, DEFAULT_MTU),
+    ...planMacChange(context, mac),
+    ...planRecordChange(context, link),
+  ]
 }

@@ -1,61 +1,62 @@
 import { PipeworkError } from '../model/errors'
 import { parseRouted } from '../model/host-services'
 import { isOvsBridge } from '../state/ovsdb'
-import type { Context, LinkKind } from './types'
+import type { AttachContext, LinkDriver } from './types'
 
 /** A kind of host interface: which ones it serves, and the file that does. */
-interface Offer {
-  claims(context: Context): boolean
+interface DriverEntry {
+  matches(context: AttachContext): boolean
   /** Whether it shares a NIC with others, in one of several ways. */
-  readonly isShared?: true
+  readonly sharesNic?: true
   /** Nobody waits for the kinds that were not asked for. */
-  load(): Promise<LinkKind>
+  load(): Promise<LinkDriver>
 }
 
 /** The kinds of host interface; the first that claims one serves it. */
-export const LINK_KINDS: readonly Offer[] = [
+export const DRIVERS: readonly DriverEntry[] = [
   {
-    claims: ({ request }) => request.direct,
-    load: () => import('./phys').then(({ phys }) => phys),
+    matches: ({ request }) => request.direct,
+    load: () => import('./phys').then(({ physDriver: phys }) => phys),
   },
   {
-    claims: ({ request, facts }) => isOvsBridge(request.hostif, facts.hostif, facts.ovs),
-    load: () => import('./ovs').then(({ ovs }) => ovs),
+    matches: ({ request, facts }) => isOvsBridge(request.hostif, facts.hostif, facts.ovs),
+    load: () => import('./ovs').then(({ ovsDriver: ovs }) => ovs),
   },
   {
-    claims: ({ request, facts }) =>
+    matches: ({ request, facts }) =>
       facts.hostif === undefined ? request.hostif.startsWith('br') : facts.hostif.kind === 'bridge',
-    load: () => import('./bridge').then(({ bridge }) => bridge),
+    load: () => import('./bridge').then(({ bridgeDriver: bridge }) => bridge),
   },
   {
-    claims: ({ facts }) => facts.hostif?.kind === 'infiniband',
-    load: () => import('./ipoib').then(({ ipoib }) => ipoib),
+    matches: ({ facts }) => facts.hostif?.kind === 'infiniband',
+    load: () => import('./ipoib').then(({ ipoibDriver: ipoib }) => ipoib),
   },
   {
-    claims: ({ facts: { hostif } }) => hostif !== undefined && hostif.kind !== 'bridge' && hostif.kind !== 'infiniband',
-    isShared: true,
-    load: () => import('./macvlan').then(({ macvlan }) => macvlan),
+    matches: ({ facts: { hostif } }) =>
+      hostif !== undefined && hostif.kind !== 'bridge' && hostif.kind !== 'infiniband',
+    sharesNic: true,
+    load: () => import('./macvlan').then(({ macvlanDriver: macvlan }) => macvlan),
   },
   {
-    claims: ({ request, facts }) => facts.hostif === undefined && parseRouted(request.hostif) !== undefined,
-    load: () => import('./routed').then(({ routed }) => routed),
+    matches: ({ request, facts }) => facts.hostif === undefined && parseRouted(request.hostif) !== undefined,
+    load: () => import('./routed').then(({ routedDriver: routed }) => routed),
   },
   {
-    claims: ({ request, facts }) => request.hostif === 'dummy' && facts.hostif === undefined,
-    load: () => import('./dummy').then(({ dummy }) => dummy),
+    matches: ({ request, facts }) => request.hostif === 'dummy' && facts.hostif === undefined,
+    load: () => import('./dummy').then(({ dummyDriver: dummy }) => dummy),
   },
 ]
 
 /** The kind that serves the request's host interface. Throws when none does. */
-export function findKind(context: Context): Offer {
-  const kind = LINK_KINDS.find(({ claims }) => claims(context))
-  if (kind === undefined) throw unclaimed(context)
-  if (!kind.isShared) refuseSharing(context)
+export function findDriver(context: AttachContext): DriverEntry {
+  const kind = DRIVERS.find(({ matches: claims }) => claims(context))
+  if (kind === undefined) throw noDriverError(context)
+  if (!kind.sharesNic) validateSharing(context)
   return kind
 }
 
 /** Options that mean nothing here would be taken for done. */
-function refuseSharing({ request: { words } }: Context): void {
+function validateSharing({ request: { words } }: AttachContext): void {
   const word = words.find((it) => /^--(kind|mode)=/.test(it))
   if (word === undefined) return
   throw new PipeworkError(`'${word}' says how to share a NIC, and none is shared here`, {
@@ -63,12 +64,12 @@ function refuseSharing({ request: { words } }: Context): void {
   })
 }
 
-function unclaimed({ request: { hostif }, facts }: Context): PipeworkError {
-  if (facts.away !== undefined)
-    return new PipeworkError(`the NIC '${hostif}' is in '${facts.away.guest}'`, {
-      hint: `Bring it back first: pipework disconnect ${facts.away.guest}`,
+function noDriverError({ request: { hostif }, facts }: AttachContext): PipeworkError {
+  if (facts.nicElsewhere !== undefined)
+    return new PipeworkError(`the NIC '${hostif}' is in '${facts.nicElsewhere.guest}'`, {
+      hint: `Bring it back first: pipework disconnect ${facts.nicElsewhere.guest}`,
     })
-  const near = facts.similar?.length ? `Did you mean ${facts.similar.join(' or ')}?\n` : ''
+  const near = facts.similarNames?.length ? `Did you mean ${facts.similarNames.join(' or ')}?\n` : ''
   const mute = facts.ovs?.kind === 'silent' ? `\nShould it be a bridge of Open vSwitch: ${facts.ovs.message}.` : ''
   return facts.hostif === undefined
     ? new PipeworkError(`there is no interface '${hostif}' on this host`, {

@@ -1,44 +1,46 @@
 import { PipeworkError } from '../model/errors'
-import { formatVlans } from '../model/vlan'
-import { guestNetns, ip, ipInGuest, type Plan, rows } from '../plan/step'
+import { formatVlanSet } from '../model/vlan'
+import { guestNetns, ip, ipInGuest, type Plan, planSteps } from '../plan/step'
 import type { GuestLink } from '../state/guest'
 import type { HostLink } from '../state/host-links'
-import { BIRTHMARK, MADE_RECORD } from '../state/record'
+import { OWNED_ALIAS, PENDING_GROUP } from '../state/record'
 import {
-  convergeMac,
-  convergeMtu,
-  convergeRecord,
-  explainMissing,
-  refuseForeign,
-  refuseMtu,
-  refuseOffload,
-  toRecord,
+  explainMissingModule,
+  formatLinkRecord,
+  planMacChange,
+  planMtuChange,
+  planRecordChange,
+  validateMtu,
+  validateNoForeignLink,
+  validateTxOffload,
 } from './claim'
-import type { Context, LinkKind } from './types'
+import type { AttachContext, LinkDriver } from './types'
 
 /** A macvlan or ipvlan on a NIC, or on a VLAN of it. It is born in the guest and has no end in the host. */
-export const macvlan: LinkKind = {
-  misfit: (context, { kind, peerIndex }) => {
+export const macvlanDriver: LinkDriver = {
+  incompatibility: (context, { kind, peerIndex }) => {
     const { sharing } = context.request
-    if (kind !== sharing.kind) return `is a ${kind}, not a ${sharing.kind} on '${parentOf(context)}'`
-    return peerIndex === parentIndex(context) ? undefined : `is not on '${parentOf(context)}'`
+    if (kind !== sharing.kind) return `is a ${kind}, not a ${sharing.kind} on '${parentName(context)}'`
+    return peerIndex === parentIndex(context) ? undefined : `is not on '${parentName(context)}'`
   },
 
   plan: (context) => {
     const { hostif } = context.facts
     if (hostif === undefined) return []
-    refuse(context, hostif)
-    refuseCutOff(context)
-    refuseMtu(context, context.facts.vlanDevice?.link ?? hostif)
-    refuseOffload(context, `a ${context.request.sharing.kind}`)
-    return rows(
-      planNic(context, hostif),
-      context.facts.inGuest === undefined ? planLink(context, hostif) : convergeLink(context, context.facts.inGuest),
+    validateMacvlan(context, hostif)
+    validatePassthru(context)
+    validateMtu(context, context.facts.vlanDevice?.link ?? hostif)
+    validateTxOffload(context, `a ${context.request.sharing.kind}`)
+    return planSteps(
+      planParent(context, hostif),
+      context.facts.inGuest === undefined
+        ? planMacvlan(context, hostif)
+        : planMacvlanUpdate(context, context.facts.inGuest),
     )
   },
 }
 
-function refuse({ request, facts }: Context, { name, kind, master }: HostLink): void {
+function validateMacvlan({ request, facts }: AttachContext, { name, kind, master }: HostLink): void {
   const { sharing, hostEnd, mac, vlan } = request
   if (kind === 'loopback')
     throw new PipeworkError(`'${name}' is the loopback interface`, { hint: 'Give a NIC or a bridge.' })
@@ -59,7 +61,7 @@ function refuse({ request, facts }: Context, { name, kind, master }: HostLink): 
       hint: 'Leave -l out.',
     })
   if (vlan !== undefined && (vlan.native === undefined || vlan.tagged.length > 0))
-    throw new PipeworkError(`'@${formatVlans(vlan)}': '${name}' is a NIC, and a ${sharing.kind} on it has one VLAN`, {
+    throw new PipeworkError(`'@${formatVlanSet(vlan)}': '${name}' is a NIC, and a ${sharing.kind} on it has one VLAN`, {
       hint: `Give one id, like @${vlan.native ?? vlan.tagged[0]?.[0]}; a trunk needs a bridge.`,
     })
   const device = facts.vlanDevice
@@ -70,48 +72,52 @@ function refuse({ request, facts }: Context, { name, kind, master }: HostLink): 
 }
 
 /** In the mode passthru the kernel gives every frame of the NIC, and its MAC address, to the guest. */
-function refuseCutOff(context: Context): void {
+function validatePassthru(context: AttachContext): void {
   const { request, facts } = context
   const isSo = facts.inGuest?.mode === request.sharing.mode
   if (facts.hostAddress === undefined || request.force || isSo) return
   throw new PipeworkError(
-    `--mode passthru gives all of '${parentOf(context)}' to the guest, and this host has ${facts.hostAddress} on it`,
+    `--mode passthru gives all of '${parentName(context)}' to the guest, and this host has ${facts.hostAddress} on it`,
     { hint: 'Without it you may lose the host. Take the mode bridge, or do it all the same with --force.' },
   )
 }
 
 /** The name of what the link hangs on: the NIC, or the device of its VLAN. */
-function parentOf({ request, facts }: Context): string {
+function parentName({ request, facts }: AttachContext): string {
   return facts.vlanDevice?.name ?? request.hostif
 }
 
 /** The NIC up, and its VLAN device made and up. */
-function planNic({ request, guest, facts }: Context, { name, up }: HostLink): Plan {
+function planParent({ request, guest, facts }: AttachContext, { name, up }: HostLink): Plan {
   const device = facts.vlanDevice
-  return rows(
-    !up && { why: `bring ${name} up`, command: ip`link set dev ${name} up`, undo: ip`link set dev ${name} down` },
+  return planSteps(
+    !up && {
+      description: `bring ${name} up`,
+      command: ip`link set dev ${name} up`,
+      undo: ip`link set dev ${name} down`,
+    },
     device !== undefined &&
       device.link === undefined && {
-        why: `create ${device.name} for VLAN ${request.vlan?.native}`,
-        command: ip`link add link ${name} name ${device.name} group ${BIRTHMARK} type vlan id ${request.vlan?.native}`,
+        description: `create ${device.name} for VLAN ${request.vlan?.native}`,
+        command: ip`link add link ${name} name ${device.name} group ${PENDING_GROUP} type vlan id ${request.vlan?.native}`,
         undo: ip`link del dev ${device.name}`,
-        explain: explainMissing('vlan'),
+        explainFailure: explainMissingModule('vlan'),
       },
     device !== undefined &&
       (device.link === undefined || device.unrecorded) && {
-        why: `record that pipework made ${device.name} for ${guest.name}`,
-        command: ip`link set dev ${device.name} group 0 alias ${MADE_RECORD}`,
+        description: `record that pipework made ${device.name} for ${guest.name}`,
+        command: ip`link set dev ${device.name} group 0 alias ${OWNED_ALIAS}`,
       },
     device !== undefined &&
       device.link?.up !== true && {
-        why: `bring ${device.name} up`,
+        description: `bring ${device.name} up`,
         command: ip`link set dev ${device.name} up`,
         undo: device.link === undefined ? undefined : ip`link set dev ${device.name} down`,
       },
   )
 }
 
-function planLink(context: Context, nic: HostLink): Plan {
+function planMacvlan(context: AttachContext, nic: HostLink): Plan {
   const { request, guest, facts } = context
   const { mtu = (facts.vlanDevice?.link ?? nic).mtu } = request
   const { kind, mode } = request.sharing
@@ -119,42 +125,42 @@ function planLink(context: Context, nic: HostLink): Plan {
   const address = kind === 'macvlan' && ['address', facts.mac]
   return [
     {
-      why: `connect ${ifname} in ${guest.name} to ${parentOf(context)}`,
-      command: ip`link add link ${parentOf(context)} name ${ifname} ${address} mtu ${mtu} netns ${guestNetns} type ${kind} mode ${mode}`,
+      description: `connect ${ifname} in ${guest.name} to ${parentName(context)}`,
+      command: ip`link add link ${parentName(context)} name ${ifname} ${address} mtu ${mtu} netns ${guestNetns} type ${kind} mode ${mode}`,
       undo: ipInGuest`link del dev ${ifname}`,
-      explain: explainMissing(kind),
+      explainFailure: explainMissingModule(kind),
     },
     {
-      why: `record the attachment on ${ifname}`,
-      command: ipInGuest`link set dev ${ifname} alias ${toRecord(context)}`,
+      description: `record the attachment on ${ifname}`,
+      command: ipInGuest`link set dev ${ifname} alias ${formatLinkRecord(context)}`,
     },
   ]
 }
 
 /** Ours by its record; a half-made one of a killed run by its parent and the address that we give. */
-function isOurs(context: Context, { record, kind, alias, mac, peerIndex }: GuestLink): boolean {
+function isOwnMacvlan(context: AttachContext, { record, kind, alias, mac, peerIndex }: GuestLink): boolean {
   if (record !== undefined) return true
   const { facts, request } = context
   const isHalfMade = alias === undefined && kind === request.sharing.kind && peerIndex === parentIndex(context)
   return isHalfMade && (kind === 'ipvlan' || mac === facts.mac)
 }
 
-function parentIndex({ facts }: Context): number | undefined {
+function parentIndex({ facts }: AttachContext): number | undefined {
   return (facts.vlanDevice === undefined ? facts.hostif : facts.vlanDevice.link)?.ifindex
 }
 
-function convergeLink(context: Context, link: GuestLink): Plan {
+function planMacvlanUpdate(context: AttachContext, link: GuestLink): Plan {
   const { request, facts } = context
   const { ifname, sharing } = request
-  if (!isOurs(context, link)) refuseForeign(context)
-  return rows(
-    convergeMtu(context, link.mtu, (facts.vlanDevice?.link ?? facts.hostif)?.mtu),
+  if (!isOwnMacvlan(context, link)) validateNoForeignLink(context)
+  return planSteps(
+    planMtuChange(context, link.mtu, (facts.vlanDevice?.link ?? facts.hostif)?.mtu),
     link.mode !== sharing.mode && {
-      why: `set the mode of ${ifname}`,
+      description: `set the mode of ${ifname}`,
       command: ipInGuest`link set dev ${ifname} type ${sharing.kind} mode ${sharing.mode}`,
       undo: ipInGuest`link set dev ${ifname} type ${sharing.kind} mode ${link.mode}`,
     },
-    convergeMac(context, link.mac),
-    convergeRecord(context, link),
+    planMacChange(context, link.mac),
+    planRecordChange(context, link),
   )
 }

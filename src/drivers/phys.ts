@@ -1,40 +1,40 @@
-import { fingerprint } from '../model/address'
+import { fnv1aHash } from '../model/address'
 import { PipeworkError } from '../model/errors'
 import {
   type Command,
+  type CommandWord,
+  emptyWord,
   guestNetns,
   hostNetns,
   ip,
   ipInGuest,
-  nothing,
   type Plan,
+  planSteps,
   type RunCommand,
-  rows,
   sysctlInGuest,
-  type Word,
 } from '../plan/step'
-import { type GuestLink, type Route, toAddrWords } from '../state/guest'
+import { type GuestLink, type GuestRoute, toAddrAddArgs } from '../state/guest'
 import type { HostLink } from '../state/host-links'
-import { type NicState, nicFile } from '../state/saved-link'
+import { type SavedLink, savedLinkFile } from '../state/saved-link'
 import {
-  convergeMac,
-  convergeMtu,
-  convergeRecord,
-  recordOf,
-  refuseForeign,
-  refuseMtu,
-  refuseOffload,
-  restoreRoutes,
-  toRecord,
+  findLinkRecord,
+  formatLinkRecord,
+  planMacChange,
+  planMtuChange,
+  planRecordChange,
+  restoreRouteCommands,
+  validateMtu,
+  validateNoForeignLink,
+  validateTxOffload,
 } from './claim'
-import type { Context, LinkKind } from './types'
+import type { AttachContext, LinkDriver } from './types'
 
 /**
  * The NIC itself, moved into the guest: for SR-IOV functions, or to have all of it. A move takes a NIC down and its
  * addresses and routes from it, so that they are written down first and come back with it.
  */
-export const phys: LinkKind = {
-  misfit: ({ request }, { record }) =>
+export const physDriver: LinkDriver = {
+  incompatibility: ({ request }, { record }) =>
     record?.kind === 'link' && record.nic !== undefined && record.hostif === request.hostif
       ? undefined
       : `is not the NIC '${request.hostif}'`,
@@ -49,19 +49,19 @@ export const phys: LinkKind = {
       throw new PipeworkError(`'${request.hostif}' cannot be moved as a whole and be on a VLAN`, {
         hint: 'Leave --direct-phys out: a macvlan on the VLAN needs no NIC of its own.',
       })
-    refuseMtu(context)
-    refuseOffload(context, 'a NIC in a guest')
-    if (facts.inGuest !== undefined) return convergeNic(context, facts.inGuest)
-    return facts.parked === undefined ? moveIn(context) : settle(context, facts.parked.name)
+    validateMtu(context)
+    validateTxOffload(context, 'a NIC in a guest')
+    if (facts.inGuest !== undefined) return planNicUpdate(context, facts.inGuest)
+    return facts.nicOtherName === undefined ? planMoveIn(context) : renameInGuest(context, facts.nicOtherName.name)
   },
 }
 
 /** The name under which a NIC changes sides: its own may belong to another link there. */
-function travelName(nic: string): string {
-  return `pw${fingerprint(nic).slice(0, 10)}`
+function transitName(nic: string): string {
+  return `pw${fnv1aHash(nic).slice(0, 10)}`
 }
 
-function refuse({ request, facts }: Context, { name, kind, master }: HostLink, nic: NicState): void {
+function validatePhys({ request, facts }: AttachContext, { name, kind, master }: HostLink, nic: SavedLink): void {
   if (kind === 'bridge' || kind === 'loopback')
     throw new PipeworkError(`'${name}' is a ${kind} and no NIC`, { hint: 'Leave --direct-phys out.' })
   if (master !== undefined)
@@ -78,7 +78,7 @@ function refuse({ request, facts }: Context, { name, kind, master }: HostLink, n
     })
 }
 
-function noNic({ request: { hostif }, facts: { away } }: Context): PipeworkError {
+function missingNicError({ request: { hostif }, facts: { nicElsewhere: away } }: AttachContext): PipeworkError {
   return away === undefined
     ? new PipeworkError(`there is no NIC '${hostif}' on this host`, { hint: 'See what there is: ip -br link' })
     : new PipeworkError(`the NIC '${hostif}' is in '${away.guest}'`, {
@@ -86,84 +86,85 @@ function noNic({ request: { hostif }, facts: { away } }: Context): PipeworkError
       })
 }
 
-function moveIn(context: Context): Plan {
+function planMoveIn(context: AttachContext): Plan {
   const { guest, facts } = context
-  const { hostif: link, nic } = facts
-  if (link === undefined || nic === undefined) throw noNic(context)
-  refuse(context, link, nic)
-  const travel = travelName(nic.name)
-  return rows(
+  const { hostif: link, savedNic: nic } = facts
+  if (link === undefined || nic === undefined) throw missingNicError(context)
+  validatePhys(context, link, nic)
+  const travel = transitName(nic.name)
+  return planSteps(
     // One that fell back from a guest that ended, or a killed run, is written down already.
-    !facts.nicIsKept && {
-      why: `write down how ${nic.name} is, to bring it back so`,
-      command: { kind: 'file', in: 'host', path: nicFile(nic.name), text: JSON.stringify(nic) },
-      undo: { kind: 'file', in: 'host', path: nicFile(nic.name) },
+    !facts.isNicSaved && {
+      description: `write down how ${nic.name} is, to bring it back so`,
+      command: { kind: 'file', in: 'host', path: savedLinkFile(nic.name), text: JSON.stringify(nic) },
+      undo: { kind: 'file', in: 'host', path: savedLinkFile(nic.name) },
     },
     {
-      why: `record the attachment on ${link.name}`,
-      command: ip`link set dev ${link.name} alias ${toRecord(context, nic.name)}`,
-      undo: ip`link set dev ${link.name} alias ${link.alias ?? nothing}`,
+      description: `record the attachment on ${link.name}`,
+      command: ip`link set dev ${link.name} alias ${formatLinkRecord(context, nic.name)}`,
+      undo: ip`link set dev ${link.name} alias ${link.alias ?? emptyWord}`,
     },
     link.up && {
-      why: `take ${link.name} down`,
+      description: `take ${link.name} down`,
       command: ip`link set dev ${link.name} down`,
-      undo: facts.nicIsKept ? ip`link set dev ${link.name} up` : restoreNic(nic),
+      undo: facts.isNicSaved ? ip`link set dev ${link.name} up` : restoreNicCommands(nic),
     },
     link.name !== travel && {
-      why: `give ${link.name} a name that nobody has`,
+      description: `give ${link.name} a name that nobody has`,
       command: ip`link set dev ${link.name} name ${travel}`,
       undo: ip`link set dev ${travel} name ${link.name}`,
     },
     {
-      why: `move ${nic.name} into ${guest.name}`,
-      command: nic.phy === undefined ? ip`link set dev ${travel} netns ${guestNetns}` : movePhy('host', nic.phy),
-      undo: nic.phy === undefined ? ipInGuest`link set dev ${travel} netns ${hostNetns}` : movePhy('guest', nic.phy),
+      description: `move ${nic.name} into ${guest.name}`,
+      command: nic.phy === undefined ? ip`link set dev ${travel} netns ${guestNetns}` : movePhyCommand('host', nic.phy),
+      undo:
+        nic.phy === undefined ? ipInGuest`link set dev ${travel} netns ${hostNetns}` : movePhyCommand('guest', nic.phy),
     },
-    settle(context, travel),
+    renameInGuest(context, travel),
   )
 }
 
 /** A wireless NIC changes sides with its radio, and with all that hang on that; `iw` does it, on the side it is on. */
-function movePhy(from: 'host' | 'guest', phy: string): RunCommand {
-  const to: readonly Word[] = from === 'host' ? ['name', guestNetns] : [hostNetns]
+function movePhyCommand(from: 'host' | 'guest', phy: string): RunCommand {
+  const to: readonly CommandWord[] = from === 'host' ? ['name', guestNetns] : [hostNetns]
   return { kind: 'run', in: from, argv: ['iw', phy, 'set', 'netns', ...to] }
 }
 
 /** The NIC is in the guest: its name there, and what was asked for. */
-function settle(context: Context, name: string): Plan {
+function renameInGuest(context: AttachContext, name: string): Plan {
   const { request, facts } = context
   const { ifname } = request
-  const before = facts.nic?.mac ?? facts.parked?.mac
-  const mtu = facts.parked?.mtu ?? facts.hostif?.mtu
-  return rows(
+  const before = facts.savedNic?.mac ?? facts.nicOtherName?.mac
+  const mtu = facts.nicOtherName?.mtu ?? facts.hostif?.mtu
+  return planSteps(
     {
-      why: `call it ${ifname} there`,
+      description: `call it ${ifname} there`,
       command: ipInGuest`link set dev ${name} name ${ifname}`,
       undo: [ipInGuest`link set dev ${ifname} down`, ipInGuest`link set dev ${ifname} name ${name}`],
     },
-    mtu !== undefined && convergeMtu(context, mtu, facts.nic?.mtu),
+    mtu !== undefined && planMtuChange(context, mtu, facts.savedNic?.mtu),
     request.mac !== undefined &&
       before !== facts.mac && {
-        why: `set the MAC address of ${ifname}`,
+        description: `set the MAC address of ${ifname}`,
         command: ipInGuest`link set dev ${ifname} address ${facts.mac}`,
         undo: before === undefined ? undefined : ipInGuest`link set dev ${ifname} address ${before}`,
       },
   )
 }
 
-function convergeNic(context: Context, link: GuestLink): Plan {
+function planNicUpdate(context: AttachContext, link: GuestLink): Plan {
   const { facts } = context
-  const nic = recordOf(facts)?.nic
-  if (nic === undefined) refuseForeign(context)
+  const nic = findLinkRecord(facts)?.nic
+  if (nic === undefined) validateNoForeignLink(context)
   return [
-    ...convergeMtu(context, link.mtu, facts.nic?.mtu),
-    ...convergeMac(context, link.mac),
-    ...convergeRecord(context, link, nic),
+    ...planMtuChange(context, link.mtu, facts.savedNic?.mtu),
+    ...planMacChange(context, link.mac),
+    ...planRecordChange(context, link, nic),
   ]
 }
 
 /** The NIC in the host as it was: up, with its addresses and routes, as far as it had them. */
-function restoreNic({ name, up, addresses, routes }: NicState): readonly Command[] {
+function restoreNicCommands({ name, up, addresses, routes }: SavedLink): readonly Command[] {
   return [
     ...(up ? [ip`link set dev ${name} up`] : []),
     ...addresses.map((words) => ip`addr replace ${words} dev ${name}`),
@@ -174,78 +175,78 @@ function restoreNic({ name, up, addresses, routes }: NicState): readonly Command
 }
 
 /** A NIC in the guest, and what goes with it when it leaves: the routes over it, its sysctls. */
-interface InGuest {
+interface NicInGuest {
   readonly inGuest: GuestLink
-  readonly routes: readonly Route[]
+  readonly routes: readonly GuestRoute[]
   readonly sysctls: Readonly<Record<string, string>>
 }
 
 /** Where a NIC is that is to come back: in the guest, or already in the host, because the guest ended. */
-export type NicPlace = InGuest | { readonly inHost: HostLink }
+export type NicLocation = NicInGuest | { readonly inHost: HostLink }
 
 /** The steps that bring a NIC back: out of the guest when it is there, then under its own name, with what it had. */
-export function planNicReturn(nic: NicState, place: NicPlace): Plan {
-  const travel = travelName(nic.name)
+export function planNicReturn(nic: SavedLink, place: NicLocation): Plan {
+  const travel = transitName(nic.name)
   const link = 'inGuest' in place ? place.inGuest : place.inHost
   const arrived = 'inGuest' in place ? travel : link.name
-  return rows(
-    'inGuest' in place ? moveOut(place, nic.phy, travel) : takeDown(place.inHost),
+  return planSteps(
+    'inGuest' in place ? planMoveOut(place, nic.phy, travel) : planLinkDown(place.inHost),
     arrived !== nic.name && {
-      why: `call it ${nic.name} again`,
+      description: `call it ${nic.name} again`,
       command: ip`link set dev ${arrived} name ${nic.name}`,
       undo: [ip`link set dev ${nic.name} down`, ip`link set dev ${nic.name} name ${arrived}`],
     },
     (link.mtu !== nic.mtu || link.mac !== nic.mac) && {
-      why: `give ${nic.name} its MTU and MAC address back`,
+      description: `give ${nic.name} its MTU and MAC address back`,
       command: ip`link set dev ${nic.name} mtu ${nic.mtu} address ${nic.mac}`,
       undo: ip`link set dev ${nic.name} mtu ${link.mtu} address ${link.mac}`,
     },
     {
-      why: `take the record from ${nic.name}`,
-      command: ip`link set dev ${nic.name} alias ${nic.alias ?? nothing}`,
-      undo: ip`link set dev ${nic.name} alias ${link.alias ?? nothing}`,
+      description: `take the record from ${nic.name}`,
+      command: ip`link set dev ${nic.name} alias ${nic.alias ?? emptyWord}`,
+      undo: ip`link set dev ${nic.name} alias ${link.alias ?? emptyWord}`,
     },
     // On the way back into the guest they would go by themselves.
-    restoreNic(nic).map((command) => ({ why: `give ${nic.name} back what it had`, command })),
+    restoreNicCommands(nic).map((command) => ({ description: `give ${nic.name} back what it had`, command })),
     {
-      why: `forget how ${nic.name} was`,
-      command: { kind: 'file', in: 'host', path: nicFile(nic.name) },
-      undo: { kind: 'file', in: 'host', path: nicFile(nic.name), text: JSON.stringify(nic) },
+      description: `forget how ${nic.name} was`,
+      command: { kind: 'file', in: 'host', path: savedLinkFile(nic.name) },
+      undo: { kind: 'file', in: 'host', path: savedLinkFile(nic.name), text: JSON.stringify(nic) },
     },
   )
 }
 
-function takeDown({ name, up }: HostLink): Plan {
+function planLinkDown({ name, up }: HostLink): Plan {
   return up
-    ? [{ why: `take ${name} down`, command: ip`link set dev ${name} down`, undo: ip`link set dev ${name} up` }]
+    ? [{ description: `take ${name} down`, command: ip`link set dev ${name} down`, undo: ip`link set dev ${name} up` }]
     : []
 }
 
-function moveOut({ inGuest, routes, sysctls }: InGuest, phy: string | undefined, travel: string): Plan {
+function planMoveOut({ inGuest, routes, sysctls }: NicInGuest, phy: string | undefined, travel: string): Plan {
   const { name, up, addresses } = inGuest
   const back = addresses
     .filter(({ automatic }) => !automatic)
-    .map((address) => ipInGuest`addr replace ${toAddrWords(address)} dev ${name}`)
+    .map((address) => ipInGuest`addr replace ${toAddrAddArgs(address)} dev ${name}`)
   return [
     {
-      why: `take ${name} down in the guest`,
+      description: `take ${name} down in the guest`,
       command: ipInGuest`link set dev ${name} down`,
       undo: [
         ...(Object.keys(sysctls).length === 0 ? [] : [sysctlInGuest(sysctls)]),
         ...(up ? [ipInGuest`link set dev ${name} up`] : []),
         ...back,
-        ...restoreRoutes(routes),
+        ...restoreRouteCommands(routes),
       ],
     },
     {
-      why: `give ${name} a name that nobody has`,
+      description: `give ${name} a name that nobody has`,
       command: ipInGuest`link set dev ${name} name ${travel}`,
       undo: ipInGuest`link set dev ${travel} name ${name}`,
     },
     {
-      why: 'move it back into the host',
-      command: phy === undefined ? ipInGuest`link set dev ${travel} netns ${hostNetns}` : movePhy('guest', phy),
-      undo: phy === undefined ? ip`link set dev ${travel} netns ${guestNetns}` : movePhy('host', phy),
+      description: 'move it back into the host',
+      command: phy === undefined ? ipInGuest`link set dev ${travel} netns ${hostNetns}` : movePhyCommand('guest', phy),
+      undo: phy === undefined ? ip`link set dev ${travel} netns ${guestNetns}` : movePhyCommand('host', phy),
     },
   ]
 }

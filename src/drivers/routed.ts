@@ -1,30 +1,30 @@
 import { PipeworkError } from '../model/errors'
-import { formatVlans } from '../model/vlan'
-import type { Context, LinkKind } from './types'
+import { formatVlanSet } from '../model/vlan'
+import type { AttachContext, LinkDriver } from './types'
 import { planVeth } from './veth'
 
 /**
  * A veth pair without a bridge: the host itself is at the other end, and sends on what the guest sends. What it needs
  * for that (addresses, routes, sysctls) is no matter of the link.
  */
-export const routed: LinkKind = {
-  isSeated: (_, { master }) => master === undefined,
+export const routedDriver: LinkDriver = {
+  isAttached: (_, { master }) => master === undefined,
 
-  misfit: ({ request, facts: { hostEnd } }, { kind }) => {
+  incompatibility: ({ request, facts: { hostEnd } }, { kind }) => {
     if (kind !== 'veth') return `is a ${kind}, and leads to no end in the host`
     return hostEnd?.master && `is on '${hostEnd.master}', and not ${request.hostif}`
   },
 
   plan: (context) => {
-    refuse(context)
-    return planVeth(context, { planPort: () => [], restorePort: () => [] })
+    validateRouted(context)
+    return planVeth(context, { planPortVlans: () => [], restorePortVlans: () => [] })
   },
 }
 
-function refuse({ request, facts: { hostEnd: live } }: Context): void {
+function validateRouted({ request, facts: { hostEnd: live } }: AttachContext): void {
   const { vlan, hostif, hostEnd, addresses } = request
   if (vlan !== undefined)
-    throw new PipeworkError(`'@${formatVlans(vlan)}': nothing but this host is at the other end of '${hostif}'`, {
+    throw new PipeworkError(`'@${formatVlanSet(vlan)}': nothing but this host is at the other end of '${hostif}'`, {
       hint: 'Leave it out, or attach to a bridge or a NIC.',
     })
   if (addresses.length === 0)

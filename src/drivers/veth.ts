@@ -1,43 +1,43 @@
 import { PipeworkError } from '../model/errors'
-import { type Command, guestNetns, type IpCommand, ip, ipInGuest, type Plan, rows } from '../plan/step'
+import { type Command, guestNetns, type IpCommand, ip, ipInGuest, type Plan, planSteps } from '../plan/step'
 import type { GuestLink } from '../state/guest'
 import type { HostLink } from '../state/host-links'
 import { formatGuest } from '../state/record'
 import {
-  convergeMac,
+  findLinkRecord,
+  formatLinkRecord,
   mtuOnBridge,
-  recordOf,
-  refuseForeign,
-  refuseMtu,
-  refuseRemake,
-  toInterimRecord,
-  toRecord,
+  planMacChange,
+  transitionalRecord,
+  validateMtu,
+  validateNoForeignLink,
+  validateRecreate,
 } from './claim'
-import type { Context } from './types'
+import type { AttachContext } from './types'
 
 /** What the host end hangs on, as far as `ip` and `bridge` can tell it to. */
-export interface Seat {
+export interface PortSetup {
   readonly master?: string
   /** The steps that give the port of that name its VLANs. */
-  planPort(name: string): Plan
+  planPortVlans(name: string): Plan
   /** What a port loses when it changes its master, given back. */
-  restorePort(name: string): readonly Command[]
+  restorePortVlans(name: string): readonly Command[]
 }
 
 /** `ethtool -K` in the guest, as a line of the host's batch. */
-export function setOffload(ifname: string, state: 'on' | 'off'): IpCommand {
+export function offloadCommand(ifname: string, state: 'on' | 'off'): IpCommand {
   return ip`netns exec ${guestNetns} ethtool -K ${ifname} tx ${state}`
 }
 
 /** A veth pair between the host and the guest: made, or changed into what is wanted. */
-export function planVeth(context: Context, seat: Seat): Plan {
-  refuseMtu(context)
-  const plan = context.facts.hostEnd === undefined ? makeVeth(context, seat) : convergeVeth(context, seat)
+export function planVeth(context: AttachContext, seat: PortSetup): Plan {
+  validateMtu(context)
+  const plan = context.facts.hostEnd === undefined ? planNewVeth(context, seat) : planVethUpdate(context, seat)
   return [...plan, ...planOffload(context)]
 }
 
 /** Whether checksums are left to whoever sends the packets on: some switches in userspace do not complete them. */
-function planOffload({ request, facts: { offload, inGuest } }: Context): Plan {
+function planOffload({ request, facts: { offload, inGuest } }: AttachContext): Plan {
   if (offload === undefined) return []
   const { ifname, txOffload = 'on' } = request
   const live = inGuest === undefined ? 'on' : offload.state
@@ -48,48 +48,52 @@ function planOffload({ request, facts: { offload, inGuest } }: Context): Plan {
   if (live === txOffload) return []
   return [
     {
-      why: `turn the checksum offload of ${ifname} ${txOffload}`,
-      command: setOffload(ifname, txOffload),
-      undo: inGuest === undefined || live === undefined ? undefined : setOffload(ifname, live),
+      description: `turn the checksum offload of ${ifname} ${txOffload}`,
+      command: offloadCommand(ifname, txOffload),
+      undo: inGuest === undefined || live === undefined ? undefined : offloadCommand(ifname, live),
     },
   ]
 }
 
 /** Both ends are born with name, MAC address and MTU, the one in the bridge, the other in the guest; or not at all. */
-function makeVeth(context: Context, { master, planPort }: Seat): Plan {
+function planNewVeth(context: AttachContext, { master, planPortVlans: planPort }: PortSetup): Plan {
   const { request, guest, facts } = context
-  refuseForeign(context)
-  refuseNameTaken(context)
+  validateNoForeignLink(context)
+  validateHostEndName(context)
   const name = request.hostEnd ?? facts.hostEndName
   const mtu = mtuOnBridge(context)
-  const orphan = facts.nameTaken
-  return rows(
+  const orphan = facts.nameConflict
+  return planSteps(
     orphan !== undefined && {
-      why: `remove ${orphan.name}, left from an earlier life of ${guest.name}`,
+      description: `remove ${orphan.name}, left from an earlier life of ${guest.name}`,
       command: ip`link del dev ${orphan.name}`,
     },
     {
-      why: `connect ${request.ifname} in ${guest.name} to ${request.hostif}`,
+      description: `connect ${request.ifname} in ${guest.name} to ${request.hostif}`,
       command: ip`link add dev ${name} mtu ${mtu} ${master !== undefined && ['master', master]} type veth peer name ${request.ifname} address ${facts.mac} mtu ${mtu} netns ${guestNetns}`,
       undo: ip`link del dev ${name}`,
     },
     // Before the port is up, so that no frame of the guest gets into the default VLAN.
     planPort(name).map(({ undo, ...step }) => step),
     {
-      why: `record the attachment on ${name}`,
-      command: ip`link set dev ${name} alias ${toRecord(context)}`,
+      description: `record the attachment on ${name}`,
+      command: ip`link set dev ${name} alias ${formatLinkRecord(context)}`,
     },
     {
-      why: `bring ${name} up`,
+      description: `bring ${name} up`,
       command: ip`link set dev ${name} up`,
     },
   )
 }
 
 /** Refuses a name for the host end that belongs to something else, or to this very link under another name. */
-function refuseNameTaken({ request, guest, facts: { nameTaken, takenPeer, renamed } }: Context): void {
+function validateHostEndName({
+  request,
+  guest,
+  facts: { nameConflict: nameTaken, conflictPeer: takenPeer, renamedTo: renamed },
+}: AttachContext): void {
   if (nameTaken === undefined) return
-  const record = recordOf({ hostEnd: nameTaken })
+  const record = findLinkRecord({ hostEnd: nameTaken })
   const same = record?.guest.kind === guest.kind && record.guest.name === guest.name && record.ifname === request.ifname
   if (takenPeer !== undefined && same)
     throw new PipeworkError(
@@ -112,55 +116,56 @@ function refuseNameTaken({ request, guest, facts: { nameTaken, takenPeer, rename
 }
 
 /** True when the link is ours: by its record, or a half-made one of a killed run by the name that we give. */
-function isOurs({ request, facts }: Context, hostEnd: HostLink): boolean {
+function isOwnHostEnd({ request, facts }: AttachContext, hostEnd: HostLink): boolean {
   if (hostEnd.record !== undefined) return true
   return hostEnd.alias === undefined && hostEnd.name === (request.hostEnd ?? facts.hostEndName)
 }
 
-function refuseDifferent(context: Context, { name, master }: HostLink, seat: Seat): void {
+function validateUpdatable(context: AttachContext, { name, master }: HostLink, seat: PortSetup): void {
   const { hostif, hostEnd } = context.request
   if (seat.master !== undefined && master !== undefined && master !== seat.master)
-    refuseRemake(context, `is on '${master}', not on '${hostif}'`)
-  if (hostEnd !== undefined && hostEnd !== name) refuseRemake(context, `has the host end '${name}', not '${hostEnd}'`)
+    validateRecreate(context, `is on '${master}', not on '${hostif}'`)
+  if (hostEnd !== undefined && hostEnd !== name)
+    validateRecreate(context, `has the host end '${name}', not '${hostEnd}'`)
 }
 
 /** What differs on a link that is there already is changed in place, so that its traffic goes on. */
-function convergeVeth(context: Context, seat: Seat): Plan {
+function planVethUpdate(context: AttachContext, seat: PortSetup): Plan {
   const { inGuest, hostEnd } = context.facts
   if (inGuest === undefined || hostEnd === undefined) return []
-  if (!isOurs(context, hostEnd)) refuseForeign(context)
-  refuseDifferent(context, hostEnd, seat)
-  return [...convergeHostEnd(context, hostEnd, seat), ...convergeGuestEnd(context, inGuest)]
+  if (!isOwnHostEnd(context, hostEnd)) validateNoForeignLink(context)
+  validateUpdatable(context, hostEnd, seat)
+  return [...planHostEndUpdate(context, hostEnd, seat), ...planGuestEndUpdate(context, inGuest)]
 }
 
-function convergeHostEnd(context: Context, { name, up, mtu, master, alias }: HostLink, seat: Seat): Plan {
+function planHostEndUpdate(context: AttachContext, { name, up, mtu, master, alias }: HostLink, seat: PortSetup): Plan {
   const { hostEnd: wanted = name } = context.request
   const wantedMtu = mtuOnBridge(context)
-  const record = toInterimRecord(context)
-  return rows(
-    wanted !== name && rename({ name, up }, wanted),
+  const record = transitionalRecord(context)
+  return planSteps(
+    wanted !== name && planRename({ name, up }, wanted),
     seat.master !== undefined &&
       master !== seat.master && {
-        why: `move ${wanted} to ${seat.master}`,
+        description: `move ${wanted} to ${seat.master}`,
         command: ip`link set dev ${wanted} master ${seat.master}`,
         undo: [
           ip`link set dev ${wanted} ${master === undefined ? ['nomaster'] : ['master', master]}`,
-          ...seat.restorePort(wanted),
+          ...seat.restorePortVlans(wanted),
         ],
       },
-    seat.planPort(wanted),
+    seat.planPortVlans(wanted),
     mtu !== wantedMtu && {
-      why: `set the MTU of ${wanted} to ${wantedMtu}`,
+      description: `set the MTU of ${wanted} to ${wantedMtu}`,
       command: ip`link set dev ${wanted} mtu ${wantedMtu}`,
       undo: ip`link set dev ${wanted} mtu ${mtu}`,
     },
     (!up || wanted !== name) && {
-      why: `bring ${wanted} up`,
+      description: `bring ${wanted} up`,
       command: ip`link set dev ${wanted} up`,
       undo: up ? undefined : ip`link set dev ${wanted} down`,
     },
     alias !== record && {
-      why: `record the attachment on ${wanted}`,
+      description: `record the attachment on ${wanted}`,
       command: ip`link set dev ${wanted} alias ${record}`,
       // An empty alias cannot be a word of ip -batch; a half-made link of a killed run has none to put back.
       undo: alias === undefined ? undefined : ip`link set dev ${wanted} alias ${alias}`,
@@ -169,31 +174,31 @@ function convergeHostEnd(context: Context, { name, up, mtu, master, alias }: Hos
 }
 
 /** A link that is up cannot be renamed. */
-function rename({ name, up }: Pick<HostLink, 'name' | 'up'>, wanted: string): Plan {
+function planRename({ name, up }: Pick<HostLink, 'name' | 'up'>, wanted: string): Plan {
   return [
     {
-      why: `take ${name} down to rename it`,
+      description: `take ${name} down to rename it`,
       command: ip`link set dev ${name} down`,
       undo: up ? ip`link set dev ${name} up` : undefined,
     },
     {
-      why: `rename ${name}`,
+      description: `rename ${name}`,
       command: ip`link set dev ${name} name ${wanted}`,
       undo: [ip`link set dev ${wanted} down`, ip`link set dev ${wanted} name ${name}`],
     },
   ]
 }
 
-function convergeGuestEnd(context: Context, { mtu, mac }: GuestLink): Plan {
+function planGuestEndUpdate(context: AttachContext, { mtu, mac }: GuestLink): Plan {
   const { request } = context
   const { ifname } = request
   const wantedMtu = request.mtu ?? request.dhcp.mtu ?? mtuOnBridge(context)
-  return rows(
+  return planSteps(
     mtu !== wantedMtu && {
-      why: `set the MTU of ${ifname} to ${wantedMtu}`,
+      description: `set the MTU of ${ifname} to ${wantedMtu}`,
       command: ipInGuest`link set dev ${ifname} mtu ${wantedMtu}`,
       undo: ipInGuest`link set dev ${ifname} mtu ${mtu}`,
     },
-    convergeMac(context, mac),
+    planMacChange(context, mac),
   )
 }

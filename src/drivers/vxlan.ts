@@ -1,19 +1,19 @@
 import { PipeworkError } from '../model/errors'
-import { formatUplink, isMulticast, type VxlanWish } from '../model/uplink'
-import { bridgeMacOf } from '../network/names'
-import { batchLine, type IpCommand, ip, type Plan, rows, type Step } from '../plan/step'
-import { type HostLink, listPorts, readHostLink } from '../state/host-links'
-import { MADE_RECORD } from '../state/record'
-import type { Host } from '../system/types'
-import { explainMissing } from './claim'
+import { formatUplinkSpec, isMulticastAddress, type VxlanUplinkSpec } from '../model/uplink'
+import { deriveBridgeMac } from '../network/names'
+import { batchLine, type IpCommand, ip, type Plan, planSteps, type Step } from '../plan/step'
+import { type HostLink, listBridgePortNames, readHostLink } from '../state/host-links'
+import { OWNED_ALIAS } from '../state/record'
+import type { System } from '../system/types'
+import { explainMissingModule } from './claim'
 
 /** What an Ethernet frame becomes larger by in a VXLAN (RFC 7348): its own header, VXLAN, UDP, and IP's 20 or 40 bytes. */
-const OVERHEAD = { 4: 50, 6: 70 } as const
+const VXLAN_OVERHEAD = { 4: 50, 6: 70 } as const
 /** The port that IANA gave it; the kernel's own default is an older one. */
-const PORT = 4789
+const VXLAN_PORT = 4789
 
 /** A VXLAN device as `ip -d -j link` shows it. */
-export interface Vxlan {
+export interface VxlanLink {
   readonly name: string
   readonly id: number
   readonly remote: string
@@ -23,10 +23,10 @@ export interface Vxlan {
   readonly mac: string
   readonly isOurs: boolean
   /** In no bridge, and with nobody else's name on it: what a killed run leaves. */
-  readonly isHalfMade: boolean
+  readonly isIncomplete: boolean
 }
 
-interface IpLink {
+interface IpVxlanJson {
   readonly ifname: string
   readonly link?: string
   readonly master?: string
@@ -37,9 +37,9 @@ interface IpLink {
 }
 
 /** The VXLAN devices of the host. */
-export async function readVxlans(host: Host): Promise<readonly Vxlan[]> {
-  const { stdout } = await host.ip({ lines: [batchLine`link show type vxlan`], answer: 'json' })
-  const links = stdout.trim() === '' ? [] : (JSON.parse(stdout) as readonly IpLink[])
+export async function readVxlans(host: System): Promise<readonly VxlanLink[]> {
+  const { stdout } = await host.runIpBatch({ lines: [batchLine`link show type vxlan`], output: 'json' })
+  const links = stdout.trim() === '' ? [] : (JSON.parse(stdout) as readonly IpVxlanJson[])
   return links.flatMap(({ ifname: name, link, master, mtu, address: mac, ifalias, linkinfo }) => {
     const { id, remote, remote6, group, group6, link: dev = link } = linkinfo?.info_data ?? {}
     return [
@@ -47,51 +47,51 @@ export async function readVxlans(host: Host): Promise<readonly Vxlan[]> {
         ...{ name, id: Number(id), remote: String(remote ?? remote6 ?? group ?? group6 ?? ''), mtu, mac },
         dev: dev === undefined ? undefined : String(dev),
         master,
-        isOurs: ifalias === MADE_RECORD,
-        isHalfMade: master === undefined && (ifalias === undefined || ifalias === MADE_RECORD),
+        isOurs: ifalias === OWNED_ALIAS,
+        isIncomplete: master === undefined && (ifalias === undefined || ifalias === OWNED_ALIAS),
       },
     ]
   })
 }
 
 /** The VXLAN that pipework made for that bridge. */
-export async function findVxlan(bridge: string, host: Host): Promise<Vxlan | undefined> {
+export async function findBridgeVxlan(bridge: string, host: System): Promise<VxlanLink | undefined> {
   return (await readVxlans(host)).find(({ master, isOurs }) => master === bridge && isOurs)
 }
 
 /** What is known when a bridge is to be connected by a VXLAN. */
 export interface VxlanFacts {
   readonly bridge: string
-  readonly wish: VxlanWish
+  readonly spec: VxlanUplinkSpec
   readonly bridgeLink: HostLink | undefined
   readonly hasPorts: boolean
   readonly bridgeMac: string
-  readonly vxlans: readonly Vxlan[]
+  readonly vxlans: readonly VxlanLink[]
   /** The NIC by which the other host is reached, and its MTU; absent when there is no way. */
-  readonly lower?: { readonly name: string; readonly mtu: number; readonly isOurselves: boolean }
+  readonly underlay?: { readonly name: string; readonly mtu: number; readonly isOurselves: boolean }
 }
 
 /** Asks for it, changing nothing. */
-export async function surveyVxlan(bridge: string, wish: VxlanWish, host: Host): Promise<VxlanFacts> {
-  const route = await host.ip({
+export async function readVxlanFacts(bridge: string, wish: VxlanUplinkSpec, host: System): Promise<VxlanFacts> {
+  const route = await host.runIpBatch({
     lines: [batchLine`route get ${wish.remote} ${wish.dev !== undefined && ['oif', wish.dev]}`],
-    answer: 'text',
+    output: 'text',
   })
   const name = wish.dev ?? / dev (\S+)/.exec(route.stdout)?.[1]
   const link = name === undefined ? undefined : readHostLink(name, host)
   return {
-    ...{ bridge, wish },
+    ...{ bridge, spec: wish },
     bridgeLink: readHostLink(bridge, host),
-    hasPorts: listPorts(bridge, host).length > 0,
-    bridgeMac: bridgeMacOf(bridge, host),
+    hasPorts: listBridgePortNames(bridge, host).length > 0,
+    bridgeMac: deriveBridgeMac(bridge, host),
     vxlans: await readVxlans(host),
-    lower:
+    underlay:
       link === undefined ? undefined : { name: link.name, mtu: link.mtu, isOurselves: /^local /.test(route.stdout) },
   }
 }
 
-function refuse({ bridge, wish, bridgeLink, lower, vxlans }: VxlanFacts): void {
-  const typed = formatUplink(wish)
+function validateVxlan({ bridge, spec: wish, bridgeLink, underlay: lower, vxlans }: VxlanFacts): void {
+  const typed = formatUplinkSpec(wish)
   if (bridgeLink !== undefined && bridgeLink.kind !== 'bridge')
     throw new PipeworkError(`'${bridge}' is no bridge of Linux`, { hint: `See what it is: ip -d link show ${bridge}` })
   if (lower === undefined)
@@ -109,36 +109,37 @@ function refuse({ bridge, wish, bridgeLink, lower, vxlans }: VxlanFacts): void {
     throw new PipeworkError(`'${typed}' would lead through '${bridge}' itself`, { hint: 'Name another NIC behind it.' })
   const other = vxlans.find(
     (live) =>
-      (live.id === wish.id || live.name === nameOf(wish)) &&
+      (live.id === wish.id || live.name === vxlanName(wish)) &&
       !(live.isOurs && live.master === bridge) &&
-      !isRest(live, wish),
+      !isVxlanLeftover(live, wish),
   )
   if (other !== undefined)
     throw new PipeworkError(`'${other.name}' has the number ${other.id} already`, {
       hint: `See what it is: ip -d link show ${other.name}`,
     })
   const own = vxlans.find(({ master, isOurs }) => master === bridge && isOurs)
-  if (own !== undefined && !isSame(own, wish))
+  if (own !== undefined && !matchesVxlanSpec(own, wish))
     throw new PipeworkError(`'${bridge}' has the uplink 'vxlan:${own.id},${own.remote}'`, {
       hint: `Take that out first: pipework uplink del ${bridge}`,
     })
 }
 
-const nameOf = ({ id }: VxlanWish) => `vx${id}`
+const vxlanName = ({ id }: VxlanUplinkSpec) => `vx${id}`
 
-const isSame = (live: Vxlan, { id, remote, dev }: VxlanWish) =>
+const matchesVxlanSpec = (live: VxlanLink, { id, remote, dev }: VxlanUplinkSpec) =>
   live.id === id && live.remote === remote && (dev === undefined || live.dev === dev)
 
 /** Whether it is what a killed run has left of this very wish. */
-const isRest = (live: Vxlan, wish: VxlanWish) => live.isHalfMade && live.name === nameOf(wish) && isSame(live, wish)
+const isVxlanLeftover = (live: VxlanLink, wish: VxlanUplinkSpec) =>
+  live.isIncomplete && live.name === vxlanName(wish) && matchesVxlanSpec(live, wish)
 
 /** The steps that connect the bridge; none when it is. Throws refusals. */
 export function planVxlan(facts: VxlanFacts): Plan {
-  refuse(facts)
-  const { bridge, wish, bridgeLink, vxlans, lower } = facts
-  const name = nameOf(wish)
-  const mtu = (lower?.mtu ?? 0) - OVERHEAD[wish.remote.includes(':') ? 6 : 4]
-  if (vxlans.some((live) => live.master === bridge && live.isOurs && isSame(live, wish))) return []
+  validateVxlan(facts)
+  const { bridge, spec: wish, bridgeLink, vxlans, underlay: lower } = facts
+  const name = vxlanName(wish)
+  const mtu = (lower?.mtu ?? 0) - VXLAN_OVERHEAD[wish.remote.includes(':') ? 6 : 4]
+  if (vxlans.some((live) => live.master === bridge && live.isOurs && matchesVxlanSpec(live, wish))) return []
   if (bridgeLink !== undefined && facts.hasPorts && bridgeLink.mtu > mtu)
     throw new PipeworkError(
       `the ports of '${bridge}' have an MTU of ${bridgeLink.mtu}, and a VXLAN over '${lower?.name}' carries ${mtu}`,
@@ -146,23 +147,23 @@ export function planVxlan(facts: VxlanFacts): Plan {
         hint: `What is larger would vanish. Use a new bridge, or attach them again with --mtu ${mtu} first.`,
       },
     )
-  return rows(
-    planBridge(facts, mtu),
-    vxlans.some((live) => isRest(live, wish)) && {
-      why: `remove ${name}, left from a run that was killed`,
+  return planSteps(
+    planVxlanBridge(facts, mtu),
+    vxlans.some((live) => isVxlanLeftover(live, wish)) && {
+      description: `remove ${name}, left from a run that was killed`,
       command: ip`link del dev ${name}`,
     },
     {
-      why: `create ${name}, the VXLAN ${wish.id} to ${wish.remote}`,
-      command: addVxlan(wish, { name, mtu }),
+      description: `create ${name}, the VXLAN ${wish.id} to ${wish.remote}`,
+      command: addVxlanCommand(wish, { name, mtu }),
       undo: ip`link del dev ${name}`,
-      explain: explainMissing('vxlan'),
+      explainFailure: explainMissingModule('vxlan'),
     },
-    { why: `record that pipework made ${name}`, command: ip`link set dev ${name} alias ${MADE_RECORD}` },
-    { why: `put ${name} into ${bridge}`, command: ip`link set dev ${name} master ${bridge}` },
-    { why: `bring ${name} up`, command: ip`link set dev ${name} up` },
+    { description: `record that pipework made ${name}`, command: ip`link set dev ${name} alias ${OWNED_ALIAS}` },
+    { description: `put ${name} into ${bridge}`, command: ip`link set dev ${name} master ${bridge}` },
+    { description: `bring ${name} up`, command: ip`link set dev ${name} up` },
     bridgeLink?.up !== true && {
-      why: `bring ${bridge} up`,
+      description: `bring ${bridge} up`,
       command: ip`link set dev ${bridge} up`,
       undo: bridgeLink === undefined ? undefined : ip`link set dev ${bridge} down`,
     },
@@ -170,23 +171,23 @@ export function planVxlan(facts: VxlanFacts): Plan {
 }
 
 /** The bridge, made or with an MTU that the VXLAN carries. */
-function planBridge({ bridge, bridgeLink, bridgeMac, lower }: VxlanFacts, mtu: number): Plan {
+function planVxlanBridge({ bridge, bridgeLink, bridgeMac, underlay: lower }: VxlanFacts, mtu: number): Plan {
   const record = {
-    why: `record that pipework made ${bridge}`,
-    command: ip`link set dev ${bridge} alias ${MADE_RECORD}`,
+    description: `record that pipework made ${bridge}`,
+    command: ip`link set dev ${bridge} alias ${OWNED_ALIAS}`,
   }
   if (bridgeLink === undefined)
     return [
       {
-        why: `create the bridge ${bridge}, with the MTU that is left in a VXLAN over ${lower?.name}`,
+        description: `create the bridge ${bridge}, with the MTU that is left in a VXLAN over ${lower?.name}`,
         command: ip`link add dev ${bridge} address ${bridgeMac} mtu ${mtu} type bridge stp_state 0`,
         undo: ip`link del dev ${bridge}`,
       },
       record,
     ]
-  return rows(
+  return planSteps(
     bridgeLink.mtu > mtu && {
-      why: `set the MTU of ${bridge} to what is left in a VXLAN over ${lower?.name}`,
+      description: `set the MTU of ${bridge} to what is left in a VXLAN over ${lower?.name}`,
       command: ip`link set dev ${bridge} mtu ${mtu}`,
       undo: ip`link set dev ${bridge} mtu ${bridgeLink.mtu}`,
     },
@@ -196,22 +197,22 @@ function planBridge({ bridge, bridgeLink, bridgeMac, lower }: VxlanFacts, mtu: n
 }
 
 /** The device itself; without a MAC address the kernel draws one. */
-function addVxlan(
-  { id, remote, dev }: Pick<Vxlan, 'id' | 'remote' | 'dev'>,
+function addVxlanCommand(
+  { id, remote, dev }: Pick<VxlanLink, 'id' | 'remote' | 'dev'>,
   { name, mtu, mac }: { readonly name: string; readonly mtu: number; readonly mac?: string },
 ): IpCommand {
-  const to = [isMulticast(remote) ? 'group' : 'remote', remote]
-  return ip`link add dev ${name} mtu ${mtu} ${mac !== undefined && ['address', mac]} type vxlan id ${id} dstport ${PORT} ${to} ${dev !== undefined && ['dev', dev]}`
+  const to = [isMulticastAddress(remote) ? 'group' : 'remote', remote]
+  return ip`link add dev ${name} mtu ${mtu} ${mac !== undefined && ['address', mac]} type vxlan id ${id} dstport ${VXLAN_PORT} ${to} ${dev !== undefined && ['dev', dev]}`
 }
 
 /** Takes a VXLAN of ours away from its bridge; back, it is as it was. */
-export function removeVxlan(vxlan: Vxlan): Pick<Step, 'command' | 'undo'> {
+export function toVxlanRemoval(vxlan: VxlanLink): Pick<Step, 'command' | 'undo'> {
   const { name, master } = vxlan
   return {
     command: ip`link del dev ${name}`,
     undo: [
-      addVxlan(vxlan, vxlan),
-      ip`link set dev ${name} alias ${MADE_RECORD}`,
+      addVxlanCommand(vxlan, vxlan),
+      ip`link set dev ${name} alias ${OWNED_ALIAS}`,
       ...(master === undefined ? [] : [ip`link set dev ${name} master ${master}`]),
       ip`link set dev ${name} up`,
     ],
@@ -219,11 +220,11 @@ export function removeVxlan(vxlan: Vxlan): Pick<Step, 'command' | 'undo'> {
 }
 
 /** The steps that take the VXLAN away, and the bridge when it is ours and nobody uses it. */
-export function planNoVxlan(vxlan: Vxlan, unused: string | undefined): Plan {
-  return rows(
-    { why: `remove ${vxlan.name}: pipework made it`, ...removeVxlan(vxlan) },
+export function planVxlanRemoval(vxlan: VxlanLink, unused: string | undefined): Plan {
+  return planSteps(
+    { description: `remove ${vxlan.name}: pipework made it`, ...toVxlanRemoval(vxlan) },
     unused !== undefined && {
-      why: `remove ${unused}: pipework made it and nobody uses it`,
+      description: `remove ${unused}: pipework made it and nobody uses it`,
       command: ip`link del dev ${unused}`,
     },
   )

@@ -1,9 +1,11 @@
 import type { Family } from '../model/address'
-import type { Host } from '../system/types'
+import type { System } from '../system/types'
 
-const SYSCTLS = { 4: 'bridge-nf-call-iptables', 6: 'bridge-nf-call-ip6tables' } as const
+const BR_NETFILTER_SYSCTLS = { 4: 'bridge-nf-call-iptables', 6: 'bridge-nf-call-ip6tables' } as const
 
 /** The families of IP in which frames on bridges go through the host's firewall: two small files of the kernel say so. */
-export function filteredFamilies(host: Host): readonly Family[] {
-  return ([4, 6] as const).filter((family) => Number(host.read(`/proc/sys/net/bridge/${SYSCTLS[family]}`) ?? 0) > 0)
+export function brNetfilterFamilies(host: System): readonly Family[] {
+  return ([4, 6] as const).filter(
+    (family) => Number(host.read(`/proc/sys/net/bridge/${BR_NETFILTER_SYSCTLS[family]}`) ?? 0) > 0,
+  )
 }

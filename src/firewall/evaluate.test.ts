@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { type Fate, type Flow, judge } from './evaluate'
-import { parseSaved } from './parse-iptables'
-import { opaqueFamilies, parseNft } from './parse-nft'
+import { evaluateFlow, type Flow, type Verdict } from './evaluate'
+import { parseSavedRuleset } from './parse-iptables'
+import { opaqueFamilies, parseNftRuleset } from './parse-nft'
 import type { Ruleset } from './ruleset'
 
 const flow: Flow = { family: 4, bridge: 'br1', from: 'va', to: 'vb', saddr: '10.0.0.1', daddr: '10.0.0.2' }
@@ -9,11 +9,11 @@ const flow: Flow = { family: 4, bridge: 'br1', from: 'va', to: 'vb', saddr: '10.
 function saved(lines: string, policy = 'DROP', chains: readonly string[] = []): Ruleset {
   const heads = [`:FORWARD ${policy} [0:0]`, ...chains.map((name) => `:${name} - [0:0]`)]
   const text = ['*filter', ...heads, ...lines.split('\n'), 'COMMIT'].join('\n')
-  return parseSaved({ text, backend: 'iptables-legacy', family: 'ip' })
+  return parseSavedRuleset({ text, backend: 'iptables-legacy', family: 'ip' })
 }
 
 describe('rules of iptables', () => {
-  test.each<[string, Fate]>([
+  test.each<[string, Verdict]>([
     ['', 'dropped'],
     ['-A FORWARD -i br1 -o br1 -j ACCEPT', 'passes'],
     ['-A FORWARD -i br1 -o br1 -m comment --comment "a -j DROP b" -j ACCEPT', 'passes'],
@@ -38,9 +38,9 @@ describe('rules of iptables', () => {
     ['-A FORWARD -m mark --mark 0x1 -j DROP\n-A FORWARD -j REJECT --reject-with icmp-port-unreachable', 'dropped'],
     ['-A FORWARD -j LOG --log-prefix "-j ACCEPT"', 'dropped'],
     ['-A FORWARD -j NFQUEUE --queue-num 0', 'perhaps'],
-  ])('%s', (lines, fate) => expect(judge(saved(lines), flow).fate).toBe(fate))
+  ])('%s', (lines, fate) => expect(evaluateFlow(saved(lines), flow).verdict).toBe(fate))
 
-  test.each<[string, Fate]>([
+  test.each<[string, Verdict]>([
     ['-A FORWARD -j A\n-A A -j ACCEPT', 'passes'],
     ['-A FORWARD -j A\n-A A -j RETURN\n-A A -j ACCEPT', 'dropped'],
     ['-A FORWARD -j A\n-A FORWARD -j ACCEPT\n-A A -i eth0 -j DROP', 'passes'],
@@ -48,30 +48,30 @@ describe('rules of iptables', () => {
     ['-A FORWARD -j A\n-A FORWARD -j ACCEPT\n-A A -g B\n-A A -j DROP\n-A B -j RETURN', 'passes'],
     ['-A FORWARD -j A\n-A FORWARD -j ACCEPT\n-A A -m mark --mark 0x1 -j RETURN\n-A A -j DROP', 'perhaps'],
     ['-A FORWARD -j A\n-A A -j B\n-A B -j A', 'dropped'],
-  ])('chains: %s', (lines, fate) => expect(judge(saved(lines, 'DROP', ['A', 'B']), flow).fate).toBe(fate))
+  ])('chains: %s', (lines, fate) => expect(evaluateFlow(saved(lines, 'DROP', ['A', 'B']), flow).verdict).toBe(fate))
 
   test('an obstacle names the rule, or the policy', () => {
-    expect(judge(saved('-A FORWARD -i br1 -j REJECT', 'ACCEPT'), flow).obstacles[0]?.rule?.text).toBe(
+    expect(evaluateFlow(saved('-A FORWARD -i br1 -j REJECT', 'ACCEPT'), flow).droppedBy[0]?.rule?.text).toBe(
       '-A FORWARD -i br1 -j REJECT',
     )
-    expect(judge(saved(''), flow).obstacles[0]?.rule).toBeUndefined()
+    expect(evaluateFlow(saved(''), flow).droppedBy[0]?.rule).toBeUndefined()
   })
 
   test('a family has rules of its own', () => {
-    expect(judge(saved(''), { ...flow, family: 6, saddr: 'fd00::1', daddr: 'fd00::2' }).fate).toBe('passes')
+    expect(evaluateFlow(saved(''), { ...flow, family: 6, saddr: 'fd00::1', daddr: 'fd00::2' }).verdict).toBe('passes')
   })
 
-  test.each<[string, Fate]>([
+  test.each<[string, Verdict]>([
     ['-A FORWARD -s fd00::/64 -d fd00::2/128 -j ACCEPT', 'passes'],
     ['-A FORWARD -s fd01::/64 -j ACCEPT', 'dropped'],
     ['-A FORWARD -s 10.0.0.0/24 -j ACCEPT', 'dropped'],
   ])('IPv6: %s', (lines, fate) => {
     const text = ['*filter', ':FORWARD DROP [0:0]', lines, 'COMMIT'].join('\n')
-    const ruleset = parseSaved({ text, backend: 'iptables-nft', family: 'ip6' })
-    expect(judge(ruleset, { ...flow, family: 6, saddr: 'fd00::1', daddr: 'fd00::2' }).fate).toBe(fate)
+    const ruleset = parseSavedRuleset({ text, backend: 'iptables-nft', family: 'ip6' })
+    expect(evaluateFlow(ruleset, { ...flow, family: 6, saddr: 'fd00::1', daddr: 'fd00::2' }).verdict).toBe(fate)
   })
 
-  test.each<[string, Fate, Partial<Flow>]>([
+  test.each<[string, Verdict, Partial<Flow>]>([
     ['-A FORWARD -i br1 -o eth0 -j ACCEPT', 'passes', {}],
     ['-A FORWARD -i br1 -o br1 -j ACCEPT', 'dropped', {}],
     ['-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT', 'dropped', {}],
@@ -80,12 +80,16 @@ describe('rules of iptables', () => {
     ['-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT', 'dropped', {}],
     ['-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT', 'passes', { isTranslated: true }],
   ])('forwarded: %s', (lines, fate, more) =>
-    expect(judge(saved(lines), { family: 4, in: 'br1', out: 'eth0', ...more }).fate).toBe(fate),
+    expect(evaluateFlow(saved(lines), { family: 4, in: 'br1', out: 'eth0', ...more }).verdict).toBe(fate),
   )
 
   test('what is not known may match', () => {
-    expect(judge(saved('-A FORWARD -s 10.0.0.0/24 -j ACCEPT'), { family: 4, bridge: 'br1' }).fate).toBe('perhaps')
-    expect(judge(saved('-A FORWARD -s 0.0.0.0/0 -j ACCEPT'), { family: 4, bridge: 'br1' }).fate).toBe('passes')
+    expect(evaluateFlow(saved('-A FORWARD -s 10.0.0.0/24 -j ACCEPT'), { family: 4, bridge: 'br1' }).verdict).toBe(
+      'perhaps',
+    )
+    expect(evaluateFlow(saved('-A FORWARD -s 0.0.0.0/0 -j ACCEPT'), { family: 4, bridge: 'br1' }).verdict).toBe(
+      'passes',
+    )
   })
 })
 
@@ -112,7 +116,7 @@ const vmap = (key: object, set: unknown) => ({ vmap: { key, data: set } })
 const accept = { accept: null }
 
 describe('rules of nftables', () => {
-  test.each<[string, readonly object[], Fate]>([
+  test.each<[string, readonly object[], Verdict]>([
     ['policy drop', [], 'dropped'],
     [
       'iifname vmap { "br1" : jump c1 }',
@@ -171,12 +175,12 @@ describe('rules of nftables', () => {
     ['queue', [{ queue: {} }], 'perhaps'],
     ['xt match comment, accept', [{ xt: { type: 'match', name: 'comment' } }, accept], 'passes'],
     ['xt match physdev, accept', [{ xt: { type: 'match', name: 'physdev' } }, accept], 'perhaps'],
-  ])('%s', (_, rule, fate) => expect(judge(parseNft(native([rule])), flow).fate).toBe(fate))
+  ])('%s', (_, rule, fate) => expect(evaluateFlow(parseNftRuleset(native([rule])), flow).verdict).toBe(fate))
 
   test('a table for bridges knows the ports', () => {
-    const ruleset = (name: string) => parseNft(native([[meta('iifname', name), accept]], 'bridge'))
-    expect(judge(ruleset('va'), flow).fate).toBe('passes')
-    expect(judge(ruleset('br1'), flow).fate).toBe('dropped')
+    const ruleset = (name: string) => parseNftRuleset(native([[meta('iifname', name), accept]], 'bridge'))
+    expect(evaluateFlow(ruleset('va'), flow).verdict).toBe('passes')
+    expect(evaluateFlow(ruleset('br1'), flow).verdict).toBe('dropped')
   })
 
   test('the rules that nft does not spell out are asked for in the words of iptables', () => {

@@ -1,5 +1,5 @@
-import { type Family, isWithin } from '../model/address'
-import type { Chain, Match, OpenMatch, Rule, Ruleset } from './ruleset'
+import { type Family, networkContains } from '../model/address'
+import type { ParsedChain, ParsedRule, RuleMatch, Ruleset, UnknownMatch } from './ruleset'
 
 /** A frame on its way over a bridge, or a packet that the host forwards, as far as it is known beforehand. */
 export interface Flow {
@@ -21,173 +21,195 @@ export interface Flow {
 }
 
 /** What becomes of it: `perhaps` where a rule decides that looks at something that is not known beforehand. */
-export type Fate = 'passes' | 'dropped' | 'perhaps'
+export type Verdict = 'passes' | 'dropped' | 'perhaps'
 
 /** A base chain that drops the frame, or may: by a rule, or by its policy when there is none. */
-export interface Obstacle {
-  readonly chain: Chain
-  readonly fate: Exclude<Fate, 'passes'>
+export interface DroppedBy {
+  readonly baseChain: ParsedChain
+  readonly verdict: Exclude<Verdict, 'passes'>
   /** The chain in which the rule stands: the base chain itself, or one that it jumps to. */
-  readonly in: Chain
-  readonly rule?: Rule
+  readonly ruleChain: ParsedChain
+  readonly rule?: ParsedRule
 }
 
-export interface Judgement {
-  readonly fate: Fate
-  readonly obstacles: readonly Obstacle[]
+export interface Evaluation {
+  readonly verdict: Verdict
+  readonly droppedBy: readonly DroppedBy[]
 }
 
 /** Three answers: what cannot be evaluated may match. */
-type Answer = 'yes' | 'maybe' | 'no'
+type Tristate = 'yes' | 'maybe' | 'no'
 
-const both = (a: Answer, b: Answer): Answer =>
+const tristateAnd = (a: Tristate, b: Tristate): Tristate =>
   a === 'no' || b === 'no' ? 'no' : a === 'yes' && b === 'yes' ? 'yes' : 'maybe'
-const not = (a: Answer): Answer => (a === 'maybe' ? a : a === 'yes' ? 'no' : 'yes')
-const bool = (value: boolean): Answer => (value ? 'yes' : 'no')
+const tristateNot = (a: Tristate): Tristate => (a === 'maybe' ? a : a === 'yes' ? 'no' : 'yes')
+const toTristate = (value: boolean): Tristate => (value ? 'yes' : 'no')
 
 /** Whether a name is meant by a rule's: one that ends in `*` stands for many. */
-export function nameFits(pattern: string, name: string): boolean {
+export function matchesNamePattern(pattern: string, name: string): boolean {
   return pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : pattern === name
 }
 
-function matchName(values: readonly string[], name: string | undefined): Answer {
-  if (name !== undefined) return bool(values.some((value) => nameFits(value, name)))
+function matchName(values: readonly string[], name: string | undefined): Tristate {
+  if (name !== undefined) return toTristate(values.some((value) => matchesNamePattern(value, name)))
   return values.includes('*') ? 'yes' : 'maybe'
 }
 
-function matchAddress(values: readonly string[], ip: string | undefined): Answer {
+function matchAddress(values: readonly string[], ip: string | undefined): Tristate {
   if (values.some((value) => /^(0\.0\.0\.0|::)\/0$/.test(value))) return 'yes'
   if (ip === undefined) return 'maybe'
-  const answers = values.map((value) => isWithin(value, ip))
+  const answers = values.map((value) => networkContains(value, ip))
   if (answers.includes(true)) return 'yes'
   return answers.includes(undefined) ? 'maybe' : 'no'
 }
 
 /** In the tables of IP a bridged frame comes in and leaves by the bridge itself; in those of bridges, by its ports. */
-function matchOne(match: Match, flow: Flow, { family }: Chain): Answer {
+function matchField(match: RuleMatch, flow: Flow, { family }: ParsedChain): Tristate {
   const [from, to] = family === 'bridge' ? [flow.from, flow.to] : [flow.bridge ?? flow.in, flow.bridge ?? flow.out]
   const { field, values } = match
-  if (field === 'bridged') return bool(flow.bridge !== undefined)
+  if (field === 'bridged') return toTristate(flow.bridge !== undefined)
   if (field === 'in') return matchName(values, from)
   if (field === 'out') return matchName(values, to)
   if (field === 'physIn') return matchName(values, flow.from)
   if (field === 'physOut') return matchName(values, flow.to)
   if (field === 'bridge') return matchName(values, flow.bridge)
-  if (field === 'family') return bool(values.includes(`${flow.family}`))
+  if (field === 'family') return toTristate(values.includes(`${flow.family}`))
   if (field === 'state')
-    return bool(values.includes(flow.state ?? 'new') || (flow.isTranslated === true && values.includes('dnat')))
+    return toTristate(values.includes(flow.state ?? 'new') || (flow.isTranslated === true && values.includes('dnat')))
   return matchAddress(values, flow[field])
 }
 
-function matchRule({ matches }: Rule, flow: Flow, chain: Chain): Answer {
-  const answerTo = (match: Match | OpenMatch): Answer => {
+function matchRule({ matches }: ParsedRule, flow: Flow, chain: ParsedChain): Tristate {
+  const answerTo = (match: RuleMatch | UnknownMatch): Tristate => {
     if (match.field === 'open') return 'maybe'
-    const answer = matchOne(match, flow, chain)
-    return match.negated ? not(answer) : answer
+    const answer = matchField(match, flow, chain)
+    return match.negated ? tristateNot(answer) : answer
   }
-  return matches.map(answerTo).reduce(both, 'yes')
+  return matches.map(answerTo).reduce(tristateAnd, 'yes')
 }
 
 /** One way in which a chain may end for the frame. */
-interface Ending {
+interface ChainOutcome {
   readonly verdict: 'accept' | 'drop'
-  readonly sure: Answer
-  readonly in: Chain
-  readonly rule?: Rule
+  readonly certainty: Tristate
+  readonly ruleChain: ParsedChain
+  readonly rule?: ParsedRule
 }
 
 /** What a chain does: the endings that are possible in it, and whether the frame gets to its end. */
-interface Walk {
-  readonly endings: readonly Ending[]
-  readonly falls: Answer
+interface ChainResult {
+  readonly outcomes: readonly ChainOutcome[]
+  readonly fallsThrough: Tristate
 }
 
 /** Chains that jump to each other without end are refused by the kernel; this is for a text that somebody made up. */
-const MAX_DEPTH = 64
+const MAX_JUMP_DEPTH = 64
 
-interface Means {
+interface WalkContext {
   readonly flow: Flow
   readonly ruleset: Ruleset
   readonly depth: number
 }
 
-function walk(chain: Chain, means: Means): Walk {
-  const endings: Ending[] = []
-  let reach: Answer = 'yes'
+function walkChain(chain: ParsedChain, means: WalkContext): ChainResult {
+  const endings: ChainOutcome[] = []
+  let reach: Tristate = 'yes'
   // What has returned, or has gone to another chain and come to its end: the caller goes on.
-  let left: Answer = 'no'
-  for (const rule of means.depth > MAX_DEPTH ? [] : chain.rules) {
+  let left: Tristate = 'no'
+  for (const rule of means.depth > MAX_JUMP_DEPTH ? [] : chain.rules) {
     const match = matchRule(rule, means.flow, chain)
-    const sure = both(reach, match)
+    const sure = tristateAnd(reach, match)
     if (match === 'no' || rule.action.kind === 'continue') continue
-    const effect = follow(rule, { sure, chain }, means)
-    endings.push(...effect.endings)
-    left = either(left, effect.leaves)
-    reach = either(match === 'yes' ? 'no' : 'maybe', effect.returns)
+    const effect = applyRule(rule, { sure, chain }, means)
+    endings.push(...effect.outcomes)
+    left = tristateOr(left, effect.leavesChain)
+    reach = tristateOr(match === 'yes' ? 'no' : 'maybe', effect.continues)
     if (reach === 'no') break
   }
-  return { endings, falls: either(reach, left) }
+  return { outcomes: endings, fallsThrough: tristateOr(reach, left) }
 }
 
 /** What a rule does where it matches: endings, whether the next rule is asked, whether the rest of the chain is left out. */
-interface Effect {
-  readonly endings: readonly Ending[]
-  readonly returns: Answer
-  readonly leaves: Answer
+interface RuleEffect {
+  readonly outcomes: readonly ChainOutcome[]
+  readonly continues: Tristate
+  readonly leavesChain: Tristate
 }
 
-function follow(rule: Rule, { sure, chain }: { sure: Answer; chain: Chain }, means: Means): Effect {
+function applyRule(
+  rule: ParsedRule,
+  { sure, chain }: { sure: Tristate; chain: ParsedChain },
+  means: WalkContext,
+): RuleEffect {
   const { action } = rule
-  const end = (verdict: Ending['verdict'], how: Answer): Ending => ({ verdict, sure: how, in: chain, rule })
+  const end = (verdict: ChainOutcome['verdict'], how: Tristate): ChainOutcome => ({
+    verdict,
+    certainty: how,
+    ruleChain: chain,
+    rule,
+  })
   if ('chain' in action) {
-    const sub = enter(action.chain, chain, means)
-    const after = both(sure, sub.falls)
-    const endings = sub.endings.map((ending) => ({ ...ending, sure: both(sure, ending.sure) }))
+    const sub = walkNamedChain(action.chain, chain, means)
+    const after = tristateAnd(sure, sub.fallsThrough)
+    const endings = sub.outcomes.map((ending) => ({ ...ending, sure: tristateAnd(sure, ending.certainty) }))
     return action.kind === 'goto'
-      ? { endings, returns: 'no', leaves: after }
-      : { endings, returns: after, leaves: 'no' }
+      ? { outcomes: endings, continues: 'no', leavesChain: after }
+      : { outcomes: endings, continues: after, leavesChain: 'no' }
   }
-  if (action.kind === 'return') return { endings: [], returns: 'no', leaves: sure }
+  if (action.kind === 'return') return { outcomes: [], continues: 'no', leavesChain: sure }
   const endings =
     action.kind === 'accept' || action.kind === 'drop'
       ? [end(action.kind, sure)]
       : [end('accept', 'maybe'), end('drop', 'maybe')]
-  return { endings, returns: 'no', leaves: 'no' }
+  return { outcomes: endings, continues: 'no', leavesChain: 'no' }
 }
 
-function either(a: Answer, b: Answer): Answer {
+function tristateOr(a: Tristate, b: Tristate): Tristate {
   return a === 'yes' || b === 'yes' ? 'yes' : a === 'no' && b === 'no' ? 'no' : 'maybe'
 }
 
-function enter(name: string, { backend, family, table }: Chain, { flow, ruleset, depth }: Means): Walk {
+function walkNamedChain(
+  name: string,
+  { backend, family, table }: ParsedChain,
+  { flow, ruleset, depth }: WalkContext,
+): ChainResult {
   const chain = ruleset.find(
     (it) => it.name === name && it.table === table && it.family === family && it.backend === backend,
   )
-  return chain === undefined ? { endings: [], falls: 'yes' } : walk(chain, { flow, ruleset, depth: depth + 1 })
+  return chain === undefined
+    ? { outcomes: [], fallsThrough: 'yes' }
+    : walkChain(chain, { flow, ruleset, depth: depth + 1 })
 }
 
-function judgeChain(chain: Chain, flow: Flow, ruleset: Ruleset): Obstacle | undefined {
-  const { endings, falls } = walk(chain, { flow, ruleset, depth: 0 })
-  const policy: Ending[] = falls === 'no' ? [] : [{ verdict: chain.policy ?? 'accept', sure: falls, in: chain }]
+function evaluateChain(chain: ParsedChain, flow: Flow, ruleset: Ruleset): DroppedBy | undefined {
+  const { outcomes: endings, fallsThrough: falls } = walkChain(chain, { flow, ruleset, depth: 0 })
+  const policy: ChainOutcome[] =
+    falls === 'no' ? [] : [{ verdict: chain.policy ?? 'accept', certainty: falls, ruleChain: chain }]
   const all = [...endings, ...policy]
   const drop =
-    all.find(({ verdict, sure }) => verdict === 'drop' && sure === 'yes') ??
+    all.find(({ verdict, certainty: sure }) => verdict === 'drop' && sure === 'yes') ??
     all.find(({ verdict }) => verdict === 'drop')
   if (drop === undefined) return undefined
   const fate = all.some(({ verdict }) => verdict === 'accept') ? 'perhaps' : 'dropped'
-  return { chain, fate, in: drop.in, rule: drop.rule }
+  return { baseChain: chain, verdict: fate, ruleChain: drop.ruleChain, rule: drop.rule }
 }
 
 /** Whether the kernel calls the chain for what is forwarded in that family. */
-function isAsked({ hook, type, family }: Chain, flow: Flow): boolean {
+function isForwardChain({ hook, type, family }: ParsedChain, flow: Flow): boolean {
   if (hook !== 'forward' || type === 'nat') return false
   if (family === 'bridge') return flow.bridge !== undefined
   return family === 'inet' || family === (flow.family === 4 ? 'ip' : 'ip6')
 }
 
 /** What the base chains at the hook `forward` do with the frame: it passes when every one of them lets it pass. */
-export function judge(ruleset: Ruleset, flow: Flow): Judgement {
-  const obstacles = ruleset.flatMap((chain) => (isAsked(chain, flow) ? (judgeChain(chain, flow, ruleset) ?? []) : []))
-  const fate = obstacles.some((it) => it.fate === 'dropped') ? 'dropped' : obstacles.length > 0 ? 'perhaps' : 'passes'
-  return { fate, obstacles }
+export function evaluateFlow(ruleset: Ruleset, flow: Flow): Evaluation {
+  const obstacles = ruleset.flatMap((chain) =>
+    isForwardChain(chain, flow) ? (evaluateChain(chain, flow, ruleset) ?? []) : [],
+  )
+  const fate = obstacles.some((it) => it.verdict === 'dropped')
+    ? 'dropped'
+    : obstacles.length > 0
+      ? 'perhaps'
+      : 'passes'
+  return { verdict: fate, droppedBy: obstacles }
 }

@@ -1,23 +1,23 @@
 import {
-  type Action,
-  type Backend,
-  type Chain,
-  type Field,
+  type FirewallBackend,
   IPTABLES_TABLES,
-  type Match,
-  type OpenMatch,
-  type Rule,
+  type MatchField,
+  type ParsedChain,
+  type ParsedRule,
+  type RuleAction,
+  type RuleMatch,
+  type UnknownMatch,
 } from './ruleset'
 
 /** What `iptables-save` printed, and of which family and kind of iptables. */
-export interface Saved {
+export interface SavedRuleset {
   readonly text: string
-  readonly backend: Backend
+  readonly backend: FirewallBackend
   readonly family: 'ip' | 'ip6'
 }
 
 /** Conditions with one value, and what they look at. */
-const FIELDS: Readonly<Record<string, Field>> = {
+const OPTION_FIELDS: Readonly<Record<string, MatchField>> = {
   '-i': 'in',
   '-o': 'out',
   '-s': 'saddr',
@@ -29,9 +29,9 @@ const FIELDS: Readonly<Record<string, Field>> = {
 }
 
 /** Conditions that hold for every frame between two ports of a bridge. */
-const BRIDGED = ['--physdev-is-bridged', '--physdev-is-in', '--physdev-is-out']
+const BRIDGED_OPTIONS = ['--physdev-is-bridged', '--physdev-is-in', '--physdev-is-out']
 
-const TARGETS: Readonly<Record<string, Action>> = {
+const TARGET_ACTIONS: Readonly<Record<string, RuleAction>> = {
   ACCEPT: { kind: 'accept' },
   DROP: { kind: 'drop' },
   REJECT: { kind: 'drop' },
@@ -46,55 +46,56 @@ function splitLine(line: string): readonly string[] {
   return words.map((word) => (word.startsWith('"') ? word.slice(1, -1).replaceAll(/\\(.)/g, '$1') : word))
 }
 
-interface Parts {
-  readonly matches: (Match | OpenMatch)[]
-  action: Action
+interface RuleParts {
+  readonly matches: (RuleMatch | UnknownMatch)[]
+  action: RuleAction
   comment?: string
 }
 
-function toAction(target: string, how: 'jump' | 'goto', chains: ReadonlySet<string>): Action {
+function toTargetAction(target: string, how: 'jump' | 'goto', chains: ReadonlySet<string>): RuleAction {
   // What is no chain and not listed changes or counts the packet, and the next rule is asked.
-  return chains.has(target) ? { kind: how, chain: target } : (TARGETS[target] ?? { kind: 'continue' })
+  return chains.has(target) ? { kind: how, chain: target } : (TARGET_ACTIONS[target] ?? { kind: 'continue' })
 }
 
-function toValues(field: Field, value: string): readonly string[] {
+function normalizeValues(field: MatchField, value: string): readonly string[] {
   if (field === 'state') return value.toLowerCase().split(',')
   return [field === 'saddr' || field === 'daddr' ? value : value.replace(/\+$/, '*')]
 }
 
-function parseRule(line: string, chains: ReadonlySet<string>): Rule {
+function parseRuleLine(line: string, chains: ReadonlySet<string>): ParsedRule {
   const words = splitLine(line).slice(2)
-  const parts: Parts = { matches: [], action: { kind: 'continue' } }
+  const parts: RuleParts = { matches: [], action: { kind: 'continue' } }
   let negated = false
   for (let at = 0; at < words.length; at += 1) {
     const [word = '', value = ''] = words.slice(at)
-    const field = FIELDS[word]
+    const field = OPTION_FIELDS[word]
     if (word === '!') {
       negated = true
       continue
     }
     if (word === '-j' || word === '-g') {
-      parts.action = toAction(value, word === '-j' ? 'jump' : 'goto', chains)
+      parts.action = toTargetAction(value, word === '-j' ? 'jump' : 'goto', chains)
       break
     }
     if (word === '--comment') parts.comment = value
-    else if (BRIDGED.includes(word)) parts.matches.push({ field: 'bridged', values: [], ...(negated && { negated }) })
+    else if (BRIDGED_OPTIONS.includes(word))
+      parts.matches.push({ field: 'bridged', values: [], ...(negated && { negated }) })
     else if (field !== undefined)
-      parts.matches.push({ field, values: toValues(field, value), ...(negated && { negated }) })
+      parts.matches.push({ field, values: normalizeValues(field, value), ...(negated && { negated }) })
     else if (word !== '-m' && word.startsWith('-'))
       parts.matches.push({ field: 'open', text: `${word} ${value}`.trim() })
     negated = false
-    if (!BRIDGED.includes(word) && word.startsWith('-')) at += 1
+    if (!BRIDGED_OPTIONS.includes(word) && word.startsWith('-')) at += 1
   }
   return { ...parts, text: line }
 }
 
-interface Draft extends Omit<Chain, 'rules'> {
+interface ChainDraft extends Omit<ParsedChain, 'rules'> {
   readonly lines: string[]
 }
 
 /** `:FORWARD DROP [0:0]`; a chain without a policy is one that others jump to. */
-function toDraft(line: string, table: string, { backend, family }: Saved): Draft {
+function parseChainLine(line: string, table: string, { backend, family }: SavedRuleset): ChainDraft {
   const [name = '', policy = '-'] = line.slice(1).split(' ')
   const base = { hook: name.toLowerCase(), type: table === 'nat' ? 'nat' : 'filter' }
   return {
@@ -104,15 +105,15 @@ function toDraft(line: string, table: string, { backend, family }: Saved): Draft
 }
 
 /** The chains of the tables that can drop what is forwarded. */
-export function parseSaved(saved: Saved): readonly Chain[] {
-  const drafts = new Map<string, Draft>()
+export function parseSavedRuleset(saved: SavedRuleset): readonly ParsedChain[] {
+  const drafts = new Map<string, ChainDraft>()
   const names = new Map<string, Set<string>>()
   let table = ''
   for (const line of saved.text.split('\n')) {
     if (line.startsWith('*')) table = line.slice(1).trim()
     if (!IPTABLES_TABLES.includes(table)) continue
     if (line.startsWith(':')) {
-      const draft = toDraft(line, table, saved)
+      const draft = parseChainLine(line, table, saved)
       drafts.set(`${table} ${draft.name}`, draft)
       names.set(table, (names.get(table) ?? new Set()).add(draft.name))
     }
@@ -121,6 +122,6 @@ export function parseSaved(saved: Saved): readonly Chain[] {
   }
   return [...drafts.values()].map(({ lines, ...chain }) => ({
     ...chain,
-    rules: lines.map((line) => parseRule(line, names.get(chain.table) ?? new Set())),
+    rules: lines.map((line) => parseRuleLine(line, names.get(chain.table) ?? new Set())),
   }))
 }

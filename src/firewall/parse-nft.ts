@@ -1,4 +1,12 @@
-import { type Action, type Chain, type Field, IPTABLES_TABLES, type Match, type OpenMatch, type Rule } from './ruleset'
+import {
+  IPTABLES_TABLES,
+  type MatchField,
+  type ParsedChain,
+  type ParsedRule,
+  type RuleAction,
+  type RuleMatch,
+  type UnknownMatch,
+} from './ruleset'
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -23,7 +31,7 @@ interface NftRule {
 const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** What the left side of a comparison looks at, where that is known of a frame beforehand. */
-function fieldOf(left: unknown): Field | undefined {
+function toMatchField(left: unknown): MatchField | undefined {
   if (!isObject(left)) return undefined
   const { meta, payload, ct } = left as { meta?: Json; payload?: Json; ct?: Json }
   if (ct !== undefined) return ct.key === 'state' ? 'state' : undefined
@@ -32,10 +40,10 @@ function fieldOf(left: unknown): Field | undefined {
     if (payload.protocol !== 'ip' && payload.protocol !== 'ip6') return undefined
     return payload.field === 'saddr' || payload.field === 'daddr' ? payload.field : undefined
   }
-  return META[String(meta?.key)]
+  return META_FIELDS[String(meta?.key)]
 }
 
-const META: Readonly<Record<string, Field>> = {
+const META_FIELDS: Readonly<Record<string, MatchField>> = {
   iif: 'in',
   iifname: 'in',
   oif: 'out',
@@ -47,46 +55,46 @@ const META: Readonly<Record<string, Field>> = {
 }
 
 /** The families as the various expressions call them. */
-const FAMILIES: Readonly<Record<string, string>> = { ip: '4', ipv4: '4', ip6: '6', ipv6: '6' }
+const FAMILY_DIGITS: Readonly<Record<string, string>> = { ip: '4', ipv4: '4', ip6: '6', ipv6: '6' }
 
 /** The values on the right, or undefined when they stand elsewhere (a named set) or are no plain values. */
-function valuesOf(right: unknown, field: Field): readonly string[] | undefined {
+function toMatchValues(right: unknown, field: MatchField): readonly string[] | undefined {
   if (Array.isArray(right)) {
-    const all = right.map((it) => valuesOf(it, field))
+    const all = right.map((it) => toMatchValues(it, field))
     return all.some((it) => it === undefined) ? undefined : all.flatMap((it) => it ?? [])
   }
   if (isObject(right)) {
     const { set, prefix } = right as { set?: unknown; prefix?: { addr: string; len: number } }
-    if (set !== undefined) return valuesOf(set, field)
+    if (set !== undefined) return toMatchValues(set, field)
     return prefix === undefined ? undefined : [`${prefix.addr}/${prefix.len}`]
   }
   const text = String(right)
   if (text.startsWith('@')) return undefined
-  return [field === 'family' ? (FAMILIES[text] ?? text) : text]
+  return [field === 'family' ? (FAMILY_DIGITS[text] ?? text) : text]
 }
 
 /** `ct status dnat` is what iptables calls a state: of what was sent to another address on its way. */
-function isTranslated(left: unknown, right: unknown): boolean {
+function isNatStatus(left: unknown, right: unknown): boolean {
   const { ct } = (isObject(left) ? left : {}) as { ct?: Json }
   return ct?.key === 'status' && (right === 'dnat' || right === 'snat')
 }
 
-function toMatch(left: unknown, right: unknown, op: string): Match | OpenMatch {
-  const field = fieldOf(left) ?? (isTranslated(left, right) ? 'state' : undefined)
-  const values = field === undefined ? undefined : valuesOf(right, field)
+function toMatch(left: unknown, right: unknown, op: string): RuleMatch | UnknownMatch {
+  const field = toMatchField(left) ?? (isNatStatus(left, right) ? 'state' : undefined)
+  const values = field === undefined ? undefined : toMatchValues(right, field)
   const isPlain = ['==', 'in', '!=', '!'].includes(op)
   if (field === undefined || values === undefined || !isPlain) return { field: 'open', text: JSON.stringify(left) }
   return { field, values, ...(op.startsWith('!') && { negated: true as const }) }
 }
 
 /** A source or target address says which family the frame has, too. */
-function familyMatch(left: unknown): readonly Match[] {
+function familyMatch(left: unknown): readonly RuleMatch[] {
   const protocol = isObject(left) && isObject(left.payload) ? left.payload.protocol : undefined
-  const family = protocol === 'ip' || protocol === 'ip6' ? FAMILIES[protocol] : undefined
+  const family = protocol === 'ip' || protocol === 'ip6' ? FAMILY_DIGITS[protocol] : undefined
   return family === undefined ? [] : [{ field: 'family', values: [family] }]
 }
 
-function toAction(statement: Json): Action | undefined {
+function toStatementAction(statement: Json): RuleAction | undefined {
   const { jump, goto } = statement as { jump?: { target: string }; goto?: { target: string } }
   if (jump !== undefined) return { kind: 'jump', chain: jump.target }
   if (goto !== undefined) return { kind: 'goto', chain: goto.target }
@@ -98,11 +106,11 @@ function toAction(statement: Json): Action | undefined {
   return xt?.type === 'target' ? XT_TARGETS[xt.name] : undefined
 }
 
-const XT_TARGETS: Readonly<Record<string, Action>> = { REJECT: { kind: 'drop' }, NFQUEUE: { kind: 'open' } }
+const XT_TARGETS: Readonly<Record<string, RuleAction>> = { REJECT: { kind: 'drop' }, NFQUEUE: { kind: 'open' } }
 
-type Condition = readonly (Match | OpenMatch)[]
+type NftCondition = readonly (RuleMatch | UnknownMatch)[]
 
-function toCondition(statement: Json): Condition {
+function toCondition(statement: Json): NftCondition {
   const { match, limit, xt } = statement as {
     match?: { op: string; left: unknown; right: unknown }
     limit?: unknown
@@ -114,35 +122,38 @@ function toCondition(statement: Json): Condition {
 }
 
 /** A verdict map as the rules that it stands for, one for each element. */
-function expandMap(vmap: { key: unknown; data: unknown }, before: Condition): readonly Omit<Rule, 'handle'>[] {
+function expandVerdictMap(
+  vmap: { key: unknown; data: unknown },
+  before: NftCondition,
+): readonly Omit<ParsedRule, 'handle'>[] {
   const { set } = (isObject(vmap.data) ? vmap.data : {}) as { set?: unknown }
   if (!Array.isArray(set)) return [{ matches: [...before, { field: 'open', text: 'a map' }], action: { kind: 'open' } }]
   return (set as [unknown, Json][]).map(([value, verdict]) => ({
     matches: [...before, toMatch(vmap.key, value, '==')],
-    action: toAction(verdict) ?? { kind: 'continue' },
+    action: toStatementAction(verdict) ?? { kind: 'continue' },
   }))
 }
 
-function toRules({ expr, handle, comment }: NftRule): readonly Rule[] {
-  const matches: (Match | OpenMatch)[] = []
+function toParsedRules({ expr, handle, comment }: NftRule): readonly ParsedRule[] {
+  const matches: (RuleMatch | UnknownMatch)[] = []
   const named = { handle, comment }
   for (const statement of expr) {
     const { vmap } = statement as { vmap?: { key: unknown; data: unknown } }
-    if (vmap !== undefined) return expandMap(vmap, matches).map((rule) => ({ ...rule, ...named }))
+    if (vmap !== undefined) return expandVerdictMap(vmap, matches).map((rule) => ({ ...rule, ...named }))
     matches.push(...toCondition(statement))
-    const action = toAction(statement)
+    const action = toStatementAction(statement)
     if (action !== undefined) return [{ matches, action, ...named }]
   }
   return [{ matches, action: { kind: 'continue' }, ...named }]
 }
 
 /** A table that iptables-nft keeps: its commands are what people know it by. */
-function isIptables({ family, table }: { family: string; table: string }): boolean {
+function isIptablesTable({ family, table }: { family: string; table: string }): boolean {
   return (family === 'ip' || family === 'ip6') && [...IPTABLES_TABLES, 'nat', 'raw'].includes(table)
 }
 
 /** What `nft -j list ruleset` printed, apart from what concerns no bridge. */
-export function parseNft(text: string): readonly Chain[] {
+export function parseNftRuleset(text: string): readonly ParsedChain[] {
   const { nftables = [] } = JSON.parse(text) as { nftables?: readonly { chain?: NftChain; rule?: NftRule }[] }
   // One pass: on a host of Kubernetes there are thousands of chains, and tens of thousands of rules.
   const rules = new Map<string, NftRule[]>()
@@ -159,11 +170,11 @@ export function parseNft(text: string): readonly Chain[] {
     const own = rules.get(`${family} ${table} ${name}`) ?? []
     return [
       {
-        backend: isIptables(chain) ? ('iptables-nft' as const) : ('nft' as const),
-        ...{ family: family as Chain['family'], table, name },
+        backend: isIptablesTable(chain) ? ('iptables-nft' as const) : ('nft' as const),
+        ...{ family: family as ParsedChain['family'], table, name },
         ...(hook === undefined ? {} : { hook, type: type ?? 'filter', policy: policy === 'drop' ? 'drop' : 'accept' }),
-        rules: own.flatMap(toRules),
-      } satisfies Chain,
+        rules: own.flatMap(toParsedRules),
+      } satisfies ParsedChain,
     ]
   })
 }
@@ -174,7 +185,9 @@ export function opaqueFamilies(text: string, including: 'comments' | 'conditions
   const isOpaque = ({ xt }: { xt?: { name?: string } }) =>
     xt !== undefined && (including === 'comments' || xt?.name !== 'comment')
   const found = nftables.flatMap(({ rule }) =>
-    rule !== undefined && isIptables(rule) && rule.table !== 'nat' && rule.expr.some(isOpaque) ? [rule.family] : [],
+    rule !== undefined && isIptablesTable(rule) && rule.table !== 'nat' && rule.expr.some(isOpaque)
+      ? [rule.family]
+      : [],
   )
   return (['ip', 'ip6'] as const).filter((family) => found.includes(family))
 }

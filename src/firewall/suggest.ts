@@ -1,52 +1,54 @@
-import { quote } from '../plan/step'
-import { type Flow, judge, type Obstacle } from './evaluate'
-import type { Chain, Rule, Ruleset } from './ruleset'
+import { shellQuote } from '../plan/step'
+import { type DroppedBy, evaluateFlow, type Flow } from './evaluate'
+import type { ParsedChain, ParsedRule, Ruleset } from './ruleset'
 
 /** A rule that lets the frames of one bridge pass: the chain that it goes to the head of, and the words of its condition. */
-export interface Opening {
-  readonly chain: Chain
+export interface AcceptRule {
+  readonly chain: ParsedChain
   readonly bridge: string
   /** Of a rule for what the host forwards, which has no bridge: from where, to where. */
-  readonly path?: Path
+  readonly path?: ForwardPath
 }
 
 /** What the host forwards, as a rule that lets it pass looks at it. */
-export type Path = Pick<Flow, 'in' | 'out' | 'state' | 'isTranslated'>
+export type ForwardPath = Pick<Flow, 'in' | 'out' | 'state' | 'isTranslated'>
 
 /** What a rule of ours carries as its comment: whose it is, and for which bridge. */
-export function tagOf(bridge: string): string {
+export function bridgeRuleComment(bridge: string): string {
   return `pipework ${bridge}`
 }
 
 /** The bridge of a rule of ours; undefined for a rule of anybody else's. */
-export function taggedBridge({ comment }: Rule): string | undefined {
+export function parseRuleComment({ comment }: ParsedRule): string | undefined {
   return /^pipework (\S+)$/.exec(comment ?? '')?.[1]
 }
 
 /** Where Docker wants the rules of others: it leaves that chain alone when it is started anew. */
-const DOCKERS = 'DOCKER-USER'
+const DOCKER_CHAIN = 'DOCKER-USER'
 
 /** What connection tracking must know of it; nothing where the first packet is meant. */
-function stateOf({ state, isTranslated }: Path): 'dnat' | 'established,related' | undefined {
+function requiredState({ state, isTranslated }: ForwardPath): 'dnat' | 'established,related' | undefined {
   if (isTranslated) return 'dnat'
   return state === 'established' ? 'established,related' : undefined
 }
 
 /** Each of these rules once, and none that another makes needless. */
-export function onlyOnce(openings: readonly Opening[]): readonly Opening[] {
-  return openings.filter((it, index) => !openings.some((other, at) => at !== index && covers(other, it, at < index)))
+export function dedupeAcceptRules(openings: readonly AcceptRule[]): readonly AcceptRule[] {
+  return openings.filter(
+    (it, index) => !openings.some((other, at) => at !== index && coversRule(other, it, at < index)),
+  )
 }
 
 /** Whether the one lets pass what the other does; of two alike, the one that stands before. */
-function covers({ chain, path: a }: Opening, { chain: own, path: b }: Opening, isBefore: boolean): boolean {
+function coversRule({ chain, path: a }: AcceptRule, { chain: own, path: b }: AcceptRule, isBefore: boolean): boolean {
   if (chain !== own || a?.in !== b?.in || a?.out !== b?.out) return false
-  const [state, wanted] = [stateOf(a ?? {}), stateOf(b ?? {})]
+  const [state, wanted] = [requiredState(a ?? {}), requiredState(b ?? {})]
   return state === wanted ? isBefore : state === undefined
 }
 
-function openingRule({ family }: Chain, { bridge, path }: Opening): Rule {
+function toParsedRule({ family }: ParsedChain, { bridge, path }: AcceptRule): ParsedRule {
   if (path !== undefined) {
-    const state = stateOf(path)?.split(',')
+    const state = requiredState(path)?.split(',')
     const matches = (['in', 'out'] as const).flatMap((field) => {
       const name = path[field]
       return name === undefined ? [] : [{ field, values: [name] }]
@@ -58,17 +60,17 @@ function openingRule({ family }: Chain, { bridge, path }: Opening): Rule {
   return { matches: fields.map((field) => ({ field, values: [bridge] })), action: { kind: 'accept' } }
 }
 
-function isSame(a: Chain, b: Chain): boolean {
+function isSameChain(a: ParsedChain, b: ParsedChain): boolean {
   return a.name === b.name && a.table === b.table && a.family === b.family && a.backend === b.backend
 }
 
 /** The ruleset with a rule at the head of that chain. */
-function putFirst(ruleset: Ruleset, chain: Chain, rules: readonly Rule[]): Ruleset {
-  return ruleset.map((it) => (isSame(it, chain) ? { ...it, rules: [...rules, ...it.rules] } : it))
+function prependRules(ruleset: Ruleset, chain: ParsedChain, rules: readonly ParsedRule[]): Ruleset {
+  return ruleset.map((it) => (isSameChain(it, chain) ? { ...it, rules: [...rules, ...it.rules] } : it))
 }
 
 /** Whether firewalld may be asked to take the interface into its default zone: it is in none yet. */
-function isAskable(name: string, { table, family }: Chain, ruleset: Ruleset): boolean {
+function isWithoutZone(name: string, { table, family }: ParsedChain, ruleset: Ruleset): boolean {
   const rules = ruleset.filter((it) => it.table === table && it.family === family).flatMap((it) => it.rules)
   const isNamed = rules.some(({ matches }) => matches.some((it) => it.field !== 'open' && it.values.includes(name)))
   return name !== '' && !isNamed
@@ -80,57 +82,62 @@ export function isPlainName(name: string): boolean {
 }
 
 /** In which chain a rule of ours would mend that: tried on the ruleset as it was read, before it is suggested. */
-function findOpening({ chain: base }: Obstacle, flow: Flow, ruleset: Ruleset): Opening | undefined {
+function findAcceptRule({ baseChain: base }: DroppedBy, flow: Flow, ruleset: Ruleset): AcceptRule | undefined {
   if ([flow.bridge, flow.in, flow.out].some((name) => name !== undefined && !isPlainName(name))) return undefined
   const of = flow.bridge === undefined ? { bridge: '', path: flow } : { bridge: flow.bridge }
-  if (base.table === 'firewalld' && !isAskable(of.path?.out ?? of.bridge, base, ruleset)) return undefined
-  const dockers = ruleset.filter((it) => isSame(it, { ...base, name: DOCKERS }))
+  if (base.table === 'firewalld' && !isWithoutZone(of.path?.out ?? of.bridge, base, ruleset)) return undefined
+  const dockers = ruleset.filter((it) => isSameChain(it, { ...base, name: DOCKER_CHAIN }))
   return [...dockers, base]
-    .map((chain): Opening => ({ chain, ...of }))
+    .map((chain): AcceptRule => ({ chain, ...of }))
     .find(
       (opening) =>
-        !judge(putFirst(ruleset, opening.chain, [openingRule(opening.chain, opening)]), flow).obstacles.some(
-          ({ chain }) => isSame(chain, base),
-        ),
+        !evaluateFlow(
+          prependRules(ruleset, opening.chain, [toParsedRule(opening.chain, opening)]),
+          flow,
+        ).droppedBy.some(({ baseChain: chain }) => isSameChain(chain, base)),
     )
 }
 
 /** The ruleset as it is with rules of ours at the head of the tables that we write to; Docker's own place goes first there. */
-export function withOurs(ruleset: Ruleset, rules: readonly Rule[], isOurs: (chain: Chain) => boolean): Ruleset {
+export function simulateRules(
+  ruleset: Ruleset,
+  rules: readonly ParsedRule[],
+  isOurs: (chain: ParsedChain) => boolean,
+): Ruleset {
   const bases = ruleset.filter((it) => it.hook === 'forward' && it.table === 'filter' && isOurs(it))
   return bases.reduce((all, base) => {
-    const leads = base.rules.some(({ action }) => 'chain' in action && action.chain === DOCKERS)
-    return putFirst(all, leads ? { ...base, name: DOCKERS } : base, rules)
+    const leads = base.rules.some(({ action }) => 'chain' in action && action.chain === DOCKER_CHAIN)
+    return prependRules(all, leads ? { ...base, name: DOCKER_CHAIN } : base, rules)
   }, ruleset)
 }
 
 /** One rule for each base chain that drops the frame, or may; undefined where no rule of ours would help. */
-export function findOpenings(
-  obstacles: readonly Obstacle[],
+export function findFix(
+  obstacles: readonly DroppedBy[],
   flow: Flow,
   ruleset: Ruleset,
-): readonly Opening[] | undefined {
-  const openings = obstacles.map((obstacle) => findOpening(obstacle, flow, ruleset))
+): readonly AcceptRule[] | undefined {
+  const openings = obstacles.map((obstacle) => findAcceptRule(obstacle, flow, ruleset))
   return openings.some((it) => it === undefined) ? undefined : openings.flatMap((it) => it ?? [])
 }
 
 /** The program that changes those rules: `iptables` where that is the right one of the two. */
-export type ToolOf = (chain: Chain) => string
+export type ToolResolver = (chain: ParsedChain) => string
 
 /** The command that puts such a rule in, or takes it out. With a tag it is known as ours, and is taken away with the bridge's last port. */
-export function toArgv(
+export function acceptRuleArgv(
   how: '-I' | '-D',
-  { chain, bridge, path }: Opening,
+  { chain, bridge, path }: AcceptRule,
   { tool, tag }: { tool: string; tag?: string },
 ): readonly string[] {
   const table = chain.table === 'filter' ? [] : ['-t', chain.table]
   const comment = tag === undefined ? [] : ['-m', 'comment', '--comment', tag]
-  const words = path === undefined ? ['-i', bridge, '-o', bridge] : pathWords(path)
+  const words = path === undefined ? ['-i', bridge, '-o', bridge] : pathArgs(path)
   return [tool, ...table, how, chain.name, ...words, ...comment, '-j', 'ACCEPT']
 }
 
-function pathWords(path: Path): readonly string[] {
-  const state = stateOf(path)
+function pathArgs(path: ForwardPath): readonly string[] {
+  const state = requiredState(path)
   return [
     ...(path.in === undefined ? [] : ['-i', path.in]),
     ...(path.out === undefined ? [] : ['-o', path.out]),
@@ -138,8 +145,8 @@ function pathWords(path: Path): readonly string[] {
   ]
 }
 
-function pathCondition(path: Path): string {
-  const state = stateOf(path)
+function pathCondition(path: ForwardPath): string {
+  const state = requiredState(path)
   return [
     ...(path.in === undefined ? [] : [`iifname "${path.in}"`]),
     ...(path.out === undefined ? [] : [`oifname "${path.out}"`]),
@@ -152,40 +159,40 @@ function pathCondition(path: Path): string {
  * put into one, the default, which it was under already: nothing else is opened. What is forwarded needs that of the
  * interface that it leaves by.
  */
-function toFirewalldCommand({ bridge, path }: Opening): string {
-  const add = `--add-interface=${quote(path?.out ?? bridge)}`
+function toFirewalldCommand({ bridge, path }: AcceptRule): string {
+  const add = `--add-interface=${shellQuote(path?.out ?? bridge)}`
   return `firewall-cmd --permanent ${add} && firewall-cmd ${add}`
 }
 
-function toNftCommand(opening: Opening): string {
+function toNftCommand(opening: AcceptRule): string {
   const { chain, bridge, path } = opening
   const { family, table, name } = chain
   if (table === 'firewalld') return toFirewalldCommand(opening)
-  const words = ['nft', 'insert', 'rule', family, table, name].map(quote).join(' ')
+  const words = ['nft', 'insert', 'rule', family, table, name].map(shellQuote).join(' ')
   const ofBridge = family === 'bridge' ? `meta ibrname "${bridge}"` : `iifname "${bridge}" oifname "${bridge}"`
   return `${words} '${path === undefined ? ofBridge : pathCondition(path)} accept'`
 }
 
 /** The same as one types it. */
-export function toCommand(openings: readonly Opening[], toolOf: ToolOf): string {
-  const line = (opening: Opening) =>
+export function formatFixCommand(openings: readonly AcceptRule[], toolOf: ToolResolver): string {
+  const line = (opening: AcceptRule) =>
     opening.chain.backend === 'nft'
       ? toNftCommand(opening)
-      : toArgv('-I', opening, { tool: toolOf(opening.chain) })
-          .map(quote)
+      : acceptRuleArgv('-I', opening, { tool: toolOf(opening.chain) })
+          .map(shellQuote)
           .join(' ')
   return [...new Set(openings.map(line))].join(' && ')
 }
 
-const TOOLS = { nft: 'nftables', 'iptables-nft': 'iptables', 'iptables-legacy': 'iptables-legacy' } as const
+const TOOL_NAMES = { nft: 'nftables', 'iptables-nft': 'iptables', 'iptables-legacy': 'iptables-legacy' } as const
 
 /** Where an obstacle stands, as people find it. */
-export function describeObstacle({ chain, in: inner, rule }: Obstacle): string {
+export function describeDroppedBy({ baseChain: chain, ruleChain: inner, rule }: DroppedBy): string {
   const { backend, family, table } = chain
   const where =
     backend === 'nft'
       ? `table ${family} ${table} of nftables`
-      : `table ${table} of ${family === 'ip6' ? TOOLS[backend].replace('ip', 'ip6') : TOOLS[backend]}`
+      : `table ${table} of ${family === 'ip6' ? TOOL_NAMES[backend].replace('ip', 'ip6') : TOOL_NAMES[backend]}`
   if (rule === undefined) return `policy DROP of chain ${inner.name}, ${where}`
   const which = rule.text ?? (rule.handle === undefined ? 'a rule' : `rule ${rule.handle}`)
   return `${rule.text === undefined ? `${which} in chain ${inner.name}` : `'${which}'`}, ${where}`

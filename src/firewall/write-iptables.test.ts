@@ -1,16 +1,16 @@
 import { describe, expect, test } from 'vitest'
 import { toShell } from '../plan/step'
-import { commentOf, type Rule } from './rule'
-import { listComments, parseTables, planTables } from './write-iptables'
+import { type FirewallRule, formatRuleComment } from './rule'
+import { listIptablesComments, parseIptablesSave, planIptables } from './write-iptables'
 
-const accept: Rule = { family: 4, act: 'accept', owner: 'br1', in: 'br1', from: '10.0.0.0/24' }
-const masquerade: Rule = { family: 4, act: 'masquerade', owner: 'br1', notOut: 'br1', from: '10.0.0.0/24' }
+const accept: FirewallRule = { family: 4, action: 'accept', owner: 'br1', in: 'br1', from: '10.0.0.0/24' }
+const masquerade: FirewallRule = { family: 4, action: 'masquerade', owner: 'br1', notOut: 'br1', from: '10.0.0.0/24' }
 
 const filter = (...lines: string[]) =>
   ['*filter', ':FORWARD DROP [0:0]', ':DOCKER-USER - [0:0]', ...lines, 'COMMIT', ''].join('\n')
 
-const scriptOf = (rules: readonly Rule[], saved: string) =>
-  planTables(4, rules, parseTables(saved))
+const scriptOf = (rules: readonly FirewallRule[], saved: string) =>
+  planIptables(4, rules, parseIptablesSave(saved))
     .map(({ command }) => toShell(command))
     .join('\n')
 
@@ -20,7 +20,7 @@ const DONE = [
   ':FORWARD DROP [0:0]',
   ':PIPEWORK-FORWARD - [0:0]',
   '-A FORWARD -m comment --comment "pipework jumps to PIPEWORK-FORWARD" -j PIPEWORK-FORWARD',
-  `-A PIPEWORK-FORWARD -s 10.0.0.0/24 -i br1 -m comment --comment "${commentOf(accept)}" -j ACCEPT`,
+  `-A PIPEWORK-FORWARD -s 10.0.0.0/24 -i br1 -m comment --comment "${formatRuleComment(accept)}" -j ACCEPT`,
   'COMMIT',
   '',
 ].join('\n')
@@ -49,7 +49,7 @@ describe('the chains of pipework in iptables', () => {
     expect(scriptOf([masquerade], '')).toContain('-I POSTROUTING -m comment'))
 
   test('count only where a jump leads to them', () => {
-    expect(listComments(parseTables(DONE))).toEqual([commentOf(accept)])
-    expect(listComments(parseTables(DONE.replace(/^-A FORWARD.*\n/m, '')))).toEqual([])
+    expect(listIptablesComments(parseIptablesSave(DONE))).toEqual([formatRuleComment(accept)])
+    expect(listIptablesComments(parseIptablesSave(DONE.replace(/^-A FORWARD.*\n/m, '')))).toEqual([])
   })
 })

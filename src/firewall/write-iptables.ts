@@ -1,44 +1,44 @@
 import type { Family } from '../model/address'
 import type { Plan, RunCommand } from '../plan/step'
-import { ANY_LOCAL, COMMENT, commentOf, type Rule } from './rule'
+import { ANY_LOCAL_ADDRESS, COMMENT_PREFIX, type FirewallRule, formatRuleComment } from './rule'
 
-type Chain = 'PIPEWORK-GUARD' | 'PIPEWORK-FORWARD' | 'PIPEWORK-DNAT' | 'PIPEWORK-MASQ'
+type OwnChain = 'PIPEWORK-GUARD' | 'PIPEWORK-FORWARD' | 'PIPEWORK-DNAT' | 'PIPEWORK-MASQ'
 
-interface Place {
+interface ChainPlacement {
   readonly table: string
   /** Whence a packet gets there: of each list, the first chain that is reached has the jump. */
   readonly parents: readonly (readonly string[])[]
-  readonly acts: readonly Rule['act'][]
+  readonly actions: readonly FirewallRule['action'][]
 }
 
 /** Chains of our own. */
-const CHAINS: Readonly<Record<Chain, Place>> = {
-  'PIPEWORK-GUARD': { table: 'raw', parents: [['PREROUTING']], acts: ['drop'] },
-  'PIPEWORK-FORWARD': { table: 'filter', parents: [['DOCKER-USER', 'FORWARD']], acts: ['accept'] },
-  'PIPEWORK-DNAT': { table: 'nat', parents: [['PREROUTING'], ['OUTPUT']], acts: ['dnat'] },
-  'PIPEWORK-MASQ': { table: 'nat', parents: [['POSTROUTING']], acts: ['masquerade'] },
+const OWN_CHAINS: Readonly<Record<OwnChain, ChainPlacement>> = {
+  'PIPEWORK-GUARD': { table: 'raw', parents: [['PREROUTING']], actions: ['drop'] },
+  'PIPEWORK-FORWARD': { table: 'filter', parents: [['DOCKER-USER', 'FORWARD']], actions: ['accept'] },
+  'PIPEWORK-DNAT': { table: 'nat', parents: [['PREROUTING'], ['OUTPUT']], actions: ['dnat'] },
+  'PIPEWORK-MASQ': { table: 'nat', parents: [['POSTROUTING']], actions: ['masquerade'] },
 }
 
-const NAMES = Object.keys(CHAINS) as Chain[]
-const TABLES = ['raw', 'filter', 'nat'] as const
+const OWN_CHAIN_NAMES = Object.keys(OWN_CHAINS) as OwnChain[]
+const TABLE_NAMES = ['raw', 'filter', 'nat'] as const
 
 /** A line of iptables-save: the chain, and the whole line. */
-interface Line {
+interface IptablesLine {
   readonly chain: string
   readonly text: string
 }
 
 /** What iptables-save says of one table. */
-interface Table {
+interface IptablesTable {
   readonly chains: readonly string[]
-  readonly lines: readonly Line[]
+  readonly lines: readonly IptablesLine[]
 }
 
 /** What iptables-save (or ip6tables-save) says of one family, by table. */
-export type Tables = ReadonlyMap<string, Table>
+export type IptablesTables = ReadonlyMap<string, IptablesTable>
 
 /** Reads the output of iptables-save. */
-export function parseTables(saved: string): Tables {
+export function parseIptablesSave(saved: string): IptablesTables {
   return new Map(
     saved
       .split(/^\*/m)
@@ -56,65 +56,67 @@ export function parseTables(saved: string): Tables {
 }
 
 /** Whether packets come by the chain: by itself, or because one of the hooks leads there. Docker's may have lost that. */
-function isReached(chain: string, { chains, lines }: Table): boolean {
+function isChainReached(chain: string, { chains, lines }: IptablesTable): boolean {
   if (!chains.includes(chain)) return false
   return chain !== 'DOCKER-USER' || lines.some((it) => it.chain === 'FORWARD' && it.text.endsWith(` -j ${chain}`))
 }
 
-const NO_TABLE: Table = { chains: [], lines: [] }
+const EMPTY_TABLE: IptablesTable = { chains: [], lines: [] }
 
-const commentIn = (text: string) => /--comment (?:"([^"]*)"|(\S+))/.exec(text)?.slice(1).find(Boolean)
+const parseLineComment = (text: string) => /--comment (?:"([^"]*)"|(\S+))/.exec(text)?.slice(1).find(Boolean)
 
 /** What we have in a table: the rules of our chains, and the jumps to them. */
-interface Own {
-  readonly chains: ReadonlyMap<Chain, readonly string[]>
-  readonly jumps: readonly Line[]
+interface OwnRules {
+  readonly chains: ReadonlyMap<OwnChain, readonly string[]>
+  readonly jumps: readonly IptablesLine[]
 }
 
-function ownIn(name: string, tables: Tables): Own {
-  const { chains, lines } = tables.get(name) ?? NO_TABLE
-  const ours = NAMES.filter((chain) => CHAINS[chain].table === name && chains.includes(chain))
+function pickOwnRules(name: string, tables: IptablesTables): OwnRules {
+  const { chains, lines } = tables.get(name) ?? EMPTY_TABLE
+  const ours = OWN_CHAIN_NAMES.filter((chain) => OWN_CHAINS[chain].table === name && chains.includes(chain))
   return {
     chains: new Map(ours.map((chain) => [chain, lines.filter((it) => it.chain === chain).map(({ text }) => text)])),
-    jumps: lines.filter(({ text }) => NAMES.some((chain) => text.endsWith(` -j ${chain}`))),
+    jumps: lines.filter(({ text }) => OWN_CHAIN_NAMES.some((chain) => text.endsWith(` -j ${chain}`))),
   }
 }
 
-const toPorts = (ports: string) => ports.replace('-', ':')
+const toIptablesPorts = (ports: string) => ports.replace('-', ':')
 
-function toWords(rule: Rule): readonly string[] {
-  const { from, to, state, protocol, ports, target } = rule
+function toIptablesArgs(rule: FirewallRule): readonly string[] {
+  const { from, to, state, protocol, ports, dnatTarget: target } = rule
   const host = target?.port !== undefined && rule.family === 6 ? `[${target.ip}]` : target?.ip
   return [
     ...(from === undefined ? [] : ['-s', from]),
-    ...(to === undefined || to === ANY_LOCAL ? [] : ['-d', to]),
+    ...(to === undefined || to === ANY_LOCAL_ADDRESS ? [] : ['-d', to]),
     ...(rule.in === undefined ? [] : ['-i', rule.in]),
     ...(rule.out === undefined ? [] : ['-o', rule.out]),
     ...(rule.notOut === undefined ? [] : ['!', '-o', rule.notOut]),
     ...(protocol === undefined || ports === undefined
       ? []
-      : ['-p', protocol, '-m', protocol, '--dport', toPorts(ports)]),
-    ...(to === ANY_LOCAL ? ['-m', 'addrtype', '--dst-type', 'LOCAL'] : []),
+      : ['-p', protocol, '-m', protocol, '--dport', toIptablesPorts(ports)]),
+    ...(to === ANY_LOCAL_ADDRESS ? ['-m', 'addrtype', '--dst-type', 'LOCAL'] : []),
     ...(state === undefined ? [] : ['-m', 'conntrack', '--ctstate', state === 'sent' ? 'DNAT' : 'RELATED,ESTABLISHED']),
-    ...['-m', 'comment', '--comment', `"${commentOf(rule)}"`, '-j', rule.act.toUpperCase()],
+    ...['-m', 'comment', '--comment', `"${formatRuleComment(rule)}"`, '-j', rule.action.toUpperCase()],
     ...(host === undefined
       ? []
       : ['--to-destination', `${host}${target?.port === undefined ? '' : `:${target.port}`}`]),
   ]
 }
 
-function wantIn(name: string, rules: readonly Rule[], tables: Tables): Own {
-  const table = tables.get(name) ?? NO_TABLE
-  const used = NAMES.filter((chain) => CHAINS[chain].table === name).flatMap((chain) => {
-    const own = rules.filter(({ act }) => CHAINS[chain].acts.includes(act))
-    return own.length === 0 ? [] : [[chain, own.map((rule) => `-A ${chain} ${toWords(rule).join(' ')}`)] as const]
+function desiredRules(name: string, rules: readonly FirewallRule[], tables: IptablesTables): OwnRules {
+  const table = tables.get(name) ?? EMPTY_TABLE
+  const used = OWN_CHAIN_NAMES.filter((chain) => OWN_CHAINS[chain].table === name).flatMap((chain) => {
+    const own = rules.filter(({ action: act }) => OWN_CHAINS[chain].actions.includes(act))
+    return own.length === 0
+      ? []
+      : [[chain, own.map((rule) => `-A ${chain} ${toIptablesArgs(rule).join(' ')}`)] as const]
   })
   const jumps = used.flatMap(([chain]) =>
-    CHAINS[chain].parents.map((parents) => {
-      const reached = parents.filter((it) => isReached(it, table))
-      const isThere = ({ chain: from, text }: Line) => text.endsWith(` -j ${chain}`) && reached.includes(from)
+    OWN_CHAINS[chain].parents.map((parents) => {
+      const reached = parents.filter((it) => isChainReached(it, table))
+      const isThere = ({ chain: from, text }: IptablesLine) => text.endsWith(` -j ${chain}`) && reached.includes(from)
       const parent = reached[0] ?? parents.at(-1) ?? ''
-      const text = `-A ${parent} -m comment --comment "${COMMENT}jumps to ${chain}" -j ${chain}`
+      const text = `-A ${parent} -m comment --comment "${COMMENT_PREFIX}jumps to ${chain}" -j ${chain}`
       return table.lines.find(isThere) ?? { chain: parent, text }
     }),
   )
@@ -122,8 +124,8 @@ function wantIn(name: string, rules: readonly Rule[], tables: Tables): Own {
 }
 
 /** The lines for iptables-restore that lead from one to the other, at once. */
-function toLines(name: string, from: Own, to: Own): readonly string[] {
-  const has = (own: Own, { text }: Line) => own.jumps.some((it) => it.text === text)
+function toRestoreLines(name: string, from: OwnRules, to: OwnRules): readonly string[] {
+  const has = (own: OwnRules, { text }: IptablesLine) => own.jumps.some((it) => it.text === text)
   const gone = [...from.chains.keys()].filter((chain) => !to.chains.has(chain))
   return [
     `*${name}`,
@@ -137,14 +139,14 @@ function toLines(name: string, from: Own, to: Own): readonly string[] {
   ]
 }
 
-const commentsOf = ({ chains, jumps }: Own) => [
-  ...[...chains].flatMap(([chain, lines]) => [chain, ...lines.map(commentIn)]),
+const listOwnComments = ({ chains, jumps }: OwnRules) => [
+  ...[...chains].flatMap(([chain, lines]) => [chain, ...lines.map(parseLineComment)]),
   ...jumps.map(({ chain, text }) => `${chain} ${text.slice(text.lastIndexOf(' ') + 1)}`).sort(),
 ]
 
-const isSame = (a: Own, b: Own) => commentsOf(a).join('\n') === commentsOf(b).join('\n')
+const isSameOwnRules = (a: OwnRules, b: OwnRules) => listOwnComments(a).join('\n') === listOwnComments(b).join('\n')
 
-function restore(family: Family, lines: readonly string[]): RunCommand {
+function restoreCommand(family: Family, lines: readonly string[]): RunCommand {
   return {
     kind: 'run',
     in: 'host',
@@ -154,38 +156,41 @@ function restore(family: Family, lines: readonly string[]): RunCommand {
 }
 
 /** The comments of the rules that take effect: those in chains of ours that are jumped to. */
-export function listComments(tables: Tables): readonly string[] {
-  return TABLES.flatMap((name) => {
-    const { chains, jumps } = ownIn(name, tables)
-    const table = tables.get(name) ?? NO_TABLE
-    const isUsed = (chain: Chain) =>
-      CHAINS[chain].parents.every((parents) =>
+export function listIptablesComments(tables: IptablesTables): readonly string[] {
+  return TABLE_NAMES.flatMap((name) => {
+    const { chains, jumps } = pickOwnRules(name, tables)
+    const table = tables.get(name) ?? EMPTY_TABLE
+    const isUsed = (chain: OwnChain) =>
+      OWN_CHAINS[chain].parents.every((parents) =>
         jumps.some(
-          (jump) => jump.text.endsWith(` -j ${chain}`) && parents.includes(jump.chain) && isReached(jump.chain, table),
+          (jump) =>
+            jump.text.endsWith(` -j ${chain}`) && parents.includes(jump.chain) && isChainReached(jump.chain, table),
         ),
       )
-    return [...chains].filter(([chain]) => isUsed(chain)).flatMap(([, lines]) => lines.map((it) => commentIn(it) ?? ''))
+    return [...chains]
+      .filter(([chain]) => isUsed(chain))
+      .flatMap(([, lines]) => lines.map((it) => parseLineComment(it) ?? ''))
   })
 }
 
 /** The step that makes our chains of one family hold these rules and no others; none where they do. */
-export function planTables(family: Family, rules: readonly Rule[], tables: Tables): Plan {
-  const changes = TABLES.map((name) => ({
+export function planIptables(family: Family, rules: readonly FirewallRule[], tables: IptablesTables): Plan {
+  const changes = TABLE_NAMES.map((name) => ({
     name,
-    live: ownIn(name, tables),
-    wanted: wantIn(name, rules, tables),
-  })).filter(({ live, wanted }) => !isSame(live, wanted))
+    live: pickOwnRules(name, tables),
+    wanted: desiredRules(name, rules, tables),
+  })).filter(({ live, wanted }) => !isSameOwnRules(live, wanted))
   if (changes.length === 0) return []
   return [
     {
-      why: `write the chains of pipework in iptables for IPv${family}`,
-      command: restore(
+      description: `write the chains of pipework in iptables for IPv${family}`,
+      command: restoreCommand(
         family,
-        changes.flatMap(({ name, live, wanted }) => toLines(name, live, wanted)),
+        changes.flatMap(({ name, live, wanted }) => toRestoreLines(name, live, wanted)),
       ),
-      undo: restore(
+      undo: restoreCommand(
         family,
-        changes.flatMap(({ name, live, wanted }) => toLines(name, wanted, live)),
+        changes.flatMap(({ name, live, wanted }) => toRestoreLines(name, wanted, live)),
       ),
     },
   ]

@@ -1,51 +1,62 @@
 import type { Family } from '../model/address'
 import { PipeworkError } from '../model/errors'
 import type { Plan } from '../plan/step'
-import type { Host } from '../system/types'
-import { commentOf, type Rule } from './rule'
-import { listComments as listChains, parseTables, planTables, type Tables } from './write-iptables'
-import { listComments as listTable, planTable, READ_TABLE } from './write-nft'
+import type { System } from '../system/types'
+import { type FirewallRule, formatRuleComment } from './rule'
+import {
+  type IptablesTables,
+  listIptablesComments as listChains,
+  parseIptablesSave,
+  planIptables,
+} from './write-iptables'
+import { listNftComments as listTable, planNftTable, READ_NFT_TABLE } from './write-nft'
 
 const FAMILIES = [4, 6] as const
 
 /** The host's firewall, as far as it is ours or in our way. */
-export interface Firewall {
+export interface HostFirewall {
   /** The listing of our table of nftables; undefined where nftables does not work. */
-  readonly nft?: string
+  readonly nftListing?: string
   /** The tables of iptables, for the families that have any. */
-  readonly tables: Readonly<Partial<Record<Family, Tables>>>
+  readonly iptablesTables: Readonly<Partial<Record<Family, IptablesTables>>>
 }
 
-async function readNft(host: Host): Promise<Pick<Firewall, 'nft'>> {
-  if (!host.has('nft')) return {}
-  const { code, stdout } = await host.run(READ_TABLE)
-  if (code === 0) return { nft: stdout.trim() }
+async function readNftListing(host: System): Promise<Pick<HostFirewall, 'nftListing'>> {
+  if (!host.hasProgram('nft')) return {}
+  const { code, stdout } = await host.run(READ_NFT_TABLE)
+  if (code === 0) return { nftListing: stdout.trim() }
   // A kernel without nftables answers with an error to everything; one that has them, only to what is not there.
-  return (await host.run(['nft', 'list', 'tables'])).code === 0 ? { nft: '' } : {}
+  return (await host.run(['nft', 'list', 'tables'])).code === 0 ? { nftListing: '' } : {}
 }
 
-async function readTables(family: Family, host: Host): Promise<Firewall['tables']> {
+async function readIptables(family: Family, host: System): Promise<HostFirewall['iptablesTables']> {
   const program = family === 4 ? 'iptables' : 'ip6tables'
-  if (!host.has(`${program}-save`) || !host.has(`${program}-restore`)) return {}
+  if (!host.hasProgram(`${program}-save`) || !host.hasProgram(`${program}-restore`)) return {}
   const { code, stdout } = await host.run([`${program}-save`])
-  return code === 0 ? { [family]: parseTables(stdout) } : {}
+  return code === 0 ? { [family]: parseIptablesSave(stdout) } : {}
 }
 
 /** Asks nft and iptables what there is. */
-export async function readFirewall(host: Host): Promise<Firewall> {
-  const [nft, ...tables] = await Promise.all([readNft(host), ...FAMILIES.map((family) => readTables(family, host))])
-  return { ...nft, tables: Object.assign({}, ...tables) as Firewall['tables'] }
+export async function readHostFirewall(host: System): Promise<HostFirewall> {
+  const [nft, ...tables] = await Promise.all([
+    readNftListing(host),
+    ...FAMILIES.map((family) => readIptables(family, host)),
+  ])
+  return { ...nft, iptablesTables: Object.assign({}, ...tables) as HostFirewall['iptablesTables'] }
 }
 
 /** Whether a rule has a place: an accept only where iptables filters at all, for nothing else drops what is forwarded. */
-function hasPlace({ act, family }: Rule, { nft, tables }: Firewall): boolean {
+function isApplicable(
+  { action: act, family }: FirewallRule,
+  { nftListing: nft, iptablesTables: tables }: HostFirewall,
+): boolean {
   if (act === 'accept') return tables[family]?.has('filter') ?? false
   return nft !== undefined || tables[family] !== undefined
 }
 
 /** One of each, in an order that does not depend on who was there first. */
-function sortRules(rules: readonly Rule[]): readonly Rule[] {
-  const byComment = new Map(rules.map((rule) => [commentOf(rule), rule]))
+function sortRules(rules: readonly FirewallRule[]): readonly FirewallRule[] {
+  const byComment = new Map(rules.map((rule) => [formatRuleComment(rule), rule]))
   return [...byComment].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, rule]) => rule)
 }
 
@@ -54,33 +65,35 @@ function sortRules(rules: readonly Rule[]): readonly Rule[] {
  * iptables would drop it (in DOCKER-USER, where that is), all else goes into our table of nftables, or into chains of
  * our own where that does not work.
  */
-export function planFirewall(all: readonly Rule[], firewall: Firewall): Plan {
+export function planFirewallRules(all: readonly FirewallRule[], firewall: HostFirewall): Plan {
   const rules = sortRules(all)
-  const { nft, tables } = firewall
-  const homeless = rules.find((rule) => rule.act !== 'accept' && !hasPlace(rule, firewall))
+  const { nftListing: nft, iptablesTables: tables } = firewall
+  const homeless = rules.find((rule) => rule.action !== 'accept' && !isApplicable(rule, firewall))
   if (homeless !== undefined)
     throw new PipeworkError("neither 'nft' nor 'iptables' works here, and NAT and published ports need one", {
       hint: 'Install it: apt install nftables',
     })
   const forIptables = (family: Family) =>
     rules.filter(
-      (rule) => rule.family === family && (rule.act === 'accept' ? hasPlace(rule, firewall) : nft === undefined),
+      (rule) => rule.family === family && (rule.action === 'accept' ? isApplicable(rule, firewall) : nft === undefined),
     )
   return [
-    ...(nft === undefined ? [] : planTable(rules, nft)),
+    ...(nft === undefined ? [] : planNftTable(rules, nft)),
     ...FAMILIES.flatMap((family) => {
       const live = tables[family]
-      return live === undefined ? [] : planTables(family, forIptables(family), live)
+      return live === undefined ? [] : planIptables(family, forIptables(family), live)
     }),
   ]
 }
 
 /** Those of these rules that are to have a place in the firewall, and have not. */
-export function listMissing(rules: readonly Rule[], firewall: Firewall): readonly Rule[] {
-  const { nft, tables } = firewall
+export function listMissingRules(rules: readonly FirewallRule[], firewall: HostFirewall): readonly FirewallRule[] {
+  const { nftListing: nft, iptablesTables: tables } = firewall
   const there = new Set([
     ...(nft === undefined ? [] : listTable(nft)),
     ...FAMILIES.flatMap((family) => listChains(tables[family] ?? new Map())),
   ])
-  return rules.filter((rule) => !there.has(commentOf(rule)) && (rule.act !== 'accept' || hasPlace(rule, firewall)))
+  return rules.filter(
+    (rule) => !there.has(formatRuleComment(rule)) && (rule.action !== 'accept' || isApplicable(rule, firewall)),
+  )
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { refusalOf } from '../system/fake'
-import { parseSource, splitList } from './address-sources'
+import { captureError } from '../system/fake'
+import { parseAddressSource, splitAddressList } from './address-sources'
 
 describe('parseSource', () => {
   test.each([
@@ -20,7 +20,7 @@ describe('parseSource', () => {
     ['udhcpc:-V $HOME;`id`', { options: ['-V', '$HOME;`id`'] }],
     ['dhcpcd:-J -l 3600', { client: 'dhcpcd', options: ['-J', '-l', '3600'] }],
     ['dhclient:-B -V vendor', { client: 'dhclient', options: ['-B', '-V', 'vendor'] }],
-  ])('%s', (typed, expected) => expect(parseSource(typed)).toMatchObject({ ...expected, word: typed }))
+  ])('%s', (typed, expected) => expect(parseAddressSource(typed)).toMatchObject({ ...expected, typed }))
 
   test.each([
     ['dhcpx', 'is no way to an address'],
@@ -51,7 +51,7 @@ describe('parseSource', () => {
     ['dhcpcd:-e x=y', "'-e'"],
     ['dhcp:-z', "'-z'"],
     ['dhcp:-constructor', 'is not passed on'],
-  ])('refuses %j', (typed, message) => expect(refusalOf(() => parseSource(typed)).message).toContain(message))
+  ])('refuses %j', (typed, message) => expect(captureError(() => parseAddressSource(typed)).message).toContain(message))
 })
 
 test.each([
@@ -63,4 +63,4 @@ test.each([
   [',10.0.0.2/24', ['', '10.0.0.2/24']],
   ["dhcp:-x 'a", ["dhcp:-x 'a"]],
   ['', ['']],
-])('splitList %s', (typed, expected) => expect(splitList(typed)).toEqual(expected))
+])('splitList %s', (typed, expected) => expect(splitAddressList(typed)).toEqual(expected))

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { refusalOf } from '../system/fake'
+import { captureError } from '../system/fake'
 import {
   type Address,
-  fingerprint,
+  fnv1aHash,
   formatAddress,
   isOnLink,
   parseAddress,
@@ -12,12 +12,12 @@ import {
   parseSeconds,
 } from './address'
 import { ExitCode, PipeworkError } from './errors'
-import { parseGuest } from './guest-name'
-import { formatVlans, parseVlans } from './vlan'
+import { parseGuestName } from './guest-name'
+import { formatVlanSet, parseVlanSet } from './vlan'
 
 /** Message and hint of the usage error that the action throws. */
 function refusal(action: () => unknown): { message: string; hint: string } {
-  const { message, hint = '', exitCode } = refusalOf(action)
+  const { message, hint = '', exitCode } = captureError(action)
   expect(exitCode).toBe(ExitCode.usage)
   return { message, hint }
 }
@@ -225,7 +225,7 @@ test.each([
   ['a', 'af63dc4c8601ec8c'],
   ['b', 'af63df4c8601f1a5'],
   ['foobar', '85944171f73967e8'],
-])('fingerprint of %j', (text, hash) => expect(fingerprint(text)).toBe(hash))
+])('fingerprint of %j', (text, hash) => expect(fnv1aHash(text)).toBe(hash))
 
 describe('for any input', () => {
   const byte = fc.integer({ min: 0, max: 255 })
@@ -280,8 +280,8 @@ describe('for any input', () => {
     ['parseAddress', (text) => [formatAddress(parseAddress(text))]],
     ['parseIfname', (text) => [parseIfname(text, 'interface')]],
     ['parseMac', (text) => [parseMac(text)]],
-    ['parseVlans', (text) => [formatVlans(parseVlans(text))]],
-    ['parseGuest', (text) => [parseGuest(text).name, parseGuest(text).kind ?? 'none']],
+    ['parseVlans', (text) => [formatVlanSet(parseVlanSet(text))]],
+    ['parseGuest', (text) => [parseGuestName(text).name, parseGuestName(text).kind ?? 'none']],
   ])('%s refuses it as wrong usage, or gives words that are safe in a batch', (_, parse) =>
     fc.assert(
       fc.property(nasty, (text) => {

@@ -1,6 +1,6 @@
 import { Netmask } from 'netmask'
 import { usageError } from './errors'
-import { bitsOf, isIP, isLinkLocal } from './ip'
+import { addressBits, isIP, isLinkLocalAddress } from './ip'
 
 export type Family = 4 | 6
 
@@ -28,17 +28,17 @@ export function formatAddress(address: Address): string {
 }
 
 /** The canonical text of an address that `isIP` accepts; netmask's own parser is laxer and would take `10.1`. */
-function canonical(ip: string, family: Family): string {
+function canonicalizeIp(ip: string, family: Family): string {
   return family === 4 ? ip : new Netmask(`${ip}/128`).base
 }
 
-function familyOf(text: string): Family | undefined {
+function detectFamily(text: string): Family | undefined {
   return isIP(text) || undefined
 }
 
 /** The length of a netmask like 255.255.255.0, or of one that is a length already; undefined for anything else. */
-export function toPrefix(text: string, family: Family): number | undefined {
-  const bits = bitsOf(family)
+export function parsePrefixLength(text: string, family: Family): number | undefined {
+  const bits = addressBits(family)
   if (/^(0|[1-9]\d{0,2})$/.test(text)) return Number(text) <= bits ? Number(text) : undefined
   if (family !== 4 || isIP(text) !== 4) return undefined
   try {
@@ -48,8 +48,8 @@ export function toPrefix(text: string, family: Family): number | undefined {
   }
 }
 
-function refuseNetworkAddress(address: Address, typed: string): void {
-  const bits = bitsOf(address.family)
+function validateNotNetworkAddress(address: Address, typed: string): void {
+  const bits = addressBits(address.family)
   if (address.prefix >= bits - 1 || address.prefix === 0) return
   const block = new Netmask(toCidr(address))
   if (block.base === address.ip)
@@ -67,7 +67,7 @@ function refuseNetworkAddress(address: Address, typed: string): void {
 }
 
 /** Refuses an address that no host on a LAN can have; `typed` is what it stands in. */
-export function refuseUnusable({ family, ip }: Pick<Address, 'family' | 'ip'>, typed: string): void {
+export function validateHostAddress({ family, ip }: Pick<Address, 'family' | 'ip'>, typed: string): void {
   const first = Number.parseInt(ip, 10)
   const reason =
     family === 4
@@ -83,7 +83,7 @@ export function refuseUnusable({ family, ip }: Pick<Address, 'family' | 'ip'>, t
 }
 
 function parseGateway(text: string, of: Omit<Address, 'gateway'>, typed: string): string {
-  const family = familyOf(text)
+  const family = detectFamily(text)
   if (family === undefined)
     throw usageError(
       `'${typed}': the gateway '${text}' is not an IP address`,
@@ -94,11 +94,11 @@ function parseGateway(text: string, of: Omit<Address, 'gateway'>, typed: string)
       `'${typed}': the gateway '${text}' is IPv${family}, the address is IPv${of.family}`,
       'Give each family its own address and gateway, with a comma between: 10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1',
     )
-  const gateway = canonical(text, family)
-  refuseUnusable({ family, ip: gateway }, typed)
+  const gateway = canonicalizeIp(text, family)
+  validateHostAddress({ family, ip: gateway }, typed)
   if (gateway === of.ip) throw usageError(`'${typed}': the gateway is the address itself`, 'Give the router’s address.')
   // Of IPv6 the first address of a subnet is its routers' own.
-  if (family === 4 && isOnLink(of, gateway)) refuseNetworkAddress({ ...of, ip: gateway }, typed)
+  if (family === 4 && isOnLink(of, gateway)) validateNotNetworkAddress({ ...of, ip: gateway }, typed)
   return gateway
 }
 
@@ -109,7 +109,7 @@ function parseGateway(text: string, of: Omit<Address, 'gateway'>, typed: string)
 export function parseAddress(typed: string): Address {
   const [cidr = '', gateway, ...rest] = typed.split('@')
   const [ip = '', prefixText, ...more] = cidr.split('/')
-  const family = familyOf(ip)
+  const family = detectFamily(ip)
   if (rest.length > 0 || more.length > 0 || family === undefined)
     throw usageError(
       `'${typed}' is not an address`,
@@ -119,54 +119,54 @@ export function parseAddress(typed: string): Address {
     const guess = `${ip}/${family === 4 ? 24 : 64}${gateway === undefined ? '' : `@${gateway}`}`
     throw usageError(`'${typed}' has no prefix length`, `Did you mean ${guess}?`)
   }
-  const prefix = toPrefix(prefixText, family)
+  const prefix = parsePrefixLength(prefixText, family)
   if (prefix === undefined)
     throw usageError(
       `'${typed}': '${prefixText}' is not a prefix length`,
       family === 4 ? 'It goes from 0 to 32, or is a netmask like 255.255.255.0.' : 'It goes from 0 to 128.',
     )
-  const address = { family, ip: canonical(ip, family), prefix }
-  refuseUnusable(address, typed)
-  refuseNetworkAddress(address, typed)
+  const address = { family, ip: canonicalizeIp(ip, family), prefix }
+  validateHostAddress(address, typed)
+  validateNotNetworkAddress(address, typed)
   return gateway === undefined ? address : { ...address, gateway: parseGateway(gateway, address, typed) }
 }
 
 /** The canonical text of an address of that family; undefined for anything else. */
-export function toIp(text: string, family: Family): string | undefined {
-  return familyOf(text) === family ? canonical(text, family) : undefined
+export function toCanonicalIp(text: string, family: Family): string | undefined {
+  return detectFamily(text) === family ? canonicalizeIp(text, family) : undefined
 }
 
 /** An address alone, canonical; `what` begins the message. Throws a usage error. */
-export function parseIp(typed: string, what: string): { readonly family: Family; readonly ip: string } {
-  const family = familyOf(typed)
+export function parseIpAddress(typed: string, what: string): { readonly family: Family; readonly ip: string } {
+  const family = detectFamily(typed)
   if (family === undefined)
     throw usageError(`${what}: '${typed}' is not an IP address`, 'Write it like 192.168.1.10 or fd00::10.')
-  return { family, ip: canonical(typed, family) }
+  return { family, ip: canonicalizeIp(typed, family) }
 }
 
 /** Whether two subnets have an address in common. */
-export function areOverlapping(a: Address, b: Address): boolean {
-  return a.family === b.family && (isInSubnet(a, b.ip) || isInSubnet(b, a.ip))
+export function subnetsOverlap(a: Address, b: Address): boolean {
+  return a.family === b.family && (subnetContains(a, b.ip) || subnetContains(b, a.ip))
 }
 
 /** Whether the subnet of an address contains the other address. */
-function isInSubnet(of: Address, ip: string): boolean {
+function subnetContains(of: Address, ip: string): boolean {
   return new Netmask(toCidr(of)).contains(ip)
 }
 
 /** The subnet of an address, as `network/prefix`. */
-export function toNetwork(address: Pick<Address, 'ip' | 'prefix'>): string {
+export function toNetworkCidr(address: Pick<Address, 'ip' | 'prefix'>): string {
   return `${new Netmask(`${address.ip}/${address.prefix}`).base}/${address.prefix}`
 }
 
 /** True when the address's own subnet reaches the other address without a route. */
 export function isOnLink(of: Address, ip: string): boolean {
-  if (isLinkLocal(ip)) return true
+  if (isLinkLocalAddress(ip)) return true
   return of.prefix === 0 || new Netmask(toCidr(of)).contains(ip)
 }
 
 /** Whether a network, as `network/prefix` or a single address, has that address; undefined when it cannot be read. */
-export function isWithin(network: string, ip: string): boolean | undefined {
+export function networkContains(network: string, ip: string): boolean | undefined {
   if (network.includes(':') !== ip.includes(':')) return false
   try {
     return new Netmask(network).contains(ip)
@@ -226,7 +226,7 @@ export function parseIfname(typed: string, what: string): string {
 }
 
 /** Whether the text can be an InfiniBand partition key: up to four hexadecimal digits, as the original took it. */
-export function isPkey(text: string): boolean {
+export function isPartitionKey(text: string): boolean {
   return /^[0-9a-f]{1,4}$/i.test(text)
 }
 
@@ -241,14 +241,14 @@ export function parseSeconds(typed: string, option: string): number {
  * FNV-1a over the text's UTF-8 bytes, 64 bits in hexadecimal: for names and addresses that are to be the same at each
  * run, where nobody could gain by a collision. (node:crypto takes 2 ms of every start.)
  */
-export function fingerprint(text: string): string {
+export function fnv1aHash(text: string): string {
   let hash = 0xcbf29ce484222325n
   for (const byte of Buffer.from(text)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n)
   return hash.toString(16).padStart(16, '0')
 }
 
 /** `eth0.10`, or where that exceeds what the kernel takes a name of our own that is always the same. */
-export function vlanNameOf(nic: string, vlan: number): string {
+export function vlanDeviceName(nic: string, vlan: number): string {
   const name = `${nic}.${vlan}`
-  return name.length <= 15 ? name : `vl${fingerprint(nic).slice(0, 8)}.${vlan}`
+  return name.length <= 15 ? name : `vl${fnv1aHash(nic).slice(0, 8)}.${vlan}`
 }

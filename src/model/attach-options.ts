@@ -1,8 +1,8 @@
-import { type Address, type Family, parseMtu, toNetwork } from './address'
-import { type Addressing, type DhcpOptions, mayLeaseDefault } from './address-spec'
+import { type Address, type Family, parseMtu, toNetworkCidr } from './address'
+import { type AddressSpec, type DhcpOptions, mayLeaseDefaultRoute } from './address-spec'
 import { usageError } from './errors'
-import { type OutsideOptions, toOutsideWords } from './host-services'
-import { parseMetric, parseRoute, type RouteWish } from './route'
+import { type HostServiceOptions, toHostServiceWords } from './host-services'
+import { parseMetric, parseRouteSpec, type RouteSpec } from './route'
 
 /** How a link shares a NIC with others: a MAC address of its own (macvlan), or the NIC's (ipvlan). */
 export const SHARE_MODES = {
@@ -12,13 +12,13 @@ export const SHARE_MODES = {
 
 export type ShareKind = keyof typeof SHARE_MODES
 
-export interface Sharing {
+export interface SharingSpec {
   readonly kind: ShareKind
   readonly mode: string
 }
 
 /** The options of the main form, as typed. */
-export interface AttachOptions extends DhcpOptions, OutsideOptions {
+export interface AttachOptions extends DhcpOptions, HostServiceOptions {
   readonly i?: string | undefined
   readonly l?: string | undefined
   readonly a?: string | undefined
@@ -39,7 +39,7 @@ export interface AttachOptions extends DhcpOptions, OutsideOptions {
 }
 
 /** What --kind and --mode say. Throws usage errors. */
-export function parseSharing({ kind = 'macvlan', mode }: AttachOptions): Sharing {
+export function parseSharingSpec({ kind = 'macvlan', mode }: AttachOptions): SharingSpec {
   if (kind !== 'macvlan' && kind !== 'ipvlan')
     throw usageError(`--kind '${kind}' is not a way to share a NIC`, 'Write macvlan or ipvlan.')
   const modes: readonly string[] = SHARE_MODES[kind]
@@ -49,23 +49,23 @@ export function parseSharing({ kind = 'macvlan', mode }: AttachOptions): Sharing
 }
 
 /** How a link shares its NIC: what the words of its record say, or the defaults. */
-export function sharingOf(words: readonly string[]): Sharing {
+export function parseRecordSharing(words: readonly string[]): SharingSpec {
   const optionOf = (name: string) => words.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3)
   const kind = optionOf('kind') === 'ipvlan' ? 'ipvlan' : 'macvlan'
   return { kind, mode: optionOf('mode') ?? SHARE_MODES[kind][0] }
 }
 
 /** The gateway of that family among the addresses of a request or a record. */
-export function gatewayOf(addresses: readonly Address[], family: Family): string | undefined {
+export function findGateway(addresses: readonly Address[], family: Family): string | undefined {
   return addresses.find((address) => address.family === family && address.gateway !== undefined)?.gateway
 }
 
 /** The routes among the words of a record. */
-export function routesOf(words: readonly string[]): readonly RouteWish[] {
+export function parseRecordRoutes(words: readonly string[]): readonly RouteSpec[] {
   return words.flatMap((word) => {
     const typed = /^--route=(.*)$/.exec(word)?.[1]
     try {
-      return typed === undefined ? [] : [parseRoute(typed)]
+      return typed === undefined ? [] : [parseRouteSpec(typed)]
     } catch {
       return [] // edited by hand
     }
@@ -73,12 +73,12 @@ export function routesOf(words: readonly string[]): readonly RouteWish[] {
 }
 
 /** The router of a route: the one typed, else the gateway of the family, else none. */
-export function viaOf({ family, via }: RouteWish, addresses: readonly Address[]): string | undefined {
-  return via ?? gatewayOf(addresses, family)
+export function resolveVia({ family, via }: RouteSpec, addresses: readonly Address[]): string | undefined {
+  return via ?? findGateway(addresses, family)
 }
 
-function parseRoutes(typed: readonly string[], { addresses, sources }: Addressing): readonly RouteWish[] {
-  const routes = typed.map(parseRoute)
+function parseRouteSpecs(typed: readonly string[], { addresses, sources }: AddressSpec): readonly RouteSpec[] {
+  const routes = typed.map(parseRouteSpec)
   routes.forEach(({ family, dst, metric, via }, index) => {
     const ofFamily = addresses.filter((address) => address.family === family)
     if (routes.findIndex((it) => it.dst === dst && it.metric === metric) !== index)
@@ -95,7 +95,7 @@ function parseRoutes(typed: readonly string[], { addresses, sources }: Addressin
       )
     if (ofFamily.some(({ ip }) => ip === via))
       throw usageError(`--route '${typed[index]}': ${via} is the interface's own address`, 'Give the router’s address.')
-    if (metric === undefined && ofFamily.some((address) => toNetwork(address) === dst))
+    if (metric === undefined && ofFamily.some((address) => toNetworkCidr(address) === dst))
       throw usageError(
         `--route '${typed[index]}': that is the subnet of the interface`,
         'Leave it out: it comes with the address.',
@@ -105,9 +105,9 @@ function parseRoutes(typed: readonly string[], { addresses, sources }: Addressin
 }
 
 /** Where packets are to go, of a request. */
-export interface Routing {
+export interface RoutingSpec {
   /** Routes beside the default. */
-  readonly routes: readonly RouteWish[]
+  readonly routes: readonly RouteSpec[]
   /** Of the default routes; the kernel's choice when absent. */
   readonly metric?: number
   /** Whether the gateways become default routes. */
@@ -117,10 +117,10 @@ export interface Routing {
 }
 
 /** What --route, --metric, --no-default-route and --policy-route say of a link with these addresses. Throws usage errors. */
-export function parseRouting(options: AttachOptions, addressing: Addressing): Routing {
+export function parseRoutingSpec(options: AttachOptions, addressing: AddressSpec): RoutingSpec {
   const { addresses } = addressing
   const { routes = [], metric, defaultRoute = true, policyRoute = false } = options
-  const hasGateway = addresses.some(({ gateway }) => gateway !== undefined) || mayLeaseDefault(addressing, 4)
+  const hasGateway = addresses.some(({ gateway }) => gateway !== undefined) || mayLeaseDefaultRoute(addressing, 4)
   if (metric !== undefined && !hasGateway)
     throw usageError(
       `--metric '${metric}': there is no gateway`,
@@ -137,7 +137,7 @@ export function parseRouting(options: AttachOptions, addressing: Addressing): Ro
       'Type the address, or leave --policy-route out.',
     )
   return {
-    routes: parseRoutes(routes, addressing),
+    routes: parseRouteSpecs(routes, addressing),
     metric: metric === undefined ? undefined : parseMetric(metric, '--metric'),
     defaultRoute,
     policyRoute,
@@ -145,10 +145,10 @@ export function parseRouting(options: AttachOptions, addressing: Addressing): Ro
 }
 
 /** What --mtu says. Throws usage errors. */
-export function parseSize({ mtu: typed }: AttachOptions, { addresses, sources }: Addressing): { mtu?: number } {
+export function parseMtuOption({ mtu: typed }: AttachOptions, { addresses, sources }: AddressSpec): { mtu?: number } {
   if (typed === undefined) return {}
   const mtu = parseMtu(typed)
-  const address6 = addresses.find(({ family }) => family === 6)?.ip ?? sources.find(({ family }) => family === 6)?.word
+  const address6 = addresses.find(({ family }) => family === 6)?.ip ?? sources.find(({ family }) => family === 6)?.typed
   if (mtu < 1280 && address6 !== undefined)
     throw usageError(
       `--mtu '${typed}' is too small for ${address6}`,
@@ -158,26 +158,26 @@ export function parseSize({ mtu: typed }: AttachOptions, { addresses, sources }:
 }
 
 /** What --tx-offload says. Throws usage errors. */
-export function parseOffload({ txOffload: typed }: AttachOptions): { txOffload?: 'on' | 'off' } {
+export function parseTxOffload({ txOffload: typed }: AttachOptions): { txOffload?: 'on' | 'off' } {
   if (typed === undefined) return {}
   if (typed !== 'on' && typed !== 'off')
     throw usageError(`--tx-offload '${typed}' is neither on nor off`, 'Write --tx-offload off, or leave it out.')
   return { txOffload: typed }
 }
 
-const FIREWALL_WISHES = ['allow', 'warn', 'off'] as const
+const FIREWALL_MODES = ['allow', 'warn', 'off'] as const
 
 /** What to do where the host's firewall drops what goes over the bridge. */
-export interface Firewalling {
+export interface FirewallSpec {
   /** Make a rule that lets it pass; say so, and how to mend it; do not look. */
-  readonly firewall: (typeof FIREWALL_WISHES)[number]
+  readonly firewall: (typeof FIREWALL_MODES)[number]
   /** Whether that is refused before the first change. */
   readonly strict: boolean
 }
 
 /** What --firewall and --strict say. Throws usage errors. */
-export function parseFirewall({ firewall: typed = 'warn', strict = false }: AttachOptions): Firewalling {
-  const firewall = FIREWALL_WISHES.find((it) => it === typed)
+export function parseFirewallSpec({ firewall: typed = 'warn', strict = false }: AttachOptions): FirewallSpec {
+  const firewall = FIREWALL_MODES.find((it) => it === typed)
   if (firewall === undefined)
     throw usageError(`--firewall '${typed}' is not allow, warn or off`, 'To let the traffic pass: --firewall allow')
   if (strict && firewall === 'off')
@@ -202,6 +202,6 @@ export function toRecordWords(options: AttachOptions): readonly string[] {
     ...(options.firewall === 'allow' ? ['--firewall=allow'] : []),
     ...(options.dhcpOnce ? ['--dhcp-once'] : []),
     ...(options.dhcpDns ? ['--dhcp-dns'] : []),
-    ...toOutsideWords(options),
+    ...toHostServiceWords(options),
   ]
 }

@@ -1,10 +1,10 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: that is what files have
 import { describe, expect, test } from 'vitest'
-import { columnOf, formatLine, readLines } from './attachment-file'
+import { findErrorColumn, formatFileLine, parseLines } from './attachment-file'
 
 const env = { NET: '10.0.0', HOST: 'br1', EMPTY: '', SPACED: 'a b', SHELL: '$(reboot)' }
-const words = (text: string) => readLines(text, env).lines.map((line) => line.words.map((word) => word.text))
-const mistakes = (text: string) => readLines(text, env).mistakes.map((it) => `${it.line}:${it.column}: ${it.message}`)
+const words = (text: string) => parseLines(text, env).lines.map((line) => line.words.map((word) => word.text))
+const mistakes = (text: string) => parseLines(text, env).errors.map((it) => `${it.line}:${it.column}: ${it.message}`)
 
 describe('words of a line, as a shell splits them', () => {
   test.each<[string, string[][]]>([
@@ -36,7 +36,7 @@ describe('words of a line, as a shell splits them', () => {
   })
 
   test('where they stand', () =>
-    expect(readLines("\n br1 'a b' c", env).lines).toEqual([
+    expect(parseLines("\n br1 'a b' c", env).lines).toEqual([
       {
         number: 2,
         words: [
@@ -81,10 +81,10 @@ describe('mistakes, all at once', () => {
 describe('back into a line', () => {
   test.each([[['br1', 'web', '10.0.0.1/24']], [["it's", 'a b', '', '#', '${HOST}', '$(x)', '\\', '"', '|']]])(
     '%j',
-    (line) => expect(words(formatLine(line) ?? '')).toEqual([line]),
+    (line) => expect(words(formatFileLine(line) ?? '')).toEqual([line]),
   )
 
-  test('not a word with a newline', () => expect(formatLine(['U:a\nb'])).toBeUndefined())
+  test('not a word with a newline', () => expect(formatFileLine(['U:a\nb'])).toBeUndefined())
 })
 
 test.each([
@@ -94,7 +94,7 @@ test.each([
   ['nothing', 1],
 ])('the column of what %s speaks of', (message, column) =>
   expect(
-    columnOf(message, [
+    findErrorColumn(message, [
       { text: 'a', column: 1 },
       { text: 'web', column: 3 },
       { text: '--mtu=x', column: 7 },

@@ -1,34 +1,34 @@
-import { quote } from '../plan/step'
+import { shellQuote } from '../plan/step'
 
 /** A word of a line, and where it stands in the file. Lines and columns count from 1. */
-export interface Word {
+export interface FileWord {
   readonly text: string
   readonly column: number
 }
 
 /** A line of a file with at least one word in it. */
-export interface Line {
+export interface ParsedLine {
   readonly number: number
-  readonly words: readonly Word[]
+  readonly words: readonly FileWord[]
 }
 
 /** A mistake in a file: where, and what is wrong, with the value in quotes. */
-export interface Mistake {
+export interface LineError {
   readonly line: number
   readonly column: number
   readonly message: string
 }
 
-export interface Lines {
-  readonly lines: readonly Line[]
-  readonly mistakes: readonly Mistake[]
+export interface ParsedLines {
+  readonly lines: readonly ParsedLine[]
+  readonly errors: readonly LineError[]
 }
 
 /** Where variables come from. */
-export type Environment = Readonly<Record<string, string | undefined>>
+export type VariableEnv = Readonly<Record<string, string | undefined>>
 
 /** What a mistake in a line throws. */
-class Slip extends Error {
+class LineSyntaxError extends Error {
   constructor(
     readonly column: number,
     message: string,
@@ -38,135 +38,138 @@ class Slip extends Error {
 }
 
 /** What else has a meaning to a shell outside quotes: nobody shall believe that it has it here. */
-const SHELLISH = /[|&;<>()`]/
-const VARIABLE = /^\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}/
+const SHELL_CHARS = /[|&;<>()`]/
+const VARIABLE_PATTERN = /^\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}/
 
 /**
  * The lines of a file as words, as a shell would split them: quotes, backslash, `#` comments, and `${NAME}` or
  * `${NAME:-default}` from the environment. A value is never split or read again, and nothing is ever run.
  */
-export function readLines(text: string, env: Environment): Lines {
-  const [lines, mistakes]: [Line[], Mistake[]] = [[], []]
+export function parseLines(text: string, env: VariableEnv): ParsedLines {
+  const [lines, mistakes]: [ParsedLine[], LineError[]] = [[], []]
   for (const [index, line] of text.split('\n').entries()) {
     const number = index + 1
     try {
-      const words = splitWords(line.replace(/\r$/, ''), env)
+      const words = parseLineWords(line.replace(/\r$/, ''), env)
       if (words.length > 0) lines.push({ number, words })
     } catch (error) {
-      if (!(error instanceof Slip)) throw error
+      if (!(error instanceof LineSyntaxError)) throw error
       mistakes.push({ line: number, column: error.column, message: error.message })
     }
   }
-  return { lines, mistakes }
+  return { lines, errors: mistakes }
 }
 
 /** A text that ends a word, goes on in it, or is another way of writing: one at a time, from the left. */
-interface Cursor {
+interface LineCursor {
   readonly line: string
-  readonly env: Environment
-  at: number
+  readonly env: VariableEnv
+  position: number
 }
 
 /** The words of one line. Throws a Slip. */
-function splitWords(line: string, env: Environment): readonly Word[] {
-  const cursor: Cursor = { line, env, at: 0 }
-  const words: Word[] = []
+function parseLineWords(line: string, env: VariableEnv): readonly FileWord[] {
+  const cursor: LineCursor = { line, env, position: 0 }
+  const words: FileWord[] = []
   for (;;) {
-    while (/\s/.test(line.charAt(cursor.at))) cursor.at += 1
-    const char = line.charAt(cursor.at)
+    while (/\s/.test(line.charAt(cursor.position))) cursor.position += 1
+    const char = line.charAt(cursor.position)
     if (char === '' || char === '#') return words
-    const column = cursor.at + 1
-    words.push({ text: readWord(cursor), column })
+    const column = cursor.position + 1
+    words.push({ text: parseWord(cursor), column })
   }
 }
 
-function readWord(cursor: Cursor): string {
+function parseWord(cursor: LineCursor): string {
   let text = ''
   for (;;) {
-    const char = cursor.line.charAt(cursor.at)
+    const char = cursor.line.charAt(cursor.position)
     if (char === '' || /\s/.test(char)) return text
-    text += readPiece(cursor, char)
+    text += parsePiece(cursor, char)
   }
 }
 
-function readPiece(cursor: Cursor, char: string): string {
-  if (char === "'") return readSingle(cursor)
-  if (char === '"') return readDouble(cursor)
-  if (char === '$') return readVariable(cursor)
-  if (char === '\\') return readEscaped(cursor)
-  if (SHELLISH.test(char))
-    throw new Slip(
-      cursor.at + 1,
+function parsePiece(cursor: LineCursor, char: string): string {
+  if (char === "'") return parseSingleQuoted(cursor)
+  if (char === '"') return parseDoubleQuoted(cursor)
+  if (char === '$') return expandVariable(cursor)
+  if (char === '\\') return parseEscaped(cursor)
+  if (SHELL_CHARS.test(char))
+    throw new LineSyntaxError(
+      cursor.position + 1,
       `'${char}' is for a shell, and this is none: write '\\${char}' if it belongs to the word`,
     )
-  return take(cursor, 1)
+  return consume(cursor, 1)
 }
 
-function take(cursor: Cursor, count: number): string {
-  const text = cursor.line.slice(cursor.at, cursor.at + count)
-  cursor.at += count
+function consume(cursor: LineCursor, count: number): string {
+  const text = cursor.line.slice(cursor.position, cursor.position + count)
+  cursor.position += count
   return text
 }
 
-function readSingle(cursor: Cursor): string {
-  const end = cursor.line.indexOf("'", cursor.at + 1)
-  if (end < 0) throw unclosed(cursor, cursor.at)
-  return take(cursor, end + 1 - cursor.at).slice(1, -1)
+function parseSingleQuoted(cursor: LineCursor): string {
+  const end = cursor.line.indexOf("'", cursor.position + 1)
+  if (end < 0) throw unclosedQuoteError(cursor, cursor.position)
+  return consume(cursor, end + 1 - cursor.position).slice(1, -1)
 }
 
-function readDouble(cursor: Cursor): string {
-  const start = cursor.at
+function parseDoubleQuoted(cursor: LineCursor): string {
+  const start = cursor.position
   let text = ''
-  cursor.at += 1
+  cursor.position += 1
   for (;;) {
-    const char = cursor.line.charAt(cursor.at)
-    if (char === '') throw unclosed(cursor, start)
+    const char = cursor.line.charAt(cursor.position)
+    if (char === '') throw unclosedQuoteError(cursor, start)
     if (char === '"') {
-      cursor.at += 1
+      cursor.position += 1
       return text
     }
-    if (char === '`') throw new Slip(cursor.at + 1, "'`' is for a shell, and this is none")
-    if (char === '$') text += readVariable(cursor)
+    if (char === '`') throw new LineSyntaxError(cursor.position + 1, "'`' is for a shell, and this is none")
+    if (char === '$') text += expandVariable(cursor)
     // Before other characters a backslash between these quotes is a backslash (POSIX, 2.2.3).
-    else if (char === '\\' && /[$`"\\]/.test(cursor.line.charAt(cursor.at + 1))) text += readEscaped(cursor)
-    else text += take(cursor, 1)
+    else if (char === '\\' && /[$`"\\]/.test(cursor.line.charAt(cursor.position + 1))) text += parseEscaped(cursor)
+    else text += consume(cursor, 1)
   }
 }
 
-function readEscaped(cursor: Cursor): string {
-  if (cursor.at + 1 >= cursor.line.length)
-    throw new Slip(cursor.at + 1, "'\\' at the end: a line does not go on in the next one")
-  return take(cursor, 2).slice(1)
+function parseEscaped(cursor: LineCursor): string {
+  if (cursor.position + 1 >= cursor.line.length)
+    throw new LineSyntaxError(cursor.position + 1, "'\\' at the end: a line does not go on in the next one")
+  return consume(cursor, 2).slice(1)
 }
 
-function unclosed({ line }: Cursor, start: number): Slip {
-  return new Slip(start + 1, `the quote of '${line.slice(start)}' is not closed in this line`)
+function unclosedQuoteError({ line }: LineCursor, start: number): LineSyntaxError {
+  return new LineSyntaxError(start + 1, `the quote of '${line.slice(start)}' is not closed in this line`)
 }
 
 /** An empty variable is taken for a mistake: the word would mean something else without it. */
-function readVariable(cursor: Cursor): string {
-  const rest = cursor.line.slice(cursor.at)
-  const column = cursor.at + 1
-  const [written, name, fallback] = VARIABLE.exec(rest) ?? []
+function expandVariable(cursor: LineCursor): string {
+  const rest = cursor.line.slice(cursor.position)
+  const column = cursor.position + 1
+  const [written, name, fallback] = VARIABLE_PATTERN.exec(rest) ?? []
   if (written === undefined || name === undefined)
-    throw new Slip(
+    throw new LineSyntaxError(
       column,
       `'${/^\$(\{[^}]*\}?|\([^)]*\)?|\w*)/.exec(rest)?.[0] ?? '$'}' is not read: a variable is written \${NAME} or \${NAME:-default}, and nothing is run`,
     )
-  take(cursor, written.length)
+  consume(cursor, written.length)
   const value = cursor.env[name] || fallback
   if (!value)
-    throw new Slip(column, `'${written}' is empty: set ${name} in the environment, or write \${${name}:-default}`)
+    throw new LineSyntaxError(
+      column,
+      `'${written}' is empty: set ${name} in the environment, or write \${${name}:-default}`,
+    )
   return value
 }
 
 /** Words as a line that is read back as these words; undefined when no line can hold them. */
-export function formatLine(words: readonly string[]): string | undefined {
-  return words.some((word) => /[\n\r]/.test(word)) ? undefined : words.map(quote).join(' ')
+export function formatFileLine(words: readonly string[]): string | undefined {
+  return words.some((word) => /[\n\r]/.test(word)) ? undefined : words.map(shellQuote).join(' ')
 }
 
 /** The column of the word that a message speaks of, where it quotes one; else that of the first. */
-export function columnOf(message: string, words: readonly Word[]): number {
+export function findErrorColumn(message: string, words: readonly FileWord[]): number {
   const quoted = [...message.matchAll(/'([^']+)'/g)].map(([, value = '']) => value)
   const found = quoted.flatMap((value) => words.find(({ text }) => text === value) ?? [])
   const within = quoted.flatMap((value) => words.find(({ text }) => text.includes(value)) ?? [])

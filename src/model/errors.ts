@@ -49,6 +49,6 @@ export function usageError(message: string, hint?: string): PipeworkError {
 }
 
 /** Refuses the words that follow those which a command takes. */
-export function refuseSurplus([first]: readonly string[], hint: string): void {
+export function validateNoExtraArgs([first]: readonly string[], hint: string): void {
   if (first !== undefined) throw usageError(`'${first}' is a word too many`, hint)
 }

@@ -12,7 +12,7 @@ export interface GuestName {
 }
 
 /** `[kind:]name`. Runtimes take [a-zA-Z0-9_.-]; LXC and `ip netns` any file name, of which we take the harmless ones. */
-export function parseGuest(typed: string): GuestName {
+export function parseGuestName(typed: string): GuestName {
   const [, prefix, rest = ''] = /^(?:([a-z]+):)?(.*)$/s.exec(typed) ?? []
   if (prefix !== undefined && !isGuestKind(prefix))
     throw usageError(`'${typed}': there is no guest kind '${prefix}'`, `The kinds are ${GUEST_KINDS.join(', ')}.`)

@@ -1,27 +1,27 @@
 import type { LinkRecord } from '../state/record'
-import type { Host } from '../system/types'
-import { type Address, type Family, parseAddress, parseIfname, parseIp } from './address'
+import type { System } from '../system/types'
+import { type Address, type Family, parseAddress, parseIfname, parseIpAddress } from './address'
 import { usageError } from './errors'
 
 /** What a request wants of the host beside the link: how the guest and the rest of the world reach each other. */
-export interface Outside {
+export interface HostServices {
   /** Addresses of the host on the bridge. */
   readonly bridgeAddresses: readonly Address[]
   /** Whether what the guest sends to the outside leaves with an address of the host, and by which interface only. */
   readonly nat?: { readonly out?: string }
-  readonly published: readonly Published[]
+  readonly portMappings: readonly PortMapping[]
   /** Whether host and guest reach each other past the NIC that they share. */
   readonly hostAccess: boolean
 }
 
 /** Ports of the host that lead to the guest. */
-export interface Published {
+export interface PortMapping {
   readonly protocol: 'tcp' | 'udp'
   /** The host's address, where not all of them. */
-  readonly at?: { readonly family: Family; readonly ip: string }
-  readonly ports: PortRange
+  readonly listenAddress?: { readonly family: Family; readonly ip: string }
+  readonly hostPorts: PortRange
   /** Of the guest; as many as of the host. */
-  readonly to: PortRange
+  readonly guestPorts: PortRange
 }
 
 export interface PortRange {
@@ -30,7 +30,7 @@ export interface PortRange {
 }
 
 /** The options as typed. */
-export interface OutsideOptions {
+export interface HostServiceOptions {
   readonly bridgeAddress?: string | undefined
   /** Empty for any way out. */
   readonly nat?: string | undefined
@@ -38,9 +38,9 @@ export interface OutsideOptions {
   readonly hostAccess?: boolean | undefined
 }
 
-const NONE: Outside = { bridgeAddresses: [], published: [], hostAccess: false }
+const NO_SERVICES: HostServices = { bridgeAddresses: [], portMappings: [], hostAccess: false }
 
-function parsePorts(text: string, typed: string): PortRange {
+function parsePortRange(text: string, typed: string): PortRange {
   const [, from = '', to = from] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text) ?? []
   const [first, last] = [Number(from), Number(to)]
   if (from === '' || first < 1 || last > 65535 || first > last)
@@ -52,7 +52,7 @@ function parsePorts(text: string, typed: string): PortRange {
 }
 
 /** `[ip:]hostport:guestport[/tcp|udp]` as Docker has it, ports also as `first-last`. Throws usage errors. */
-export function parsePublished(typed: string): Published {
+export function parsePortMapping(typed: string): PortMapping {
   const [ports = '', protocol = 'tcp', ...rest] = typed.split('/')
   if (rest.length > 0 || (protocol !== 'tcp' && protocol !== 'udp'))
     throw usageError(
@@ -66,13 +66,13 @@ export function parsePublished(typed: string): Published {
       'Write [IP:]HOSTPORT:GUESTPORT, like 8080:80 or 192.168.1.10:8080:80 or [fd00::1]:8080:80/udp.',
     )
   const ip = bracketed ?? plain
-  const at = ip === undefined || ip === '0.0.0.0' ? undefined : parseIp(ip, `--publish '${typed}'`)
+  const at = ip === undefined || ip === '0.0.0.0' ? undefined : parseIpAddress(ip, `--publish '${typed}'`)
   if (at?.ip === '::1')
     throw usageError(
       `--publish '${typed}': what is sent to ::1 never leaves this host`,
       'IPv6 has no route_localnet. Give another address of the host, or 127.0.0.1.',
     )
-  const [from, to] = [parsePorts(host, typed), parsePorts(guest, typed)]
+  const [from, to] = [parsePortRange(host, typed), parsePortRange(guest, typed)]
   if (from.last - from.first !== to.last - to.first)
     throw usageError(
       `--publish '${typed}': ${host} and ${guest} are not as many ports`,
@@ -83,32 +83,33 @@ export function parsePublished(typed: string): Published {
       `--publish '${typed}': a range of ports keeps its numbers`,
       `Write ${host}:${host}, or give each port its own --publish.`,
     )
-  return { protocol, at, ports: from, to }
+  return { protocol, listenAddress: at, hostPorts: from, guestPorts: to }
 }
 
-function overlap(a: PortRange, b: PortRange): boolean {
+function portsOverlap(a: PortRange, b: PortRange): boolean {
   return a.first <= b.last && b.first <= a.last
 }
 
 /** Whether one port of the host would lead to two places. */
-export function areClashing(a: Published, b: Published): boolean {
-  const isSameAddress = a.at === undefined || b.at === undefined || a.at.ip === b.at.ip
-  return a.protocol === b.protocol && isSameAddress && overlap(a.ports, b.ports)
+export function isPortConflict(a: PortMapping, b: PortMapping): boolean {
+  const isSameAddress =
+    a.listenAddress === undefined || b.listenAddress === undefined || a.listenAddress.ip === b.listenAddress.ip
+  return a.protocol === b.protocol && isSameAddress && portsOverlap(a.hostPorts, b.hostPorts)
 }
 
-function parseAllPublished(typed: readonly string[], addresses: readonly Address[]): readonly Published[] {
-  const all = typed.map(parsePublished)
+function parsePortMappings(typed: readonly string[], addresses: readonly Address[]): readonly PortMapping[] {
+  const all = typed.map(parsePortMapping)
   all.forEach((one, index) => {
     const text = `--publish '${typed[index]}'`
     if (addresses.length === 0)
       throw usageError(`${text} leads to the address of the guest, and it is to have none`, 'Give it one.')
-    const { at } = one
+    const { listenAddress: at } = one
     if (at !== undefined && !addresses.some(({ family }) => family === at.family))
       throw usageError(
         `${text}: the guest is to have no IPv${at.family} address`,
         'Give it one, or another address here.',
       )
-    const twin = all.findIndex((other) => areClashing(one, other))
+    const twin = all.findIndex((other) => isPortConflict(one, other))
     if (twin !== index)
       throw usageError(
         `${text}: '${typed[twin]}' has that port already`,
@@ -133,7 +134,7 @@ function parseBridgeAddresses(typed: string | undefined): readonly Address[] {
   return addresses
 }
 
-function parseNat(out: string | undefined, addresses: readonly Address[]): Pick<Outside, 'nat'> {
+function parseNat(out: string | undefined, addresses: readonly Address[]): Pick<HostServices, 'nat'> {
   if (out === undefined) return {}
   const routed = addresses.find(({ gateway }) => gateway !== undefined)
   if (addresses.length === 0)
@@ -148,17 +149,22 @@ function parseNat(out: string | undefined, addresses: readonly Address[]): Pick<
 }
 
 /** What the options want, the guest having these addresses. Throws usage errors. */
-export function parseOutside(options: OutsideOptions, addresses: readonly Address[]): Outside {
+export function parseHostServices(options: HostServiceOptions, addresses: readonly Address[]): HostServices {
   return {
     bridgeAddresses: parseBridgeAddresses(options.bridgeAddress),
     ...parseNat(options.nat, addresses),
-    published: parseAllPublished(options.publish ?? [], addresses),
+    portMappings: parsePortMappings(options.publish ?? [], addresses),
     hostAccess: options.hostAccess ?? false,
   }
 }
 
 /** The options as the words of a record. */
-export function toOutsideWords({ bridgeAddress, nat, publish = [], hostAccess }: OutsideOptions): readonly string[] {
+export function toHostServiceWords({
+  bridgeAddress,
+  nat,
+  publish = [],
+  hostAccess,
+}: HostServiceOptions): readonly string[] {
   return [
     ...(bridgeAddress === undefined ? [] : [`--bridge-address=${bridgeAddress}`]),
     ...(nat === undefined ? [] : [nat === '' ? '--nat' : `--nat=${nat}`]),
@@ -168,11 +174,11 @@ export function toOutsideWords({ bridgeAddress, nat, publish = [], hostAccess }:
 }
 
 /** What the words of a record want of the host. */
-function outsideOf(words: readonly string[], addresses: readonly Address[]): Outside {
+function parseRecordedServices(words: readonly string[], addresses: readonly Address[]): HostServices {
   const valuesOf = (name: string) =>
     words.flatMap((word) => (word.startsWith(`--${name}=`) ? [word.slice(name.length + 3)] : []))
   try {
-    return parseOutside(
+    return parseHostServices(
       {
         bridgeAddress: valuesOf('bridge-address')[0],
         nat: words.includes('--nat') ? '' : valuesOf('nat')[0],
@@ -182,46 +188,46 @@ function outsideOf(words: readonly string[], addresses: readonly Address[]): Out
       addresses,
     )
   } catch {
-    return NONE // edited by hand
+    return NO_SERVICES // edited by hand
   }
 }
 
 /** How a host interface of the words `ptp` and `routed:<nic>` reads: no bridge, the host itself is the router. */
-export interface Routed {
+export interface RoutedSpec {
   /** The NIC on whose LAN the guest's addresses are; absent where they are nobody's. */
   readonly nic?: string
 }
 
 /** The words after `ptp` and `routed:` where they are the host interface. */
-export function parseRouted(hostif: string): Routed | undefined {
+export function parseRouted(hostif: string): RoutedSpec | undefined {
   if (hostif === 'ptp') return {}
   return hostif.startsWith('routed:') ? { nic: hostif.slice('routed:'.length) } : undefined
 }
 
 /** Where a guest sends everything when no gateway is given: the host's end of its own link has that address. */
-export const LINK_GATEWAY = { 4: '169.254.1.1', 6: 'fe80::1' } as const
+export const LINK_LOCAL_GATEWAY = { 4: '169.254.1.1', 6: 'fe80::1' } as const
 
 /** The addresses with a gateway in each family: on a link that leads to the host alone there is one anyway. */
-export function withGateways(addresses: readonly Address[]): readonly Address[] {
+export function withDefaultGateways(addresses: readonly Address[]): readonly Address[] {
   return addresses.map((address, index) => {
     const { family } = address
     const ofFamily = addresses.filter((it) => it.family === family)
     const isFirst = addresses.findIndex((it) => it.family === family) === index
     return isFirst && ofFamily.every(({ gateway }) => gateway === undefined)
-      ? { ...address, gateway: LINK_GATEWAY[family] }
+      ? { ...address, gateway: LINK_LOCAL_GATEWAY[family] }
       : address
   })
 }
 
 /** An attachment that is asked for, or its record. */
-export interface Wishes {
+export interface ServiceRequest {
   readonly hostif: string
-  readonly outside: Outside
+  readonly hostServices: HostServices
 }
 
 /** Whether an attachment needs more of the host than its link. */
-export function isConcerned({ hostif, outside }: Wishes): boolean {
-  const { bridgeAddresses, nat, published, hostAccess } = outside
+export function needsHostServices({ hostif, hostServices: outside }: ServiceRequest): boolean {
+  const { bridgeAddresses, nat, portMappings: published, hostAccess } = outside
   return (
     parseRouted(hostif) !== undefined ||
     bridgeAddresses.length > 0 ||
@@ -232,19 +238,21 @@ export function isConcerned({ hostif, outside }: Wishes): boolean {
 }
 
 /** Whether the host is to forward something for it, which a rule of somebody else's may drop. */
-export function isForwarded({ hostif, outside: { nat, published } }: Wishes): boolean {
+export function needsForwarding({ hostif, hostServices: { nat, portMappings: published } }: ServiceRequest): boolean {
   return nat !== undefined || published.length > 0 || parseRouted(hostif)?.nic !== undefined
 }
 
 /** The wishes in a record. A NIC itself has none: what it brings back from a guest, that may have written. */
-export function wishesOf({ hostif, words, addresses = [], nic }: LinkRecord): Wishes {
-  return nic === undefined ? { hostif, outside: outsideOf(words, addresses) } : { hostif: '', outside: NONE }
+export function hostServicesOf({ hostif, words, addresses = [], nic }: LinkRecord): ServiceRequest {
+  return nic === undefined
+    ? { hostif, hostServices: parseRecordedServices(words, addresses) }
+    : { hostif: '', hostServices: NO_SERVICES }
 }
 
 /** A file that says that some attachment has needed more than its link; without it nobody looks at the firewall. */
-export const MARKER = '/run/pipework/outside'
+export const SERVICES_MARKER = '/run/pipework/outside'
 
 /** Whether the host may have more of ours than links: a file says so, and saves a look at the firewall. */
-export function mayHaveOutside(host: Host): boolean {
-  return host.read(MARKER) !== undefined
+export function mayHaveHostServices(host: System): boolean {
+  return host.read(SERVICES_MARKER) !== undefined
 }

@@ -1,15 +1,15 @@
 import { describe, expect, test } from 'vitest'
-import { readRequest } from '../commands/attach'
-import { readLine } from '../commands/parse'
-import { refusalOf } from '../system/fake'
+import { parseRequestLine } from '../commands/attach'
+import { parseCommandLine } from '../commands/parse'
+import { captureError } from '../system/fake'
 import {
   expandMacros,
   insertGuest,
-  listLabels,
-  listVariables,
-  refuseLabel,
-  refuseLists,
-  refuseOtherGuest,
+  listEnvCommands,
+  listPipeworkLabels,
+  validateAllowGlobs,
+  validateLabel,
+  validateOwnGuest,
 } from './labels'
 
 const web = {
@@ -22,14 +22,14 @@ const web = {
 
 /** Reads a label as watch does. */
 async function read(text: string) {
-  const line = await readLine(text.split(' '))
-  const typed = { ...line, words: insertGuest(line.words, web.name) }
-  return { ...typed, request: readRequest(typed) }
+  const line = await parseCommandLine(text.split(' '))
+  const typed = { ...line, positionals: insertGuest(line.positionals, web.name) }
+  return { ...typed, request: parseRequestLine(typed) }
 }
 
 test('labels in the order of their numbers', () =>
   expect(
-    listLabels({
+    listPipeworkLabels({
       labels: { 'pipework.10': 'c', 'pipework.2': 'b', other: 'x', pipework: 'a', 'pipework.x': 'y', pipeworks: 'z' },
     }),
   ).toEqual([
@@ -40,7 +40,7 @@ test('labels in the order of their numbers', () =>
 
 test("variables of dreamcat4's image", () =>
   expect(
-    listVariables({
+    listEnvCommands({
       env: [
         'PATH=/bin',
         'pipework_cmd_b=br2 x 0/0',
@@ -69,20 +69,20 @@ describe('macros', () => {
 
 describe('a variable speaks of its own container only', () => {
   test.each(['shop-web-3', 'docker:shop-web-3', '3f2a9c1d0b7e', web.id])('%s', (guest) =>
-    expect(() => refuseOtherGuest(['br1', guest, '0/0'], web)).not.toThrow(),
+    expect(() => validateOwnGuest(['br1', guest, '0/0'], web)).not.toThrow(),
   )
   test.each(['db', 'shop-web', '3f2a', 'netns:shop-web-3', 'pid:1', ''])('not %j', (guest) =>
-    expect(() => refuseOtherGuest(['br1', guest, '0/0'], web)).toThrow('is not the container'),
+    expect(() => validateOwnGuest(['br1', guest, '0/0'], web)).toThrow('is not the container'),
   )
 })
 
 test.each(['br0,br1', 'br0@10,20-22', 'br0 br1'])('%j is more than one glob', (list) =>
-  expect(() => refuseLists(['br*', list])).toThrow(`'${list}'`),
+  expect(() => validateAllowGlobs(['br*', list])).toThrow(`'${list}'`),
 )
 
 test('one glob, or words that stand for themselves', () =>
   expect(() =>
-    refuseLists(['br*', 'br0@*', '--publish', 'mac:02:00:00:00:00:01', 'br1@vxlan:7,192.0.2.1']),
+    validateAllowGlobs(['br*', 'br0@*', '--publish', 'mac:02:00:00:00:00:01', 'br1@vxlan:7,192.0.2.1']),
   ).not.toThrow())
 
 describe('what a label may ask for', () => {
@@ -104,7 +104,7 @@ describe('what a label may ask for', () => {
     ['br0@eth0 10.0.0.2/24 @10', ['br0@eth0@10']],
   ])('%s, allowed %j', async (text, allowed) => {
     const line = await read(text)
-    expect(() => refuseLabel(line, allowed)).not.toThrow()
+    expect(() => validateLabel(line, allowed)).not.toThrow()
   })
 
   test.each<[string, string[], string]>([
@@ -135,7 +135,7 @@ describe('what a label may ask for', () => {
     ['eth0 --kind ipvlan --mode l3 10.0.0.2/24', ['*'], "'--mode'"],
   ])('not %s, allowed %j', async (text, allowed, what) => {
     const line = await read(text)
-    expect(refusalOf(() => refuseLabel(line, allowed)).message).toContain(what)
+    expect(captureError(() => validateLabel(line, allowed)).message).toContain(what)
   })
 
   test.each(['dhcp:-s/tmp/x', 'udhcpc:-s,10.0.0.1/24', '10.0.0.1/24,dhcp:x', '-x', ''])(
@@ -143,18 +143,18 @@ describe('what a label may ask for', () => {
     async (address) => {
       const line = await read('br0 10.0.0.1/24')
       const words = ['br0', 'web', address]
-      expect(refusalOf(() => refuseLabel({ ...line, words }, ['br0'])).message).toContain(`'${address}'`)
+      expect(captureError(() => validateLabel({ ...line, words }, ['br0'])).message).toContain(`'${address}'`)
     },
   )
 
   test('no commands', async () => {
     const line = await read('br0 10.0.0.1/24')
-    expect(() => refuseLabel({ ...line, command: 'exec' }, ['*'])).toThrow("'exec' is a command")
+    expect(() => validateLabel({ ...line, command: 'exec' }, ['*'])).toThrow("'exec' is a command")
   })
 
   test.each(['ptp', 'routed:eth0', 'br0@eth0', ''])('not %j for a host interface by any glob', async (hostif) => {
     const line = await read('br0 10.0.0.1/24')
-    expect(() => refuseLabel({ ...line, words: [hostif, 'web', '10.0.0.1/24'] }, ['*', '*@*'])).toThrow(
+    expect(() => validateLabel({ ...line, positionals: [hostif, 'web', '10.0.0.1/24'] }, ['*', '*@*'])).toThrow(
       `may not use '${hostif}'`,
     )
   })

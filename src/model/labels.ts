@@ -2,7 +2,7 @@ import { PipeworkError, usageError } from './errors'
 import type { AttachRequest } from './request'
 
 /** What a container says of itself: whoever may start one has written it, and is not trusted. */
-export interface Labelled {
+export interface LabelledContainer {
   readonly name: string
   readonly id: string
   readonly hostname: string
@@ -12,13 +12,13 @@ export interface Labelled {
 }
 
 /** A text of a container's that asks for attachments, and the label or variable that it stands in. */
-export interface Asked {
+export interface LabelEntry {
   readonly key: string
   readonly text: string
 }
 
 /** The labels `pipework` and `pipework.<n>`, in the order of their numbers. */
-export function listLabels({ labels }: Pick<Labelled, 'labels'>): readonly Asked[] {
+export function listPipeworkLabels({ labels }: Pick<LabelledContainer, 'labels'>): readonly LabelEntry[] {
   const numberOf = (key: string) => (key === 'pipework' ? -1 : Number(key.slice('pipework.'.length)))
   return Object.entries(labels)
     .filter(([key]) => /^pipework(\.\d+)?$/.test(key))
@@ -27,7 +27,7 @@ export function listLabels({ labels }: Pick<Labelled, 'labels'>): readonly Asked
 }
 
 /** The variables that dreamcat4's image reads, in the order of their names: whole command lines, with the guest. */
-export function listVariables({ env }: Pick<Labelled, 'env'>): readonly Asked[] {
+export function listEnvCommands({ env }: Pick<LabelledContainer, 'env'>): readonly LabelEntry[] {
   return env
     .flatMap((entry) => {
       const [, key, text] = /^([^=]*pipework_cmd[^=]*)=(.*)$/s.exec(entry) ?? []
@@ -40,7 +40,7 @@ export function listVariables({ env }: Pick<Labelled, 'env'>): readonly Asked[] 
  * A word of such a variable with what its macros stand for. The words are split before, so that no hostname or project
  * becomes more than part of one word.
  */
-export function expandMacros(word: string, { name, id, hostname, labels }: Omit<Labelled, 'env'>): string {
+export function expandMacros(word: string, { name, id, hostname, labels }: Omit<LabelledContainer, 'env'>): string {
   const values: Readonly<Record<string, string>> = {
     CONTAINER_NAME: name,
     CONTAINER_ID: id.slice(0, 12),
@@ -59,7 +59,7 @@ export function insertGuest([hostif, ...others]: readonly string[], guest: strin
 }
 
 /** Refuses a variable that speaks of another container than its own. */
-export function refuseOtherGuest(words: readonly string[], { name, id }: Pick<Labelled, 'name' | 'id'>): void {
+export function validateOwnGuest(words: readonly string[], { name, id }: Pick<LabelledContainer, 'name' | 'id'>): void {
   const [, guest = ''] = words
   const typed = guest.replace(/^(docker|podman):/, '')
   if (typed === name || (typed.length >= 12 && id.startsWith(typed))) return
@@ -72,14 +72,14 @@ export function refuseOtherGuest(words: readonly string[], { name, id }: Pick<La
 export interface LabelLine {
   /** The first word where it names a command. */
   readonly command: string
-  readonly words: readonly string[]
+  readonly positionals: readonly string[]
   /** The options that were given, by their names without dashes. */
-  readonly options: readonly string[]
+  readonly givenOptions: readonly string[]
   readonly request: AttachRequest
 }
 
 /** Options that concern the inside of the guest only. What is not among them has to be allowed by its name. */
-const HARMLESS = [
+const SAFE_OPTIONS = [
   'i',
   'a',
   'mtu',
@@ -93,73 +93,81 @@ const HARMLESS = [
   'dhcp-once',
 ]
 /** Ways to share a NIC that leave it to its other users as it is. */
-const HARMLESS_MODES = ['bridge', 'private', 'vepa', 'l2']
+const SAFE_MODES = ['bridge', 'private', 'vepa', 'l2']
 /** First words that are no interface, but mean something to the host. */
-const KEYWORDS = ['ptp', 'dummy']
+const HOSTIF_KEYWORDS = ['ptp', 'dummy']
 
 /**
  * Refuses what a label may not ask for. `allowed` are globs for bridges and NICs (`br0`, `eth*`), with the VLANs behind
  * `@` where there may be any (`br0@10`, `br0@*`), and, literally, further options (`--publish`, `-l`) and keywords.
  * Everything is refused that is not known to be harmless: what the grammar learns later, too.
  */
-export function refuseLabel(line: LabelLine, allowed: readonly string[]): void {
-  const { command, words, options, request } = line
+export function validateLabel(line: LabelLine, allowed: readonly string[]): void {
+  const { command, positionals: words, givenOptions, request } = line
   const [, , address = ''] = words
   if (command !== '')
-    throw refusal(`'${command}' is a command, and a label may only ask for attachments`, 'Leave that word out.')
-  const option = options.find(
-    (it) => !HARMLESS.includes(it) && !isHarmlessMode(it, request) && !has(allowed, optionOf(it)),
+    throw labelError(`'${command}' is a command, and a label may only ask for attachments`, 'Leave that word out.')
+  const option = givenOptions.find(
+    (it) => !SAFE_OPTIONS.includes(it) && !isSafeMode(it, request) && !includesWord(allowed, formatOption(it)),
   )
   if (option !== undefined)
-    throw refusal(`a label may not use '${optionOf(option)}'`, `To let all labels: --allow=${optionOf(option)}`)
-  if (!isPlainAddress(address))
-    throw refusal(
+    throw labelError(
+      `a label may not use '${formatOption(option)}'`,
+      `To let all labels: --allow=${formatOption(option)}`,
+    )
+  if (!isSafeAddress(address))
+    throw labelError(
       `a label may not give '${address}' for an address`,
       'It takes addresses, 0/0, or dhcp without options.',
     )
-  refuseHostif(words, request, allowed)
+  validateLabelHostif(words, request, allowed)
 }
 
 /** Refuses several globs in one word: no interface is called like that, and labels would be refused all alike. */
-export function refuseLists(allowed: readonly string[]): void {
+export function validateAllowGlobs(allowed: readonly string[]): void {
   const list = allowed.find((it) => /\s|^[^:]*,/.test(it))
   if (list !== undefined)
     throw usageError(`--allow '${list}' is more than one glob`, "Give each its own: --allow 'br*' --allow 'br0@10'")
 }
 
-function refusal(message: string, hint: string): PipeworkError {
+function labelError(message: string, hint: string): PipeworkError {
   return new PipeworkError(message, { hint })
 }
 
-const has = (allowed: readonly string[], word: string) => allowed.includes(word)
-const optionOf = (name: string) => (name.length === 1 ? `-${name}` : `--${name}`)
+const includesWord = (allowed: readonly string[], word: string) => allowed.includes(word)
+const formatOption = (name: string) => (name.length === 1 ? `-${name}` : `--${name}`)
 
-function isHarmlessMode(option: string, { sharing }: AttachRequest): boolean {
-  return option === 'mode' && HARMLESS_MODES.includes(sharing.mode)
+function isSafeMode(option: string, { sharing }: AttachRequest): boolean {
+  return option === 'mode' && SAFE_MODES.includes(sharing.mode)
 }
 
 /** Static addresses, or the bare name of a way to get one: what follows a colon would be handed to a program of root's. */
-function isPlainAddress(word: string): boolean {
+function isSafeAddress(word: string): boolean {
   return word.split(',').every((item) => /^[0-9a-fA-F.:/@]+$/.test(item) || /^[a-z][a-z0-9-]*$/.test(item))
 }
 
-function refuseHostif(words: readonly string[], { vlan, tag: typed }: AttachRequest, allowed: readonly string[]): void {
+function validateLabelHostif(
+  words: readonly string[],
+  { vlan, tag: typed }: AttachRequest,
+  allowed: readonly string[],
+): void {
   const [hostif = '', , , last = ''] = words
   // Of a bridge with an uplink it is the uplink's, and not the request's.
   const tag = typed ?? (last.includes('@') ? last.slice(last.lastIndexOf('@') + 1) : undefined)
-  const names = tag === undefined ? [hostif] : listVlans(vlan, tag).map((id) => `${hostif}@${id}`)
+  const names = tag === undefined ? [hostif] : expandVlanIds(vlan, tag).map((id) => `${hostif}@${id}`)
   const globs = allowed.filter((it) => !it.startsWith('-'))
   // `mac:…` and `br0@eth0` name a NIC that no glob has seen; `ptp` and `routed:eth0` change the host's routes.
-  const isName = /^[\w.-]+$/.test(hostif) && !KEYWORDS.includes(hostif)
-  const isAllowed = (name: string) => (isName ? globs.some((glob) => toPattern(glob).test(name)) : has(globs, name))
+  const isName = /^[\w.-]+$/.test(hostif) && !HOSTIF_KEYWORDS.includes(hostif)
+  const isAllowed = (name: string) =>
+    isName ? globs.some((glob) => globToPattern(glob).test(name)) : includesWord(globs, name)
   const refused = names.find((name) => !isAllowed(name))
   if (refused === undefined) return
   const given = globs.length === 0 ? 'nothing is allowed' : `allowed is ${globs.map((glob) => `'${glob}'`).join(', ')}`
-  throw refusal(`a label may not use '${refused}': ${given}`, `To let all labels: --allow ${refused}`)
+  throw labelError(`a label may not use '${refused}': ${given}`, `To let all labels: --allow ${refused}`)
 }
 
 /** Each VLAN by itself: `10,20-22` is four of them. */
-function listVlans(vlan: AttachRequest['vlan'], tag: string): readonly string[] {
+function expandVlanIds(vlan: AttachRequest['vlan'], tag: string): readonly string[] {
   if (vlan === undefined) return [tag]
   const ids = new Set<number>()
   if (vlan.native !== undefined) ids.add(vlan.native)
@@ -168,7 +176,7 @@ function listVlans(vlan: AttachRequest['vlan'], tag: string): readonly string[] 
 }
 
 /** `*` for any characters, `?` for one; everything else is itself. A VLAN is never matched by a glob without `@`. */
-function toPattern(glob: string): RegExp {
+function globToPattern(glob: string): RegExp {
   const escaped = glob.replaceAll(/[.+^${}()|[\]\\]/g, '\\$&')
   return new RegExp(`^${escaped.replaceAll('*', '[^@]*').replaceAll('?', '[^@]')}$`)
 }

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { refusalOf } from '../system/fake'
+import { captureError } from '../system/fake'
 import { parseAddress } from './address'
-import { type AttachOptions, routesOf } from './attach-options'
+import { type AttachOptions, parseRecordRoutes } from './attach-options'
 import { ExitCode } from './errors'
-import { parseGuest } from './guest-name'
-import { type AttachRequest, toRequest, toWords } from './request'
+import { parseGuestName } from './guest-name'
+import { type AttachRequest, formatRequestWords, parseAttachRequest } from './request'
 
 const base: AttachRequest = {
   hostif: 'br1',
@@ -18,9 +18,9 @@ const base: AttachRequest = {
   dhcp: { timeout: 30, once: false, dns: false },
   routes: [],
   defaultRoute: true,
-  outside: { bridgeAddresses: [], published: [], hostAccess: false },
+  hostServices: { bridgeAddresses: [], portMappings: [], hostAccess: false },
   policyRoute: false,
-  isNamed: false,
+  isIfnameGiven: false,
   words: [],
   probe: true,
   vlanFiltering: false,
@@ -44,7 +44,7 @@ describe('words and options make a request', () => {
     ['br1 lxc:web 10.0.0.2/24', {}, { guest: { kind: 'lxc', name: 'web' } }],
     ['br1 nerdctl:web 10.0.0.2/24', {}, { guest: { kind: 'nerdctl', name: 'web' } }],
     ['br1 pid:1234 10.0.0.2/24', {}, { guest: { kind: 'pid', name: '1234' } }],
-    ['br1 web 10.0.0.2/24', { i: 'eth2' }, { ifname: 'eth2', isNamed: true }],
+    ['br1 web 10.0.0.2/24', { i: 'eth2' }, { ifname: 'eth2', isIfnameGiven: true }],
     ['br1 web 10.0.0.2/24', { l: 'webhost' }, { hostEnd: 'webhost' }],
     ['br1 web 10.0.0.2/24', { probe: false, force: true }, { probe: false, force: true }],
     [
@@ -57,7 +57,7 @@ describe('words and options make a request', () => {
       { kind: 'ipvlan', mode: 'l3s' },
       {
         hostif: 'eth0',
-        mac: { from: 'x' },
+        mac: { seed: 'x' },
         vlan: { native: 7, tagged: [] },
         tag: '7',
         sharing: { kind: 'ipvlan', mode: 'l3s' },
@@ -88,7 +88,7 @@ describe('words and options make a request', () => {
       { addresses: [parseAddress('10.0.0.2/24@10.0.0.1'), parseAddress('10.0.1.2/24@10.0.0.1')] },
     ],
     ['br1 web 10.0.0.2/24 26:2E:71:98:60:8F', {}, { mac: { mac: '26:2e:71:98:60:8f' } }],
-    ['br1 web 10.0.0.2/24 U:web', {}, { mac: { from: 'web' } }],
+    ['br1 web 10.0.0.2/24 U:web', {}, { mac: { seed: 'web' } }],
     ['br1 web 10.0.0.2/24 @100', {}, { tag: '100', vlan: { native: 100, tagged: [] } }],
     [
       'br1 web 10.0.0.2/24 26:2e:71:98:60:8f@100',
@@ -96,9 +96,13 @@ describe('words and options make a request', () => {
       { mac: { mac: '26:2e:71:98:60:8f' }, tag: '100', vlan: { native: 100, tagged: [] } },
     ],
     ['br1 web 10.0.0.2/24 @10,20-22', {}, { tag: '10,20-22', vlan: { native: 10, tagged: [[20, 22]] } }],
-    ['br1 web 10.0.0.2/24 U:a@b@7', {}, { mac: { from: 'a@b' }, tag: '7', vlan: { native: 7, tagged: [] } }],
+    ['br1 web 10.0.0.2/24 U:a@b@7', {}, { mac: { seed: 'a@b' }, tag: '7', vlan: { native: 7, tagged: [] } }],
   ])('%s %o', (words, options, expected) =>
-    expect(toRequest(words.split(' '), options)).toEqual({ ...base, words: words.split(' ').slice(3), ...expected }),
+    expect(parseAttachRequest(words.split(' '), options)).toEqual({
+      ...base,
+      words: words.split(' ').slice(3),
+      ...expected,
+    }),
   )
 })
 
@@ -133,12 +137,13 @@ describe('routes', () => {
     ],
     [two, { routes: ['10.9.0.0/16', '10.9.0.0/16,5'] }, {}],
   ])('%s %o', (addresses, options, expected) => {
-    const request = toRequest(['br1', 'web', addresses], options)
+    const request = parseAttachRequest(['br1', 'web', addresses], options)
     expect(request).toMatchObject(expected)
-    expect(routesOf(request.words)).toEqual(request.routes)
+    expect(parseRecordRoutes(request.words)).toEqual(request.routes)
   })
 
-  test('a route in a record that somebody has edited is none', () => expect(routesOf(['--route=x'])).toEqual([]))
+  test('a route in a record that somebody has edited is none', () =>
+    expect(parseRecordRoutes(['--route=x'])).toEqual([]))
 
   test.each<[string, AttachOptions, string, string]>([
     // addresses, options, message, hint
@@ -167,7 +172,7 @@ describe('routes', () => {
     [two, { routes: ['10.0.0.0/24'] }, 'the subnet of the interface', 'it comes with the address'],
     [two, { a: '4', routes: ['fd01::/48'] }, 'is to have no IPv6 address', ''],
   ])('%s %o is refused', (addresses, options, message, hint) => {
-    const error = refusalOf(() => toRequest(['br1', 'web', addresses], options))
+    const error = captureError(() => parseAttachRequest(['br1', 'web', addresses], options))
     expect(error.exitCode).toBe(ExitCode.usage)
     expect(error.message).toContain(message)
     expect(error.hint ?? '').toContain(hint)
@@ -213,7 +218,7 @@ describe('wrong usage is refused', () => {
     ['br1 web 10.0.0.2/24 26:2e:71:98:60:8f@x', {}, "'x' is not a VLAN id", '1 to 4094'],
     ['br1 web 10.0.0.2/24 01:00:00:00:00:00', {}, "'01:00:00:00:00:00' is a multicast MAC address", 'even'],
   ])('%s %o', (words, options, message, hint) => {
-    const error = refusalOf(() => toRequest(words.split(' ').filter(Boolean), options))
+    const error = captureError(() => parseAttachRequest(words.split(' ').filter(Boolean), options))
     expect(error.exitCode).toBe(ExitCode.usage)
     expect(error.message).toContain(message)
     expect(error.hint ?? '').toContain(hint)
@@ -238,7 +243,7 @@ describe('parseGuest refuses', () => {
     ['web?all=1', 'is not the name of a guest', 'netns:NAME'],
     ['a'.repeat(256), 'is not the name of a guest', 'netns:NAME'],
   ])('%j', (typed, message, hint) => {
-    const error = refusalOf(() => parseGuest(typed))
+    const error = captureError(() => parseGuestName(typed))
     expect(error.exitCode).toBe(ExitCode.usage)
     expect(error.message).toContain(message)
     expect(error.message).not.toContain('\n')
@@ -255,7 +260,7 @@ describe('toWords', () => {
     ['br1 web 10.0.0.2/24@10.0.0.1 U:a@b@5', {}, 'br1 web 10.0.0.2/24@10.0.0.1 U:a@b@5'],
     ['eth0 web 10.0.0.2/24 @5', { kind: 'ipvlan', mode: 'l3' }, 'eth0 web 10.0.0.2/24 @5 --kind=ipvlan --mode=l3'],
   ])('%s %o: %s', (words, options, expected) =>
-    expect(toWords(toRequest(words.split(' '), options)).join(' ')).toBe(expected),
+    expect(formatRequestWords(parseAttachRequest(words.split(' '), options)).join(' ')).toBe(expected),
   )
 
   test('gives back what makes the same request', () => {
@@ -274,14 +279,14 @@ describe('toWords', () => {
     const options = fc.record({ i: ifname, l: fc.option(ifname, { nil: undefined }) })
     fc.assert(
       fc.property(words, options, ([hostif, guest, addresses, last], given) => {
-        const request = toRequest([hostif, guest, addresses, ...(last === '' ? [] : [last])], given)
-        const [first = '', ...rest] = toWords(request)
+        const request = parseAttachRequest([hostif, guest, addresses, ...(last === '' ? [] : [last])], given)
+        const [first = '', ...rest] = formatRequestWords(request)
         // Options follow the host interface, in this order; here yargs does not take them out.
         const named = {
           i: rest[0] === '-i' ? rest.splice(0, 2)[1] : undefined,
           l: rest[0] === '-l' ? rest.splice(0, 2)[1] : undefined,
         }
-        expect(toRequest([first, ...rest], named)).toEqual(request)
+        expect(parseAttachRequest([first, ...rest], named)).toEqual(request)
       }),
     )
   })

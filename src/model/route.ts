@@ -1,9 +1,9 @@
-import { type Family, refuseUnusable, toIp, toNetwork, toPrefix } from './address'
+import { type Family, parsePrefixLength, toCanonicalIp, toNetworkCidr, validateHostAddress } from './address'
 import { usageError } from './errors'
 import { isIP } from './ip'
 
 /** A route asked for: a destination, a router or none when it is on the link, a metric or the kernel's choice. */
-export interface RouteWish {
+export interface RouteSpec {
   readonly family: Family
   /** `network/prefix`, canonical. */
   readonly dst: string
@@ -12,11 +12,11 @@ export interface RouteWish {
 }
 
 /** `network/prefix[,via][,metric]`, like 10.0.0.0/8,192.168.1.254,100. Throws a usage error. */
-export function parseRoute(typed: string): RouteWish {
+export function parseRouteSpec(typed: string): RouteSpec {
   const [network = '', ...rest] = typed.split(',')
   const [ip = '', prefixText, ...more] = network.split('/')
   const family = isIP(ip)
-  const prefix = family === 0 || prefixText === undefined ? undefined : toPrefix(prefixText, family)
+  const prefix = family === 0 || prefixText === undefined ? undefined : parsePrefixLength(prefixText, family)
   if (family === 0 || prefix === undefined || more.length > 0 || rest.length > 2)
     throw usageError(
       `--route '${typed}' is not a route`,
@@ -27,8 +27,8 @@ export function parseRoute(typed: string): RouteWish {
       `--route '${typed}' is a default route`,
       'Write its router after the address, like 10.0.0.2/24@10.0.0.1, and its metric with --metric.',
     )
-  const dst = toNetwork({ ip, prefix })
-  if (dst !== `${toIp(ip, family)}/${prefix}`)
+  const dst = toNetworkCidr({ ip, prefix })
+  if (dst !== `${toCanonicalIp(ip, family)}/${prefix}`)
     throw usageError(
       `--route '${typed}': ${ip} is not the beginning of a network of ${prefix} bits`,
       `Did you mean ${dst}?`,
@@ -40,19 +40,19 @@ export function parseRoute(typed: string): RouteWish {
   return {
     family,
     dst,
-    via: via === undefined ? undefined : parseVia(via, family, typed),
+    via: via === undefined ? undefined : parseRouteVia(via, family, typed),
     ...metric,
   }
 }
 
-function parseVia(via: string, family: Family, typed: string): string {
-  const ip = toIp(via, family)
+function parseRouteVia(via: string, family: Family, typed: string): string {
+  const ip = toCanonicalIp(via, family)
   if (ip === undefined)
     throw usageError(
       `--route '${typed}': '${via}' is not an IPv${family} address`,
       'The router has the family of the destination.',
     )
-  refuseUnusable({ family, ip }, typed)
+  validateHostAddress({ family, ip }, typed)
   return ip
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { refusalOf } from '../system/fake'
-import { formatUplink, onVlan, parseUplink, splitUplink } from './uplink'
+import { captureError } from '../system/fake'
+import { formatUplinkSpec, parseUplinkSpec, splitBridgeUplink, withUplinkVlan } from './uplink'
 
 describe('an uplink as it is typed', () => {
   test.each([
@@ -10,8 +10,8 @@ describe('an uplink as it is typed', () => {
     ['vxlan:0,2001:db8::7', { kind: 'vxlan', id: 0, remote: '2001:db8::7' }],
     ['vxlan:16777215,239.1.1.1,eth0', { kind: 'vxlan', id: 16777215, remote: '239.1.1.1', dev: 'eth0' }],
   ])('%s', (typed, wish) => {
-    expect(parseUplink(typed)).toEqual(wish)
-    expect(formatUplink(parseUplink(typed)).toLowerCase()).toBe(typed.toLowerCase())
+    expect(parseUplinkSpec(typed)).toEqual(wish)
+    expect(formatUplinkSpec(parseUplinkSpec(typed)).toLowerCase()).toBe(typed.toLowerCase())
   })
 
   test.each([
@@ -28,19 +28,19 @@ describe('an uplink as it is typed', () => {
     ['vxlan:42,192.0.2.7,eth0,x', 'does not name another host'],
     ['vxlan:42,192.0.2.7,-x y', '-x y'],
   ])('%s is refused', (typed, why) => {
-    const { message, exitCode } = refusalOf(() => parseUplink(typed))
+    const { message, exitCode } = captureError(() => parseUplinkSpec(typed))
     expect(message).toContain(why)
     expect(exitCode).toBe(2)
   })
 
   test('stands behind the first @ of the bridge', () => {
-    expect(splitUplink('br0')).toEqual({ hostif: 'br0' })
-    expect(splitUplink('br0@eth0')).toEqual({ hostif: 'br0', uplink: { kind: 'nic', nic: 'eth0' } })
+    expect(splitBridgeUplink('br0')).toEqual({ hostif: 'br0' })
+    expect(splitBridgeUplink('br0@eth0')).toEqual({ hostif: 'br0', uplink: { kind: 'nic', nic: 'eth0' } })
   })
 
   test('is on one VLAN', () => {
-    expect(onVlan({ kind: 'nic', nic: 'bond0' }, '63')).toEqual({ kind: 'nic', nic: 'bond0', vlan: 63 })
-    expect(refusalOf(() => onVlan({ kind: 'nic', nic: 'bond0' }, '10,20')).message).toContain('one VLAN')
-    expect(refusalOf(() => onVlan(parseUplink('vxlan:1,192.0.2.7'), '10')).message).toContain('no NIC')
+    expect(withUplinkVlan({ kind: 'nic', nic: 'bond0' }, '63')).toEqual({ kind: 'nic', nic: 'bond0', vlan: 63 })
+    expect(captureError(() => withUplinkVlan({ kind: 'nic', nic: 'bond0' }, '10,20')).message).toContain('one VLAN')
+    expect(captureError(() => withUplinkVlan(parseUplinkSpec('vxlan:1,192.0.2.7'), '10')).message).toContain('no NIC')
   })
 })

@@ -1,10 +1,10 @@
 import { parseIfname, parseMac } from './address'
 import { usageError } from './errors'
 import { isIP } from './ip'
-import { parseVlans } from './vlan'
+import { parseVlanSet } from './vlan'
 
 /** What a bridge is to be connected to: a NIC of the host, or one of its VLANs. */
-export interface NicWish {
+export interface NicUplinkSpec {
   readonly kind: 'nic'
   /** A name, or `mac:` and an address. */
   readonly nic: string
@@ -12,7 +12,7 @@ export interface NicWish {
 }
 
 /** What a bridge is to be connected to: the bridges of the same VXLAN on other hosts. */
-export interface VxlanWish {
+export interface VxlanUplinkSpec {
   readonly kind: 'vxlan'
   readonly id: number
   /** Another host, or the multicast group of all. */
@@ -21,18 +21,18 @@ export interface VxlanWish {
   readonly dev?: string
 }
 
-export type UplinkWish = NicWish | VxlanWish
+export type UplinkSpec = NicUplinkSpec | VxlanUplinkSpec
 
 /** The highest number of a VXLAN: 24 bits. */
 const MAX_VNI = 0xffffff
 
 /** Whether packets to the address go to a group. */
-export function isMulticast(ip: string): boolean {
+export function isMulticastAddress(ip: string): boolean {
   const first = Number.parseInt(ip, 10)
   return isIP(ip) === 4 ? first >= 224 && first < 240 : /^ff/i.test(ip)
 }
 
-function parseVxlan(typed: string): VxlanWish {
+function parseVxlanUplink(typed: string): VxlanUplinkSpec {
   const [id = '', remote, dev, ...rest] = typed.slice('vxlan:'.length).split(',')
   const number = Number(id)
   if (!/^(0|[1-9]\d*)$/.test(id) || number > MAX_VNI)
@@ -44,7 +44,7 @@ function parseVxlan(typed: string): VxlanWish {
     )
   if (isIP(remote) === 0 || /^(0\.0\.0\.0|255\.255\.255\.255|::)$/.test(remote))
     throw usageError(`'${typed}': '${remote}' is not the address of a host`, 'Give an IPv4 or IPv6 address.')
-  if (isMulticast(remote) && dev === undefined)
+  if (isMulticastAddress(remote) && dev === undefined)
     throw usageError(`'${typed}': ${remote} is a multicast group, and needs a NIC`, `Write vxlan:${id},${remote},eth0`)
   return {
     kind: 'vxlan',
@@ -55,22 +55,22 @@ function parseVxlan(typed: string): VxlanWish {
 }
 
 /** What stands behind the bridge's @, or after it: `eth0`, `mac:…`, `vxlan:…`. Throws usage errors. */
-export function parseUplink(typed: string): UplinkWish {
-  if (typed.startsWith('vxlan:')) return parseVxlan(typed)
+export function parseUplinkSpec(typed: string): UplinkSpec {
+  if (typed.startsWith('vxlan:')) return parseVxlanUplink(typed)
   if (/^mac:/i.test(typed)) return { kind: 'nic', nic: `mac:${parseMac(typed.slice(4))}` }
   return { kind: 'nic', nic: parseIfname(typed, 'uplink') }
 }
 
 /** The first word of the main form taken apart at its first @: the bridge, and what it is to be connected to. */
-export function splitUplink(typed: string): { readonly hostif: string; readonly uplink?: UplinkWish } {
+export function splitBridgeUplink(typed: string): { readonly hostif: string; readonly uplink?: UplinkSpec } {
   const at = typed.indexOf('@')
   if (at < 0) return { hostif: typed }
-  return { hostif: typed.slice(0, at), uplink: parseUplink(typed.slice(at + 1)) }
+  return { hostif: typed.slice(0, at), uplink: parseUplinkSpec(typed.slice(at + 1)) }
 }
 
 /** The uplink on that VLAN, as `@63` asks. */
-export function onVlan(wish: UplinkWish, tag: string): UplinkWish {
-  const { native, tagged } = parseVlans(tag)
+export function withUplinkVlan(wish: UplinkSpec, tag: string): UplinkSpec {
+  const { native, tagged } = parseVlanSet(tag)
   if (wish.kind === 'vxlan') throw usageError(`'@${tag}': a VXLAN is no NIC, and has no VLANs`, `Leave @${tag} out.`)
   if (native === undefined || tagged.length > 0)
     throw usageError(`'@${tag}': an uplink is one VLAN of a NIC`, 'Give one id, like @63.')
@@ -78,7 +78,7 @@ export function onVlan(wish: UplinkWish, tag: string): UplinkWish {
 }
 
 /** The uplink as it is typed, but for its VLAN. */
-export function formatUplink(wish: UplinkWish): string {
+export function formatUplinkSpec(wish: UplinkSpec): string {
   if (wish.kind === 'nic') return wish.nic
   return `vxlan:${wish.id},${wish.remote}${wish.dev === undefined ? '' : `,${wish.dev}`}`
 }

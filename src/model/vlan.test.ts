@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { refusalOf } from '../system/fake'
+import { captureError } from '../system/fake'
 import { ExitCode } from './errors'
-import { formatVlans, parseVlans, type VlanSet } from './vlan'
+import { formatVlanSet, parseVlanSet, type VlanSet } from './vlan'
 
 describe('parseVlans', () => {
   test.each<[string, VlanSet, string?]>([
@@ -45,13 +45,13 @@ describe('parseVlans', () => {
     ],
     ['1-4094', { tagged: [[1, 4094]] }],
   ])('takes %s', (typed, vlans, formatted = typed) => {
-    expect(parseVlans(typed)).toEqual(vlans)
-    expect(formatVlans(vlans)).toBe(formatted)
-    expect(parseVlans(formatted)).toEqual(vlans)
+    expect(parseVlanSet(typed)).toEqual(vlans)
+    expect(formatVlanSet(vlans)).toBe(formatted)
+    expect(parseVlanSet(formatted)).toEqual(vlans)
   })
 
   test.each(['0', '4095', '9999', '10000', '01', '1.5', '0x10', 'ten', '', ' 5', '5\n'])('refuses %j', (typed) => {
-    const refused = refusalOf(() => parseVlans(typed))
+    const refused = captureError(() => parseVlanSet(typed))
     expect(refused.message).toBe(`'${typed}' is not a VLAN id`)
     expect(refused.hint).toContain('1 to 4094')
     expect(refused.exitCode).toBe(ExitCode.usage)
@@ -71,7 +71,7 @@ describe('parseVlans', () => {
     ['20-22,22-24', 'VLAN 22 stands there twice'],
     ['20-30,25', 'VLAN 25 stands there twice'],
   ])('refuses %j', (typed, message) => {
-    const refused = refusalOf(() => parseVlans(typed))
+    const refused = captureError(() => parseVlanSet(typed))
     expect(refused.message).toContain(message)
   })
 })

@@ -8,7 +8,7 @@ export interface VlanSet {
   readonly tagged: readonly (readonly [from: number, to: number])[]
 }
 
-function parseVlan(text: string, typed: string): number {
+function parseVlanId(text: string, typed: string): number {
   const vlan = /^[1-9]\d{0,3}$/.test(text) ? Number(text) : 0
   if (vlan < 1 || vlan > 4094)
     throw usageError(
@@ -22,11 +22,11 @@ function parseVlan(text: string, typed: string): number {
  * `10`: untagged in VLAN 10. `10,20-22`: that, and tagged in 20 to 22. `20-22`, a range in the first place: only tagged.
  * Throws a usage error.
  */
-export function parseVlans(typed: string): VlanSet {
+export function parseVlanSet(typed: string): VlanSet {
   const ranges = typed.split(',').map((item) => {
     const [first = '', last = first, ...rest] = item.split('-')
     if (rest.length > 0) throw usageError(`'${typed}': '${item}' is not a range of VLANs`, 'Write it like 20-22.')
-    const [from, to] = [parseVlan(first, typed), parseVlan(last, typed)]
+    const [from, to] = [parseVlanId(first, typed), parseVlanId(last, typed)]
     if (from > to) throw usageError(`'${typed}': the range '${item}' runs backwards`, `Did you mean ${to}-${from}?`)
     return [from, to] as const
   })
@@ -36,12 +36,12 @@ export function parseVlans(typed: string): VlanSet {
   const native = typed.split(',', 1)[0]?.includes('-') ? undefined : ranges[0]
   return {
     native: native === undefined ? undefined : native[0],
-    tagged: mergeRanges(sorted.filter((range) => range !== native)),
+    tagged: mergeVlanRanges(sorted.filter((range) => range !== native)),
   }
 }
 
 /** Neighbours made one: 20,21-22 is 20-22. */
-function mergeRanges(sorted: VlanSet['tagged']): VlanSet['tagged'] {
+function mergeVlanRanges(sorted: VlanSet['tagged']): VlanSet['tagged'] {
   const merged: [number, number][] = []
   for (const [from, to] of sorted) {
     const last = merged.at(-1)
@@ -52,7 +52,7 @@ function mergeRanges(sorted: VlanSet['tagged']): VlanSet['tagged'] {
 }
 
 /** As it is typed, the native one first: `10,20-22`. */
-export function formatVlans({ native, tagged }: VlanSet): string {
+export function formatVlanSet({ native, tagged }: VlanSet): string {
   const format = ([from, to]: readonly [number, number], index: number) =>
     // In the first place a single id would be the native one.
     from === to && (native !== undefined || index > 0) ? `${from}` : `${from}-${to}`

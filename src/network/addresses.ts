@@ -1,93 +1,93 @@
-import { recordOf, restoreRoutes, unlessNew } from '../drivers/claim'
-import type { Context } from '../drivers/types'
+import { findLinkRecord, restoreRouteCommands, undoIfExisted } from '../drivers/claim'
+import type { AttachContext } from '../drivers/types'
 import { type Address, type Family, isOnLink, toCidr } from '../model/address'
 import { PipeworkError } from '../model/errors'
 import { parseRouted } from '../model/host-services'
 import type { AttachRequest } from '../model/request'
-import type { Facts } from '../operations/attach/read'
-import { ipInGuest, type Plan, type Result, rows, type Step, sysctlInGuest } from '../plan/step'
-import { hasAddress, type LiveAddress, SYSCTLS, toAddrWords } from '../state/guest'
-import { dropPolicy, planPolicy } from './policy-routing'
-import { dropRouters, listRoutes, planDepartures, planRoutes } from './routes'
+import type { AttachFacts } from '../operations/attach/read'
+import { type CommandResult, ipInGuest, type Plan, planSteps, type Step, sysctlInGuest } from '../plan/step'
+import { GUEST_SYSCTLS, type GuestAddress, hasAddress, toAddrAddArgs } from '../state/guest'
+import { planPolicy, planStalePolicy } from './policy-routing'
+import { listLinkRoutes, planRoutes, planStaleGateways, planStaleRoutes } from './routes'
 
 /** Seconds that a neighbour has to object to an IPv4 address: a LAN answers within one hundredth of that. */
 const PROBE_WAIT = 0.25
 /** Seconds in which arping must have got as far as asking. */
-const PROBE_LIMIT = 10
+const ARPING_TIMEOUT = 10
 /** Seconds for IPv6 duplicate address detection, which takes one to two (RFC 4862: a random delay and one probe). */
-const DAD_LIMIT = 10
+const IPV6_DAD_TIMEOUT = 10
 
 /** Static addresses, the routes to their gateways, and the announcement to the neighbours. */
-export function planAddresses(context: Context): Plan {
+export function planAddresses(context: AttachContext): Plan {
   const { request, facts } = context
   const missing = request.addresses.filter((address) => !hasAddress(facts.inGuest, address))
   const missing4 = missing.filter(({ family }) => family === 4)
   const missing6 = missing.filter(({ family }) => family === 6)
   const isNew = (address: Address) => !hasWithOtherPrefix(facts, address)
   const undecided = [...missing6.filter(isNew), ...listTentative(context)]
-  const surplus = listSurplus(context)
-  const dragged = listDragged(surplus, context)
-  if ((missing6.length > 0 || request.sources.some(({ family }) => family === 6)) && !facts.ipv6)
+  const surplus = listStaleAddresses(context)
+  const dragged = listLostSecondaries(surplus, context)
+  if ((missing6.length > 0 || request.sources.some(({ family }) => family === 6)) && !facts.hasIpv6)
     throw new PipeworkError('this kernel has no IPv6', { hint: 'Leave the IPv6 address out.' })
-  return rows(
-    planSysctls(context, missing),
+  return planSteps(
+    planGuestSysctls(context, missing),
     facts.inGuest?.up !== true && {
-      why: `bring ${request.ifname} up`,
+      description: `bring ${request.ifname} up`,
       command: ipInGuest`link set dev ${request.ifname} up`,
       undo: facts.inGuest === undefined ? undefined : ipInGuest`link set dev ${request.ifname} down`,
     },
     // IPv6 first: its duplicate detection runs in the kernel while IPv4's is asked by arping.
-    missing6.filter(isNew).map((address) => planAddition(address, context)),
-    probes(missing4.filter(isNew), context),
-    request.probe && undecided.length > 0 && waitForDad(undecided, context),
-    dropPolicy(context),
-    planDepartures(context),
-    surplus.length > 0 && dropRouters(context),
+    missing6.filter(isNew).map((address) => planAddressAddition(address, context)),
+    planArpProbes(missing4.filter(isNew), context),
+    request.probe && undecided.length > 0 && planDadWait(undecided, context),
+    planStalePolicy(context),
+    planStaleRoutes(context),
+    surplus.length > 0 && planStaleGateways(context),
     // Removed before their successors come, which would be secondaries of what goes; and no IPv6 address can be there
     // twice, whatever the prefix. The last is removed first, so that taking it back gives the same order.
     [...(facts.inGuest?.addresses ?? [])]
       .reverse()
       .filter((live) => surplus.includes(live) || dragged.includes(live))
-      .map((live) => planRemoval(live, context)),
+      .map((live) => planAddressRemoval(live, context)),
     [...dragged, ...missing4, ...missing6.filter((address) => !isNew(address))].map((address) =>
-      planAddition(address, context),
+      planAddressAddition(address, context),
     ),
-    planRoutes({ removed: surplus, dragged }, context),
-    surplus.length === 0 && dropRouters(context),
-    missing.length > 0 && announce(context),
+    planRoutes({ removed: surplus, lostSecondaries: dragged }, context),
+    surplus.length === 0 && planStaleGateways(context),
+    missing.length > 0 && planAnnouncement(context),
     planPolicy(surplus, context),
   )
 }
 
 /** Addresses that a run gave and did not live to see accepted. */
-function listTentative({ request, facts }: Context): readonly Address[] {
+function listTentative({ request, facts }: AttachContext): readonly Address[] {
   const live = facts.inGuest?.addresses.filter(({ tentative }) => tentative) ?? []
   const isLive = ({ ip, prefix }: Address) => live.some((it) => it.ip === ip && it.prefix === prefix)
   return request.addresses.filter((address) => !address.leased && isLive(address))
 }
 
 /** Whether the interface has the address, but with another prefix: nobody need be asked then. */
-function hasWithOtherPrefix(facts: Facts, { ip, prefix }: Address): boolean {
+function hasWithOtherPrefix(facts: AttachFacts, { ip, prefix }: Address): boolean {
   return facts.inGuest?.addresses.some((live) => live.ip === ip && live.prefix !== prefix) ?? false
 }
 
 /** What the kernel is to make of a router's advertisements: an address where that is asked for, and the default route. */
-function toAdvertised({ ifname, sources, defaultRoute }: AttachRequest): Readonly<Record<string, string>> {
+function raSysctls({ ifname, sources, defaultRoute }: AttachRequest): Readonly<Record<string, string>> {
   return {
     // 2: also where the guest forwards packets.
-    [SYSCTLS.acceptRa(ifname)]: '2',
-    [SYSCTLS.autoconf(ifname)]: sources.some(({ kind }) => kind === 'slaac') ? '1' : '0',
-    [SYSCTLS.acceptRaDefault(ifname)]: defaultRoute ? '1' : '0',
+    [GUEST_SYSCTLS.acceptRa(ifname)]: '2',
+    [GUEST_SYSCTLS.autoconf(ifname)]: sources.some(({ kind }) => kind === 'slaac') ? '1' : '0',
+    [GUEST_SYSCTLS.acceptRaDefault(ifname)]: defaultRoute ? '1' : '0',
   }
 }
 
-function planSysctls({ request, facts }: Context, missing: readonly Address[]): Plan {
+function planGuestSysctls({ request, facts }: AttachContext, missing: readonly Address[]): Plan {
   const { ifname, sources } = request
   const has = (family: Family) => [...missing, ...sources].some((it) => it.family === family)
   const wanted = {
-    ...(has(4) ? { [SYSCTLS.arpNotify(ifname)]: '1' } : {}),
-    ...(has(6) ? { [SYSCTLS.ndiscNotify(ifname)]: '1', [SYSCTLS.disableIpv6(ifname)]: '0' } : {}),
-    ...(sources.some(({ family }) => family === 6) ? toAdvertised(request) : {}),
+    ...(has(4) ? { [GUEST_SYSCTLS.arpNotify(ifname)]: '1' } : {}),
+    ...(has(6) ? { [GUEST_SYSCTLS.ndiscNotify(ifname)]: '1', [GUEST_SYSCTLS.disableIpv6(ifname)]: '0' } : {}),
+    ...(sources.some(({ family }) => family === 6) ? raSysctls(request) : {}),
   }
   const changes = Object.entries(wanted).filter(([key, value]) => facts.sysctls[key] !== value)
   if (changes.length === 0) return []
@@ -97,7 +97,7 @@ function planSysctls({ request, facts }: Context, missing: readonly Address[]): 
   })
   return [
     {
-      why: `let the kernel announce the addresses of ${ifname}${has(6) ? ', and allow IPv6 there' : ''}`,
+      description: `let the kernel announce the addresses of ${ifname}${has(6) ? ', and allow IPv6 there' : ''}`,
       command: sysctlInGuest(Object.fromEntries(changes)),
       undo: before.length === 0 ? undefined : sysctlInGuest(Object.fromEntries(before)),
     },
@@ -105,10 +105,10 @@ function planSysctls({ request, facts }: Context, missing: readonly Address[]): 
 }
 
 /** Addresses of ours that the request no longer has, or has with another prefix; others are left alone. */
-function listSurplus({ request, facts }: Context): readonly LiveAddress[] {
-  const recorded = recordOf(facts)
+function listStaleAddresses({ request, facts }: AttachContext): readonly GuestAddress[] {
+  const recorded = findLinkRecord(facts)
   if (recorded === undefined) return []
-  const ours = ({ ip, prefix }: LiveAddress) =>
+  const ours = ({ ip, prefix }: GuestAddress) =>
     recorded.addresses === undefined || recorded.addresses.some((it) => it.ip === ip && it.prefix === prefix)
   return (facts.inGuest?.addresses ?? []).filter(
     (live) =>
@@ -119,41 +119,41 @@ function listSurplus({ request, facts }: Context): readonly LiveAddress[] {
 }
 
 /** Addresses that are to stay, and that the kernel removes with the first address of their subnet. */
-function listDragged(surplus: readonly LiveAddress[], { facts }: Context): readonly LiveAddress[] {
+function listLostSecondaries(surplus: readonly GuestAddress[], { facts }: AttachContext): readonly GuestAddress[] {
   const live = (facts.inGuest?.addresses ?? []).filter(({ family }) => family === 4)
-  const isFirstSurplus = (address: LiveAddress) =>
+  const isFirstSurplus = (address: GuestAddress) =>
     surplus.some((it) => it === live.find(({ ip, prefix }) => prefix === address.prefix && isOnLink(address, ip)))
   return live.filter((address) => !surplus.includes(address) && isFirstSurplus(address))
 }
 
-function planRemoval(live: LiveAddress, context: Context): Step {
+function planAddressRemoval(live: GuestAddress, context: AttachContext): Step {
   const { ifname } = context.request
   const ofPolicy = context.facts.policy?.routes.filter((it) => it.family === live.family && it.dev === ifname) ?? []
-  const routes = [...listRoutes(live.family, context), ...ofPolicy]
+  const routes = [...listLinkRoutes(live.family, context), ...ofPolicy]
   return {
-    why: `remove ${toCidr(live)} from ${ifname}`,
+    description: `remove ${toCidr(live)} from ${ifname}`,
     command: ipInGuest`addr del ${toCidr(live)} dev ${ifname}`,
-    undo: [ipInGuest`addr add ${toAddrWords(live)} dev ${ifname}`, ...restoreRoutes(routes)],
+    undo: [ipInGuest`addr add ${toAddrAddArgs(live)} dev ${ifname}`, ...restoreRouteCommands(routes)],
   }
 }
 
-function planAddition(address: Address, context: Context): Step {
+function planAddressAddition(address: Address, context: AttachContext): Step {
   const { ifname, probe } = context.request
   const isAsked = probe && !hasWithOtherPrefix(context.facts, address)
   const extra = address.family === 4 ? ['brd', '+'] : isAsked ? false : ['nodad']
   return {
-    why: `give ${ifname} the address ${toCidr(address)}`,
+    description: `give ${ifname} the address ${toCidr(address)}`,
     command: ipInGuest`addr add ${toCidr(address)} ${extra} dev ${ifname}`,
-    ...unlessNew(context, ipInGuest`addr del ${toCidr(address)} dev ${ifname}`),
+    ...undoIfExisted(context, ipInGuest`addr del ${toCidr(address)} dev ${ifname}`),
   }
 }
 
 /** Asks the LAN, from the guest's own interface, who has the address. On a bridge that is being made nobody can. */
-function probes(missing: readonly Address[], { request, facts }: Context): Plan {
+function planArpProbes(missing: readonly Address[], { request, facts }: AttachContext): Plan {
   const nic = parseRouted(request.hostif)?.nic
-  if (!request.probe || !facts.arping || (facts.hostif === undefined && nic === undefined)) return []
+  if (!request.probe || !facts.hasArping || (facts.hostif === undefined && nic === undefined)) return []
   return missing.map(({ ip }) => ({
-    why: `ask whether somebody has ${ip}`,
+    description: `ask whether somebody has ${ip}`,
     command: {
       kind: 'ask',
       // Who is behind a NIC of the host is asked there.
@@ -172,10 +172,10 @@ function probes(missing: readonly Address[], { request, facts }: Context): Plan 
         ip,
       ],
       // 128 + SIGINT: it was not even ready to be interrupted, so it has asked nobody.
-      unaskedIf: 130,
-      limit: PROBE_LIMIT,
+      retryOnExit: 130,
+      timeout: ARPING_TIMEOUT,
     },
-    explain: ({ code, stdout, stderr }) => {
+    explainFailure: ({ code, stdout, stderr }) => {
       const owner = /\[([0-9A-Fa-f:]{17})\]/.exec(stdout)?.[1]?.toLowerCase()
       if (code === 1 && owner !== undefined)
         return {
@@ -187,22 +187,22 @@ function probes(missing: readonly Address[], { request, facts }: Context): Plan 
   }))
 }
 
-function waitForDad(missing: readonly Address[], { request: { ifname } }: Context): Step {
+function planDadWait(missing: readonly Address[], { request: { ifname } }: AttachContext): Step {
   return {
-    why: `wait until the kernel has made sure that nobody has ${missing.map(({ ip }) => ip).join(' or ')}`,
+    description: `wait until the kernel has made sure that nobody has ${missing.map(({ ip }) => ip).join(' or ')}`,
     command: {
       kind: 'ask',
       in: 'guest',
       argv: ['ip', '-6', 'addr', 'show', 'dev', ifname, 'tentative'],
-      refusedIf: 'dadfailed',
-      againWhile: 'tentative',
-      limit: DAD_LIMIT,
+      failIf: 'dadfailed',
+      retryWhile: 'tentative',
+      timeout: IPV6_DAD_TIMEOUT,
     },
-    explain: ({ stdout }: Result) => {
+    explainFailure: ({ stdout }: CommandResult) => {
       const taken = /inet6 ([0-9a-f:]+)\/\d+ [^\n]*dadfailed/.exec(stdout)?.[1]
       return taken === undefined
         ? {
-            message: `IPv6 duplicate address detection on '${ifname}' did not end within ${DAD_LIMIT} s`,
+            message: `IPv6 duplicate address detection on '${ifname}' did not end within ${IPV6_DAD_TIMEOUT} s`,
             hint: 'Is the bridge up? Leave it out with --no-probe.',
           }
         : {
@@ -214,7 +214,7 @@ function waitForDad(missing: readonly Address[], { request: { ifname } }: Contex
 }
 
 /** Setting the MAC address that the link has makes the kernel announce all its addresses, now that the port forwards. */
-function announce({ request, facts }: Context): Plan {
+function planAnnouncement({ request, facts }: AttachContext): Plan {
   const { ifname, mac, direct, sharing } = request
   // An ipvlan's address is its NIC's, an IPoIB interface's the hardware's: the kernel does not let them be set. Nor
   // that of a NIC that is up, by many drivers.
@@ -222,7 +222,7 @@ function announce({ request, facts }: Context): Plan {
   if (direct || kind === 'ipvlan' || kind === 'ipoib') return []
   return [
     {
-      why: `announce ${ifname} to its neighbours`,
+      description: `announce ${ifname} to its neighbours`,
       command: ipInGuest`link set dev ${ifname} address ${mac === undefined ? (facts.inGuest?.mac ?? facts.mac) : facts.mac}`,
     },
   ]

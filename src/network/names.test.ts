@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import type { AttachOptions } from '../model/attach-options'
-import { toRequest } from '../model/request'
+import { parseAttachRequest } from '../model/request'
 import type { Guest } from '../runtimes/find'
-import { createFakeHost } from '../system/fake'
-import { deriveHostEnds, deriveNames } from './names'
+import { createFakeSystem } from '../system/fake'
+import { deriveHostEndNames, deriveNames } from './names'
 
 const web: Guest = { kind: 'docker', name: 'web', id: 'a'.repeat(64), pid: 77, nsPath: '/proc/77/ns/net' }
 
@@ -13,8 +13,8 @@ describe('derived names', () => {
     { guest = web, ...options }: AttachOptions & { guest?: Guest } = {},
     files: Readonly<Record<string, string>> = {},
   ) => {
-    const host = createFakeHost({ files: { '/etc/machine-id': 'machine\n', ...files } })
-    return deriveNames(toRequest(words.split(' '), options), { guest, host }, 'bridge')
+    const host = createFakeSystem({ files: { '/etc/machine-id': 'machine\n', ...files } })
+    return deriveNames(parseAttachRequest(words.split(' '), options), { guest, host }, 'bridge')
   }
   const words = 'br1 web 10.0.0.2/24'
 
@@ -35,7 +35,7 @@ describe('derived names', () => {
   })
 
   test('the host end on a bridge of Open vSwitch is called otherwise', () => {
-    const { bridge, ovs } = deriveHostEnds('eth1', web, createFakeHost())
+    const { bridge, ovs } = deriveHostEndNames('eth1', web, createFakeSystem())
     expect([ovs === bridge, ovs]).toEqual([false, expect.stringMatching(/^veth1pl[0-9a-f]{8}$/)])
   })
 

@@ -1,11 +1,11 @@
-import { fingerprint } from '../model/address'
+import { fnv1aHash } from '../model/address'
 import type { AttachRequest } from '../model/request'
 import type { Guest } from '../runtimes/find'
 import type { LinkRecord } from '../state/record'
-import type { Host } from '../system/types'
+import type { System } from '../system/types'
 
 /** What links and bridges that are to be made are called, and their addresses: the same at each run. */
-export interface Names {
+export interface DerivedNames {
   /** The host end's name, unless the user gives one. */
   readonly hostEndName: string
   /** The MAC address for the interface in the guest; derived unless the user gave one. */
@@ -15,51 +15,51 @@ export interface Names {
 }
 
 /** A text that is the same on this host as long as it lives, and another on every other. */
-function machineId(host: Host): string {
+function machineId(host: System): string {
   return host.read('/etc/machine-id') || host.read('/proc/sys/kernel/random/boot_id') || ''
 }
 
 /** A locally administered address (02:…) out of a hash. */
-const macOf = (hash: string) => `02:${(hash.slice(0, 10).match(/../g) ?? []).join(':')}`
+const macFromHash = (hash: string) => `02:${(hash.slice(0, 10).match(/../g) ?? []).join(':')}`
 
 /** `v<ifname>pl<hash>` in the original's manner: stable, told apart by guest and interface, 15 bytes at most. */
-function hostEndNameOf(ifname: string, hash: string): string {
+function formatHostEndName(ifname: string, hash: string): string {
   return (ifname.length <= 6 ? `v${ifname}pl${hash}` : `vpl${hash}`).slice(0, 15)
 }
 
-function hashOf(ifname: string, { kind, name, id }: LinkRecord['guest'], host: Host): string {
+function attachmentHash(ifname: string, { kind, name, id }: LinkRecord['guest'], host: System): string {
   // What differs least stands first: a hash spreads early bytes best.
   // A process number comes again, and must not take over what an earlier process left.
-  return fingerprint(`${ifname} ${kind}:${name}${kind === 'pid' ? `@${id}` : ''} ${machineId(host)}`)
+  return fnv1aHash(`${ifname} ${kind}:${name}${kind === 'pid' ? `@${id}` : ''} ${machineId(host)}`)
 }
 
 /** The names of a link's end in the host when nobody gives it one: on a Linux bridge, and on one of Open vSwitch. */
-export function deriveHostEnds(
+export function deriveHostEndNames(
   ifname: string,
   guest: LinkRecord['guest'],
-  host: Host,
+  host: System,
 ): Record<'bridge' | 'ovs', string> {
-  const own = hashOf(ifname, guest, host)
+  const own = attachmentHash(ifname, guest, host)
   // Two: a row that is left in the database of Open vSwitch claims whatever bears its name.
-  return { bridge: hostEndNameOf(ifname, own), ovs: hostEndNameOf(ifname, fingerprint(`${own} ovs`)) }
+  return { bridge: formatHostEndName(ifname, own), ovs: formatHostEndName(ifname, fnv1aHash(`${own} ovs`)) }
 }
 
 /** The MAC address of a bridge that is to be made: always the same on this host. */
-export function bridgeMacOf(bridge: string, host: Host): string {
-  return macOf(fingerprint(`${bridge} ${machineId(host)}`))
+export function deriveBridgeMac(bridge: string, host: System): string {
+  return macFromHash(fnv1aHash(`${bridge} ${machineId(host)}`))
 }
 
 /** The names and addresses that a request leaves to us, and its MAC address where it does not. */
 export async function deriveNames(
   { mac, ifname, hostif }: AttachRequest,
-  { guest, host }: { readonly guest: Guest; readonly host: Host },
+  { guest, host }: { readonly guest: Guest; readonly host: System },
   bridge: 'bridge' | 'ovs',
-): Promise<Names> {
-  const own = hashOf(ifname, guest, host)
+): Promise<DerivedNames> {
+  const own = attachmentHash(ifname, guest, host)
   return {
-    hostEndName: deriveHostEnds(ifname, guest, host)[bridge],
+    hostEndName: deriveHostEndNames(ifname, guest, host)[bridge],
     // The original hashes what `echo` prints, trailing newline and all.
-    mac: mac === undefined ? macOf(own) : 'mac' in mac ? mac.mac : macOf(await host.md5(`${mac.from}\n`)),
-    bridgeMac: bridgeMacOf(hostif, host),
+    mac: mac === undefined ? macFromHash(own) : 'mac' in mac ? mac.mac : macFromHash(await host.md5(`${mac.seed}\n`)),
+    bridgeMac: deriveBridgeMac(hostif, host),
   }
 }

@@ -1,11 +1,17 @@
-import type { Context } from '../drivers/types'
-import { type Address, type Family, isOnLink, toNetwork } from '../model/address'
-import { gatewayOf } from '../model/attach-options'
-import { bitsOf, FAMILIES } from '../model/ip'
+import type { AttachContext } from '../drivers/types'
+import { type Address, type Family, isOnLink, toNetworkCidr } from '../model/address'
+import { findGateway } from '../model/attach-options'
+import { ADDRESS_FAMILIES, addressBits } from '../model/ip'
 import { guestNetns, type IpCommand, ip, ipInGuest, type Plan, type Step } from '../plan/step'
-import type { GuestLink, LiveAddress, Route } from '../state/guest'
-import { noteRules, type Policy, PRIORITY, policyTables, type Rule } from '../state/policy-rules'
-import { dstOf, passedOver } from './routes'
+import type { GuestAddress, GuestLink, GuestRoute } from '../state/guest'
+import {
+  type PolicyRouting,
+  type PolicyRule,
+  planPolicyMarker,
+  policyTables,
+  RULE_PRIORITY,
+} from '../state/policy-rules'
+import { routeDestination, shadowedDefault } from './routes'
 
 /**
  * Replies that leave where the request came in: what is sent from an address of the interface is looked up in a table
@@ -13,7 +19,7 @@ import { dstOf, passedOver } from './routes'
  * same, so that what reached the guest by it (Docker's published ports) is still answered by it.
  */
 
-const EMPTY = { rules: [], routes: [] } as const
+const EMPTY_POLICY = { rules: [], routes: [] } as const
 
 /** A route of such a table, as it shall be. */
 interface TableRoute {
@@ -24,28 +30,28 @@ interface TableRoute {
   readonly via?: string
 }
 
-interface Wanted {
-  readonly rules: readonly Rule[]
+interface DesiredPolicy {
+  readonly rules: readonly PolicyRule[]
   readonly routes: readonly TableRoute[]
 }
 
-interface Way {
+interface PolicyPath {
   readonly family: Family
   readonly table: string
   readonly dev: string
-  readonly addresses: readonly (Address | LiveAddress)[]
+  readonly addresses: readonly (Address | GuestAddress)[]
   readonly gateway: string | undefined
 }
 
 /** The rules and routes that send what comes from these addresses over that interface. */
-function toWanted({ family, table, dev, addresses, gateway }: Way): Wanted {
-  const bits = bitsOf(family)
-  const subnets = addresses.filter(({ prefix }) => prefix > 0 && prefix < bits).map(toNetwork)
+function toDesiredPolicy({ family, table, dev, addresses, gateway }: PolicyPath): DesiredPolicy {
+  const bits = addressBits(family)
+  const subnets = addresses.filter(({ prefix }) => prefix > 0 && prefix < bits).map(toNetworkCidr)
   const isReached = gateway === undefined || addresses.some((address) => isOnLink(address, gateway))
   const direct = [...new Set([...subnets, ...(isReached ? [] : [`${gateway}/${bits}`])])]
   const everywhere = family === 4 ? '0.0.0.0/0' : '::/0'
   return {
-    rules: addresses.map(({ ip: from }) => ({ family, from, table, priority: PRIORITY })),
+    rules: addresses.map(({ ip: from }) => ({ family, from, table, priority: RULE_PRIORITY })),
     routes: [
       ...direct.map((dst) => ({ family, table, dst, dev })),
       ...(gateway === undefined ? [] : [{ family, table, dst: everywhere, dev, via: gateway }]),
@@ -54,8 +60,8 @@ function toWanted({ family, table, dev, addresses, gateway }: Way): Wanted {
 }
 
 /** The way of the interface whose default route ours is preferred to. */
-function toOtherWay(family: Family, table: string, context: Context): readonly Way[] {
-  const words = passedOver(family, context) ?? []
+function shadowedPath(family: Family, table: string, context: AttachContext): readonly PolicyPath[] {
+  const words = shadowedDefault(family, context) ?? []
   const after = (key: string) => (words.includes(key) ? words[words.indexOf(key) + 1] : undefined)
   const [dev, gateway] = [after('dev'), after('via')]
   const link: GuestLink | undefined = context.facts.links.find(({ name, up }) => name === dev && up)
@@ -66,97 +72,97 @@ function toOtherWay(family: Family, table: string, context: Context): readonly W
   return addresses.length === 0 ? [] : [{ family, table, dev, addresses, gateway }]
 }
 
-function listWanted(context: Context): Wanted {
+function desiredPolicy(context: AttachContext): DesiredPolicy {
   const { ifname: dev, addresses: all, policyRoute } = context.request
   const { own, other } = policyTables(dev)
-  if (!policyRoute) return EMPTY
-  const wanted = FAMILIES.flatMap((family) => {
+  if (!policyRoute) return EMPTY_POLICY
+  const wanted = ADDRESS_FAMILIES.flatMap((family) => {
     const addresses = all.filter((address) => address.family === family)
     if (addresses.length === 0) return []
-    const way = { family, table: own, dev, addresses, gateway: gatewayOf(all, family) }
-    return [way, ...toOtherWay(family, other, context)].map(toWanted)
+    const way = { family, table: own, dev, addresses, gateway: findGateway(all, family) }
+    return [way, ...shadowedPath(family, other, context)].map(toDesiredPolicy)
   })
   return { rules: wanted.flatMap(({ rules }) => rules), routes: wanted.flatMap(({ routes }) => routes) }
 }
 
-const areSameRules = (a: Rule, b: Rule) =>
+const isSamePolicyRule = (a: PolicyRule, b: PolicyRule) =>
   a.family === b.family && a.from === b.from && a.table === b.table && a.priority === b.priority
 
-const areSamePlaces = (live: Route, { family, table, dst }: TableRoute) =>
-  live.family === family && live.table === table && dstOf(live) === dst
+const isSameTableRoute = (live: GuestRoute, { family, table, dst }: TableRoute) =>
+  live.family === family && live.table === table && routeDestination(live) === dst
 
 /** A line of `ip -batch` that begins with `rule` speaks IPv4 only, and there is no place in it for -6. */
-function ruleCommand(action: 'add' | 'del', { family, from, table, priority }: Rule): IpCommand {
+function ruleCommand(action: 'add' | 'del', { family, from, table, priority }: PolicyRule): IpCommand {
   const words = [action, 'from', from, 'table', table, 'priority', `${priority}`]
   return family === 4 ? ipInGuest`rule ${words}` : ip`netns exec ${guestNetns} ip -6 rule ${words}`
 }
 
-const toWords = (family: Family, dst: string) => (family === 4 ? dst.replace('0.0.0.0/0', 'default') : dst)
+const toIpDestination = (family: Family, dst: string) => (family === 4 ? dst.replace('0.0.0.0/0', 'default') : dst)
 
-function deleteRoute(route: Route): Step {
+function planTableRouteRemoval(route: GuestRoute): Step {
   const { family, dev, table = '', words } = route
-  const dst = toWords(family, dstOf(route))
+  const dst = toIpDestination(family, routeDestination(route))
   return {
-    why: `remove the route to ${dst} over ${dev} from the table ${table}`,
+    description: `remove the route to ${dst} over ${dev} from the table ${table}`,
     command: ipInGuest`route del ${dst} dev ${dev} table ${table}`,
     undo: ipInGuest`route replace ${dst} ${words}`,
   }
 }
 
 /** Rules before the routes they lead to; both are ours by the number of the table. */
-function planDrop({ rules, routes }: Policy): Plan {
+function removePolicySteps({ rules, routes }: PolicyRouting): Plan {
   return [
     ...rules.map((rule) => ({
-      why: `no longer look up what comes from ${rule.from} in the table ${rule.table}`,
+      description: `no longer look up what comes from ${rule.from} in the table ${rule.table}`,
       command: ruleCommand('del', rule),
       undo: ruleCommand('add', rule),
     })),
-    ...routes.map(deleteRoute),
+    ...routes.map(planTableRouteRemoval),
   ]
 }
 
 /** All of it away: rules do not go with the link. */
-export function planNoPolicy(policy: Policy | undefined): Plan {
-  return planDrop(policy ?? EMPTY)
+export function planPolicyRemoval(policy: PolicyRouting | undefined): Plan {
+  return removePolicySteps(policy ?? EMPTY_POLICY)
 }
 
 /** What is not asked for any more. */
-export function dropPolicy(context: Context): Plan {
-  const { rules, routes } = context.facts.policy ?? EMPTY
-  const wanted = listWanted(context)
-  return planDrop({
-    rules: rules.filter((rule) => !wanted.rules.some((it) => areSameRules(it, rule))),
-    routes: routes.filter((route) => !wanted.routes.some((it) => areSamePlaces(route, it))),
+export function planStalePolicy(context: AttachContext): Plan {
+  const { rules, routes } = context.facts.policy ?? EMPTY_POLICY
+  const wanted = desiredPolicy(context)
+  return removePolicySteps({
+    rules: rules.filter((rule) => !wanted.rules.some((it) => isSamePolicyRule(it, rule))),
+    routes: routes.filter((route) => !wanted.routes.some((it) => isSameTableRoute(route, it))),
   })
 }
 
 /** What is missing of it; routes of a family whose addresses change go with them, and are made again. */
-export function planPolicy(removed: readonly LiveAddress[], context: Context): Plan {
+export function planPolicy(removed: readonly GuestAddress[], context: AttachContext): Plan {
   const { facts, request } = context
-  const { rules, routes } = facts.policy ?? EMPTY
-  const wanted = listWanted(context)
+  const { rules, routes } = facts.policy ?? EMPTY_POLICY
+  const wanted = desiredPolicy(context)
   const isGone = ({ family, dev }: TableRoute) => dev === request.ifname && removed.some((it) => it.family === family)
-  const missing = wanted.rules.filter((rule) => !rules.some((it) => areSameRules(it, rule)))
+  const missing = wanted.rules.filter((rule) => !rules.some((it) => isSamePolicyRule(it, rule)))
   return [
     ...wanted.routes.flatMap((route) => {
-      const live = isGone(route) ? undefined : routes.find((it) => areSamePlaces(it, route))
-      return live?.dev === route.dev && live.gateway === route.via ? [] : [addRoute(route, live, context)]
+      const live = isGone(route) ? undefined : routes.find((it) => isSameTableRoute(it, route))
+      return live?.dev === route.dev && live.gateway === route.via ? [] : [planTableRoute(route, live, context)]
     }),
-    ...(missing.length === 0 || facts.rulesNote === undefined ? [] : [noteRules(facts.rulesNote)]),
+    ...(missing.length === 0 || facts.rulesFile === undefined ? [] : [planPolicyMarker(facts.rulesFile)]),
     ...missing.map((rule) => ({
-      why: `look up what comes from ${rule.from} in the table ${rule.table}`,
+      description: `look up what comes from ${rule.from} in the table ${rule.table}`,
       command: ruleCommand('add', rule),
       undo: ruleCommand('del', rule),
     })),
   ]
 }
 
-function addRoute(
+function planTableRoute(
   { family, dst: typed, dev, via, table }: TableRoute,
-  live: Route | undefined,
-  context: Context,
+  live: GuestRoute | undefined,
+  context: AttachContext,
 ): Step {
-  const dst = toWords(family, typed)
+  const dst = toIpDestination(family, typed)
   const path = [...(via === undefined ? [] : ['via', via]), 'dev', dev]
   const undo =
     live === undefined
@@ -164,7 +170,7 @@ function addRoute(
       : ipInGuest`route replace ${dst} ${live.words}`
   const goesWithLink = context.facts.inGuest === undefined && dev === context.request.ifname
   return {
-    why: `reach ${dst} over ${dev} in the table ${table}`,
+    description: `reach ${dst} over ${dev} in the table ${table}`,
     command: ipInGuest`route replace ${dst} ${path} table ${table}`,
     undo: goesWithLink ? undefined : undo,
   }

@@ -1,68 +1,68 @@
 import {
+  currentDefault,
   defaultGateway,
-  isDefault,
-  liveDefault,
-  metricFor,
-  metricOf,
+  findLinkRecord,
+  isDefaultRoute,
+  kernelMetric,
   previousDefaults,
-  recordOf,
-  restoreRoutes,
-  unlessNew,
+  restoreRouteCommands,
+  routeMetric,
+  undoIfExisted,
 } from '../drivers/claim'
-import type { Context } from '../drivers/types'
+import type { AttachContext } from '../drivers/types'
 import { type Address, type Family, isOnLink } from '../model/address'
-import { gatewayOf, routesOf, viaOf } from '../model/attach-options'
+import { findGateway, parseRecordRoutes, resolveVia } from '../model/attach-options'
 import { PipeworkError } from '../model/errors'
-import { bitsOf, FAMILIES } from '../model/ip'
-import type { RouteWish } from '../model/route'
-import { ipInGuest, type Plan, rows, type Step } from '../plan/step'
-import type { LiveAddress, Route } from '../state/guest'
+import { ADDRESS_FAMILIES, addressBits } from '../model/ip'
+import type { RouteSpec } from '../model/route'
+import { ipInGuest, type Plan, planSteps, type Step } from '../plan/step'
+import type { GuestAddress, GuestRoute } from '../state/guest'
 
 /** The addresses that a change takes from the link, and those that it takes and gives back. */
-export interface Shift {
-  readonly removed: readonly LiveAddress[]
-  readonly dragged: readonly LiveAddress[]
+export interface AddressChange {
+  readonly removed: readonly GuestAddress[]
+  readonly lostSecondaries: readonly GuestAddress[]
 }
 
 /** What `ip route` calls the default route of a family. */
-const wordOf = (family: Family) => (family === 4 ? 'default' : '::/0')
+const defaultDestination = (family: Family) => (family === 4 ? 'default' : '::/0')
 
 /** A host's route as `network/prefix`, which the kernel shows without its prefix. */
-const toHost = (ip: string, family: Family) => `${ip}/${bitsOf(family)}`
+const toHostPrefix = (ip: string, family: Family) => `${ip}/${addressBits(family)}`
 
 /** The destination of a route as `network/prefix`. */
-export function dstOf({ family, dst }: Route): string {
+export function routeDestination({ family, dst }: GuestRoute): string {
   if (dst === 'default') return family === 4 ? '0.0.0.0/0' : '::/0'
-  return dst.includes('/') ? dst : toHost(dst, family)
+  return dst.includes('/') ? dst : toHostPrefix(dst, family)
 }
 
 /** The routes of that family over the link that do not come with an address: the kernel drops them with it. */
-export function listRoutes(family: Family, { request, facts }: Context): readonly Route[] {
+export function listLinkRoutes(family: Family, { request, facts }: AttachContext): readonly GuestRoute[] {
   return facts.routes.filter((it) => it.family === family && it.dev === request.ifname && it.protocol !== 'kernel')
 }
 
 /** What goes before the addresses do: with the last of a family the kernel drops the IPv4 route, and keeps IPv6's. */
-export function planDepartures(context: Context): Plan {
-  refuseTaken(context)
+export function planStaleRoutes(context: AttachContext): Plan {
+  validateRoutesFree(context)
   return [
-    ...FAMILIES.flatMap((family) => returnDefaults(family, context)),
-    ...listStale(context).map((route) => planDeletion(route, context)),
+    ...ADDRESS_FAMILIES.flatMap((family) => planRestoreDefaults(family, context)),
+    ...listStaleRoutes(context).map((route) => planRouteRemoval(route, context)),
   ]
 }
 
 /** What comes after the addresses: the routes to routers outside the subnet, the default routes, and those asked for. */
-export function planRoutes(shift: Shift, context: Context): Plan {
-  return FAMILIES.flatMap((family) => planFamily(family, shift, context))
+export function planRoutes(shift: AddressChange, context: AttachContext): Plan {
+  return ADDRESS_FAMILIES.flatMap((family) => planFamilyRoutes(family, shift, context))
 }
 
 /** A route to the same destination with the same metric is one route to the kernel. */
-function refuseTaken({ request, guest, facts }: Context): void {
+function validateRoutesFree({ request, guest, facts }: AttachContext): void {
   for (const { family, dst, metric } of request.routes) {
     const taken = facts.routes.find(
       (it) =>
         it.family === family &&
-        dstOf(it) === dst &&
-        it.metric === metricFor(family, metric) &&
+        routeDestination(it) === dst &&
+        it.metric === kernelMetric(family, metric) &&
         it.dev !== request.ifname,
     )
     if (taken !== undefined)
@@ -75,37 +75,37 @@ function refuseTaken({ request, guest, facts }: Context): void {
 // --- default routes ---------------------------------------------------------------------------------------------------
 
 /** The default route over the link that has the metric asked for. */
-function currentDefault(family: Family, context: Context): Route | undefined {
+function ownDefault(family: Family, context: AttachContext): GuestRoute | undefined {
   const { request } = context
   if (defaultGateway(request, family) === undefined) return undefined
-  const metric = metricFor(family, request.metric)
-  return listRoutes(family, context).find((it) => isDefault(it, family) && it.metric === metric)
+  const metric = kernelMetric(family, request.metric)
+  return listLinkRoutes(family, context).find((it) => isDefaultRoute(it, family) && it.metric === metric)
 }
 
 /** Default routes of ours that are not asked for any more: the gateway is gone, or the metric is another. */
-function listStaleDefaults(family: Family, context: Context): readonly Route[] {
-  const recorded = recordOf(context.facts)
+function listStaleDefaults(family: Family, context: AttachContext): readonly GuestRoute[] {
+  const recorded = findLinkRecord(context.facts)
   if (recorded === undefined) return []
-  const current = currentDefault(family, context)
+  const current = ownDefault(family, context)
   // A default route over this link that is not in the record is somebody else's work, or a router's own.
-  const isOurs = ({ gateway, protocol }: Route) =>
+  const isOurs = ({ gateway, protocol }: GuestRoute) =>
     protocol !== 'ra' &&
     (recorded.addresses?.some((it) => it.family === family && it.gateway === gateway) ?? current === undefined)
-  return listRoutes(family, context).filter((it) => isDefault(it, family) && it !== current && isOurs(it))
+  return listLinkRoutes(family, context).filter((it) => isDefaultRoute(it, family) && it !== current && isOurs(it))
 }
 
 /** The default routes that are not asked for any more go, and what they replaced comes back. */
-function returnDefaults(family: Family, context: Context): Plan {
+function planRestoreDefaults(family: Family, context: AttachContext): Plan {
   const { request, facts } = context
-  const word = wordOf(family)
+  const word = defaultDestination(family)
   return listStaleDefaults(family, context).map((route) => {
     const { gateway, metric, words } = route
-    const previous = recordOf(facts)?.previous.find((it) => it.family === family && metricOf(it) === metric)
+    const previous = findLinkRecord(facts)?.previous.find((it) => it.family === family && routeMetric(it) === metric)
     return {
-      why: `take back the default gateway for IPv${family}`,
+      description: `take back the default gateway for IPv${family}`,
       command:
         previous === undefined
-          ? ipInGuest`route del ${word} via ${gateway} dev ${request.ifname} ${metric !== metricFor(family, undefined) && ['metric', `${metric}`]}`
+          ? ipInGuest`route del ${word} via ${gateway} dev ${request.ifname} ${metric !== kernelMetric(family, undefined) && ['metric', `${metric}`]}`
           : ipInGuest`route replace ${word} ${previous.words}`,
       undo: ipInGuest`route replace ${word} ${words}`,
     }
@@ -113,18 +113,18 @@ function returnDefaults(family: Family, context: Context): Plan {
 }
 
 /** `left` are the routes over the link that are there when this is done. */
-function planDefault(family: Family, left: readonly Route[], context: Context): Plan {
+function planDefaultRoute(family: Family, left: readonly GuestRoute[], context: AttachContext): Plan {
   const { request } = context
   const gateway = defaultGateway(request, family)
-  const current = currentDefault(family, context)
+  const current = ownDefault(family, context)
   const isGone = current !== undefined && !left.includes(current)
   if (gateway === undefined || (current?.gateway === gateway && !isGone)) return []
-  const before = isGone ? undefined : liveDefault(family, context)
-  const word = wordOf(family)
+  const before = isGone ? undefined : currentDefault(family, context)
+  const word = defaultDestination(family)
   const metric = request.metric !== undefined && ['metric', `${request.metric}`]
   return [
     {
-      why: `make ${gateway} the default gateway for IPv${family}`,
+      description: `make ${gateway} the default gateway for IPv${family}`,
       command: ipInGuest`route replace ${word} via ${gateway} dev ${request.ifname} ${metric}`,
       undo:
         before === undefined
@@ -136,39 +136,41 @@ function planDefault(family: Family, left: readonly Route[], context: Context): 
 
 // --- routes asked for -------------------------------------------------------------------------------------------------
 
-const isTo = (route: Route, { family, dst, metric }: RouteWish) =>
-  route.family === family && dstOf(route) === dst && route.metric === metricFor(family, metric)
+const matchesRouteSpec = (route: GuestRoute, { family, dst, metric }: RouteSpec) =>
+  route.family === family && routeDestination(route) === dst && route.metric === kernelMetric(family, metric)
 
 /** Routes of ours that are not asked for any more. */
-function listStale(context: Context): readonly Route[] {
-  const recorded = routesOf(recordOf(context.facts)?.words ?? [])
-  return FAMILIES.flatMap((family) => listRoutes(family, context)).filter(
-    (route) => recorded.some((wish) => isTo(route, wish)) && !context.request.routes.some((wish) => isTo(route, wish)),
+function listStaleRoutes(context: AttachContext): readonly GuestRoute[] {
+  const recorded = parseRecordRoutes(findLinkRecord(context.facts)?.words ?? [])
+  return ADDRESS_FAMILIES.flatMap((family) => listLinkRoutes(family, context)).filter(
+    (route) =>
+      recorded.some((wish) => matchesRouteSpec(route, wish)) &&
+      !context.request.routes.some((wish) => matchesRouteSpec(route, wish)),
   )
 }
 
-function planDeletion({ family, dst, metric, words }: Route, { request }: Context): Step {
+function planRouteRemoval({ family, dst, metric, words }: GuestRoute, { request }: AttachContext): Step {
   return {
-    why: `remove the route to ${dst}, which is no longer asked for`,
+    description: `remove the route to ${dst}, which is no longer asked for`,
     command: ipInGuest`route del ${dst} dev ${request.ifname} ${(family === 6 || metric !== 0) && ['metric', `${metric}`]}`,
     undo: ipInGuest`route replace ${dst} ${words}`,
   }
 }
 
 /** `left` are the routes over the link that are there when this is done. */
-function planWish(wish: RouteWish, left: readonly Route[], context: Context): Plan {
+function planRouteSpec(wish: RouteSpec, left: readonly GuestRoute[], context: AttachContext): Plan {
   const { request } = context
   const { dst } = wish
-  const via = viaOf(wish, request.addresses)
-  const live = left.find((it) => isTo(it, wish))
+  const via = resolveVia(wish, request.addresses)
+  const live = left.find((it) => matchesRouteSpec(it, wish))
   if (live !== undefined && live.gateway === via) return []
   const metric = wish.metric !== undefined && ['metric', `${wish.metric}`]
   const path = [...(via === undefined ? [] : ['via', via]), 'dev', request.ifname]
   return [
     {
-      why: `reach ${dst} ${via === undefined ? 'directly' : `through ${via}`} over ${request.ifname}`,
+      description: `reach ${dst} ${via === undefined ? 'directly' : `through ${via}`} over ${request.ifname}`,
       command: ipInGuest`route replace ${dst} ${path} ${metric}`,
-      ...unlessNew(
+      ...undoIfExisted(
         context,
         live === undefined
           ? ipInGuest`route del ${dst} ${path} ${metric}`
@@ -181,106 +183,113 @@ function planWish(wish: RouteWish, left: readonly Route[], context: Context): Pl
 // --- routers outside the subnet ---------------------------------------------------------------------------------------
 
 /** The routers that the routes asked for go through. */
-function listRouters(family: Family, { request }: Context): readonly string[] {
+function listRouteGateways(family: Family, { request }: AttachContext): readonly string[] {
   const { addresses, routes, policyRoute } = request
-  const gateway = policyRoute ? gatewayOf(addresses, family) : defaultGateway(request, family)
+  const gateway = policyRoute ? findGateway(addresses, family) : defaultGateway(request, family)
   const ofFamily = routes.filter((wish) => wish.family === family)
-  const all = [gateway, ...ofFamily.map((wish) => viaOf(wish, addresses))]
+  const all = [gateway, ...ofFamily.map((wish) => resolveVia(wish, addresses))]
   return [...new Set(all)].filter((router) => router !== undefined)
 }
 
 /** The routes of ours to routers that were outside the subnet, and are no longer asked for. */
-function listStaleRouters(context: Context): readonly Route[] {
-  const record = recordOf(context.facts)
+function listStaleGateways(context: AttachContext): readonly GuestRoute[] {
+  const record = findLinkRecord(context.facts)
   if (record === undefined) return []
-  const going = listStale(context)
-  return FAMILIES.flatMap((family) => {
-    const wanted = listRouters(family, context)
-    const wasRouter = ({ dst }: Route) =>
-      routesOf(record.words).some(({ via }) => via === dst) ||
+  const going = listStaleRoutes(context)
+  return ADDRESS_FAMILIES.flatMap((family) => {
+    const wanted = listRouteGateways(family, context)
+    const wasRouter = ({ dst }: GuestRoute) =>
+      parseRecordRoutes(record.words).some(({ via }) => via === dst) ||
       // Where the record had no room for the addresses, what is on the link is ours.
       (record.addresses?.some(({ gateway }) => gateway === dst) ?? !dst.includes('/'))
-    return listRoutes(family, context).filter(
+    return listLinkRoutes(family, context).filter(
       (route) =>
         route.gateway === undefined &&
         wasRouter(route) &&
         !wanted.includes(route.dst) &&
         !going.includes(route) &&
-        !context.request.routes.some((wish) => isTo(route, wish)),
+        !context.request.routes.some((wish) => matchesRouteSpec(route, wish)),
     )
   })
 }
 
 /** Removes those routes: after all that goes through them, and before an address goes that takes them along. */
-export function dropRouters(context: Context): Plan {
+export function planStaleGateways(context: AttachContext): Plan {
   const { ifname } = context.request
-  return listStaleRouters(context).map(({ dst, words }) => ({
-    why: `remove the route to ${dst}, which is no longer a gateway`,
+  return listStaleGateways(context).map(({ dst, words }) => ({
+    description: `remove the route to ${dst}, which is no longer a gateway`,
     command: ipInGuest`route del ${dst} dev ${ifname}`,
     undo: ipInGuest`route replace ${dst} ${words}`,
   }))
 }
 
-function planFamily(family: Family, { removed, dragged }: Shift, context: Context): Plan {
+function planFamilyRoutes(
+  family: Family,
+  { removed, lostSecondaries: dragged }: AddressChange,
+  context: AttachContext,
+): Plan {
   const { request } = context
   const { ifname } = request
   const ofFamily = <T extends { readonly family: Family }>(list: readonly T[]) =>
     list.filter((it) => it.family === family)
   const isShifted = ofFamily(removed).length > 0
-  const left = isShifted ? [] : listRoutes(family, context)
+  const left = isShifted ? [] : listLinkRoutes(family, context)
   const wishes = ofFamily(request.routes)
-  const isDirect = (wish: RouteWish) => viaOf(wish, request.addresses) === undefined
+  const isDirect = (wish: RouteSpec) => resolveVia(wish, request.addresses) === undefined
   const subnets: readonly Address[] = [
     ...ofFamily(request.addresses),
     ...ofFamily(dragged),
-    ...wishes.filter(isDirect).map(toSubnet),
+    ...wishes.filter(isDirect).map(routeSubnet),
   ]
   const reaches = (ip: string | undefined) => ip === undefined || subnets.some((subnet) => isOnLink(subnet, ip))
-  const others = listOthers(family, context)
-  const isRouted = (ip: string) => !isShifted && others.some((it) => dstOf(it) === toHost(ip, family))
+  const others = listForeignRoutes(family, context)
+  const isRouted = (ip: string) => !isShifted && others.some((it) => routeDestination(it) === toHostPrefix(ip, family))
   const lost = others.filter(
     (it) => isShifted && reaches(it.gateway) && !ofFamily(removed).some(({ ip }) => it.words.includes(ip)),
   )
-  return rows(
-    restoreRoutes(lost).map((command) => ({
-      why: `put back a route over ${ifname} that went with its address`,
+  return planSteps(
+    restoreRouteCommands(lost).map((command) => ({
+      description: `put back a route over ${ifname} that went with its address`,
       command,
     })),
-    wishes.filter(isDirect).flatMap((wish) => planWish(wish, left, context)),
-    listRouters(family, context)
+    wishes.filter(isDirect).flatMap((wish) => planRouteSpec(wish, left, context)),
+    listRouteGateways(family, context)
       .filter((router) => !reaches(router) && !isRouted(router))
       .map((router) => ({
-        why: `reach the gateway ${router}, which is outside the subnet, over ${ifname}`,
-        command: ipInGuest`route replace ${toHost(router, family)} dev ${ifname}`,
-        ...unlessNew(context, ipInGuest`route del ${toHost(router, family)} dev ${ifname}`),
+        description: `reach the gateway ${router}, which is outside the subnet, over ${ifname}`,
+        command: ipInGuest`route replace ${toHostPrefix(router, family)} dev ${ifname}`,
+        ...undoIfExisted(context, ipInGuest`route del ${toHostPrefix(router, family)} dev ${ifname}`),
       })),
-    planDefault(family, left, context),
-    wishes.filter((wish) => !isDirect(wish)).flatMap((wish) => planWish(wish, left, context)),
+    planDefaultRoute(family, left, context),
+    wishes.filter((wish) => !isDirect(wish)).flatMap((wish) => planRouteSpec(wish, left, context)),
   )
 }
 
 /** A network that is on the link, to ask what it reaches. */
-function toSubnet({ family, dst }: RouteWish): Address {
+function routeSubnet({ family, dst }: RouteSpec): Address {
   const [ip = '', prefix] = dst.split('/')
   return { family, ip, prefix: Number(prefix) }
 }
 
 /** The routes over the link that are neither asked for nor to go: those of other people. */
-function listOthers(family: Family, context: Context): readonly Route[] {
-  const going = [...listStaleDefaults(family, context), ...listStale(context), ...listStaleRouters(context)]
-  const current = currentDefault(family, context)
-  return listRoutes(family, context).filter(
-    (route) => route !== current && !going.includes(route) && !context.request.routes.some((wish) => isTo(route, wish)),
+function listForeignRoutes(family: Family, context: AttachContext): readonly GuestRoute[] {
+  const going = [...listStaleDefaults(family, context), ...listStaleRoutes(context), ...listStaleGateways(context)]
+  const current = ownDefault(family, context)
+  return listLinkRoutes(family, context).filter(
+    (route) =>
+      route !== current &&
+      !going.includes(route) &&
+      !context.request.routes.some((wish) => matchesRouteSpec(route, wish)),
   )
 }
 
 /** The default route that our own is preferred to, or takes the place of, for that family. */
-export function passedOver(family: Family, context: Context): readonly string[] | undefined {
+export function shadowedDefault(family: Family, context: AttachContext): readonly string[] | undefined {
   const { request, facts } = context
   if (defaultGateway(request, family) === undefined) return undefined
   const replaced = previousDefaults(context).find((route) => route.family === family)
   const [other] = facts.routes
-    .filter((it) => isDefault(it, family) && it.dev !== request.ifname)
+    .filter((it) => isDefaultRoute(it, family) && it.dev !== request.ifname)
     .sort((a, b) => a.metric - b.metric)
   return replaced?.words ?? other?.words
 }

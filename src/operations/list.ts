@@ -1,34 +1,38 @@
-import { LEASES } from '../model/address-sources'
-import { isConcerned, isForwarded, wishesOf } from '../model/host-services'
+import { DHCP_DIR } from '../model/address-sources'
+import { hostServicesOf, needsForwarding, needsHostServices } from '../model/host-services'
 import { readAttachments } from '../state/attachments'
 import type { LinkRecord } from '../state/record'
-import type { Host } from '../system/types'
-import { type Attachment, type LeaseReport, toAttachment, type Warning } from '../ui/report'
-import type { Attached } from './detach/plan'
+import type { System } from '../system/types'
+import { type AttachmentReport, type LeaseReport, toAttachmentReport, type Warning } from '../ui/report'
+import type { ExistingAttachment } from './detach/plan'
 
 /** Every attachment of this host, as `ls` tells of it. */
-export async function listAttachments(host: Host): Promise<readonly Attachment[]> {
+export async function listAttachments(host: System): Promise<readonly AttachmentReport[]> {
   const all = await readAttachments(host)
-  const leases = loadLeases(host)
-  const [readLeases, lacking, barred] = await Promise.all([leases, readLacking(all, host), readBarred(all, host)])
+  const leases = createLeaseReader(host)
+  const [readLeases, lacking, barred] = await Promise.all([
+    leases,
+    findMissingServices(all, host),
+    findFirewallDrops(all, host),
+  ])
   return all
     .map((attached) => {
       const { record, hostEnd, inGuest } = attached
       const [missing, firewall] = [lacking.get(attached), barred.get(attached)]
       return {
-        ...toAttachment(record, hostEnd ?? inGuest, hostEnd?.name),
+        ...toAttachmentReport(record, hostEnd ?? inGuest, hostEnd?.name),
         ...(record.sources === undefined ? {} : { leases: readLeases(record) }),
         ...(missing === undefined ? {} : { missing }),
         ...(firewall === undefined ? {} : { firewall }),
       }
     })
-    .sort((a, b) => compare(a.guest.name, b.guest.name) || compare(a.ifname, b.ifname))
+    .sort((a, b) => compareCodeUnits(a.guest.name, b.guest.name) || compareCodeUnits(a.ifname, b.ifname))
 }
 
 /** How leases are read, where there are any; those that nobody keeps any more are swept. */
-export async function loadLeases(host: Host): Promise<(record: LinkRecord) => readonly LeaseReport[]> {
-  if (!host.isRoot || (host.list(LEASES) ?? []).length === 0) return () => []
-  const [{ readLeases }, { sweepClients }] = await Promise.all([
+export async function createLeaseReader(host: System): Promise<(record: LinkRecord) => readonly LeaseReport[]> {
+  if (!host.isRoot || (host.list(DHCP_DIR) ?? []).length === 0) return () => []
+  const [{ readLeaseReports: readLeases }, { cleanUpDhcpClients: sweepClients }] = await Promise.all([
     import('../network/dhcp/report'),
     import('../network/dhcp/cleanup'),
   ])
@@ -37,12 +41,12 @@ export async function loadLeases(host: Host): Promise<(record: LinkRecord) => re
 }
 
 /** What of the host's side of the attachments is not there; nobody is asked where none has more than a link. */
-export async function readLacking(
-  all: readonly Attached[],
-  host: Host,
-): Promise<ReadonlyMap<Attached, readonly string[]>> {
-  if (!host.isRoot || !all.some(({ record }) => isConcerned(wishesOf(record)))) return new Map()
-  const [{ readLive }, { listLacking }] = await Promise.all([
+export async function findMissingServices(
+  all: readonly ExistingAttachment[],
+  host: System,
+): Promise<ReadonlyMap<ExistingAttachment, readonly string[]>> {
+  if (!host.isRoot || !all.some(({ record }) => needsHostServices(hostServicesOf(record)))) return new Map()
+  const [{ readCurrentState: readLive }, { listMissingServices: listLacking }] = await Promise.all([
     import('../network/host-services/current'),
     import('../network/host-services'),
   ])
@@ -52,9 +56,12 @@ export async function readLacking(
 }
 
 /** For which attachments somebody drops what this host is to forward; nobody is asked where it forwards nothing. */
-export async function readBarred(all: readonly Attached[], host: Host): Promise<ReadonlyMap<Attached, Warning>> {
-  if (!host.isRoot || !all.some(({ record }) => isForwarded(wishesOf(record)))) return new Map()
-  const [{ readRuleset }, { listBarred }] = await Promise.all([
+export async function findFirewallDrops(
+  all: readonly ExistingAttachment[],
+  host: System,
+): Promise<ReadonlyMap<ExistingAttachment, Warning>> {
+  if (!host.isRoot || !all.some(({ record }) => needsForwarding(hostServicesOf(record)))) return new Map()
+  const [{ readRuleset }, { listBlockedForwarding: listBarred }] = await Promise.all([
     import('../firewall/read'),
     import('../network/host-services'),
   ])
@@ -62,6 +69,6 @@ export async function readBarred(all: readonly Attached[], host: Host): Promise<
 }
 
 /** By code units: the order of a locale takes 7 ms to load. */
-function compare(a: string, b: string): number {
+function compareCodeUnits(a: string, b: string): number {
   return a < b ? -1 : Number(a > b)
 }

@@ -1,31 +1,34 @@
 import { PipeworkError } from '../model/errors'
 import type { GuestName } from '../model/guest-name'
-import { AmbiguousGuest, findGuest, type Guest, pinGuest, whereIs } from '../runtimes/find'
-import { pickDeadPorts, pickGuestSide, readHostSide, readOvsIfThere } from '../state/attachments'
-import { arePeers, type GuestState, readGuest } from '../state/guest'
+import { AmbiguousGuestError, findGuest, type Guest, holdGuestNetns, locateGuest } from '../runtimes/find'
+import { listDeadPorts, listGuestAttachments, readHostAttachments, readOvsIfRunning } from '../state/attachments'
+import { areVethPeers, type GuestState, readGuestState } from '../state/guest'
 import type { OvsDatabase } from '../state/ovsdb'
 import type { LinkRecord } from '../state/record'
-import type { Host, Pin } from '../system/types'
-import type { Attached } from './detach/plan'
+import type { HeldNetns, System } from '../system/types'
+import type { ExistingAttachment } from './detach/plan'
 
 /** The guest, pinned; or why not: its links with an end in the host are taken away all the same. */
-type Reached =
-  | { readonly guest: Guest; readonly pin: Pin | undefined; readonly why?: undefined }
-  | { readonly guest?: undefined; readonly why: PipeworkError }
+type ResolvedGuest =
+  | { readonly guest: Guest; readonly pin: HeldNetns | undefined; readonly error?: undefined }
+  | { readonly guest?: undefined; readonly error: PipeworkError }
 
 /** Finds the guest and pins it; throws only where the name may mean several. */
-export async function reachGuest(wanted: GuestName, host: Host): Promise<Reached> {
+export async function resolveTargetGuest(wanted: GuestName, host: System): Promise<ResolvedGuest> {
   try {
     const guest = await findGuest(wanted, host)
-    return { guest, pin: host.isRoot ? pinGuest(guest, host) : undefined }
+    return { guest, pin: host.isRoot ? holdGuestNetns(guest, host) : undefined }
   } catch (why) {
-    if (why instanceof PipeworkError && !(why instanceof AmbiguousGuest)) return { why }
+    if (why instanceof PipeworkError && !(why instanceof AmbiguousGuestError)) return { error: why }
     throw why
   }
 }
 
 /** Whether a record speaks of the guest that was named. */
-export function isMeant(guest: LinkRecord['guest'], { wanted, reached }: Wanted): boolean {
+export function matchesGuest(
+  guest: LinkRecord['guest'],
+  { guestName: wanted, resolved: reached }: ResolvedTarget,
+): boolean {
   const { kind, name } = wanted
   if (reached.guest !== undefined)
     return (
@@ -41,52 +44,55 @@ export function isMeant(guest: LinkRecord['guest'], { wanted, reached }: Wanted)
 }
 
 /** What is to be taken away from a guest: everything, or what the rest says. */
-export interface Aim {
-  readonly wanted: GuestName
+export interface DetachTarget {
+  readonly guestName: GuestName
   /** Only these interfaces. */
   readonly ifnames?: readonly string[]
   /** Only what was made from one of these files. */
   readonly files?: readonly string[]
   /** What a dry run has taken away from other guests before. */
-  readonly gone?: readonly Attached[]
+  readonly gone?: readonly ExistingAttachment[]
 }
 
-export interface Wanted extends Aim {
-  readonly reached: Reached
+export interface ResolvedTarget extends DetachTarget {
+  readonly resolved: ResolvedGuest
 }
 
-function isAimedAt({ record }: Attached, { ifnames, files }: Aim): boolean {
+function isTargeted({ record }: ExistingAttachment, { ifnames, files }: DetachTarget): boolean {
   if (files !== undefined && (record.file === undefined || !files.includes(record.file))) return false
   return ifnames === undefined || ifnames.includes(record.ifname)
 }
 
 /** What is to go: what bears the name that was typed; where nothing does, what the guest has under its other names. */
-export function pickAimed(all: readonly Attached[], asked: Wanted): readonly Attached[] {
-  const aimed = all.filter((it) => isAimedAt(it, asked))
-  const named = aimed.filter(({ record, hostEnd }) => hostEnd === undefined || isMeant(record.guest, asked))
+export function selectTargets(
+  all: readonly ExistingAttachment[],
+  asked: ResolvedTarget,
+): readonly ExistingAttachment[] {
+  const aimed = all.filter((it) => isTargeted(it, asked))
+  const named = aimed.filter(({ record, hostEnd }) => hostEnd === undefined || matchesGuest(record.guest, asked))
   return named.length > 0 ? named : aimed
 }
 
-export interface Seen {
-  readonly all: readonly Attached[]
+export interface GuestAttachments {
+  readonly all: readonly ExistingAttachment[]
   readonly state?: GuestState
   readonly ovs?: OvsDatabase
 }
 
 /** What pipework attached to the guest, as it is now, and the inside of the guest. */
-export async function look(asked: Wanted, host: Host): Promise<Seen> {
-  const { guest, pin } = asked.reached.guest === undefined ? { guest: undefined, pin: undefined } : asked.reached
+export async function findAttachments(asked: ResolvedTarget, host: System): Promise<GuestAttachments> {
+  const { guest, pin } = asked.resolved.guest === undefined ? { guest: undefined, pin: undefined } : asked.resolved
   const [ovs, state] = await Promise.all([
-    readOvsIfThere(host),
-    guest === undefined || pin === undefined ? undefined : readGuest(pin.netns, host),
+    readOvsIfRunning(host),
+    guest === undefined || pin === undefined ? undefined : readGuestState(pin.netns, host),
   ])
-  const dead = pickDeadPorts(ovs).filter(({ record }) => isMeant(record.guest, asked))
-  const all = readHostSide(host)
-  const hostSide = all.filter(({ record }) => isMeant(record.guest, asked))
+  const dead = listDeadPorts(ovs).filter(({ record }) => matchesGuest(record.guest, asked))
+  const all = readHostAttachments(host)
+  const hostSide = all.filter(({ record }) => matchesGuest(record.guest, asked))
   const database = ovs === undefined ? {} : { ovs }
   if (pin === undefined || state === undefined) return { all: [...hostSide, ...dead], ...database }
   const withEnds = hostSide.map((attached) => {
-    const inGuest = state.links.find((link) => arePeers(link, attached.hostEnd))
+    const inGuest = state.links.find((link) => areVethPeers(link, attached.hostEnd))
     return inGuest === undefined ? attached : { ...attached, inGuest }
   })
   const others = await findByOtherNames(
@@ -94,19 +100,19 @@ export async function look(asked: Wanted, host: Host): Promise<Seen> {
     { state, inode: pin.inode },
     host,
   )
-  return { all: [...withEnds, ...others, ...pickGuestSide(state), ...dead], state, ...database }
+  return { all: [...withEnds, ...others, ...listGuestAttachments(state), ...dead], state, ...database }
 }
 
 /** Attachments in this namespace that were made under another name: of a container that shares it, or by another engine. */
 export async function findByOtherNames(
-  hostSide: readonly Attached[],
+  hostSide: readonly ExistingAttachment[],
   { state, inode }: { readonly state: GuestState; readonly inode: number },
-  host: Host,
-): Promise<readonly Attached[]> {
+  host: System,
+): Promise<readonly ExistingAttachment[]> {
   const here = hostSide.flatMap((attached) => {
-    const inGuest = state.links.find((link) => arePeers(link, attached.hostEnd))
+    const inGuest = state.links.find((link) => areVethPeers(link, attached.hostEnd))
     return inGuest === undefined || attached.inGuest !== undefined ? [] : [{ ...attached, inGuest }]
   })
-  const places = await Promise.all(here.map(({ record }) => whereIs(record.guest, inode, host)))
+  const places = await Promise.all(here.map(({ record }) => locateGuest(record.guest, inode, host)))
   return here.filter((_, index) => places[index] !== 'elsewhere')
 }

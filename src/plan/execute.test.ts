@@ -2,43 +2,43 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { ExitCode, PipeworkError } from '../model/errors'
 import type { Guest } from '../runtimes/find'
-import { createFakeHost } from '../system/fake'
-import { execute, type Run } from './execute'
-import { type AskCommand, guestNetns, ip, ipInGuest, type Plan, type Step, sysctlInGuest } from './step'
+import { createFakeSystem } from '../system/fake'
+import { type ExecuteOptions, executePlan } from './execute'
+import { guestNetns, ip, ipInGuest, type Plan, type QueryCommand, type Step, sysctlInGuest } from './step'
 
 const guest: Guest = { kind: 'docker', name: 'web', id: '3f2a', pid: 77, nsPath: '/proc/77/ns/net' }
 const recorded = (file: string) => readFileSync(`src/fixtures/iproute2-6.1/${file}`, 'utf8')
 
 /** A change in the host and its inverse. */
-const host = (name: string): Step => ({ why: `add ${name}`, command: ip`add ${name}`, undo: ip`del ${name}` })
+const host = (name: string): Step => ({ description: `add ${name}`, command: ip`add ${name}`, undo: ip`del ${name}` })
 /** The same in the guest. */
 const inside = (name: string): Step => ({
-  why: `add ${name}`,
+  description: `add ${name}`,
   command: ipInGuest`add ${name}`,
   undo: ipInGuest`del ${name}`,
 })
 const program: Step = {
-  why: 'run prog',
+  description: 'run prog',
   command: { kind: 'run', in: 'guest', argv: ['prog', 'on'] },
   undo: { kind: 'run', in: 'guest', argv: ['prog', 'off'] },
 }
-const ask = (more: Partial<AskCommand> = {}): Step => ({
-  why: 'ask',
-  command: { kind: 'ask', in: 'host', argv: ['ask'], limit: 1, ...more },
+const ask = (more: Partial<QueryCommand> = {}): Step => ({
+  description: 'ask',
+  command: { kind: 'ask', in: 'host', argv: ['ask'], timeout: 1, ...more },
 })
 
-type Options = NonNullable<Parameters<typeof createFakeHost>[0]>
+type Options = NonNullable<Parameters<typeof createFakeSystem>[0]>
 
 /** Carries the plan out on a fake host: what ran there, and the error, if any. */
-async function perform(plan: Plan, options: Options = {}, more: Partial<Run> = {}) {
-  const fake = createFakeHost(options)
-  const run: Run = { host: fake, guest, netns: 'pinned', interrupt: { heard: false }, ...more }
-  const error = await execute(plan, run).then(
+async function perform(plan: Plan, options: Options = {}, more: Partial<ExecuteOptions> = {}) {
+  const fake = createFakeSystem(options)
+  const run: ExecuteOptions = { host: fake, guest, netns: 'pinned', interrupt: { requested: false }, ...more }
+  const error = await executePlan(plan, run).then(
     () => undefined,
     (thrown: unknown) => thrown,
   )
   if (error !== undefined && !(error instanceof PipeworkError)) throw error
-  return { ran: fake.ran, error, atOnce: fake.atOnce() }
+  return { ran: fake.calls, error, atOnce: fake.maxConcurrent() }
 }
 
 const failsAt = (line: number) => ({ code: 1, stderr: `RTNETLINK answers: No\nCommand failed -:${line}\n` })
@@ -61,8 +61,8 @@ describe('batching', () => {
     [
       'the name of the namespace',
       [
-        { why: '', command: ip`add netns ${guestNetns}` },
-        { why: '', command: sysctlInGuest({ 'net/x': '1' }) },
+        { description: '', command: ip`add netns ${guestNetns}` },
+        { description: '', command: sysctlInGuest({ 'net/x': '1' }) },
       ],
       ['ip | add netns pinned | netns exec pinned sysctl -qw net/x=1'],
     ],
@@ -73,12 +73,12 @@ describe('batching', () => {
     ],
     [
       'a conditional command, alone',
-      [host('a'), { why: '', command: { ...ip`del br`, onlyIfEmpty: '/empty' } }, host('b')],
+      [host('a'), { description: '', command: { ...ip`del br`, onlyIfEmpty: '/empty' } }, host('b')],
       ['ip | add a', 'ip | del br', 'ip | add b'],
     ],
     [
       'a conditional command whose directory is not empty',
-      [host('a'), { why: '', command: { ...ip`del br`, onlyIfEmpty: '/full' } }, host('b')],
+      [host('a'), { description: '', command: { ...ip`del br`, onlyIfEmpty: '/full' } }, host('b')],
       ['ip | add a', 'ip | add b'],
     ],
   ]
@@ -101,7 +101,7 @@ describe('batching', () => {
     await perform(
       [host('a'), inside('b'), host('c')],
       { answers: { 'add a': failsInside(1) } },
-      { onStep: ({ why }) => told.push(why) },
+      { onStep: ({ description: why }) => told.push(why) },
     )
     expect(told).toEqual(['add a', 'add b'])
   })
@@ -145,7 +145,9 @@ describe('a step that fails', () => {
 
   test('explains itself where the plan knows better', async () => {
     const explain = ({ code }: { code: number }) => ({ message: `taken (${code})`, hint: 'take another' })
-    const { error } = await perform([host('a'), { ...ask(), explain }], { answers: { ask: { code: 1 } } })
+    const { error } = await perform([host('a'), { ...ask(), explainFailure: explain }], {
+      answers: { ask: { code: 1 } },
+    })
     expect([error?.message, error?.hint]).toEqual(['taken (1)', 'take another'])
   })
 
@@ -166,10 +168,10 @@ describe('a step that fails', () => {
 
   test('an error that is a bug goes on as it is, after the roll back', async () => {
     const bug = new TypeError('oh')
-    const fake = createFakeHost({ answers: { ask: bug } })
-    const run = { host: fake, guest, netns: 'pinned', interrupt: { heard: false } }
-    await expect(execute([host('a'), ask()], run)).rejects.toBe(bug)
-    expect(fake.ran).toEqual(['ip | add a', 'ask', 'ip | del a'])
+    const fake = createFakeSystem({ answers: { ask: bug } })
+    const run = { host: fake, guest, netns: 'pinned', interrupt: { requested: false } }
+    await expect(executePlan([host('a'), ask()], run)).rejects.toBe(bug)
+    expect(fake.calls).toEqual(['ip | add a', 'ask', 'ip | del a'])
   })
 
   test('a step with several inverses takes them back in their order', async () => {
@@ -183,8 +185,8 @@ describe('what cannot be undone', () => {
   const plan: Plan = [
     host('a'),
     inside('b'),
-    { why: 'set x', command: ip`set x`, undo: sysctlInGuest({ 'net/x': '0' }) },
-    { why: 'make c', command: ip`add c`, undo: ip`add c netns ${guestNetns}` },
+    { description: 'set x', command: ip`set x`, undo: sysctlInGuest({ 'net/x': '0' }) },
+    { description: 'make c', command: ip`add c`, undo: ip`add c netns ${guestNetns}` },
     program,
     host('d'),
   ]
@@ -225,7 +227,7 @@ describe('a signal', () => {
   ])('%s: that is finished, then all is taken back', async (_, count, expected) => {
     const seen = { steps: 0 }
     const interrupt = {
-      get heard() {
+      get requested() {
         return seen.steps >= count
       },
     }
@@ -239,9 +241,9 @@ describe('a signal', () => {
   })
 
   test('after the last step is too late', async () => {
-    const interrupt = { heard: false }
+    const interrupt = { requested: false }
     const onStep = () => {
-      interrupt.heard = true
+      interrupt.requested = true
     }
     expect((await perform([host('a')], {}, { interrupt, onStep })).error).toBeUndefined()
   })
@@ -302,7 +304,7 @@ describe('PIPEWORK_FAIL_AFTER', () => {
 })
 
 describe('a question', () => {
-  const dad = ask({ againWhile: 'tentative', refusedIf: 'dadfailed', limit: 0.2 })
+  const dad = ask({ retryWhile: 'tentative', failIf: 'dadfailed', timeout: 0.2 })
   const [tentative, failed] = [recorded('tentative.txt'), recorded('dadfailed.txt')].map((stdout) => ({ stdout }))
   if (tentative === undefined || failed === undefined) throw new Error('no fixtures')
   const again = ['ask', 'sleep 0.05']
@@ -321,19 +323,19 @@ describe('a question', () => {
     ['refused when the time is over', dad, tentative, [...again, ...again, ...again, ...again, 'ask'], false],
     [
       'asked again when it was stopped before it had asked',
-      ask({ unaskedIf: 130, limit: 0.2 }),
+      ask({ retryOnExit: 130, timeout: 0.2 }),
       [{ code: 130 }, { stdout: '' }],
       [...again, 'ask'],
       true,
     ],
     [
       'refused when it is always stopped before it has asked',
-      ask({ unaskedIf: 130, limit: 0.1 }),
+      ask({ retryOnExit: 130, timeout: 0.1 }),
       { code: 130 },
       [...again, ...again, 'ask'],
       false,
     ],
-    ['without words to look for', ask({ limit: 0 }), tentative, ['ask'], true],
+    ['without words to look for', ask({ timeout: 0 }), tentative, ['ask'], true],
   ])('%s', async (_, step, answer, expected, isFine) => {
     const { ran, error } = await perform([step], { answers: { ask: answer } })
     expect(ran).toEqual(expected)
@@ -341,21 +343,21 @@ describe('a question', () => {
   })
 
   test('is not asked again after a signal', async () => {
-    const interrupt = { heard: false }
+    const interrupt = { requested: false }
     const onStep = () => {
-      interrupt.heard = true
+      interrupt.requested = true
     }
     const { ran, error } = await perform(
       [host('a'), dad],
       { answers: { ask: tentative } },
       {
         interrupt: {
-          get heard() {
-            return interrupt.heard && told.length > 1
+          get requested() {
+            return interrupt.requested && told.length > 1
           },
         },
         onStep: (step) => {
-          told.push(step.why)
+          told.push(step.description)
           onStep()
         },
       },

@@ -1,73 +1,75 @@
 import { ExitCode, type Leftover, PipeworkError } from '../model/errors'
 import type { Guest } from '../runtimes/find'
-import { type Ahead, createAhead } from '../system/ahead'
-import type { Host, Interrupt } from '../system/types'
+import { createIpPrespawner, type IpPrespawner } from '../system/ahead'
+import type { Interrupt, System } from '../system/types'
 import {
-  type AskCommand,
   type BatchLine,
   batchLine,
   type Command,
+  type CommandResult,
+  formatBatch,
   type IpCommand,
   type Plan,
-  type Result,
+  type QueryCommand,
   type RunCommand,
   type Step,
-  toArgv,
-  toLine,
+  toBatchLine,
+  toCommandArgv,
   toShell,
-  writeBatch,
 } from './step'
 
 /** What a plan is run with. */
-export interface Run {
-  readonly host: Host
+export interface ExecuteOptions {
+  readonly host: System
   readonly guest: Guest
   /** The pinned namespace's name for `ip -n`. */
   readonly netns: string
   readonly interrupt: Interrupt
   /** Steps that the same change has done before this plan. */
-  readonly before?: number
+  readonly stepsBefore?: number
   /** Told of each step before it runs. */
   readonly onStep?: (step: Step) => void
   /** Looks, after the last step, whether what the plan wanted has come true; throws when it has not. */
   readonly verify?: () => void
   /** Where an `ip` may wait for the first lines. */
-  readonly ahead?: Ahead
+  readonly prespawnedIp?: IpPrespawner
 }
 
-type Performing = Run & Required<Pick<Run, 'ahead'>>
+type ExecuteContext = ExecuteOptions & Required<Pick<ExecuteOptions, 'prespawnedIp'>>
 
 /** Why a plan stopped: the step that failed, how, and how many steps before it were done. */
-interface Failure {
+interface PlanFailure {
   readonly done: number
   /** Steps after the done ones of which nothing is known. */
   readonly uncertain: number
   readonly error: unknown
 }
 
-const OK: Result = { code: 0, stdout: '', stderr: '' }
+const SUCCESS: CommandResult = { code: 0, stdout: '', stderr: '' }
 /** Seconds between two tries of a question that is asked again. */
-const ASK_AGAIN = 0.05
+const RETRY_INTERVAL = 0.05
 
 /**
  * Runs the steps, neighbouring changes as one batch, neighbouring questions side by side.
  * On failure or a signal rolls back and throws; exit code 1 when the host is as it was, 3 when something is left.
  */
-export async function execute(plan: Plan, run: Run): Promise<void> {
-  const ahead = run.ahead ?? createAhead(run.host)
-  const failure = (await perform(cut(plan, run), { ...run, ahead }).finally(ahead.dismiss)) ?? verify(plan, run)
+export async function executePlan(plan: Plan, run: ExecuteOptions): Promise<void> {
+  const ahead = run.prespawnedIp ?? createIpPrespawner(run.host)
+  const failure =
+    (await executeSteps(injectTestFailure(plan, run), { ...run, prespawnedIp: ahead }).finally(ahead.dismiss)) ??
+    verifyPlan(plan, run)
   if (failure === undefined) return
   const { done, uncertain, error } = failure
-  throw failWith(error, await rollBack(plan.slice(0, done + uncertain), done, run))
+  throw withLeftovers(error, await rollBackSteps(plan.slice(0, done + uncertain), done, run))
 }
 
 /** Takes back a plan that was done. What cannot be taken back is left. */
-export function takeBack(plan: Plan, run: Run): Promise<readonly Leftover[]> {
-  return rollBack(plan, plan.length, run)
+export function undoPlan(plan: Plan, run: ExecuteOptions): Promise<readonly Leftover[]> {
+  return rollBackSteps(plan, plan.length, run)
 }
 
 /** The failure as it is told: as it was, or with what is left of the change. */
-export function failWith(error: unknown, leftovers: readonly Leftover[]): unknown {
+export function withLeftovers(error: unknown, leftovers: readonly Leftover[]): unknown {
   if (leftovers.length === 0) return error
   return new PipeworkError(error instanceof Error ? error.message : String(error), {
     hint: error instanceof PipeworkError ? error.hint : undefined,
@@ -77,7 +79,7 @@ export function failWith(error: unknown, leftovers: readonly Leftover[]): unknow
   })
 }
 
-function verify(plan: Plan, run: Run): Failure | undefined {
+function verifyPlan(plan: Plan, run: ExecuteOptions): PlanFailure | undefined {
   try {
     run.verify?.()
     return undefined
@@ -87,26 +89,29 @@ function verify(plan: Plan, run: Run): Failure | undefined {
 }
 
 /** For tests: PIPEWORK_FAIL_AFTER=n fails after step n, PIPEWORK_KILL_AFTER=n is kill -9 at the same place. */
-function cut(plan: Plan, { host: { env, die }, before = 0 }: Run): Plan {
+function injectTestFailure(
+  plan: Plan,
+  { host: { env, killSelf: die }, stepsBefore: before = 0 }: ExecuteOptions,
+): Plan {
   const limit = Number(env.PIPEWORK_FAIL_AFTER ?? env.PIPEWORK_KILL_AFTER ?? Number.NaN) - before
   if (Number.isNaN(limit) || limit < 0 || limit >= plan.length) return plan
-  const command: Command = { kind: 'ask', in: 'host', argv: ['false'], limit: 0 }
+  const command: Command = { kind: 'ask', in: 'host', argv: ['false'], timeout: 0 }
   const explain = () => {
     if (env.PIPEWORK_KILL_AFTER !== undefined) die()
     return { message: `stopped after step ${before + limit} of ${before + plan.length}, as PIPEWORK_FAIL_AFTER asks` }
   }
-  return [...plan.slice(0, limit), { why: 'fail', command, explain }]
+  return [...plan.slice(0, limit), { description: 'fail', command, explainFailure: explain }]
 }
 
-async function perform(plan: Plan, run: Performing): Promise<Failure | undefined> {
+async function executeSteps(plan: Plan, run: ExecuteContext): Promise<PlanFailure | undefined> {
   let done = 0
-  const chunks = toChunks(plan)
+  const chunks = groupSteps(plan)
   for (const [index, chunk] of chunks.entries()) {
-    if (run.interrupt.heard) return { done, uncertain: 0, error: interrupted() }
+    if (run.interrupt.requested) return { done, uncertain: 0, error: interruptedError() }
     for (const step of chunk) run.onStep?.(step)
     try {
-      const performed = performChunk(chunk, run)
-      startAhead(chunks[index + 1], run)
+      const performed = executeGroup(chunk, run)
+      prespawnNextIp(chunks[index + 1], run)
       const failure = await performed
       if (failure !== undefined) return { ...failure, done: done + failure.done }
     } catch (error) {
@@ -118,71 +123,71 @@ async function perform(plan: Plan, run: Performing): Promise<Failure | undefined
 }
 
 /** While one batch runs, the `ip` of the next one starts; while a client does, what waits for its lease is loaded. */
-function startAhead(next: Plan | undefined, { ahead, netns, host }: Performing): void {
+function prespawnNextIp(next: Plan | undefined, { prespawnedIp: ahead, netns, host }: ExecuteContext): void {
   const command = next?.[0]?.command
   if (command?.kind === 'ip') ahead.start(command.in === 'guest' ? netns : undefined)
   if (command?.kind === 'lease') void host.sleep(0).then(() => import('../network/dhcp/internal'))
 }
 
-function interrupted(): PipeworkError {
+function interruptedError(): PipeworkError {
   return new PipeworkError('interrupted')
 }
 
 /** Steps that go to the kernel together, or are asked side by side. */
-function toChunks(plan: Plan): readonly Plan[] {
+function groupSteps(plan: Plan): readonly Plan[] {
   const chunks: Step[][] = []
   for (const step of plan) {
     const last = chunks.at(-1)
     const before = last?.at(-1)?.command
-    if (last !== undefined && before !== undefined && areNeighbours(before, step.command)) last.push(step)
+    if (last !== undefined && before !== undefined && canRunTogether(before, step.command)) last.push(step)
     else chunks.push([step])
   }
   return chunks
 }
 
-function areNeighbours(a: Command, b: Command): boolean {
+function canRunTogether(a: Command, b: Command): boolean {
   if (a.kind === 'ask' && b.kind === 'ask') return true
   // Out of the host an `ip` gets into the guest, and not back.
   return a.kind === 'ip' && b.kind === 'ip' && (a.in === b.in || b.in === 'guest') && !a.onlyIfEmpty && !b.onlyIfEmpty
 }
 
-async function performChunk(chunk: Plan, run: Performing): Promise<Failure | undefined> {
+async function executeGroup(chunk: Plan, run: ExecuteContext): Promise<PlanFailure | undefined> {
   const [first] = chunk
-  if (first?.command.kind === 'ip') return performBatch(chunk, run)
-  const results = await Promise.all(chunk.map(({ command }) => performOne(command, run)))
+  if (first?.command.kind === 'ip') return executeIpBatch(chunk, run)
+  const results = await Promise.all(chunk.map(({ command }) => executeCommand(command, run)))
   const failed = results.findIndex(({ code }) => code !== 0)
   const [step, result] = [chunk[failed], results[failed]]
   if (step === undefined || result === undefined) return undefined
   // Of a program that failed we do not know what it did before; a question changes nothing.
-  return { done: failed, uncertain: step.command.kind === 'run' ? 1 : 0, error: explain(step, result) }
+  return { done: failed, uncertain: step.command.kind === 'run' ? 1 : 0, error: toStepError(step, result) }
 }
 
-async function performBatch(chunk: Plan, run: Performing): Promise<Failure | undefined> {
+async function executeIpBatch(chunk: Plan, run: ExecuteContext): Promise<PlanFailure | undefined> {
   const commands = chunk.flatMap(({ command }) => (command.kind === 'ip' ? [command] : []))
   const [first] = commands
-  if (first === undefined || skips(first, run.host)) return undefined
+  if (first === undefined || isSkipped(first, run.host)) return undefined
   const inHost = commands.filter((it) => it.in === 'host').length
   const result = await (inHost === 0 || inHost === commands.length
-    ? run.ahead.send(inHost === 0 ? run.netns : undefined, toLines(commands, run))
-    : sendNested(commands.slice(0, inHost), commands.slice(inHost), run))
+    ? run.prespawnedIp.send(inHost === 0 ? run.netns : undefined, toBatchLines(commands, run))
+    : sendNestedBatch(commands.slice(0, inHost), commands.slice(inHost), run))
   if (result.code === 0) return undefined
-  const { done, uncertain } = countDone(result, { inHost, all: commands.length })
+  const { done, uncertain } = countCompleted(result, { inHost, all: commands.length })
   const failed = chunk[done] ?? chunk[0]
-  return failed && { done, uncertain, error: explain(failed, result) }
+  return failed && { done, uncertain, error: toStepError(failed, result) }
 }
 
 /** An `ip` in the host whose last line is one in the guest: a fork of Node takes longer than most of what they do. */
-async function sendNested(inHost: readonly IpCommand[], inGuest: readonly IpCommand[], run: Performing) {
-  const lent = run.host.lend(writeBatch(toLines(inGuest, run)))
+async function sendNestedBatch(inHost: readonly IpCommand[], inGuest: readonly IpCommand[], run: ExecuteContext) {
+  const lent = run.host.tempFile(formatBatch(toBatchLines(inGuest, run)))
   const inner = batchLine`netns exec ${run.netns} ip -batch ${lent.path}`
-  return run.ahead.send(undefined, [...toLines(inHost, run), inner]).finally(lent.release)
+  return run.prespawnedIp.send(undefined, [...toBatchLines(inHost, run), inner]).finally(lent.release)
 }
 
 /** How many commands of a batch were done when it failed, and of how many after those nothing is known. */
-function countDone(
-  { stderr }: Result,
+function countCompleted(
+  { stderr }: CommandResult,
   { inHost, all }: { readonly inHost: number; readonly all: number },
-): Pick<Failure, 'done' | 'uncertain'> {
+): Pick<PlanFailure, 'done' | 'uncertain'> {
   // It counts lines from 1, the inner one first; some errors (a word ip cannot parse) end it without that line.
   const [, file, number] = /Command failed (\S+):(\d+)/.exec(stderr) ?? []
   if (file === undefined) return { done: 0, uncertain: all }
@@ -191,45 +196,55 @@ function countDone(
   return { done, uncertain: inHost > 0 && done === inHost ? all - inHost : 0 }
 }
 
-function toLines(commands: readonly IpCommand[], { host, netns }: Run): readonly BatchLine[] {
-  return commands.map((command) => toLine(command, { netns, pid: host.pid }))
+function toBatchLines(commands: readonly IpCommand[], { host, netns }: ExecuteOptions): readonly BatchLine[] {
+  return commands.map((command) => toBatchLine(command, { netns, pid: host.pid }))
 }
 
-function runBatch(commands: readonly IpCommand[], run: Run): Promise<Result> {
-  const lines = toLines(commands, run)
-  return run.host.ip(commands[0]?.in === 'guest' ? { netns: run.netns, lines } : { lines })
+function runIpCommands(commands: readonly IpCommand[], run: ExecuteOptions): Promise<CommandResult> {
+  const lines = toBatchLines(commands, run)
+  return run.host.runIpBatch(commands[0]?.in === 'guest' ? { netns: run.netns, lines } : { lines })
 }
 
-function skips(command: IpCommand, host: Host): boolean {
+function isSkipped(command: IpCommand, host: System): boolean {
   return command.onlyIfEmpty !== undefined && (host.list(command.onlyIfEmpty) ?? []).length > 0
 }
 
-async function performOne(command: Command, run: Run): Promise<Result> {
-  if (command.kind === 'ip') return skips(command, run.host) ? OK : runBatch([command], run)
+async function executeCommand(command: Command, run: ExecuteOptions): Promise<CommandResult> {
+  if (command.kind === 'ip') return isSkipped(command, run.host) ? SUCCESS : runIpCommands([command], run)
   if (command.kind === 'file') {
-    run.host.save(command.path, command.text, command.isProgram ? 'program' : command.readers)
-    return OK
+    run.host.writeFile(command.path, command.text, command.isExecutable ? 'program' : command.readers)
+    return SUCCESS
   }
   if (command.kind === 'lease') {
-    const { perform } = await import('../network/dhcp/internal')
-    return perform(command.argv.slice(run.host.program.length), run)
+    const { runInternalDhcp: perform } = await import('../network/dhcp/internal')
+    return perform(command.argv.slice(run.host.selfCommand.length), run)
   }
-  const argv = toArgv(command, { netns: run.netns, pid: run.host.pid })
-  return command.kind === 'run' ? runProgram(command, argv, run) : ask(command, argv, run)
+  const argv = toCommandArgv(command, { netns: run.netns, pid: run.host.pid })
+  return command.kind === 'run' ? executeRunCommand(command, argv, run) : executeQuery(command, argv, run)
 }
 
-async function runProgram(
-  { onlyIf, failsIf, input, isOurs }: RunCommand,
+async function executeRunCommand(
+  { onlyIf, failIfStderr: failsIf, input, cleanEnv: isOurs }: RunCommand,
   argv: readonly string[],
-  { host }: Run,
-): Promise<Result> {
-  if (onlyIf !== undefined && (await host.run(onlyIf.argv)).stdout.trim() !== onlyIf.says) return OK
-  const result = await (isOurs ? host.launch(argv) : host.run(argv, undefined, input))
+  { host }: ExecuteOptions,
+): Promise<CommandResult> {
+  if (onlyIf !== undefined && (await host.run(onlyIf.argv)).stdout.trim() !== onlyIf.equals) return SUCCESS
+  const result = await (isOurs ? host.runScript(argv) : host.run(argv, undefined, input))
   return failsIf !== undefined && result.stderr.includes(failsIf) ? { ...result, code: 1 } : result
 }
 
-async function ask(command: AskCommand, argv: readonly string[], run: Run): Promise<Result> {
-  const { againWhile, againUntil, refusedIf, unaskedIf, limit } = command
+async function executeQuery(
+  command: QueryCommand,
+  argv: readonly string[],
+  run: ExecuteOptions,
+): Promise<CommandResult> {
+  const {
+    retryWhile: againWhile,
+    retryUntil: againUntil,
+    failIf: refusedIf,
+    retryOnExit: unaskedIf,
+    timeout: limit,
+  } = command
   const deadline = run.host.elapsed() + limit * 1000
   for (;;) {
     const result = await run.host.query(argv)
@@ -240,38 +255,38 @@ async function ask(command: AskCommand, argv: readonly string[], run: Run): Prom
       (againWhile !== undefined && result.stdout.includes(againWhile)) ||
       (againUntil !== undefined && !result.stdout.includes(againUntil))
     if (!isUnasked && !isAgain) return result
-    if (run.interrupt.heard) throw interrupted()
+    if (run.interrupt.requested) throw interruptedError()
     if (run.host.elapsed() >= deadline) return { ...result, code: result.code || 1 }
-    await run.host.sleep(ASK_AGAIN)
+    await run.host.sleep(RETRY_INTERVAL)
   }
 }
 
-function explain(step: Step, result: Result): PipeworkError {
-  const told = step.explain?.(result)
+function toStepError(step: Step, result: CommandResult): PipeworkError {
+  const told = step.explainFailure?.(result)
   if (told !== undefined) return new PipeworkError(told.message, { hint: told.hint })
   const said = result.stderr.replaceAll(/^Command failed \S+:\d+\n?/gm, '').trim() || result.stdout.trim()
-  return new PipeworkError(`could not ${step.why}${said === '' ? '' : `: ${said}`}`, {
+  return new PipeworkError(`could not ${step.description}${said === '' ? '' : `: ${said}`}`, {
     hint: `The command was: ${toShell(step.command)}`,
   })
 }
 
 /** Takes the steps back, last first, going on past what fails. What is uncertain may fail without being left. */
-async function rollBack(plan: Plan, certain: number, run: Run): Promise<readonly Leftover[]> {
+async function rollBackSteps(plan: Plan, certain: number, run: ExecuteOptions): Promise<readonly Leftover[]> {
   const leftovers: Leftover[] = []
-  for (const [index, { why, undo = [] }] of [...plan.entries()].reverse()) {
+  for (const [index, { description: why, undo = [] }] of [...plan.entries()].reverse()) {
     for (const command of [undo].flat()) {
       // A bridge that is left because a link on it is left comes to the list as well.
-      const isHeld = leftovers.length > 0 && command.kind === 'ip' && skips(command, run.host)
-      const { code, stderr } = await performOne(command, run).catch(() => ({ code: 1, stderr: '' }))
+      const isHeld = leftovers.length > 0 && command.kind === 'ip' && isSkipped(command, run.host)
+      const { code, stderr } = await executeCommand(command, run).catch(() => ({ code: 1, stderr: '' }))
       const isUndone = code === 0 ? !isHeld : stderr.includes('Cannot find device')
-      if (!isUndone && index < certain) leftovers.push({ what: why, command: toCleanUp(command, run.guest) })
+      if (!isUndone && index < certain) leftovers.push({ what: why, command: toCleanupCommand(command, run.guest) })
     }
   }
   return leftovers
 }
 
 /** The command as one types it afterwards, when the pinned name is gone. */
-function toCleanUp(command: Command, { nsPath }: Guest): string {
+function toCleanupCommand(command: Command, { nsPath }: Guest): string {
   return toShell(command)
     .replaceAll('ip -n "$netns"', `nsenter --net=${nsPath} ip`)
     .replaceAll('ip netns exec "$netns"', `nsenter --net=${nsPath}`)

@@ -4,15 +4,15 @@ import { describe, expect, test } from 'vitest'
 import {
   batchLine,
   type Command,
+  formatBatch,
   guestNetns,
   ip,
   ipInGuest,
-  quote,
-  rows,
+  planSteps,
   type Step,
+  shellQuote,
   sysctlInGuest,
   toShell,
-  writeBatch,
 } from './step'
 
 describe('ip`…` makes words', () => {
@@ -81,8 +81,8 @@ describe('writeBatch', () => {
       })
 
   test('an empty word is kept, and nothing is no line', () => {
-    expect(writeBatch([batchLine`link set dev ${'eth1'} alias`, ['a', '']])).toBe('link set dev eth1 alias\na ""\n')
-    expect(writeBatch([])).toBe('')
+    expect(formatBatch([batchLine`link set dev ${'eth1'} alias`, ['a', '']])).toBe('link set dev eth1 alias\na ""\n')
+    expect(formatBatch([])).toBe('')
   })
 
   test('whatever words there are, ip reads those and no other, or nothing is written', () => {
@@ -95,7 +95,7 @@ describe('writeBatch', () => {
       fc.property(fc.array(fc.array(word, { minLength: 1, maxLength: 3 }), { maxLength: 3 }), (lines) => {
         let text: string
         try {
-          text = writeBatch(lines)
+          text = formatBatch(lines)
         } catch (error) {
           expect(error).toBeInstanceOf(TypeError)
           return
@@ -123,9 +123,9 @@ test('sysctlInGuest is a line of the host’s batch', () =>
   }))
 
 test('rows keeps the steps whose condition holds, in order', () => {
-  const step = (why: string): Step => ({ why, command: ip`link` })
-  const plan = rows(false, step('a'), undefined, [step('b'), step('c')], [], step('d'))
-  expect(plan.map(({ why }) => why)).toEqual(['a', 'b', 'c', 'd'])
+  const step = (why: string): Step => ({ description: why, command: ip`link` })
+  const plan = planSteps(false, step('a'), undefined, [step('b'), step('c')], [], step('d'))
+  expect(plan.map(({ description: why }) => why)).toEqual(['a', 'b', 'c', 'd'])
 })
 
 describe('quote', () => {
@@ -141,19 +141,19 @@ describe('quote', () => {
     ['a;b', "'a;b'"],
     ['eth1\n', "'eth1\n'"],
     ['é', "'é'"],
-  ])('%j', (word, quoted) => expect(quote(word)).toBe(quoted))
+  ])('%j', (word, quoted) => expect(shellQuote(word)).toBe(quoted))
 
   test('a shell reads any word back as it was', () => {
     const text = fc.string({ unit: 'grapheme', maxLength: 12 }).map((it) => it.replaceAll('\0', ''))
     const shell = fc.string({ unit: fc.constantFrom(...' \n\t"\'#\\;$`*?[]{}~!&|<>()=-') })
     const words = fc.sample(fc.oneof(text, shell), 300)
-    const out = execFileSync('sh', ['-c', `printf '%s\\0' ${words.map(quote).join(' ')}`], { encoding: 'utf8' })
+    const out = execFileSync('sh', ['-c', `printf '%s\\0' ${words.map(shellQuote).join(' ')}`], { encoding: 'utf8' })
     expect(out.split('\0').slice(0, -1)).toEqual(words)
   })
 })
 
 describe('toShell', () => {
-  const ask = { kind: 'ask', in: 'guest', argv: ['ip', 'addr', 'show'], limit: 2 } as const
+  const ask = { kind: 'ask', in: 'guest', argv: ['ip', 'addr', 'show'], timeout: 2 } as const
 
   test.each<[string, Command, string]>([
     ['ip', ip`link set dev br1 up`, 'ip link set dev br1 up'],
@@ -175,7 +175,7 @@ describe('toShell', () => {
     ['a question in the guest', ask, 'nsenter --net="/run/netns/$netns" ip addr show'],
   ])('%s', (_, command, line) => expect(toShell(command)).toBe(line))
 
-  const question = { ...ask, in: 'host', againWhile: 'tentative', refusedIf: 'dadfailed' } as const
+  const question = { ...ask, in: 'host', retryWhile: 'tentative', failIf: 'dadfailed' } as const
   const script = (answers: string) =>
     toShell({ ...question, argv: ['answer'] }).replace(
       /^/,

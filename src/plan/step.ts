@@ -1,7 +1,7 @@
 import { dirname } from 'node:path'
 
 /** Where a command runs: in the network namespace pipework was started in, or in the guest's. */
-export type Place = 'host' | 'guest'
+export type CommandNamespace = 'host' | 'guest'
 
 /** Stands for the name of the guest's pinned namespace, which is not known before the run. */
 export const guestNetns = Symbol('guestNetns')
@@ -10,17 +10,17 @@ export const guestNetns = Symbol('guestNetns')
 export const hostNetns = Symbol('hostNetns')
 
 /** Stands for an empty word, which takes an alias away. */
-export const nothing = Symbol('nothing')
+export const emptyWord = Symbol('nothing')
 
-type Placeholder = typeof guestNetns | typeof hostNetns | typeof nothing
+type Placeholder = typeof guestNetns | typeof hostNetns | typeof emptyWord
 
-export type Word = string | Placeholder
+export type CommandWord = string | Placeholder
 
 /** One `ip` command line; neighbours in one place go to the kernel as one `ip -batch`. */
 export interface IpCommand {
   readonly kind: 'ip'
-  readonly in: Place
-  readonly words: readonly Word[]
+  readonly in: CommandNamespace
+  readonly words: readonly CommandWord[]
   /** A directory that must be empty or absent, else the command is skipped: a bridge in use is not deleted. */
   readonly onlyIfEmpty?: string
 }
@@ -28,16 +28,16 @@ export interface IpCommand {
 /** A change made by another program than `ip`. */
 export interface RunCommand {
   readonly kind: 'run'
-  readonly in: Place
-  readonly argv: readonly Word[]
+  readonly in: CommandNamespace
+  readonly argv: readonly CommandWord[]
   /** True for a script of ours, which says next to nothing, and has an environment of its own. */
-  readonly isOurs?: true
+  readonly cleanEnv?: true
   /** What it reads on standard input, without the last newline. */
   readonly input?: string
   /** It is skipped unless this program answers exactly so: what others use by now is not taken away. */
-  readonly onlyIf?: { readonly argv: readonly string[]; readonly says: string }
+  readonly onlyIf?: { readonly argv: readonly string[]; readonly equals: string }
   /** What it says on standard error when it has failed with an exit status of 0. */
-  readonly failsIf?: string
+  readonly failIfStderr?: string
 }
 
 /** A small file of the host, written or removed: what no link can hold. */
@@ -50,24 +50,24 @@ export interface FileCommand {
   /** Who may read it beside root. */
   readonly readers?: 'everybody'
   /** Whether it is a program. */
-  readonly isProgram?: true
+  readonly isExecutable?: true
 }
 
 /** A question that changes nothing; neighbouring questions are asked side by side. */
-export interface AskCommand {
+export interface QueryCommand {
   readonly kind: 'ask'
-  readonly in: Place
+  readonly in: CommandNamespace
   readonly argv: readonly string[]
   /** While the answer contains this word, ask again. */
-  readonly againWhile?: string
+  readonly retryWhile?: string
   /** Until the answer contains this word, ask again. */
-  readonly againUntil?: string
+  readonly retryUntil?: string
   /** An answer that contains this word is a refusal; so is a non-zero exit status. */
-  readonly refusedIf?: string
+  readonly failIf?: string
   /** The exit status of a program that was stopped before it had asked: on a busy machine. It is started again. */
-  readonly unaskedIf?: number
+  readonly retryOnExit?: number
   /** How long to go on asking, in seconds. */
-  readonly limit: number
+  readonly timeout: number
 }
 
 /** Something about a DHCP lease, done in this very process; the words are how a script calls pipework for the same. */
@@ -77,10 +77,10 @@ export interface LeaseCommand {
   readonly argv: readonly string[]
 }
 
-export type Command = IpCommand | RunCommand | FileCommand | AskCommand | LeaseCommand
+export type Command = IpCommand | RunCommand | FileCommand | QueryCommand | LeaseCommand
 
 /** What a command answered. */
-export interface Result {
+export interface CommandResult {
   readonly code: number
   readonly stdout: string
   readonly stderr: string
@@ -88,37 +88,37 @@ export interface Result {
 
 /** One step of a plan: why, the command, and what takes it back. */
 export interface Step {
-  readonly why: string
+  readonly description: string
   readonly command: Command
   /** Absent when there is nothing to take back, or when it goes with the link. */
   readonly undo?: Command | readonly Command[]
   /** What a failure means to the user: the message, and what to do about it. */
-  readonly explain?: (result: Result) => { readonly message: string; readonly hint?: string } | undefined
+  readonly explainFailure?: (result: CommandResult) => { readonly message: string; readonly hint?: string } | undefined
 }
 
 export type Plan = readonly Step[]
 
-type Part = string | number | Placeholder | readonly string[] | false | undefined
+type TemplatePart = string | number | Placeholder | readonly string[] | false | undefined
 
 /**
  * White space would end a word, a newline the command; quotes, backslash and # mean something to `ip -batch`.
  * Values are validated long before; this is the last door, and reaching it is a bug.
  */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: what they are not to be
-const UNSAFE = /[\s"'#\\\x00-\x1f\x7f-\x9f]|^$/
+const UNSAFE_WORD = /[\s"'#\\\x00-\x1f\x7f-\x9f]|^$/
 
 /** Whether the text can be a word of a batch line: what stands in a guest may have been named so that it cannot. */
-export function isWord(text: string): boolean {
-  return !UNSAFE.test(text)
+export function isSafeWord(text: string): boolean {
+  return !UNSAFE_WORD.test(text)
 }
 
-function checkWord(word: string): string {
-  if (!isWord(word)) throw new TypeError(`unsafe word in an ip command: ${JSON.stringify(word)}`)
+function validateWord(word: string): string {
+  if (!isSafeWord(word)) throw new TypeError(`unsafe word in an ip command: ${JSON.stringify(word)}`)
   return word
 }
 
-function toWords(strings: TemplateStringsArray, parts: readonly Part[]): readonly Word[] {
-  const words: Word[] = []
+function templateToWords(strings: TemplateStringsArray, parts: readonly TemplatePart[]): readonly CommandWord[] {
+  const words: CommandWord[] = []
   let open = ''
   const close = () => {
     if (open !== '') words.push(open)
@@ -134,7 +134,7 @@ function toWords(strings: TemplateStringsArray, parts: readonly Part[]): readonl
     if (typeof part === 'symbol') words.push(part)
     else
       for (const word of Array.isArray(part) ? part : [`${part as string | number}`]) {
-        checkWord(word)
+        validateWord(word)
         if (Array.isArray(part)) words.push(word)
         else open += word
       }
@@ -147,23 +147,26 @@ function toWords(strings: TemplateStringsArray, parts: readonly Part[]): readonl
 export type BatchLine = readonly string[]
 
 /** A line that asks: batchLine`link show dev ${name}`. Values become one word each, arrays several. */
-export function batchLine(strings: TemplateStringsArray, ...parts: readonly Exclude<Part, Placeholder>[]): BatchLine {
-  return toWords(strings, parts).filter((word) => typeof word === 'string')
+export function batchLine(
+  strings: TemplateStringsArray,
+  ...parts: readonly Exclude<TemplatePart, Placeholder>[]
+): BatchLine {
+  return templateToWords(strings, parts).filter((word) => typeof word === 'string')
 }
 
 /** What `ip -batch` reads: here every line is written, so no word of any becomes more than itself. */
-export function writeBatch(lines: readonly BatchLine[]): string {
-  return lines.map((words) => `${words.map((word) => (word === '' ? '""' : checkWord(word))).join(' ')}\n`).join('')
+export function formatBatch(lines: readonly BatchLine[]): string {
+  return lines.map((words) => `${words.map((word) => (word === '' ? '""' : validateWord(word))).join(' ')}\n`).join('')
 }
 
 /** `ip` in the host's namespace: ip`link set dev ${name} up`. Values become one word each, arrays several. */
-export function ip(strings: TemplateStringsArray, ...parts: readonly Part[]): IpCommand {
-  return { kind: 'ip', in: 'host', words: toWords(strings, parts) }
+export function ip(strings: TemplateStringsArray, ...parts: readonly TemplatePart[]): IpCommand {
+  return { kind: 'ip', in: 'host', words: templateToWords(strings, parts) }
 }
 
 /** `ip` in the guest's namespace. */
-export function ipInGuest(strings: TemplateStringsArray, ...parts: readonly Part[]): IpCommand {
-  return { kind: 'ip', in: 'guest', words: toWords(strings, parts) }
+export function ipInGuest(strings: TemplateStringsArray, ...parts: readonly TemplatePart[]): IpCommand {
+  return { kind: 'ip', in: 'guest', words: templateToWords(strings, parts) }
 }
 
 /**
@@ -176,35 +179,39 @@ export function sysctlInGuest(settings: Readonly<Record<string, string>>): IpCom
 }
 
 /** The steps whose condition holds: rows read `condition && step`. */
-export function rows(...table: readonly (Step | readonly Step[] | false | undefined)[]): Plan {
+export function planSteps(...table: readonly (Step | readonly Step[] | false | undefined)[]): Plan {
   return table.flatMap((row) => (row === false || row === undefined ? [] : row))
 }
 
 /** The environment of our own scripts, and of what they start; the last one tells them so. */
-export const OWN_ENVIRONMENT = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', PIPEWORK: 'alone' } as const
+export const SCRIPT_ENV = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', PIPEWORK: 'alone' } as const
 
 /** One word as a POSIX shell reads it back. */
-export function quote(word: string): string {
+export function shellQuote(word: string): string {
   return /^[\w./:@%+=,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
 }
 
 /** How the words that are known at the run only read in shell. */
-const SHELL: Readonly<Record<Placeholder, string>> = { [guestNetns]: '"$netns"', [hostNetns]: '$$', [nothing]: '""' }
-
-function toShellWord(word: Word): string {
-  return typeof word === 'symbol' ? SHELL[word] : quote(word)
+const SHELL_PLACEHOLDERS: Readonly<Record<Placeholder, string>> = {
+  [guestNetns]: '"$netns"',
+  [hostNetns]: '$$',
+  [emptyWord]: '""',
 }
 
-function toChmod({ path, readers, isProgram }: FileCommand): string {
+function toShellWord(word: CommandWord): string {
+  return typeof word === 'symbol' ? SHELL_PLACEHOLDERS[word] : shellQuote(word)
+}
+
+function formatChmod({ path, readers, isExecutable: isProgram }: FileCommand): string {
   if (readers === undefined && isProgram === undefined) return ''
-  return ` && chmod ${isProgram ? '700' : '644'} ${quote(path)}`
+  return ` && chmod ${isProgram ? '700' : '644'} ${shellQuote(path)}`
 }
 
-function lineOf(command: Command): string {
+function formatCommand(command: Command): string {
   if (command.kind === 'file')
     return command.text === undefined
-      ? `rm -f ${quote(command.path)}`
-      : `mkdir -p ${quote(dirname(command.path))} && printf '%s\\n' ${quote(command.text)} > ${quote(command.path)}${toChmod(command)}`
+      ? `rm -f ${shellQuote(command.path)}`
+      : `mkdir -p ${shellQuote(dirname(command.path))} && printf '%s\\n' ${shellQuote(command.text)} > ${shellQuote(command.path)}${formatChmod(command)}`
   if (command.kind !== 'ip') {
     const argv = command.argv.map(toShellWord).join(' ')
     const line = command.in === 'guest' ? `nsenter --net="/run/netns/$netns" ${argv}` : argv
@@ -215,48 +222,54 @@ function lineOf(command: Command): string {
 }
 
 /** What the words that are known at the run only stand for: the guest's pinned namespace, and our own process. */
-export interface Names {
+export interface PlaceholderValues {
   readonly netns: string
   readonly pid: number
 }
 
-function fillIn(words: readonly Word[], { netns, pid }: Names): readonly string[] {
-  const names: Readonly<Record<Placeholder, string>> = { [guestNetns]: netns, [hostNetns]: `${pid}`, [nothing]: '' }
+function fillPlaceholders(words: readonly CommandWord[], { netns, pid }: PlaceholderValues): readonly string[] {
+  const names: Readonly<Record<Placeholder, string>> = { [guestNetns]: netns, [hostNetns]: `${pid}`, [emptyWord]: '' }
   return words.map((word) => (typeof word === 'symbol' ? names[word] : word))
 }
 
 /** An `ip` command as a line of its batch. */
-export function toLine({ words }: IpCommand, names: Names): BatchLine {
-  return fillIn(words, names)
+export function toBatchLine({ words }: IpCommand, names: PlaceholderValues): BatchLine {
+  return fillPlaceholders(words, names)
 }
 
 /** The command as its words for the kernel. */
-export function toArgv(command: Exclude<Command, FileCommand>, names: Names): readonly string[] {
+export function toCommandArgv(command: Exclude<Command, FileCommand>, names: PlaceholderValues): readonly string[] {
   if (command.kind !== 'ip') {
-    const argv = fillIn(command.argv, names)
+    const argv = fillPlaceholders(command.argv, names)
     return command.in === 'guest' ? ['nsenter', `--net=/run/netns/${names.netns}`, ...argv] : argv
   }
-  return ['ip', ...(command.in === 'guest' ? ['-n', names.netns] : []), ...fillIn(command.words, names)]
+  return ['ip', ...(command.in === 'guest' ? ['-n', names.netns] : []), ...fillPlaceholders(command.words, names)]
 }
 
-function guardRun({ onlyIf, failsIf }: RunCommand, line: string): string {
+function formatRunConditions({ onlyIf, failIfStderr: failsIf }: RunCommand, line: string): string {
   if (onlyIf !== undefined)
-    return `[ "$(${onlyIf.argv.map(quote).join(' ')} 2>/dev/null)" != ${quote(onlyIf.says)} ] || ${line}`
+    return `[ "$(${onlyIf.argv.map(shellQuote).join(' ')} 2>/dev/null)" != ${shellQuote(onlyIf.equals)} ] || ${line}`
   if (failsIf === undefined) return line
   return [
     `said=$(${line} 2>&1) || { printf '%s\\n' "$said" >&2; exit 1; }`,
-    `case $said in *${quote(failsIf)}*) printf '%s\\n' "$said" >&2; exit 1 ;; esac`,
+    `case $said in *${shellQuote(failsIf)}*) printf '%s\\n' "$said" >&2; exit 1 ;; esac`,
   ].join('\n')
 }
 
 /** The command as a line of POSIX shell, in which $netns names the guest's namespace. */
 export function toShell(command: Command): string {
-  const line = lineOf(command)
+  const line = formatCommand(command)
   if (command.kind === 'ip' && command.onlyIfEmpty !== undefined)
-    return `[ -n "$(ls -A ${quote(command.onlyIfEmpty)} 2>/dev/null)" ] || ${line}`
-  if (command.kind === 'run') return guardRun(command, line)
+    return `[ -n "$(ls -A ${shellQuote(command.onlyIfEmpty)} 2>/dev/null)" ] || ${line}`
+  if (command.kind === 'run') return formatRunConditions(command, line)
   if (command.kind !== 'ask') return line
-  const { againWhile, againUntil, refusedIf, unaskedIf, limit } = command
+  const {
+    retryWhile: againWhile,
+    retryUntil: againUntil,
+    failIf: refusedIf,
+    retryOnExit: unaskedIf,
+    timeout: limit,
+  } = command
   if (unaskedIf !== undefined)
     return `tries=${limit}; until ${line}; do [ $? -eq ${unaskedIf} ] && [ "$((tries -= 1))" -gt 0 ] || exit 1; done`
   if (againWhile === undefined && againUntil === undefined && refusedIf === undefined) return line

@@ -1,44 +1,46 @@
 import { PipeworkError } from '../model/errors'
-import type { Host } from '../system/types'
-import { askCommand, askSocket, ENGINE_LIMIT, isStrange, outOfReach } from './engine'
-import type { Answer, Guest, Runtime } from './types'
+import type { System } from '../system/types'
+import { ENGINE_TIMEOUT, inspectByCommand, inspectOverSocket, mayBeForeignProcess, unreachableGuest } from './engine'
+import type { ContainerRuntime, Guest, GuestLookup } from './types'
 
 const DOCKER_SOCKET = '/var/run/docker.sock'
 
 /** The Docker Engine, wherever DOCKER_HOST or the context in use says it is. */
-export const docker: Runtime = {
+export const dockerRuntime: ContainerRuntime = {
   kind: 'docker',
   noun: 'container',
   title: 'Docker',
   program: 'docker',
-  lists: 'docker ps',
+  listCommand: 'docker ps',
   async find(name, host) {
-    const socket = dockerSocket(host)
+    const socket = findDockerSocket(host)
     const answer =
       socket === undefined
-        ? await askCommand(docker, name, host)
-        : await askSocket(docker, name, { socket, host }).catch((cause) => rejectDocker(socket, cause))
-    if (answer.state !== 'found' || !isStrange(answer.guest, host)) return answer
-    return (await locate(answer.guest, socket, host)) ?? answer
+        ? await inspectByCommand(dockerRuntime, name, host)
+        : await inspectOverSocket(dockerRuntime, name, { socket, host }).catch((cause) =>
+            throwDockerError(socket, cause),
+          )
+    if (answer.state !== 'found' || !mayBeForeignProcess(answer.guest, host)) return answer
+    return (await explainUnreachable(answer.guest, socket, host)) ?? answer
   },
 }
 
 /** The Engine's socket, or undefined where only the docker command knows the way (contexts, TLS, ssh). */
-export function dockerSocket(host: Host): string | undefined {
+export function findDockerSocket(host: System): string | undefined {
   const { DOCKER_HOST } = host.env
   if (DOCKER_HOST) return /^unix:\/\/(.+)$/.exec(DOCKER_HOST)?.[1]
-  return contextOf(host) === 'default' ? DOCKER_SOCKET : undefined
+  return readDockerContext(host) === 'default' ? DOCKER_SOCKET : undefined
 }
 
 /** The context that the docker command uses. */
-export function contextOf(host: Host): string {
+export function readDockerContext(host: System): string {
   const { DOCKER_CONTEXT, DOCKER_CONFIG, HOME } = host.env
   if (DOCKER_CONTEXT) return DOCKER_CONTEXT
   const config = host.read(`${DOCKER_CONFIG || `${HOME ?? '/root'}/.docker`}/config.json`) ?? ''
   return /"currentContext"\s*:\s*"([^"]*)"/.exec(config)?.[1] ?? 'default'
 }
 
-function rejectDocker(socket: string, cause: unknown): never {
+function throwDockerError(socket: string, cause: unknown): never {
   const code = (cause as { code?: string }).code
   if (code === undefined) throw cause
   if (code === 'EACCES')
@@ -51,7 +53,7 @@ function rejectDocker(socket: string, cause: unknown): never {
       hint: 'Start it (systemctl start docker), set DOCKER_HOST, or name another kind of guest, like netns:NAME.',
       cause,
     })
-  const how = code === 'ETIMEDOUT' ? ` within ${ENGINE_LIMIT} s` : `: ${code}`
+  const how = code === 'ETIMEDOUT' ? ` within ${ENGINE_TIMEOUT} s` : `: ${code}`
   throw new PipeworkError(`Docker does not answer on '${socket}'${how}`, {
     hint: 'Look at it with: docker version',
     cause,
@@ -64,23 +66,27 @@ interface EngineInfo {
 }
 
 /** Where a container is whose process is not among this machine's, if its Engine says so. */
-async function locate(guest: Guest, socket: string | undefined, host: Host): Promise<Answer | undefined> {
-  const { OperatingSystem, SecurityOptions = [] } = await readInfo(socket, host)
+async function explainUnreachable(
+  guest: Guest,
+  socket: string | undefined,
+  host: System,
+): Promise<GuestLookup | undefined> {
+  const { OperatingSystem, SecurityOptions = [] } = await readEngineInfo(socket, host)
   if (OperatingSystem === 'Docker Desktop')
-    return outOfReach(
+    return unreachableGuest(
       guest,
       'Docker Desktop runs it in a virtual machine',
       'Use a Docker Engine on this machine (docker context use default), or run pipework inside that machine.',
     )
   const { DOCKER_HOST } = host.env
   if (socket === undefined)
-    return outOfReach(
+    return unreachableGuest(
       guest,
-      DOCKER_HOST ? `DOCKER_HOST is '${DOCKER_HOST}'` : `the Docker context is '${contextOf(host)}'`,
+      DOCKER_HOST ? `DOCKER_HOST is '${DOCKER_HOST}'` : `the Docker context is '${readDockerContext(host)}'`,
       'Run pipework on the machine where the container runs.',
     )
   if (host.read(`/proc/${guest.pid}/cgroup`) === undefined && SecurityOptions.includes('name=rootless'))
-    return outOfReach(
+    return unreachableGuest(
       guest,
       'its Docker is rootless, with processes of its own',
       'Look for its process among those of this machine, and name that: pid:N.',
@@ -88,10 +94,13 @@ async function locate(guest: Guest, socket: string | undefined, host: Host): Pro
   return undefined
 }
 
-async function readInfo(socket: string | undefined, host: Host): Promise<EngineInfo> {
+async function readEngineInfo(socket: string | undefined, host: System): Promise<EngineInfo> {
   try {
-    if (socket !== undefined) return JSON.parse((await host.get(socket, '/info', ENGINE_LIMIT)).body) as EngineInfo
-    return JSON.parse((await host.run(['docker', 'info', '--format', '{{json .}}'], ENGINE_LIMIT)).stdout) as EngineInfo
+    if (socket !== undefined)
+      return JSON.parse((await host.httpGet(socket, '/info', ENGINE_TIMEOUT)).body) as EngineInfo
+    return JSON.parse(
+      (await host.run(['docker', 'info', '--format', '{{json .}}'], ENGINE_TIMEOUT)).stdout,
+    ) as EngineInfo
   } catch {
     return {} // it is for an explanation only
   }

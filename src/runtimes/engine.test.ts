@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { PipeworkError } from '../model/errors'
-import { parseGuest } from '../model/guest-name'
-import { createFakeHost, systemError } from '../system/fake'
+import { parseGuestName } from '../model/guest-name'
+import { createFakeSystem, systemError } from '../system/fake'
 import { findGuest } from './find'
 
 const read = (folder: string) => (file: string) => readFileSync(`src/fixtures/${folder}/${file}`, 'utf8')
@@ -10,9 +10,9 @@ const podman = read('podman-4.3')
 const nerdctl = read('nerdctl-2.3')
 const docker = read('docker-20.10')
 
-type Options = NonNullable<Parameters<typeof createFakeHost>[0]>
+type Options = NonNullable<Parameters<typeof createFakeSystem>[0]>
 
-const ask = (typed: string, options: Options) => findGuest(parseGuest(typed), createFakeHost(options))
+const ask = (typed: string, options: Options) => findGuest(parseGuestName(typed), createFakeSystem(options))
 const refused = async (typed: string, options: Options) => {
   const error: unknown = await ask(typed, options).catch((thrown: unknown) => thrown)
   if (!(error instanceof PipeworkError)) throw error
@@ -27,15 +27,15 @@ describe('Podman', () => {
   const shared = { 'container side': { stdout: podman('shared.json') }, inspect: { stdout: podman('running.json') } }
 
   test('by its command', async () => {
-    const host = createFakeHost({ answers: { inspect: { stdout: podman('running.json') } } })
-    expect(await findGuest(parseGuest('podman:web'), host)).toEqual(web)
-    expect(host.ran).toEqual(['podman inspect --type container web'])
+    const host = createFakeSystem({ answers: { inspect: { stdout: podman('running.json') } } })
+    expect(await findGuest(parseGuestName('podman:web'), host)).toEqual(web)
+    expect(host.calls).toEqual(['podman inspect --type container web'])
   })
 
   test('by its socket, where it serves one', async () => {
-    const host = createFakeHost({ ...socket, answers: { GET: { status: 200, body: podman('api-running.json') } } })
-    expect(await findGuest(parseGuest('podman:web'), host)).toEqual(web)
-    expect(host.ran).toEqual(['GET /run/podman/podman.sock /containers/web/json'])
+    const host = createFakeSystem({ ...socket, answers: { GET: { status: 200, body: podman('api-running.json') } } })
+    expect(await findGuest(parseGuestName('podman:web'), host)).toEqual(web)
+    expect(host.calls).toEqual(['GET /run/podman/podman.sock /containers/web/json'])
   })
 
   test.each(['EACCES', 'ECONNREFUSED', 'ENOENT'])('by its command when the socket says %s', async (code) => {

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { ExitCode, PipeworkError } from '../model/errors'
-import { parseGuest } from '../model/guest-name'
-import { createFakeHost, refusalOf, systemError } from '../system/fake'
-import { awaitGuest, findGuest, type Guest, NoSuchGuest, pinGuest } from './find'
+import { parseGuestName } from '../model/guest-name'
+import { captureError, createFakeSystem, systemError } from '../system/fake'
+import { findGuest, type Guest, GuestNotFoundError, holdGuestNetns, waitForGuest } from './find'
 
 const recorded = (file: string) => readFileSync(`src/fixtures/docker-20.10/${file}`, 'utf8')
 
-type Options = NonNullable<Parameters<typeof createFakeHost>[0]>
+type Options = NonNullable<Parameters<typeof createFakeSystem>[0]>
 
 const SOCKET = '/var/run/docker.sock'
 const ID = '82327124bf10f5015e4c3fefc25d776a84782b4eb44b419144f9d67f61a7dc7d'
@@ -32,7 +32,8 @@ const docker = (
   '/containers/': answer,
 })
 
-const find = (typed: string, options: Options) => findGuest(parseGuest(typed), createFakeHost({ files, ...options }))
+const find = (typed: string, options: Options) =>
+  findGuest(parseGuestName(typed), createFakeSystem({ files, ...options }))
 const refused = async (typed: string, options: Options) => {
   const error: unknown = await find(typed, options).catch((thrown: unknown) => thrown)
   if (!(error instanceof PipeworkError)) throw error
@@ -46,16 +47,16 @@ describe('a running container of Docker', () => {
     ['by id', ID],
     ['by the twelve digits that docker ps shows', ID.slice(0, 12)],
   ])('%s is found by one question', async (_, typed) => {
-    const host = createFakeHost({ files, answers: docker(ok('running.json')) })
-    expect(await findGuest(parseGuest(typed), host)).toEqual(running)
-    expect(host.ran).toEqual([`GET ${SOCKET} /containers/${typed.replace('docker:', '')}/json`])
+    const host = createFakeSystem({ files, answers: docker(ok('running.json')) })
+    expect(await findGuest(parseGuestName(typed), host)).toEqual(running)
+    expect(host.calls).toEqual([`GET ${SOCKET} /containers/${typed.replace('docker:', '')}/json`])
   })
 
   test('by a prefix of its id', async () =>
     expect(await find('8232', { answers: docker(ok('running.json')) })).toEqual(running))
 
   test('that the docker command finds', async () => {
-    const host = createFakeHost({
+    const host = createFakeSystem({
       files: {
         '/proc/2524/cgroup': recorded('cgroup.txt').replaceAll(
           ID,
@@ -70,7 +71,7 @@ describe('a running container of Docker', () => {
       name: 'fx-running',
       pid: 2524,
     })
-    expect(host.ran).toEqual(['docker inspect --type container fx-running'])
+    expect(host.calls).toEqual(['docker inspect --type container fx-running'])
   })
 })
 
@@ -118,9 +119,9 @@ describe('where Docker is asked', () => {
       viaCommand,
     ],
   ])('%s', async (_, options, expected) => {
-    const host = createFakeHost(options)
+    const host = createFakeSystem(options)
     await findGuest({ name: 'web' }, host).catch(() => undefined)
-    expect(host.ran[0]).toBe(expected)
+    expect(host.calls[0]).toBe(expected)
   })
 })
 
@@ -265,13 +266,13 @@ describe('a guest that cannot be used is refused', () => {
     expect(error.message).toContain(message)
     expect(error.hint ?? '').toContain(hint)
     expect(error.exitCode).toBe(ExitCode.failed)
-    expect(error instanceof NoSuchGuest).toBe(message.startsWith('there is no'))
+    expect(error instanceof GuestNotFoundError).toBe(message.startsWith('there is no'))
   })
 
   test.each(['paused', 'exited', 'host'])('%s: at once, by one question', async (state) => {
-    const host = createFakeHost({ answers: docker(ok(`${state}.json`)) })
+    const host = createFakeSystem({ answers: docker(ok(`${state}.json`)) })
     await expect(findGuest({ name: `fx-${state}` }, host)).rejects.toBeInstanceOf(PipeworkError)
-    expect(host.ran).toHaveLength(1)
+    expect(host.calls).toHaveLength(1)
   })
 
   test('the several that a prefix may mean are named', async () => {
@@ -282,13 +283,13 @@ describe('a guest that cannot be used is refused', () => {
 
 describe('netns:', () => {
   test('is a namespace of ip netns', async () => {
-    const host = createFakeHost({ inodes: { '/run/netns/blue': 5 } })
-    expect(await findGuest(parseGuest('netns:blue'), host)).toEqual({
+    const host = createFakeSystem({ inodes: { '/run/netns/blue': 5 } })
+    expect(await findGuest(parseGuestName('netns:blue'), host)).toEqual({
       kind: 'netns',
       name: 'blue',
       nsPath: '/run/netns/blue',
     })
-    expect(host.ran).toEqual([])
+    expect(host.calls).toEqual([])
   })
 
   test('a bare name is never one', async () => {
@@ -298,17 +299,17 @@ describe('netns:', () => {
 })
 
 describe('awaitGuest', () => {
-  const wait = async (options: Options, limit: number, heard = () => false) => {
-    const host = createFakeHost({ files, ...options })
+  const wait = async (options: Options, limit: number, requested = () => false) => {
+    const host = createFakeSystem({ files, ...options })
     const interrupt = {
-      get heard() {
-        return heard()
+      get requested() {
+        return requested()
       },
     }
-    const outcome: unknown = await awaitGuest({ name: 'fx-running' }, host, { limit, interrupt }).catch(
+    const outcome: unknown = await waitForGuest({ name: 'fx-running' }, host, { timeout: limit, interrupt }).catch(
       (thrown: unknown) => thrown,
     )
-    return { outcome, naps: host.ran.filter((it) => it.startsWith('sleep')).length }
+    return { outcome, naps: host.calls.filter((it) => it.startsWith('sleep')).length }
   }
 
   test('gives the guest as soon as it runs', async () => {
@@ -364,12 +365,12 @@ describe('pinGuest', () => {
     ['a cgroup without ids', noSandbox, { inodes: own, files: { '/proc/28096/cgroup': '0::/\n' } }],
     ['a namespace by name', netns, { inodes: { '/proc/self/ns/net': 1, '/run/netns/blue': 2 } }],
   ])('holds %s', (_, guest, options) => {
-    const host = createFakeHost(options)
-    const pin = pinGuest(guest, host)
+    const host = createFakeSystem(options)
+    const pin = holdGuestNetns(guest, host)
     expect(pin.inode).toBe(2)
-    expect(host.ran).toEqual([`pin ${guest.nsPath}`])
+    expect(host.calls).toEqual([`pin ${guest.nsPath}`])
     pin.release()
-    expect(host.ran.at(-1)).toBe(`release ${guest.nsPath}`)
+    expect(host.calls.at(-1)).toBe(`release ${guest.nsPath}`)
   })
 
   test.each<[string, Guest, Options, string, string]>([
@@ -402,11 +403,11 @@ describe('pinGuest', () => {
       'run the command again',
     ],
   ])('refuses %s, and lets it go', (_, guest, options, message, hint) => {
-    const host = createFakeHost(options)
-    const error = refusalOf(() => pinGuest(guest, host))
+    const host = createFakeSystem(options)
+    const error = captureError(() => holdGuestNetns(guest, host))
     expect(error.message).toContain(message)
     expect(error.hint).toContain(hint)
-    expect(host.ran).toEqual([`pin ${guest.nsPath}`, `release ${guest.nsPath}`])
+    expect(host.calls).toEqual([`pin ${guest.nsPath}`, `release ${guest.nsPath}`])
   })
 
   test.each([
@@ -416,7 +417,7 @@ describe('pinGuest', () => {
     ['EROFS', 'cannot be given a name in /run/netns'],
     ['EACCES', 'cannot be given a name in /run/netns'],
   ])('explains %s', (code, message) => {
-    const error = refusalOf(() => pinGuest(running, createFakeHost({ answers: { pin: systemError(code) } })))
+    const error = captureError(() => holdGuestNetns(running, createFakeSystem({ answers: { pin: systemError(code) } })))
     expect(error.message).toContain(`the network namespace of 'fx-running' ${message}`)
   })
 })

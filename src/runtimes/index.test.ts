@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { createFakeHost, systemError } from '../system/fake'
-import { findGuest, NoSuchGuest } from './find'
+import { createFakeSystem, systemError } from '../system/fake'
+import { findGuest, GuestNotFoundError } from './find'
 
 const recorded = (file: string) => readFileSync(`src/fixtures/${file}`, 'utf8')
 
-type Options = NonNullable<Parameters<typeof createFakeHost>[0]>
+type Options = NonNullable<Parameters<typeof createFakeSystem>[0]>
 type Answers = NonNullable<Options['answers']>
 
 const programs = ['docker', 'podman', 'lxc-info', 'nerdctl']
@@ -22,7 +22,7 @@ const nerdctlLacks: Answers = { 'nerdctl inspect': { code: 1, stderr: recorded('
 const cgroup = { '/proc/28096/cgroup': recorded('docker-20.10/cgroup.txt') }
 
 const look = async (name: string, answers: Answers, options: Options = {}) => {
-  const host = createFakeHost({ programs, files: cgroup, answers, ...options })
+  const host = createFakeSystem({ programs, files: cgroup, answers, ...options })
   const outcome: unknown = await findGuest({ name }, host).catch((thrown: unknown) => thrown)
   return { host, outcome }
 }
@@ -31,13 +31,13 @@ describe('a bare name', () => {
   test("of Docker's costs nobody else a question", async () => {
     const { host, outcome } = await look('fx-running', { ...dockerHas, ...podmanHas, ...lxcHas })
     expect(outcome).toMatchObject({ kind: 'docker' })
-    expect(host.ran).toHaveLength(1)
+    expect(host.calls).toHaveLength(1)
   })
 
   test('that Docker lacks is looked for in all others side by side; the first wins', async () => {
     const { host, outcome } = await look('web', { ...dockerLacks, ...podmanHas, ...lxcHas, ...nerdctlLacks })
     expect(outcome).toMatchObject({ kind: 'podman' })
-    expect(host.atOnce()).toBe(3)
+    expect(host.maxConcurrent()).toBe(3)
   })
 
   test('of LXC', async () => {
@@ -47,14 +47,14 @@ describe('a bare name', () => {
 
   test('is looked for where something is installed', async () => {
     const { host } = await look('web', { ...dockerLacks, ...podmanHas }, { programs: ['podman'] })
-    expect(host.ran.filter((it) => !it.startsWith('GET'))).toEqual(['podman inspect --type container web'])
+    expect(host.calls.filter((it) => !it.startsWith('GET'))).toEqual(['podman inspect --type container web'])
   })
 
   test('that nobody has', async () => {
     const { outcome } = await look('zz', { ...dockerLacks, ...podmanLacks, ...lxcLacks, ...nerdctlLacks })
-    expect(outcome).toBeInstanceOf(NoSuchGuest)
+    expect(outcome).toBeInstanceOf(GuestNotFoundError)
     expect(outcome).toMatchObject({ message: "there is no container 'zz' in Docker, Podman, LXC or nerdctl" })
-    expect((outcome as NoSuchGuest).hint).toContain('docker ps, podman ps, lxc-ls --fancy and nerdctl ps')
+    expect((outcome as GuestNotFoundError).hint).toContain('docker ps, podman ps, lxc-ls --fancy and nerdctl ps')
   })
 
   test('that begins an id of Docker’s and is a name in Podman means the name', async () => {
@@ -92,22 +92,22 @@ describe('when Docker does not answer', () => {
     ['ETIMEDOUT', 'Docker does not answer', 'docker version'],
   ])('(%s) and nobody has the name, that is said', async (code, message, hint) => {
     const { outcome } = await look('web', { ...down(code), ...others })
-    expect(outcome).not.toBeInstanceOf(NoSuchGuest)
-    expect((outcome as NoSuchGuest).message).toMatch(
+    expect(outcome).not.toBeInstanceOf(GuestNotFoundError)
+    expect((outcome as GuestNotFoundError).message).toMatch(
       /^there is no container 'web' in Podman, LXC or nerdctl, and not all/,
     )
-    expect((outcome as NoSuchGuest).message).toContain(message)
-    expect((outcome as NoSuchGuest).hint).toContain(hint)
+    expect((outcome as GuestNotFoundError).message).toContain(message)
+    expect((outcome as GuestNotFoundError).hint).toContain(hint)
   })
 
   test('because it is not installed, that is no news', async () => {
     const { outcome } = await look('web', { ...down('ENOENT'), ...others }, { programs: ['podman'] })
-    expect(outcome).toBeInstanceOf(NoSuchGuest)
+    expect(outcome).toBeInstanceOf(GuestNotFoundError)
     expect(outcome).toMatchObject({ message: "there is no container 'web' in Podman" })
   })
 
   test('and nothing else is installed, the reason stands alone', async () => {
     const { outcome } = await look('web', down('ENOENT'), { programs: [] })
-    expect((outcome as NoSuchGuest).message).toContain('Docker is not running')
+    expect((outcome as GuestNotFoundError).message).toContain('Docker is not running')
   })
 })

@@ -1,19 +1,19 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { parseGuest } from '../model/guest-name'
-import { createFakeHost } from '../system/fake'
-import { findGuest, pinGuest } from './find'
+import { parseGuestName } from '../model/guest-name'
+import { createFakeSystem } from '../system/fake'
+import { findGuest, holdGuestNetns } from './find'
 
 const recorded = (file: string) => readFileSync(`src/fixtures/lxc-5.0/${file}`, 'utf8')
 const blue = { kind: 'lxc', name: 'blue', pid: 5542, nsPath: '/proc/5542/ns/net' } as const
 
 test('a container that runs', async () => {
-  const host = createFakeHost({ answers: { 'lxc-info': { stdout: recorded('running.txt') } } })
-  expect(await findGuest(parseGuest('lxc:blue'), host)).toEqual(blue)
-  expect(host.ran).toEqual(['lxc-info -n blue -s -p'])
+  const host = createFakeSystem({ answers: { 'lxc-info': { stdout: recorded('running.txt') } } })
+  expect(await findGuest(parseGuestName('lxc:blue'), host)).toEqual(blue)
+  expect(host.calls).toEqual(['lxc-info -n blue -s -p'])
 })
 
-test.each<[string, Parameters<typeof createFakeHost>[0] & object, string, string]>([
+test.each<[string, Parameters<typeof createFakeSystem>[0] & object, string, string]>([
   [
     'idle',
     { answers: { 'lxc-info': { stdout: recorded('stopped.txt') } } },
@@ -47,7 +47,9 @@ test.each<[string, Parameters<typeof createFakeHost>[0] & object, string, string
     '',
   ],
 ])('refuses %s', async (name, options, message, hint) => {
-  const error = await findGuest(parseGuest(`lxc:${name}`), createFakeHost(options)).catch((thrown: unknown) => thrown)
+  const error = await findGuest(parseGuestName(`lxc:${name}`), createFakeSystem(options)).catch(
+    (thrown: unknown) => thrown,
+  )
   expect(error).toMatchObject({ message })
   expect((error as { hint?: string }).hint ?? '').toContain(hint)
 })
@@ -59,7 +61,7 @@ test.each([
   ["another container's", '0::/lxc.payload.green\n', false],
 ])('a process in %s', (_, cgroup, fits) => {
   const inodes = { '/proc/self/ns/net': 1, [blue.nsPath]: 2 }
-  const host = createFakeHost({ inodes, files: { '/proc/5542/cgroup': cgroup } })
-  if (fits) expect(pinGuest(blue, host).inode).toBe(2)
-  else expect(() => pinGuest(blue, host)).toThrow("no longer in the container 'blue'")
+  const host = createFakeSystem({ inodes, files: { '/proc/5542/cgroup': cgroup } })
+  if (fits) expect(holdGuestNetns(blue, host).inode).toBe(2)
+  else expect(() => holdGuestNetns(blue, host)).toThrow("no longer in the container 'blue'")
 })

@@ -1,37 +1,37 @@
 import { PipeworkError } from '../model/errors'
-import type { Host } from '../system/types'
-import { type Answer, NotRunning, type Runtime } from './types'
+import type { System } from '../system/types'
+import { type ContainerRuntime, type GuestLookup, GuestNotRunningError } from './types'
 
 /** Seconds that it may take; a healthy one takes a hundredth. */
-const LIMIT = 10
+const LXC_TIMEOUT = 10
 
 /** LXC, in its configured path; unprivileged containers have paths of their own and are not asked for. */
-export const lxc: Runtime = {
+export const lxcRuntime: ContainerRuntime = {
   kind: 'lxc',
   noun: 'container',
   title: 'LXC',
   program: 'lxc-info',
-  lists: 'lxc-ls --fancy',
+  listCommand: 'lxc-ls --fancy',
   async find(name, host) {
-    const { code, stdout, stderr } = await host.run(['lxc-info', '-n', name, '-s', '-p'], LIMIT)
-    if (code === 0) return toAnswer(name, stdout)
+    const { code, stdout, stderr } = await host.run(['lxc-info', '-n', name, '-s', '-p'], LXC_TIMEOUT)
+    if (code === 0) return parseLxcInfo(name, stdout)
     if (!/doesn't exist/.test(stderr))
       throw new PipeworkError(`lxc-info failed: ${stderr.trim() || `exit code ${code}`}`, {
         hint: 'See what there is: lxc-ls --fancy',
       })
-    return { state: 'unknown', names: await listNames(host) }
+    return { state: 'unknown', names: await listLxcNames(host) }
   },
 }
 
-function toAnswer(name: string, stdout: string): Answer {
+function parseLxcInfo(name: string, stdout: string): GuestLookup {
   const state = /^State:\s*(\S+)/m.exec(stdout)?.[1] ?? 'UNKNOWN'
   const pid = Number(/^PID:\s*(\d+)/m.exec(stdout)?.[1] ?? 0)
   if (state === 'RUNNING' && pid > 0)
     return { state: 'found', guest: { kind: 'lxc', name, pid, nsPath: `/proc/${pid}/ns/net` } }
-  const refuse = (what: string, hint: string): Answer => ({
+  const refuse = (what: string, hint: string): GuestLookup => ({
     state: 'refused',
     candidate: { name },
-    why: new NotRunning(`the LXC container '${name}' is ${what}`, { hint }),
+    error: new GuestNotRunningError(`the LXC container '${name}' is ${what}`, { hint }),
   })
   return state === 'FROZEN'
     ? refuse('frozen', `Wake it up first: lxc-unfreeze -n ${name}`)
@@ -41,8 +41,8 @@ function toAnswer(name: string, stdout: string): Answer {
       )
 }
 
-async function listNames(host: Host): Promise<readonly string[]> {
-  const { stdout } = await host.run(['lxc-ls', '-1'], LIMIT)
+async function listLxcNames(host: System): Promise<readonly string[]> {
+  const { stdout } = await host.run(['lxc-ls', '-1'], LXC_TIMEOUT)
   return stdout
     .split('\n')
     .map((line) => line.trim())

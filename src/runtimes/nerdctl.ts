@@ -1,14 +1,14 @@
-import { askCommand } from './engine'
-import type { Runtime } from './types'
+import { inspectByCommand } from './engine'
+import type { ContainerRuntime } from './types'
 
 /** containerd, where nerdctl manages it; CONTAINERD_NAMESPACE says which of its namespaces. */
-export const nerdctl: Runtime = {
+export const nerdctlRuntime: ContainerRuntime = {
   kind: 'nerdctl',
   noun: 'container',
   title: 'nerdctl',
   program: 'nerdctl',
-  lists: 'nerdctl ps',
+  listCommand: 'nerdctl ps',
   find(name, host) {
-    return askCommand(nerdctl, name, host)
+    return inspectByCommand(nerdctlRuntime, name, host)
   },
 }

@@ -1,7 +1,7 @@
-import type { Finder } from './types'
+import type { GuestFinder } from './types'
 
 /** A namespace of `ip netns`. */
-export const netns: Finder = {
+export const netnsFinder: GuestFinder = {
   kind: 'netns',
   noun: 'network namespace',
   find(name, host) {

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest'
-import { parseGuest } from '../model/guest-name'
-import { createFakeHost } from '../system/fake'
+import { parseGuestName } from '../model/guest-name'
+import { createFakeSystem } from '../system/fake'
 import { findGuest } from './find'
 
 // As on Linux 6.18, with a name that tries to look like the rest.
 const stat = (state: string) =>
   `5087 (s) Z 1 h) ${state} 5075 5087 5087 0 -1 4194560 1051 0 0 0 1 1 0 0 20 0 1 0 424868 2322432 401`
 
-const find = (files: Record<string, string>) => findGuest(parseGuest('pid:5087'), createFakeHost({ files }))
+const find = (files: Record<string, string>) => findGuest(parseGuestName('pid:5087'), createFakeSystem({ files }))
 
 test('a process is known by its number and by when it started', async () =>
   expect(await find({ '/proc/5087/stat': stat('S') })).toEqual({

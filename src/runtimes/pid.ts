@@ -1,8 +1,8 @@
 import { PipeworkError } from '../model/errors'
-import type { Finder } from './types'
+import type { GuestFinder } from './types'
 
 /** A process: for what no runtime here can name, like a rootless container. */
-export const pid: Finder = {
+export const pidFinder: GuestFinder = {
   kind: 'pid',
   noun: 'process',
   find(name, host) {
@@ -14,7 +14,7 @@ export const pid: Finder = {
       const why = new PipeworkError(`process ${name} has ended and is in no network namespace any more`, {
         hint: 'Take another process of that guest, or its container by name.',
       })
-      return Promise.resolve({ state: 'refused', candidate: { name }, why })
+      return Promise.resolve({ state: 'refused', candidate: { name }, error: why })
     }
     const started = fields[18] ?? ''
     const guest = { kind: 'pid', name, id: started, pid: Number(name), nsPath: `/proc/${name}/ns/net` } as const

@@ -1,25 +1,25 @@
 import type { GuestKind } from '../model/guest-name'
-import type { Host } from '../system/types'
-import { dockerSocket } from './docker'
-import { ENGINE_LIMIT, pickName } from './engine'
-import { podmanSocket } from './podman'
+import type { System } from '../system/types'
+import { findDockerSocket } from './docker'
+import { ENGINE_TIMEOUT, pickContainerName } from './engine'
+import { findPodmanSocket } from './podman'
 
 /** The runtimes that tell what happens to their containers. */
-export type EventfulKind = 'docker' | 'podman'
+export type EngineKind = 'docker' | 'podman'
 
-export function isEventful(kind: GuestKind): kind is EventfulKind {
+export function isEngineKind(kind: GuestKind): kind is EngineKind {
   return kind === 'docker' || kind === 'podman'
 }
 
 /** A container that runs. */
-export interface Running {
+export interface RunningContainer {
   readonly id: string
   readonly name: string
 }
 
 /** What a container was made with, as far as it may ask for something. */
-export interface ContainerConfig extends Running {
-  readonly kind: EventfulKind
+export interface ContainerConfig extends RunningContainer {
+  readonly kind: EngineKind
   readonly hostname: string
   readonly labels: Readonly<Record<string, string>>
   /** `NAME=value`. */
@@ -27,31 +27,31 @@ export interface ContainerConfig extends Running {
 }
 
 /** The socket of an engine where one listens; else its command knows the way. */
-export function engineSocket(kind: EventfulKind, host: Host): string | undefined {
-  const socket = kind === 'docker' ? dockerSocket(host) : podmanSocket(host)
+export function findEngineSocket(kind: EngineKind, host: System): string | undefined {
+  const socket = kind === 'docker' ? findDockerSocket(host) : findPodmanSocket(host)
   return socket !== undefined && host.inode(socket) !== undefined ? socket : undefined
 }
 
 /** Whether the engine is asked by its command where no socket is there: Docker without its socket is not running. */
-export function hasCommand(kind: EventfulKind, host: Host): boolean {
-  return host.has(kind) && (kind === 'podman' || dockerSocket(host) === undefined)
+export function usesEngineCommand(kind: EngineKind, host: System): boolean {
+  return host.hasProgram(kind) && (kind === 'podman' || findDockerSocket(host) === undefined)
 }
 
 /** The containers of an engine that run now. Rejects when it cannot be asked. */
-export async function listRunning(kind: EventfulKind, host: Host): Promise<readonly Running[]> {
-  const socket = engineSocket(kind, host)
+export async function listRunningContainers(kind: EngineKind, host: System): Promise<readonly RunningContainer[]> {
+  const socket = findEngineSocket(kind, host)
   if (socket !== undefined) {
-    const { body } = await host.get(socket, '/containers/json', ENGINE_LIMIT)
+    const { body } = await host.httpGet(socket, '/containers/json', ENGINE_TIMEOUT)
     const all = JSON.parse(body) as readonly { readonly Id: string; readonly Names?: readonly string[] }[]
-    return all.map(({ Id: id, Names = [] }) => ({ id, name: pickName(Names) ?? id }))
+    return all.map(({ Id: id, Names = [] }) => ({ id, name: pickContainerName(Names) ?? id }))
   }
-  if (!hasCommand(kind, host)) return []
-  const { stdout } = await host.run([kind, 'ps', '--no-trunc', '--format', '{{.ID}} {{.Names}}'], ENGINE_LIMIT)
+  if (!usesEngineCommand(kind, host)) return []
+  const { stdout } = await host.run([kind, 'ps', '--no-trunc', '--format', '{{.ID}} {{.Names}}'], ENGINE_TIMEOUT)
   const lines = stdout.split('\n').map((line) => line.trim().split(/[ ,]/))
-  return lines.flatMap(([id = '', ...names]) => (id === '' ? [] : [{ id, name: pickName(names) ?? id }]))
+  return lines.flatMap(([id = '', ...names]) => (id === '' ? [] : [{ id, name: pickContainerName(names) ?? id }]))
 }
 
-interface Inspected {
+interface ConfigInspectJson {
   readonly Id: string
   readonly Name: string
   readonly Config?: {
@@ -62,13 +62,17 @@ interface Inspected {
 }
 
 /** Labels and environment of the container with that id; undefined when there is none any more. */
-export async function readConfig(kind: EventfulKind, id: string, host: Host): Promise<ContainerConfig | undefined> {
-  const socket = engineSocket(kind, host)
+export async function readContainerConfig(
+  kind: EngineKind,
+  id: string,
+  host: System,
+): Promise<ContainerConfig | undefined> {
+  const socket = findEngineSocket(kind, host)
   const text =
     socket === undefined
-      ? (await host.run([kind, 'inspect', '--type', 'container', id], ENGINE_LIMIT)).stdout
-      : (await host.get(socket, `/containers/${id}/json`, ENGINE_LIMIT)).body
-  const [inspected] = [JSON.parse(text || '[]')].flat() as readonly Inspected[]
+      ? (await host.run([kind, 'inspect', '--type', 'container', id], ENGINE_TIMEOUT)).stdout
+      : (await host.httpGet(socket, `/containers/${id}/json`, ENGINE_TIMEOUT)).body
+  const [inspected] = [JSON.parse(text || '[]')].flat() as readonly ConfigInspectJson[]
   if (inspected?.Config === undefined) return undefined
   const { Id, Name, Config } = inspected
   return {

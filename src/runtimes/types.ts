@@ -1,9 +1,9 @@
 import { PipeworkError } from '../model/errors'
 import type { GuestKind } from '../model/guest-name'
-import type { Host } from '../system/types'
+import type { System } from '../system/types'
 
 /** The guest is there, and does not run now: it may later. */
-export class NotRunning extends PipeworkError {}
+export class GuestNotRunningError extends PipeworkError {}
 
 /** A guest whose network namespace can be named. */
 export interface Guest {
@@ -21,35 +21,35 @@ export interface Guest {
 }
 
 /** What a name may mean. */
-export interface Candidate {
+export interface GuestCandidate {
   readonly name: string
   readonly id?: string
 }
 
 /** What a runtime says of a name. */
-export type Answer =
+export type GuestLookup =
   | { readonly state: 'found'; readonly guest: Guest }
   /** It is there, but cannot be used as it is. */
-  | { readonly state: 'refused'; readonly candidate: Candidate; readonly why: PipeworkError }
+  | { readonly state: 'refused'; readonly candidate: GuestCandidate; readonly error: PipeworkError }
   /** The ids of several begin like that. */
-  | { readonly state: 'several'; readonly candidates: readonly Candidate[] }
+  | { readonly state: 'several'; readonly candidates: readonly GuestCandidate[] }
   /** No such guest, and the names of those there are. */
   | { readonly state: 'unknown'; readonly names: readonly string[] }
 
 /** One kind of guest: how a name becomes a process or a namespace. */
-export interface Finder {
+export interface GuestFinder {
   readonly kind: GuestKind
   readonly noun: 'container' | 'network namespace' | 'process'
   /** Looks for the guest of that name. Throws when nobody answers. */
-  find(name: string, host: Host): Promise<Answer>
+  find(name: string, host: System): Promise<GuestLookup>
 }
 
 /** A container runtime: what a bare name is looked for in. */
-export interface Runtime extends Finder {
+export interface ContainerRuntime extends GuestFinder {
   /** How messages call it. */
   readonly title: string
   /** Its own command: where that is not installed, a bare name is not looked for. */
   readonly program: string
   /** The command that lists its guests. */
-  readonly lists: string
+  readonly listCommand: string
 }

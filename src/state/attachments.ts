@@ -1,22 +1,22 @@
-import type { Unplugging } from '../drivers/ovs'
-import type { Attached } from '../operations/detach/plan'
+import type { OvsRemoval } from '../drivers/ovs'
+import type { ExistingAttachment } from '../operations/detach/plan'
 import { batchLine } from '../plan/step'
-import type { Host } from '../system/types'
-import { type GuestState, readGuest } from './guest'
-import { type HostLink, readHostLink, readOurLinks } from './host-links'
-import { findPort, guestOfPort, ifnameOfPort, isOvsThere, type OvsDatabase, readOvs } from './ovsdb'
-import { MARK } from './record'
+import type { System } from '../system/types'
+import { type GuestState, readGuestState } from './guest'
+import { type HostLink, readHostLink, readRecordedLinks } from './host-links'
+import { findOvsPort, guestOfOvsPort, ifnameOfOvsPort, isOvsRunning, type OvsDatabase, readOvs } from './ovsdb'
+import { ROUTE_PROTO } from './record'
 
 /** The attachments with an end in the host, where their record is: a few reads of sysfs. */
-export function readHostSide(host: Host): readonly (Attached & { readonly hostEnd: HostLink })[] {
-  return readOurLinks(host).flatMap((hostEnd) => {
+export function readHostAttachments(host: System): readonly (ExistingAttachment & { readonly hostEnd: HostLink })[] {
+  return readRecordedLinks(host).flatMap((hostEnd) => {
     const { record, alias } = hostEnd
     return record?.kind === 'link' && alias !== undefined ? [{ record, alias, hostEnd }] : []
   })
 }
 
 /** The attachments in a guest that have no end in the host. */
-export function pickGuestSide(state: GuestState | undefined): readonly Attached[] {
+export function listGuestAttachments(state: GuestState | undefined): readonly ExistingAttachment[] {
   return (state?.links ?? []).flatMap((inGuest) => {
     const { record, alias, kind } = inGuest
     // A veth's record is on its host end; whatever stands on the guest's is not ours, unless it was moved in as a NIC.
@@ -26,50 +26,53 @@ export function pickGuestSide(state: GuestState | undefined): readonly Attached[
 }
 
 /** What is left in the database of Open vSwitch of attachments whose container is gone, or was started again. */
-export function pickDeadPorts(ovs: OvsDatabase | undefined): readonly Attached[] {
+export function listDeadPorts(ovs: OvsDatabase | undefined): readonly ExistingAttachment[] {
   return (ovs?.ports ?? []).flatMap((deadPort) => {
-    const guest = guestOfPort(deadPort)
+    const guest = guestOfOvsPort(deadPort)
     if (deadPort.isAlive || guest === undefined) return []
     const { bridge: hostif } = deadPort
-    const record = { guest, ifname: ifnameOfPort(deadPort), hostif, addresses: [], words: [], previous: [] }
+    const record = { guest, ifname: ifnameOfOvsPort(deadPort), hostif, addresses: [], words: [], previous: [] }
     return [{ record: { kind: 'link', ...record } as const, alias: '', deadPort }]
   })
 }
 
 /** Open vSwitch's database where there is one: nothing of ours is in it else. */
-export async function readOvsIfThere(host: Host): Promise<OvsDatabase | undefined> {
-  if (!host.isRoot || !isOvsThere(host)) return undefined
+export async function readOvsIfRunning(host: System): Promise<OvsDatabase | undefined> {
+  if (!host.isRoot || !isOvsRunning(host)) return undefined
   const ovs = await readOvs(host)
   return ovs.kind === 'database' ? ovs : undefined
 }
 
 /** What an attachment is to Open vSwitch; `gone` are those that a dry run has taken away before. */
-export async function findUnplugging(
-  { hostEnd, deadPort }: Pick<Attached, 'hostEnd' | 'deadPort'>,
-  { ovs, gone }: { readonly ovs: OvsDatabase | undefined; readonly gone: readonly Attached[] },
-  host: Host,
-): Promise<Unplugging | undefined> {
-  const port = deadPort ?? findPort(ovs, hostEnd?.name)
+export async function findOvsRemoval(
+  { hostEnd, deadPort }: Pick<ExistingAttachment, 'hostEnd' | 'deadPort'>,
+  { ovs, gone }: { readonly ovs: OvsDatabase | undefined; readonly gone: readonly ExistingAttachment[] },
+  host: System,
+): Promise<OvsRemoval | undefined> {
+  const port = deadPort ?? findOvsPort(ovs, hostEnd?.name)
   if (ovs === undefined || port === undefined) return undefined
   const onBridge = ovs.ports.filter(({ name, bridge }) => bridge === port.bridge && name !== port.name)
   const dead = onBridge.filter(({ isAlive }) => !isAlive)
   const isGone = (name: string) => name === port.bridge || gone.some((it) => it.hostEnd?.name === name)
   const isUsed =
     onBridge.some(({ name, isAlive }) => isAlive && !isGone(name)) ||
-    ovs.fakes.some(({ parent }) => parent === port.bridge) ||
+    ovs.fakeBridges.some(({ parent }) => parent === port.bridge) ||
     (readHostLink(port.bridge, host) !== undefined && (await hasGlobalAddress(port.bridge, host)))
-  const unused = isUsed ? undefined : ovs.bridges.find(({ name, isOurs }) => name === port.bridge && isOurs)
-  return { port, dead, isSwitching: ovs.isSwitching, unused }
+  const unused = isUsed ? undefined : ovs.bridges.find(({ name, isOwned: isOurs }) => name === port.bridge && isOurs)
+  return { port, deadPorts: dead, isDaemonRunning: ovs.isVswitchdRunning, unusedBridge: unused }
 }
 
 /** Whether the link has an address that somebody gave it, and not we; taken to be so when that cannot be told. */
-export async function hasGlobalAddress(name: string, host: Host): Promise<boolean> {
-  const { code, stdout } = await host.ip({ lines: [batchLine`addr show dev ${name} scope global`], answer: 'text' })
-  return code !== 0 || new RegExp(`^\\s*inet6? \\S+ (?!metric ${MARK} )`, 'm').test(stdout)
+export async function hasGlobalAddress(name: string, host: System): Promise<boolean> {
+  const { code, stdout } = await host.runIpBatch({
+    lines: [batchLine`addr show dev ${name} scope global`],
+    output: 'text',
+  })
+  return code !== 0 || new RegExp(`^\\s*inet6? \\S+ (?!metric ${ROUTE_PROTO} )`, 'm').test(stdout)
 }
 
 /** The files of all network namespaces but our own, one for each: those of processes, and those with a name. */
-function listNamespaces(host: Host): readonly { readonly path: string; readonly pid?: string }[] {
+function listNamespaces(host: System): readonly { readonly path: string; readonly pid?: string }[] {
   const seen = new Set([host.inode('/proc/self/ns/net')])
   const pids = (host.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))
   const names = (host.list('/run/netns') ?? []).filter((name) => !name.startsWith('pipework-'))
@@ -89,7 +92,7 @@ function listNamespaces(host: Host): readonly { readonly path: string; readonly 
  * False where the namespace's own /sys shows that no link in it has a record: that saves asking the kernel. What stands
  * there is the choice of whoever started the process: it may be nothing of sysfs, or that of another namespace.
  */
-function mayHold(pid: string | undefined, host: Host): boolean {
+function mayHaveRecords(pid: string | undefined, host: System): boolean {
   const there = [...(host.read(`/proc/${pid}/net/dev`) ?? '').matchAll(/^\s*(\S+):/gm)].map(([, name = '']) => name)
   if (pid === undefined || there.length === 0) return true
   const readAlias = (name: string) => host.readSysfs(`/proc/${pid}/root/sys/class/net/${name}/ifalias`)
@@ -97,21 +100,24 @@ function mayHold(pid: string | undefined, host: Host): boolean {
 }
 
 /** From so many namespaces on it is quicker to find out first which hold nothing. */
-const MANY = 4
+const PROBE_THRESHOLD = 4
 
 /** Looks into all other namespaces, or those that may hold attachments without an end in the host. Needs root. */
-export async function readNamespaces(host: Host, which: 'all' | 'holding'): Promise<readonly GuestState[]> {
+export async function readOtherNamespaces(host: System, which: 'all' | 'holding'): Promise<readonly GuestState[]> {
   if (!host.isRoot) return []
-  const wanted = listNamespaces(host).filter(({ pid }) => which === 'all' || mayHold(pid, host))
+  const wanted = listNamespaces(host).filter(({ pid }) => which === 'all' || mayHaveRecords(pid, host))
   const paths = wanted.map(({ path }) => path)
-  const skipped = which === 'all' || paths.length < MANY ? [] : await (await import('./peek')).listBlank(paths, host)
+  const skipped =
+    which === 'all' || paths.length < PROBE_THRESHOLD
+      ? []
+      : await (await import('./peek')).listUnattachedNetns(paths, host)
   const states = await Promise.all(
     paths
       .filter((path) => !skipped.includes(path))
       .map(async (path) => {
         try {
-          const pin = host.pin(path)
-          return await readGuest(pin.netns, host).finally(() => pin.release())
+          const pin = host.holdNetns(path)
+          return await readGuestState(pin.netns, host).finally(() => pin.release())
         } catch {
           return undefined // its last process ended in between
         }
@@ -121,9 +127,9 @@ export async function readNamespaces(host: Host, which: 'all' | 'holding'): Prom
 }
 
 /** Every attachment on this host. Without root, those with an end in the host. */
-export async function readAttachments(host: Host): Promise<readonly Attached[]> {
-  const looking = readNamespaces(host, 'holding')
+export async function readAttachments(host: System): Promise<readonly ExistingAttachment[]> {
+  const looking = readOtherNamespaces(host, 'holding')
   // What is read of the host's side would keep the first program from its start.
-  const [states, own] = await Promise.all([looking, host.sleep(0).then(() => readHostSide(host))])
-  return [...own, ...states.flatMap(pickGuestSide)]
+  const [states, own] = await Promise.all([looking, host.sleep(0).then(() => readHostAttachments(host))])
+  return [...own, ...states.flatMap(listGuestAttachments)]
 }

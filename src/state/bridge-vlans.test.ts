@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { createFakeHost } from '../system/fake'
-import { parsePortVlans, readPort } from './bridge-vlans'
+import { createFakeSystem } from '../system/fake'
+import { parsePortVlans, readPortVlans } from './bridge-vlans'
 import { readHostLink } from './host-links'
 
 const recorded = readFileSync('src/fixtures/iproute2-6.1/bridge-vlan.json', 'utf8')
@@ -35,7 +35,7 @@ describe('readPort', () => {
     ...{ [`${NET}/p/ifindex`]: '6', [`${NET}/br1/ifindex`]: '5', [`${NET}/br1/uevent`]: 'DEVTYPE=bridge' },
   }
   const hostOf = (files: Readonly<Record<string, string>>) =>
-    createFakeHost({
+    createFakeSystem({
       files: { ...port, ...files },
       links: { [`${NET}/p/master`]: '../br1' },
       answers: { 'bridge -j vlan show dev p': { stdout: recorded } },
@@ -48,7 +48,7 @@ describe('readPort', () => {
     const host = hostOf(files)
     const link = readHostLink('p', host)
     if (link === undefined) throw new Error('no port')
-    return readPort(link, asked, host).then((found) => ({ found, ran: host.ran }))
+    return readPortVlans(link, asked, host).then((found) => ({ found, ran: host.calls }))
   }
 
   test('asks where the bridge keeps VLANs apart', async () => {

@@ -1,8 +1,16 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { PipeworkError } from '../model/errors'
-import { createFakeHost } from '../system/fake'
-import { arePeers, findLower, type GuestLink, hasAddress, readGuest, readSysctls, toAddrWords } from './guest'
+import { createFakeSystem } from '../system/fake'
+import {
+  areVethPeers,
+  findMacvlanParent,
+  type GuestLink,
+  hasAddress,
+  readGuestState,
+  readGuestSysctls,
+  toAddrAddArgs,
+} from './guest'
 
 /** Recorded from iproute2 6.1 on Linux 6.18: `ip -j -d -batch` of the lines that readGuest sends. */
 const stdout = readFileSync('src/fixtures/iproute2-6.1/guest.jsonl', 'utf8')
@@ -11,27 +19,29 @@ const ROUTES4 = 'route show table main'
 const ROUTES6 = 'route show table all root ::/0'
 
 const read = (text = stdout) =>
-  readGuest('pinned', createFakeHost({ files, answers: { 'address show': { stdout: text } } }))
+  readGuestState('pinned', createFakeSystem({ files, answers: { 'address show': { stdout: text } } }))
 
 describe('readGuest', () => {
   test('asks once for all', async () => {
-    const host = createFakeHost({ files, answers: { 'address show': { stdout } } })
-    await readGuest('pinned', host)
-    expect(host.ran).toEqual([`ip -n pinned | address show | ${ROUTES4} | ${ROUTES6}`])
+    const host = createFakeSystem({ files, answers: { 'address show': { stdout } } })
+    await readGuestState('pinned', host)
+    expect(host.calls).toEqual([`ip -n pinned | address show | ${ROUTES4} | ${ROUTES6}`])
   })
 
   test('does not ask for IPv6 where the kernel has none', async () => {
-    const host = createFakeHost({ answers: { 'address show': { stdout: stdout.split('\n').slice(0, 2).join('\n') } } })
-    const { routes } = await readGuest('pinned', host)
-    expect(host.ran).toEqual([`ip -n pinned | address show | ${ROUTES4}`])
+    const host = createFakeSystem({
+      answers: { 'address show': { stdout: stdout.split('\n').slice(0, 2).join('\n') } },
+    })
+    const { routes } = await readGuestState('pinned', host)
+    expect(host.calls).toEqual([`ip -n pinned | address show | ${ROUTES4}`])
     expect(routes.map(({ family }) => family)).not.toContain(6)
   })
 
   test('refuses to guess when ip fails', async () => {
-    const host = createFakeHost({
+    const host = createFakeSystem({
       answers: { 'address show': { code: 255, stderr: 'Cannot open network namespace\n' } },
     })
-    const error: unknown = await readGuest('pinned', host).catch((thrown: unknown) => thrown)
+    const error: unknown = await readGuestState('pinned', host).catch((thrown: unknown) => thrown)
     expect(error).toBeInstanceOf(PipeworkError)
     expect(error).toMatchObject({ message: "the guest's network cannot be read: Cannot open network namespace" })
   })
@@ -52,7 +62,7 @@ describe('a link', () => {
     expect((await read()).links.find(({ name }) => name === 'eth2')?.peerIndex).toBeUndefined())
 
   test('has its addresses, and the words that make them again', async () =>
-    expect((await read()).links.find(({ name }) => name === 'eth1')?.addresses.map(toAddrWords)).toEqual([
+    expect((await read()).links.find(({ name }) => name === 'eth1')?.addresses.map(toAddrAddArgs)).toEqual([
       ['10.0.0.2/24', 'brd', '10.0.0.255'],
       ['192.168.7.1/32'],
       ['10.0.0.3/24', 'brd', '10.0.0.255'],
@@ -138,8 +148,8 @@ describe('a route has the words that restore it', () => {
 
 describe('readSysctls', () => {
   test('asks for all by one process, keys with slashes', async () => {
-    const host = createFakeHost({ files, answers: { sysctl: { stdout: '1\n0\n1\n2\n1\n0\n' } } })
-    expect(await readSysctls('eth0.1', 'pinned', host)).toEqual({
+    const host = createFakeSystem({ files, answers: { sysctl: { stdout: '1\n0\n1\n2\n1\n0\n' } } })
+    expect(await readGuestSysctls('eth0.1', 'pinned', host)).toEqual({
       'net/ipv4/conf/eth0.1/arp_notify': '1',
       'net/ipv6/conf/eth0.1/ndisc_notify': '0',
       'net/ipv6/conf/eth0.1/disable_ipv6': '1',
@@ -147,13 +157,13 @@ describe('readSysctls', () => {
       'net/ipv6/conf/eth0.1/autoconf': '1',
       'net/ipv6/conf/eth0.1/accept_ra_defrtr': '0',
     })
-    expect(host.ran).toHaveLength(1)
-    expect(host.ran[0]).toMatch(/^ip \| netns exec pinned sysctl -n net\/ipv4/)
+    expect(host.calls).toHaveLength(1)
+    expect(host.calls[0]).toMatch(/^ip \| netns exec pinned sysctl -n net\/ipv4/)
   })
 
   test('and only IPv4’s where there is no IPv6', async () => {
-    const host = createFakeHost({ answers: { sysctl: { stdout: '0\n' } } })
-    expect(await readSysctls('eth1', 'pinned', host)).toEqual({ 'net/ipv4/conf/eth1/arp_notify': '0' })
+    const host = createFakeSystem({ answers: { sysctl: { stdout: '0\n' } } })
+    expect(await readGuestSysctls('eth1', 'pinned', host)).toEqual({ 'net/ipv4/conf/eth1/arp_notify': '0' })
   })
 })
 
@@ -175,16 +185,16 @@ describe('arePeers', () => {
     ['the other names one of another namespace', { ...hostEnd, peerIndex: 3 }, false],
     ['the index alone', { ...hostEnd, ifindex: 7 }, false],
     ['nothing there', undefined, false],
-  ])('%s: %o', (_, other, expected) => expect(arePeers(link, other)).toBe(expected))
+  ])('%s: %o', (_, other, expected) => expect(areVethPeers(link, other)).toBe(expected))
 })
 
 describe('findLower', () => {
-  const host = createFakeHost({ files: { '/sys/class/net/up0/ifindex': '6', '/sys/class/net/up1/ifindex': '7' } })
+  const host = createFakeSystem({ files: { '/sys/class/net/up0/ifindex': '6', '/sys/class/net/up1/ifindex': '7' } })
   test.each([
     ['macvlan', 'up0'],
     ['ipvlan', 'up0'],
     ['veth', undefined],
-  ])('%s: %s', (kind, name) => expect(findLower({ ...link, kind }, host)?.name).toBe(name))
+  ])('%s: %s', (kind, name) => expect(findMacvlanParent({ ...link, kind }, host)?.name).toBe(name))
 })
 
 describe('hasAddress', () => {

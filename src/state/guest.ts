@@ -1,13 +1,13 @@
 import type { Address, Family } from '../model/address'
 import { PipeworkError } from '../model/errors'
-import { FAMILIES } from '../model/ip'
-import { batchLine, isWord } from '../plan/step'
-import type { Host } from '../system/types'
-import { findByIndex, type HostLink } from './host-links'
+import { ADDRESS_FAMILIES } from '../model/ip'
+import { batchLine, isSafeWord } from '../plan/step'
+import type { System } from '../system/types'
+import { findLinkByIndex, type HostLink } from './host-links'
 import { decodeRecord, type PipeworkRecord } from './record'
 
 /** An address on a link in the guest. */
-export interface LiveAddress {
+export interface GuestAddress {
   readonly family: Family
   readonly ip: string
   readonly prefix: number
@@ -33,11 +33,11 @@ export interface GuestLink {
   readonly up: boolean
   readonly alias?: string
   readonly record?: PipeworkRecord
-  readonly addresses: readonly LiveAddress[]
+  readonly addresses: readonly GuestAddress[]
 }
 
 /** A route of the guest's main table. */
-export interface Route {
+export interface GuestRoute {
   readonly family: Family
   readonly dst: string
   readonly dev: string
@@ -54,7 +54,7 @@ export interface Route {
 /** The inside of a guest: its links and its main routing table. */
 export interface GuestState {
   readonly links: readonly GuestLink[]
-  readonly routes: readonly Route[]
+  readonly routes: readonly GuestRoute[]
 }
 
 /** Whether the link has that very address. */
@@ -63,7 +63,7 @@ export function hasAddress(link: GuestLink | undefined, { ip, prefix }: Address)
 }
 
 /** What `ip -j address` and `ip -j route` print, as far as we read it (iproute2 6.1). */
-interface IpAddress {
+interface IpLinkJson {
   readonly ifname: string
   readonly ifindex: number
   readonly link_index?: number
@@ -87,7 +87,7 @@ interface IpAddress {
   }[]
 }
 
-export interface IpRoute {
+export interface IpRouteJson {
   readonly type?: string
   readonly dst: string
   readonly table?: string
@@ -104,16 +104,16 @@ export interface IpRoute {
   readonly nexthops?: readonly { readonly dev: string; readonly gateway?: string; readonly weight?: number }[]
 }
 
-type IpAddressInfo = NonNullable<IpAddress['addr_info']>[number]
+type IpAddressJson = NonNullable<IpLinkJson['addr_info']>[number]
 
-function toLiveAddress(info: IpAddressInfo): LiveAddress {
+function toGuestAddress(info: IpAddressJson): GuestAddress {
   const { family, local, prefixlen, scope, broadcast, label, dynamic } = info
   const lifetimes = ['valid_lft', `${info.valid_life_time}`, 'preferred_lft', `${info.preferred_life_time}`]
   const attributes = [
     ...(broadcast === undefined ? [] : ['brd', broadcast]),
     ...(scope === 'global' ? [] : ['scope', scope]),
     // The interface's own name is what an address is labelled with anyway, and would not follow a renaming.
-    ...(label?.includes(':') && isWord(label) ? ['label', label] : []),
+    ...(label?.includes(':') && isSafeWord(label) ? ['label', label] : []),
     ...(dynamic === true ? lifetimes : []),
   ]
   return {
@@ -127,12 +127,12 @@ function toLiveAddress(info: IpAddressInfo): LiveAddress {
 }
 
 /** The words of `ip addr add` that make a live address again; without asking for it anew, as it was on the link. */
-export function toAddrWords({ family, ip, prefix, attributes = [] }: LiveAddress): readonly string[] {
+export function toAddrAddArgs({ family, ip, prefix, attributes = [] }: GuestAddress): readonly string[] {
   return [`${ip}/${prefix}`, ...attributes, ...(family === 6 ? ['nodad'] : [])]
 }
 
 /** A link out of `ip -j -d address`. */
-function toGuestLink(link: IpAddress): GuestLink {
+function toGuestLink(link: IpLinkJson): GuestLink {
   const record = decodeRecord(link.ifalias)
   const mode = link.linkinfo?.info_data?.mode
   return {
@@ -146,12 +146,12 @@ function toGuestLink(link: IpAddress): GuestLink {
     mac: link.address ?? '',
     mtu: link.mtu,
     up: link.flags.includes('UP'),
-    addresses: (link.addr_info ?? []).map(toLiveAddress),
+    addresses: (link.addr_info ?? []).map(toGuestAddress),
   }
 }
 
 /** A route out of `ip -j -d route`, with the words that restore it. */
-export function toRoute(route: IpRoute, family: Family): Route {
+export function toGuestRoute(route: IpRouteJson, family: Family): GuestRoute {
   const via = route.via === undefined ? [] : ['via', route.via.family, route.via.host]
   const table = route.table === undefined || route.table === 'main' ? [] : ['table', route.table]
   const words = [
@@ -189,16 +189,16 @@ export function toRoute(route: IpRoute, family: Family): Route {
  * Asks the kernel for the inside of a pinned namespace, or of our own, in one process. Throws when `ip` fails. A link
  * whose name no plan could write (somebody in a guest has called it `a"b`), and what leads over it, is left out.
  */
-export async function readGuest(netns: string | undefined, host: Host): Promise<GuestState> {
-  const families = FAMILIES.filter((family) => family === 4 || hasIpv6(host))
+export async function readGuestState(netns: string | undefined, host: System): Promise<GuestState> {
+  const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(host))
   // Of one table a line of a batch shows IPv4 only (there is no place for -6); of all tables, what is below a prefix.
   const tables = families.map((family) =>
     family === 4 ? batchLine`route show table main` : batchLine`route show table all root ::/0`,
   )
-  const { code, stdout, stderr } = await host.ip({
+  const { code, stdout, stderr } = await host.runIpBatch({
     netns,
     lines: [batchLine`address show`, ...tables],
-    answer: 'json',
+    output: 'json',
   })
   if (code !== 0)
     throw new PipeworkError(`the guest's network cannot be read: ${stderr.trim()}`, {
@@ -209,23 +209,23 @@ export async function readGuest(netns: string | undefined, host: Host): Promise<
     .filter(Boolean)
     .map((line) => JSON.parse(line) as unknown[])
   return {
-    links: (links as IpAddress[]).filter(({ ifname }) => isWord(ifname)).map(toGuestLink),
+    links: (links as IpLinkJson[]).filter(({ ifname }) => isSafeWord(ifname)).map(toGuestLink),
     routes: families.flatMap((family, index) =>
-      ((routes[index] ?? []) as IpRoute[])
+      ((routes[index] ?? []) as IpRouteJson[])
         // An unreachable or blackhole route leads over no link: none of ours stands in its place.
         .filter(({ table = 'main', type = 'unicast' }) => table === 'main' && type === 'unicast')
-        .map((route) => toRoute(route, family))
-        .filter(({ words }) => words.every(isWord)),
+        .map((route) => toGuestRoute(route, family))
+        .filter(({ words }) => words.every(isSafeWord)),
     ),
   }
 }
 
-export function hasIpv6(host: Host): boolean {
+export function kernelHasIpv6(host: System): boolean {
   return host.list('/proc/sys/net/ipv6/conf') !== undefined
 }
 
 /** The sysctls that an attach sets on its interface. */
-export const SYSCTLS = {
+export const GUEST_SYSCTLS = {
   /** Announce IPv4 addresses by ARP when the link's MAC address is set. */
   arpNotify: (ifname: string) => `net/ipv4/conf/${ifname}/arp_notify`,
   /** The same for IPv6, by neighbour advertisement. */
@@ -240,27 +240,35 @@ export const SYSCTLS = {
   acceptRaDefault: (ifname: string) => `net/ipv6/conf/${ifname}/accept_ra_defrtr`,
 } as const
 
-const { arpNotify: _, ...OF_IPV6 } = SYSCTLS
-const SYSCTLS6 = Object.values(OF_IPV6)
+const { arpNotify: _, ...OF_IPV6 } = GUEST_SYSCTLS
+const IPV6_SYSCTL_KEYS = Object.values(OF_IPV6)
 
 /** The sysctls of an interface in a pinned namespace, by key. */
-export async function readSysctls(
+export async function readGuestSysctls(
   ifname: string,
   netns: string,
-  host: Host,
+  host: System,
 ): Promise<Readonly<Record<string, string>>> {
-  const keys = [SYSCTLS.arpNotify(ifname), ...(hasIpv6(host) ? SYSCTLS6.map((key) => key(ifname)) : [])]
-  const { stdout } = await host.ip({ lines: [batchLine`netns exec ${netns} sysctl -n ${keys}`], answer: 'text' })
+  const keys = [
+    GUEST_SYSCTLS.arpNotify(ifname),
+    ...(kernelHasIpv6(host) ? IPV6_SYSCTL_KEYS.map((key) => key(ifname)) : []),
+  ]
+  const { stdout } = await host.runIpBatch({
+    lines: [batchLine`netns exec ${netns} sysctl -n ${keys}`],
+    output: 'text',
+  })
   const values = stdout.split('\n')
   return Object.fromEntries(keys.map((key, index) => [key, values[index] ?? '']))
 }
 
 /** The two ends of one veth pair: indexes repeat from namespace to namespace, so each must name the other. */
-export function arePeers(inGuest: GuestLink, link: HostLink | undefined): boolean {
+export function areVethPeers(inGuest: GuestLink, link: HostLink | undefined): boolean {
   return link !== undefined && link.ifindex === inGuest.peerIndex && link.peerIndex === inGuest.ifindex
 }
 
 /** What a macvlan or ipvlan in a guest hangs on in the host. */
-export function findLower(inGuest: GuestLink | undefined, host: Host): HostLink | undefined {
-  return inGuest?.kind === 'macvlan' || inGuest?.kind === 'ipvlan' ? findByIndex(inGuest.peerIndex, host) : undefined
+export function findMacvlanParent(inGuest: GuestLink | undefined, host: System): HostLink | undefined {
+  return inGuest?.kind === 'macvlan' || inGuest?.kind === 'ipvlan'
+    ? findLinkByIndex(inGuest.peerIndex, host)
+    : undefined
 }

@@ -1,11 +1,11 @@
 import { PipeworkError } from '../model/errors'
-import { parseRouted, withGateways } from '../model/host-services'
+import { parseRouted, withDefaultGateways } from '../model/host-services'
 import type { AttachRequest } from '../model/request'
-import { parseVlans } from '../model/vlan'
-import type { Host } from '../system/types'
+import { parseVlanSet } from '../model/vlan'
+import type { System } from '../system/types'
 import { decodeRecord, type PipeworkRecord } from './record'
-import { listNics, readNic } from './saved-link'
-import { isInfiniband, NET, readKind, readLink, type SysfsLink } from './sysfs'
+import { listSavedLinks, readSavedLink } from './saved-link'
+import { isInfiniband, readLinkKind, readSysfsLink, SYSFS_NET, type SysfsLink } from './sysfs'
 
 /** A link of the host with what pipework has written on it. */
 export interface HostLink extends SysfsLink {
@@ -16,27 +16,28 @@ export interface HostLink extends SysfsLink {
 export const DEFAULT_MTU = 1500
 
 /** One link of the host, from sysfs; undefined when there is none of that name. Its alias may be known already. */
-export function readHostLink(name: string, host: Host, known?: string): HostLink | undefined {
-  const link = readLink(name, host, known)
+export function readHostLink(name: string, host: System, known?: string): HostLink | undefined {
+  const link = readSysfsLink(name, host, known)
   if (link === undefined) return undefined
   const record = decodeRecord(link.alias)
-  return record === undefined || isForged(record, name, host) ? link : { ...link, record }
+  return record === undefined || isForgedRecord(record, name, host) ? link : { ...link, record }
 }
 
 /** A real NIC that was in a guest brings back what was written on it there: it can only say which NIC it is. */
-function isForged(record: PipeworkRecord, name: string, host: Host): boolean {
+function isForgedRecord(record: PipeworkRecord, name: string, host: System): boolean {
   const mayStand = record.kind === 'link' && record.nic !== undefined
-  return !mayStand && host.inode(`${NET}/${name}/device`) !== undefined
+  return !mayStand && host.inode(`${SYSFS_NET}/${name}/device`) !== undefined
 }
 
 /**
  * The NIC with that MAC address, in guests too where NICs are meant that may be there. Bridges and VLAN devices borrow the address of a NIC and are not meant.
  * Throws when there is none, or more than one.
  */
-function findByMac(mac: string, where: 'host' | 'everywhere', host: Host): string {
-  const names = (host.list(NET) ?? []).filter((name) => host.read(`${NET}/${name}/address`) === mac)
-  const nics = names.filter((name) => !['bridge', 'vlan'].includes(readKind(name, host)))
-  const away = where === 'everywhere' ? listNics(host).find((name) => readNic(name, host)?.mac === mac) : undefined
+function findNicByMac(mac: string, where: 'host' | 'everywhere', host: System): string {
+  const names = (host.list(SYSFS_NET) ?? []).filter((name) => host.read(`${SYSFS_NET}/${name}/address`) === mac)
+  const nics = names.filter((name) => !['bridge', 'vlan'].includes(readLinkKind(name, host)))
+  const away =
+    where === 'everywhere' ? listSavedLinks(host).find((name) => readSavedLink(name, host)?.mac === mac) : undefined
   const [hostif = away] = nics
   if (hostif === undefined)
     throw new PipeworkError(`no NIC of this host has the MAC address '${mac}'`, {
@@ -50,68 +51,68 @@ function findByMac(mac: string, where: 'host' | 'everywhere', host: Host): strin
 }
 
 /** The name of a NIC that was typed as that, or as `mac:` and its address. */
-export function findNic(typed: string, host: Host): string {
+export function resolveNicName(typed: string, host: System): string {
   const mac = /^mac:(.*)$/.exec(typed)?.[1]
-  return mac === undefined ? typed : findByMac(mac, 'host', host)
+  return mac === undefined ? typed : findNicByMac(mac, 'host', host)
 }
 
 /** The request with what only the host can tell: the NIC that `mac:` names, and what InfiniBand reads otherwise. */
-export function resolveHostif(request: AttachRequest, host: Host): AttachRequest {
-  const { tag, vlan, isNamed, ifname } = request
+export function resolveHostif(request: AttachRequest, host: System): AttachRequest {
+  const { tag, vlan, isIfnameGiven: isNamed, ifname } = request
   const mac = /^mac:(.*)$/.exec(request.hostif)?.[1]
-  const hostif = mac === undefined ? request.hostif : findByMac(mac, request.direct ? 'everywhere' : 'host', host)
+  const hostif = mac === undefined ? request.hostif : findNicByMac(mac, request.direct ? 'everywhere' : 'host', host)
   const isPartitioned = isInfiniband(hostif, host)
   // A tag that is no VLAN makes sense as a partition key only: elsewhere the refusal was put off until now.
-  if (!isPartitioned && tag !== undefined && vlan === undefined) parseVlans(tag)
+  if (!isPartitioned && tag !== undefined && vlan === undefined) parseVlanSet(tag)
   // A guest that nothing but the host is at the other end for has its gateway there, typed or not.
   const isAlone = parseRouted(hostif) !== undefined && readHostLink(hostif, host) === undefined
-  const addresses = isAlone ? withGateways(request.addresses) : request.addresses
+  const addresses = isAlone ? withDefaultGateways(request.addresses) : request.addresses
   return { ...request, hostif, addresses, ifname: isPartitioned && !isNamed ? 'ib0' : ifname }
 }
 
 /** A link's end in the host, as far as an attach needs to see it again. */
-export interface Seat {
+export interface HostEnd {
   readonly name: string
   readonly master?: string
 }
 
 /** Where a link of that name is attached; undefined when there is none. Two looks, where all of a link takes ten. */
-export function readSeat(name: string, host: Host): Seat | undefined {
-  if (host.inode(`${NET}/${name}`) === undefined) return undefined
-  const master = host.target(`${NET}/${name}/master`)
+export function readHostEnd(name: string, host: System): HostEnd | undefined {
+  if (host.inode(`${SYSFS_NET}/${name}`) === undefined) return undefined
+  const master = host.readLink(`${SYSFS_NET}/${name}/master`)
   return { name, master: master === undefined ? undefined : master.slice(master.lastIndexOf('/') + 1) }
 }
 
 /** The links of the host that carry a record of ours. */
-export function readOurLinks(host: Host): readonly HostLink[] {
-  return (host.list(NET) ?? []).flatMap((name) => {
-    const alias = host.read(`${NET}/${name}/ifalias`)
+export function readRecordedLinks(host: System): readonly HostLink[] {
+  return (host.list(SYSFS_NET) ?? []).flatMap((name) => {
+    const alias = host.read(`${SYSFS_NET}/${name}/ifalias`)
     const link = alias?.startsWith('pipework') ? readHostLink(name, host, alias) : undefined
     return link === undefined ? [] : [link]
   })
 }
 
 /** The names of a bridge's ports. */
-export function listPorts(bridge: string, host: Host): readonly string[] {
-  return host.list(portsOf(bridge)) ?? []
+export function listBridgePortNames(bridge: string, host: System): readonly string[] {
+  return host.list(bridgePortsDir(bridge)) ?? []
 }
 
 /** Whether it is a VXLAN that pipework made as the uplink of a bridge: nobody that needs the bridge. */
-export function isTunnel(name: string, host: Host): boolean {
+export function isOwnVxlan(name: string, host: System): boolean {
   return (
-    /^DEVTYPE=vxlan$/m.test(host.read(`${NET}/${name}/uevent`) ?? '') &&
-    decodeRecord(host.read(`${NET}/${name}/ifalias`))?.kind === 'made'
+    /^DEVTYPE=vxlan$/m.test(host.read(`${SYSFS_NET}/${name}/uevent`) ?? '') &&
+    decodeRecord(host.read(`${SYSFS_NET}/${name}/ifalias`))?.kind === 'made'
   )
 }
 
 /** The directory in sysfs with an entry for each port of the bridge. */
-export function portsOf(bridge: string): string {
-  return `${NET}/${bridge}/brif`
+export function bridgePortsDir(bridge: string): string {
+  return `${SYSFS_NET}/${bridge}/brif`
 }
 
 /** The link of the host with that index. */
-export function findByIndex(index: number | undefined, host: Host): HostLink | undefined {
+export function findLinkByIndex(index: number | undefined, host: System): HostLink | undefined {
   if (index === undefined) return undefined
-  const name = (host.list(NET) ?? []).find((it) => host.read(`${NET}/${it}/ifindex`) === `${index}`)
+  const name = (host.list(SYSFS_NET) ?? []).find((it) => host.read(`${SYSFS_NET}/${it}/ifindex`) === `${index}`)
   return name === undefined ? undefined : readHostLink(name, host)
 }

@@ -1,19 +1,27 @@
 import { PipeworkError } from '../model/errors'
-import { FAMILIES } from '../model/ip'
+import { ADDRESS_FAMILIES } from '../model/ip'
 import { batchLine } from '../plan/step'
-import type { Host } from '../system/types'
-import { type Facets, findForeignKey, isRouteOf, toAddress, toNeighbour, toRoutes, toRule } from './facets'
-import { hasIpv6 } from './guest'
-import type { Holding } from './link-config'
+import type { System } from '../system/types'
+import {
+  findUnknownKey,
+  type IpJson,
+  isRouteOfLink,
+  toAddressItem,
+  toNeighbourItem,
+  toRouteItems,
+  toRuleItem,
+} from './facets'
+import { kernelHasIpv6 } from './guest'
+import type { LinkConfigItem } from './link-config'
 
 /** A neighbour that the kernel found by itself. */
-export interface Acquaintance {
+export interface CachedNeighbour {
   readonly ip: string
   readonly lladdr: string
 }
 
 /** A link as it is, with all that hangs on its name. */
-export interface LinkState {
+export interface HostLinkState {
   readonly name: string
   /** What `ip -d link` calls its kind; absent for a real NIC. */
   readonly kind?: string
@@ -26,39 +34,39 @@ export interface LinkState {
   /** How it makes its link-local IPv6 address: eui64, none, … */
   readonly genmode?: string
   /** Whom it has talked to of late, and under which MAC address. */
-  readonly acquaintances: readonly Acquaintance[]
+  readonly neighbourCache: readonly CachedNeighbour[]
   /** In the order in which they are given to a link. */
-  readonly holdings: readonly Holding[]
+  readonly configItems: readonly LinkConfigItem[]
 }
 
 /** All links of the host at one moment. */
-export interface Snapshot {
+export interface HostState {
   /** Seconds since boot. */
   readonly takenAt: number
-  readonly links: ReadonlyMap<string, LinkState>
+  readonly links: ReadonlyMap<string, HostLinkState>
   /** What hangs on a NIC and takes its frames: its macvlans and ipvlans, by the NIC's name. */
   readonly children: ReadonlyMap<string, readonly string[]>
   /** What could not be moved, by the link's name. */
-  readonly obstacles: ReadonlyMap<string, readonly string[]>
+  readonly unsupported: ReadonlyMap<string, readonly string[]>
 }
 
 /** Seconds since boot: a clock that nobody sets, and the same for all processes. */
-export function uptime(host: Host): number {
+export function readUptime(host: System): number {
   return Number(host.read('/proc/uptime')?.split(' ')[0] ?? 0)
 }
 
-interface Documents {
-  readonly links: readonly Facets[]
-  readonly routes: readonly { readonly family: 4 | 6; readonly all: readonly Facets[] }[]
-  readonly neighbours: readonly Facets[]
-  readonly proxies: readonly Facets[]
-  readonly nexthops: readonly Facets[]
-  readonly acquaintances: readonly Facets[]
-  readonly rules: readonly { readonly family: 4 | 6; readonly all: readonly Facets[] }[]
+interface IpDocuments {
+  readonly links: readonly IpJson[]
+  readonly routes: readonly { readonly family: 4 | 6; readonly all: readonly IpJson[] }[]
+  readonly neighbours: readonly IpJson[]
+  readonly proxyNeighbours: readonly IpJson[]
+  readonly nexthops: readonly IpJson[]
+  readonly neighbourCache: readonly IpJson[]
+  readonly rules: readonly { readonly family: 4 | 6; readonly all: readonly IpJson[] }[]
 }
 
-async function readDocuments(host: Host): Promise<Documents> {
-  const families = FAMILIES.filter((family) => family === 4 || hasIpv6(host))
+async function readIpDocuments(host: System): Promise<IpDocuments> {
+  const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(host))
   // Of all tables, what is below a prefix: a line of a batch has no other way to say which family is meant.
   const tables = families.map((family) => batchLine`route show table all root ${family === 4 ? '0.0.0.0/0' : '::/0'}`)
   const others = [
@@ -68,7 +76,7 @@ async function readDocuments(host: Host): Promise<Documents> {
     batchLine`neigh show`,
   ]
   const [state, ...rules] = await Promise.all([
-    host.ip({ lines: [batchLine`address show`, ...tables, ...others], answer: 'json' }),
+    host.runIpBatch({ lines: [batchLine`address show`, ...tables, ...others], output: 'json' }),
     ...families.map((family) => host.query(['ip', `-${family}`, '-j', '-d', 'rule', 'show'])),
   ])
   const failed = [state, ...rules].find(({ code }) => code !== 0)
@@ -79,61 +87,63 @@ async function readDocuments(host: Host): Promise<Documents> {
   const documents = state.stdout
     .split('\n')
     .filter((line) => line.trim() !== '')
-    .map((line) => JSON.parse(line) as readonly Facets[])
+    .map((line) => JSON.parse(line) as readonly IpJson[])
   const after = 1 + families.length
   return {
     links: documents[0] ?? [],
     routes: families.map((family, index) => ({ family, all: documents[1 + index] ?? [] })),
     neighbours: documents[after] ?? [],
-    proxies: documents[after + 1] ?? [],
+    proxyNeighbours: documents[after + 1] ?? [],
     nexthops: documents[after + 2] ?? [],
-    acquaintances: documents[after + 3] ?? [],
+    neighbourCache: documents[after + 3] ?? [],
     rules: families.map((family, index) => ({
       family,
-      all: JSON.parse(rules[index]?.stdout.trim() || '[]') as readonly Facets[],
+      all: JSON.parse(rules[index]?.stdout.trim() || '[]') as readonly IpJson[],
     })),
   }
 }
 
 /** IPv6 lists what came last first. */
-function toAddresses(link: Facets): readonly Holding[] {
+function toAddressItems(link: IpJson): readonly LinkConfigItem[] {
   const name = String(link.ifname)
-  const infos = ((link.addr_info ?? []) as readonly Facets[]).filter(({ local }) => local !== undefined)
-  const of = (family: string) => infos.filter((info) => info.family === family).map((info) => toAddress(info, name))
+  const infos = ((link.addr_info ?? []) as readonly IpJson[]).filter(({ local }) => local !== undefined)
+  const of = (family: string) => infos.filter((info) => info.family === family).map((info) => toAddressItem(info, name))
   return [...of('inet'), ...of('inet6').reverse()]
 }
 
 /** Routes to a router stand behind those that lead to it. */
-function listRoutes({ routes }: Documents, link: Facets): readonly Holding[] {
+function listRouteItems({ routes }: IpDocuments, link: IpJson): readonly LinkConfigItem[] {
   const all = routes.flatMap(({ family, all }) =>
-    all.filter((route) => isRouteOf(route, link)).flatMap((route) => toRoutes(route, family, String(link.ifname))),
+    all
+      .filter((route) => isRouteOfLink(route, link))
+      .flatMap((route) => toRouteItems(route, family, String(link.ifname))),
   )
   return [...all.filter(({ gateway }) => gateway === undefined), ...all.filter(({ gateway }) => gateway !== undefined)]
 }
 
-function toAcquaintance({ dst, lladdr, state }: Facets): readonly Acquaintance[] {
+function toCachedNeighbours({ dst, lladdr, state }: IpJson): readonly CachedNeighbour[] {
   const isKnown = ((state ?? []) as readonly string[]).some((it) =>
     ['REACHABLE', 'STALE', 'DELAY', 'PROBE'].includes(it),
   )
   return isKnown && lladdr !== undefined ? [{ ip: String(dst), lladdr: String(lladdr) }] : []
 }
 
-const namesLink = (dev: string) => (rule: Facets) => rule.iif === dev || rule.oif === dev
+const isRuleOfLink = (dev: string) => (rule: IpJson) => rule.iif === dev || rule.oif === dev
 
 /** The kernel's numbers for the ways to make a link-local address, in their order. */
-const GENMODES = ['eui64', 'none', 'stable_secret', 'random']
+const ADDR_GEN_MODES = ['eui64', 'none', 'stable_secret', 'random']
 
-function readGenmode(name: string, host: Host): string | undefined {
-  return GENMODES[Number(host.read(`/proc/sys/net/ipv6/conf/${name}/addr_gen_mode`) ?? -1)]
+function readAddrGenMode(name: string, host: System): string | undefined {
+  return ADDR_GEN_MODES[Number(host.read(`/proc/sys/net/ipv6/conf/${name}/addr_gen_mode`) ?? -1)]
 }
 
-function toLinkState(link: Facets, documents: Documents, host: Host): LinkState {
+function toHostLinkState(link: IpJson, documents: IpDocuments, host: System): HostLinkState {
   const name = String(link.ifname)
-  const on = ({ dev }: Facets) => dev === name
+  const on = ({ dev }: IpJson) => dev === name
   const flags = (link.flags ?? []) as readonly string[]
   const word = (key: string) => (link[key] === undefined ? undefined : String(link[key]))
   const { info_kind: kind } = (link.linkinfo ?? {}) as { readonly info_kind?: string }
-  const [master, alias, genmode] = [word('master'), word('ifalias'), readGenmode(name, host)]
+  const [master, alias, genmode] = [word('master'), word('ifalias'), readAddrGenMode(name, host)]
   return {
     name,
     ifindex: Number(link.ifindex),
@@ -144,26 +154,26 @@ function toLinkState(link: Facets, documents: Documents, host: Host): LinkState 
     master,
     alias,
     genmode,
-    acquaintances: documents.acquaintances.filter(on).flatMap(toAcquaintance),
-    holdings: [
-      ...toAddresses(link),
-      ...listRoutes(documents, link),
-      ...documents.neighbours.filter(on).map(toNeighbour),
-      ...documents.proxies.filter(on).map(({ dst }) => toNeighbour({ dst })),
+    neighbourCache: documents.neighbourCache.filter(on).flatMap(toCachedNeighbours),
+    configItems: [
+      ...toAddressItems(link),
+      ...listRouteItems(documents, link),
+      ...documents.neighbours.filter(on).map(toNeighbourItem),
+      ...documents.proxyNeighbours.filter(on).map(({ dst }) => toNeighbourItem({ dst })),
       ...documents.rules.flatMap(({ family, all }) =>
-        all.filter(namesLink(name)).map((rule) => toRule(rule, family, name)),
+        all.filter(isRuleOfLink(name)).map((rule) => toRuleItem(rule, family, name)),
       ),
     ],
   }
 }
 
-function findObstacles(link: Facets, documents: Documents): readonly string[] {
+function findUnsupported(link: IpJson, documents: IpDocuments): readonly string[] {
   const name = String(link.ifname)
-  const foreign = (kind: 'route' | 'rule', facets: Facets, label: unknown) => {
-    const key = findForeignKey(kind, facets)
+  const foreign = (kind: 'route' | 'rule', facets: IpJson, label: unknown) => {
+    const key = findUnknownKey(kind, facets)
     return key === undefined ? [] : [`the ${kind} ${String(label)} has '${key}'`]
   }
-  const infos = (link.addr_info ?? []) as readonly Facets[]
+  const infos = (link.addr_info ?? []) as readonly IpJson[]
   return [
     ...infos
       .filter(({ dadfailed }) => dadfailed === true)
@@ -172,10 +182,10 @@ function findObstacles(link: Facets, documents: Documents): readonly string[] {
       .filter(({ dadfailed, tentative }) => dadfailed !== true && tentative === true)
       .map(({ local }) => `the address ${String(local)} is still tentative: try again in two seconds`),
     ...documents.routes.flatMap(({ all }) =>
-      all.filter((route) => isRouteOf(route, link)).flatMap((route) => foreign('route', route, route.dst)),
+      all.filter((route) => isRouteOfLink(route, link)).flatMap((route) => foreign('route', route, route.dst)),
     ),
     ...documents.rules.flatMap(({ all }) =>
-      all.filter(namesLink(name)).flatMap((rule) => foreign('rule', rule, rule.priority)),
+      all.filter(isRuleOfLink(name)).flatMap((rule) => foreign('rule', rule, rule.priority)),
     ),
     ...documents.nexthops
       .filter(({ dev }) => dev === name)
@@ -184,28 +194,28 @@ function findObstacles(link: Facets, documents: Documents): readonly string[] {
 }
 
 /** Kinds of links that take all frames of the NIC they hang on. */
-const TAKING = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap']
+const MACVLAN_KINDS = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap']
 
-function findChildren(links: readonly Facets[]): ReadonlyMap<string, readonly string[]> {
+function findChildren(links: readonly IpJson[]): ReadonlyMap<string, readonly string[]> {
   const children = new Map<string, string[]>()
   for (const { link, ifname, linkinfo } of links) {
     const { info_kind: kind = '' } = (linkinfo ?? {}) as { readonly info_kind?: string }
-    if (typeof link === 'string' && TAKING.includes(kind))
+    if (typeof link === 'string' && MACVLAN_KINDS.includes(kind))
       children.set(link, [...(children.get(link) ?? []), `${kind} ${String(ifname)}`])
   }
   return children
 }
 
 /** Asks the kernel for the host's links, with all that hangs on them. Throws when `ip` fails. */
-export async function readSnapshot(host: Host): Promise<Snapshot> {
-  const takenAt = uptime(host)
-  const documents = await readDocuments(host)
-  const byName = <T>(make: (link: Facets) => T) =>
+export async function readHostState(host: System): Promise<HostState> {
+  const takenAt = readUptime(host)
+  const documents = await readIpDocuments(host)
+  const byName = <T>(make: (link: IpJson) => T) =>
     new Map(documents.links.map((link) => [String(link.ifname), make(link)]))
   return {
     takenAt,
-    links: byName((link) => toLinkState(link, documents, host)),
+    links: byName((link) => toHostLinkState(link, documents, host)),
     children: findChildren(documents.links),
-    obstacles: byName((link) => findObstacles(link, documents)),
+    unsupported: byName((link) => findUnsupported(link, documents)),
   }
 }

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { findForeignKey, isRouteOf, toAddress, toNeighbour, toRoutes, toRule } from './facets'
-import { delWordsFor, type Holding, idOf, pickDistinct, wordsFor } from './link-config'
+import { findUnknownKey, isRouteOfLink, toAddressItem, toNeighbourItem, toRouteItems, toRuleItem } from './facets'
+import { configKeyOf, type LinkConfigItem, toAddArgs, toDelArgs, uniqueConfigItems } from './link-config'
 
-const lines = (holding: Holding, dev = 'br0', age = 0) => wordsFor(holding, dev, age).map((words) => words.join(' '))
-const del = (holding: Holding, dev = 'br0') => delWordsFor(holding, dev).join(' ')
+const lines = (holding: LinkConfigItem, dev = 'br0', age = 0) =>
+  toAddArgs(holding, dev, age).map((words) => words.join(' '))
+const del = (holding: LinkConfigItem, dev = 'br0') => toDelArgs(holding, dev).join(' ')
 
 const v4 = {
   family: 'inet',
@@ -31,10 +32,10 @@ describe('an address goes to another link as it is', () => {
     ],
     ['IPv6', v6, ['addr add fd00::2/64 nodad dev br0', 'addr change fd00::2/64 dev br0']],
     ['IPv6 without detection', { ...v6, nodad: true }, ['addr add fd00::2/64 nodad dev br0']],
-  ])('%s', (_, info, expected) => expect(lines(toAddress(info, 'eth0'))).toEqual(expected))
+  ])('%s', (_, info, expected) => expect(lines(toAddressItem(info, 'eth0'))).toEqual(expected))
 
   test('with the time that it has left, and not when that has run out', () => {
-    const address = toAddress({ ...v6, nodad: true, valid_life_time: 100, preferred_life_time: 40 }, 'eth0')
+    const address = toAddressItem({ ...v6, nodad: true, valid_life_time: 100, preferred_life_time: 40 }, 'eth0')
     expect(lines(address, 'br0', 10)).toEqual(['addr add fd00::2/64 nodad dev br0 valid_lft 90 preferred_lft 30'])
     expect(lines(address, 'br0', 60)).toEqual(['addr add fd00::2/64 nodad dev br0 valid_lft 40 preferred_lft 0'])
     expect(lines(address, 'br0', 100)).toEqual([])
@@ -56,8 +57,8 @@ describe('a default route that a router has announced', () => {
     ...{ type: 'unicast', dst: 'default', gateway: 'fe80::1', dev: 'eth0', table: 'main', scope: 'global' },
     ...{ protocol: 'ra', metric: 1024, flags: [], expires: 900, pref: 'high' },
   }
-  const [heard] = toRoutes(announced, 6, 'eth0')
-  const [standing] = toRoutes({ ...announced, protocol: '113', metric: 1025 }, 6, 'br0')
+  const [heard] = toRouteItems(announced, 6, 'eth0')
+  const [standing] = toRouteItems({ ...announced, protocol: '113', metric: 1025 }, 6, 'br0')
 
   test('is stood in for one place behind, where it is not in the way of the next announcement', () => {
     expect(heard && lines(heard)).toEqual([
@@ -67,11 +68,11 @@ describe('a default route that a router has announced', () => {
   })
 
   test('and the one that stands in is the same to whoever moves it, and moves no further back', () => {
-    expect(standing && heard && idOf(standing) === idOf(heard)).toBe(true)
+    expect(standing && heard && configKeyOf(standing) === configKeyOf(heard)).toBe(true)
     expect(standing && lines(standing, 'eth0')).toEqual([
       'route append ::/0 table main metric 1025 proto 113 pref high via fe80::1 dev eth0 expires 900',
     ])
-    expect(pickDistinct([heard, standing].flatMap((it) => it ?? []))).toEqual([heard])
+    expect(uniqueConfigItems([heard, standing].flatMap((it) => it ?? []))).toEqual([heard])
   })
 })
 
@@ -141,28 +142,28 @@ describe('a route', () => {
       ],
     ],
   ] as const)('of IPv%s: %o', (family, facets, expected) => {
-    expect(toRoutes(facets, family, 'eth0').flatMap((it) => lines(it))).toEqual(expected)
+    expect(toRouteItems(facets, family, 'eth0').flatMap((it) => lines(it))).toEqual(expected)
   })
 
   test('is taken away by what tells it from others', () =>
-    expect(toRoutes({ ...route, metric: 7, prefsrc: '10.0.0.2' }, 4, 'eth0').map((it) => del(it))).toEqual([
+    expect(toRouteItems({ ...route, metric: 7, prefsrc: '10.0.0.2' }, 4, 'eth0').map((it) => del(it))).toEqual([
       'route del 10.9.0.0/16 table 100 metric 7 proto boot via 10.0.0.1 dev br0',
     ]))
 
   test('that we could not write again is found', () => {
-    expect(findForeignKey('route', { ...route, encap: 'mpls' })).toBe('encap')
-    expect(findForeignKey('route', { ...route, nexthops: [{ dev: 'eth0', encap: 'mpls' }] })).toBe('encap')
-    expect(findForeignKey('route', route)).toBeUndefined()
-    expect(findForeignKey('rule', { priority: 1, uid_start: 7 })).toBe('uid_start')
+    expect(findUnknownKey('route', { ...route, encap: 'mpls' })).toBe('encap')
+    expect(findUnknownKey('route', { ...route, nexthops: [{ dev: 'eth0', encap: 'mpls' }] })).toBe('encap')
+    expect(findUnknownKey('route', route)).toBeUndefined()
+    expect(findUnknownKey('rule', { priority: 1, uid_start: 7 })).toBe('uid_start')
   })
 })
 
 test('neighbours and rules', () => {
-  expect(lines(toNeighbour({ dst: '10.0.0.9', lladdr: '02:00:00:00:00:09' }))).toEqual([
+  expect(lines(toNeighbourItem({ dst: '10.0.0.9', lladdr: '02:00:00:00:00:09' }))).toEqual([
     'neigh replace 10.0.0.9 lladdr 02:00:00:00:00:09 nud permanent dev br0',
   ])
-  expect(lines(toNeighbour({ dst: 'fd00::9' }))).toEqual(['neigh replace proxy fd00::9 dev br0'])
-  const rule = toRule(
+  expect(lines(toNeighbourItem({ dst: 'fd00::9' }))).toEqual(['neigh replace proxy fd00::9 dev br0'])
+  const rule = toRuleItem(
     { priority: 1000, src: '10.0.0.0', srclen: 24, iif: 'eth0', fwmark: '0x7', table: '100' },
     4,
     'eth0',
@@ -172,7 +173,7 @@ test('neighbours and rules', () => {
 })
 
 test('a holding is the same on whatever link it is', () =>
-  expect(idOf(toAddress(v4, 'eth0'))).toBe(idOf(toAddress({ ...v4, label: 'br0' }, 'br0'))))
+  expect(configKeyOf(toAddressItem(v4, 'eth0'))).toBe(configKeyOf(toAddressItem({ ...v4, label: 'br0' }, 'br0'))))
 
 describe("of the kernel's own routes, those move that nobody makes anew", () => {
   const kernel = { type: 'unicast', dst: '10.0.0.0/24', prefsrc: '10.0.0.2', dev: 'eth0', protocol: 'kernel' }
@@ -189,5 +190,7 @@ describe("of the kernel's own routes, those move that nobody makes anew", () => 
     ['IPv6, of two of which one makes it', kernel6, [bare6, { ...v6, local: 'fd00::3' }], false],
     ['IPv6, of one that makes none', kernel6, [bare6], true],
     ['IPv6, a single address', { ...kernel6, dst: 'fd00::9' }, [{ ...bare6, local: 'fd00::9', prefixlen: 128 }], true],
-  ])('%s', (_, facets, addr_info, expected) => expect(isRouteOf(facets, { ifname: 'eth0', addr_info })).toBe(expected))
+  ])('%s', (_, facets, addr_info, expected) =>
+    expect(isRouteOfLink(facets, { ifname: 'eth0', addr_info })).toBe(expected),
+  )
 })

@@ -4,10 +4,10 @@ import type { Family } from '../model/address'
  * Stands for the link that holds it, at the beginning of a word: what is written down of one link can then be given to
  * another.
  */
-export const SELF = '@'
+export const DEV_PLACEHOLDER = '@'
 
 /** Something that a link holds and that can be moved to another one: the words of `ip`, but for the link's name. */
-export interface Holding {
+export interface LinkConfigItem {
   readonly kind: 'address' | 'route' | 'neighbour' | 'rule'
   readonly family: Family
   /** What it is to people. */
@@ -30,54 +30,54 @@ export interface Holding {
 }
 
 /** What tells a holding from the others of a link, and finds it again on another. */
-export function idOf({ kind, family, del, announced, gateway }: Holding): string {
+export function configKeyOf({ kind, family, del, announced, gateway }: LinkConfigItem): string {
   // One that stands in is the same to whoever moves it.
   return `${kind} ${family} ${announced === undefined ? del.join(' ') : `announced by ${gateway}`}`
 }
 
 /** One of each id: a route that a router has announced and the one that stands in for it are moved as one. */
-export function pickDistinct(holdings: readonly Holding[]): readonly Holding[] {
-  const ids = holdings.map(idOf)
+export function uniqueConfigItems(holdings: readonly LinkConfigItem[]): readonly LinkConfigItem[] {
+  const ids = holdings.map(configKeyOf)
   return holdings.filter((_, index) => ids.indexOf(ids[index] ?? '') === index)
 }
 
 /** Its words for that link, `age` seconds after they were written down. */
-export function wordsFor(holding: Holding, dev: string, age: number): readonly (readonly string[])[] {
+export function toAddArgs(holding: LinkConfigItem, dev: string, age: number): readonly (readonly string[])[] {
   const { lifetimes } = holding
   // What has run out meanwhile would have gone by itself.
   if (lifetimes !== undefined && lifetimes.valid <= age) return []
   const left = (seconds: number) => `${Math.max(0, Math.round(seconds - age))}`
   return holding.add.map((words) => [
-    ...words.map((word) => named(word, dev)),
+    ...words.map((word) => replaceDev(word, dev)),
     ...(lifetimes === undefined
       ? []
       : lifetimes.preferred === undefined
         ? ['expires', left(lifetimes.valid)]
-        : ['valid_lft', left(lifetimes.valid), 'preferred_lft', formatForever(lifetimes.preferred, left)]),
+        : ['valid_lft', left(lifetimes.valid), 'preferred_lft', formatLifetime(lifetimes.preferred, left)]),
   ])
 }
 
 /** Whether it is an address that begins anew on each link, IPv6's own. */
-export function isLinkLocal({ kind, del }: Holding): boolean {
+export function isLinkLocalItem({ kind, del }: LinkConfigItem): boolean {
   return kind === 'address' && /^fe[89ab].:/.test(del[2] ?? '')
 }
 
 /** The words that take what an address leaves on that link, if anything. */
-export function remnantWordsFor({ remnant = [] }: Holding, dev: string): readonly string[] {
-  return remnant.map((word) => named(word, dev))
+export function toLeftoverArgs({ remnant = [] }: LinkConfigItem, dev: string): readonly string[] {
+  return remnant.map((word) => replaceDev(word, dev))
 }
 
 /** The words that take it from that link. */
-export function delWordsFor({ del }: Holding, dev: string): readonly string[] {
-  return del.map((word) => named(word, dev))
+export function toDelArgs({ del }: LinkConfigItem, dev: string): readonly string[] {
+  return del.map((word) => replaceDev(word, dev))
 }
 
 /** What `ip` prints for a lifetime without end. */
-export const FOREVER = 4294967295
+export const INFINITE_LIFETIME = 4294967295
 
-const formatForever = (seconds: number, left: (seconds: number) => string) =>
-  seconds >= FOREVER ? 'forever' : left(seconds)
+const formatLifetime = (seconds: number, left: (seconds: number) => string) =>
+  seconds >= INFINITE_LIFETIME ? 'forever' : left(seconds)
 
-function named(word: string, dev: string): string {
-  return word.startsWith(SELF) ? dev + word.slice(1) : word
+function replaceDev(word: string, dev: string): string {
+  return word.startsWith(DEV_PLACEHOLDER) ? dev + word.slice(1) : word
 }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { createFakeHost } from '../system/fake'
+import { createFakeSystem } from '../system/fake'
 import { findDhcpClient } from './network-managers'
 
 // As dhcpcd 9.4, dhclient 4.4 and busybox 1.35 show themselves; what has renamed itself keeps the room it had.
@@ -15,7 +15,7 @@ test.each([
   ['busybox\0udhcpc\0-ieth0\0', 'udhcpc'],
   ['vi\0dhclient.conf\0eth0\0', undefined],
 ])('%j', (cmdline, client) => {
-  const host = createFakeHost({
+  const host = createFakeSystem({
     files: { '/proc/7/cmdline': cmdline },
     inodes: {
       '/proc/self/ns/net': 1,

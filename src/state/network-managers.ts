@@ -1,44 +1,44 @@
-import type { Host } from '../system/types'
+import type { System } from '../system/types'
 
 /** A program that manages a link. */
-export interface Manager {
+export interface ManagedLink {
   readonly link: string
-  readonly by: 'NetworkManager' | 'systemd-networkd'
+  readonly program: 'NetworkManager' | 'systemd-networkd'
   readonly evidence: string
   /** The file of its own that it follows, where it says. */
   readonly file?: string
 }
 
-interface Indexed {
+interface LinkRef {
   readonly name: string
   readonly ifindex: number
 }
 
 /** What NetworkManager itself says of its devices, by name: its files are out of date when it was started anew. */
-async function askNetworkManager(host: Host): Promise<ReadonlyMap<string, string>> {
-  if (!host.has('nmcli')) return new Map()
+async function readNmStates(host: System): Promise<ReadonlyMap<string, string>> {
+  if (!host.hasProgram('nmcli')) return new Map()
   const argv = ['env', 'LC_ALL=C', 'nmcli', '--terse', '--fields', 'GENERAL.DEVICE,GENERAL.STATE', 'device', 'show']
-  const { stdout } = await host.query(argv, ASK_LIMIT).catch(() => ({ stdout: '' }))
+  const { stdout } = await host.query(argv, NMCLI_TIMEOUT).catch(() => ({ stdout: '' }))
   return new Map(
     [...stdout.matchAll(/^GENERAL.DEVICE:(.*)\nGENERAL.STATE:(.*)$/gm)].map(([, name = '', it = '']) => [name, it]),
   )
 }
 
 /** Seconds that NetworkManager may take to say what it manages. */
-const ASK_LIMIT = 5
+const NMCLI_TIMEOUT = 5
 
 /** The links of these that NetworkManager manages; what others made and it only watches, it leaves alone. */
-async function readNetworkManager(links: readonly Indexed[], host: Host): Promise<readonly Manager[]> {
-  const path = ({ ifindex }: Indexed) => `/run/NetworkManager/devices/${ifindex}`
+async function readNmLinks(links: readonly LinkRef[], host: System): Promise<readonly ManagedLink[]> {
+  const path = ({ ifindex }: LinkRef) => `/run/NetworkManager/devices/${ifindex}`
   const likely = links.filter((it) => /^(managed=true|connection-uuid=.+)$/m.test(host.read(path(it)) ?? ''))
-  const states = likely.length === 0 ? new Map<string, string>() : await askNetworkManager(host)
+  const states = likely.length === 0 ? new Map<string, string>() : await readNmStates(host)
   return likely.flatMap((it) => {
     const state = states.get(it.name)
     if (state !== undefined && /\bunmanaged\b|externally/.test(state)) return []
     return [
       {
         link: it.name,
-        by: 'NetworkManager',
+        program: 'NetworkManager',
         evidence: `${path(it)}: managed${state === undefined ? '' : `, ${state}`}`,
       },
     ]
@@ -46,24 +46,24 @@ async function readNetworkManager(links: readonly Indexed[], host: Host): Promis
 }
 
 /** The same of systemd-networkd, which takes also what it has failed at for its own. */
-function readNetworkd(links: readonly Indexed[], host: Host): readonly Manager[] {
+function readNetworkdLinks(links: readonly LinkRef[], host: System): readonly ManagedLink[] {
   return links.flatMap(({ name, ifindex }) => {
     const path = `/run/systemd/netif/links/${ifindex}`
     const text = host.read(path) ?? ''
     const state = /^ADMIN_STATE=(.*)$/m.exec(text)?.[1]
     if (state === undefined || state === 'unmanaged') return []
     const file = /^NETWORK_FILE=(.+)$/m.exec(text)?.[1]
-    return [{ link: name, by: 'systemd-networkd', evidence: `${path}: ${state}`, file }]
+    return [{ link: name, program: 'systemd-networkd', evidence: `${path}: ${state}`, file }]
   })
 }
 
 /** Who manages these links. */
-export async function readManagers(links: readonly Indexed[], host: Host): Promise<readonly Manager[]> {
-  return [...readNetworkd(links, host), ...(await readNetworkManager(links, host))]
+export async function readManagedLinks(links: readonly LinkRef[], host: System): Promise<readonly ManagedLink[]> {
+  return [...readNetworkdLinks(links, host), ...(await readNmLinks(links, host))]
 }
 
 /** A program that manages a NIC, and would undo or spoil what is done to it. */
-export interface Keeper {
+export interface LinkManager {
   readonly name: string
   /** A file that keeps it off the NIC until the next boot, where there is such a way. */
   readonly dropIn?: { readonly path: string; readonly text: string }
@@ -71,13 +71,13 @@ export interface Keeper {
   readonly recipe: string
 }
 
-interface Names {
+interface UplinkNames {
   readonly nic: string
   readonly bridge: string
 }
 
 // All of it in /run: the bridge is gone with the next boot, and then the NIC shall be managed as ever.
-function toKeeper({ by, file = '' }: Manager, { nic, bridge }: Names): Keeper {
+function toLinkManager({ program: by, file = '' }: ManagedLink, { nic, bridge }: UplinkNames): LinkManager {
   if (by === 'NetworkManager')
     return {
       name: by,
@@ -105,11 +105,11 @@ function toKeeper({ by, file = '' }: Manager, { nic, bridge }: Names): Keeper {
  * The command that has the program of such a file read it. NetworkManager takes down what it is told to leave alone
  * while it runs; started anew, it leaves it as it is.
  */
-export function reloadOf(dropIn: string): string {
+export function reloadCommandFor(dropIn: string): string {
   return dropIn.startsWith('/run/NetworkManager/') ? 'systemctl restart NetworkManager' : 'networkctl reload'
 }
 
-function findIfupdown({ nic, bridge }: Names, host: Host): readonly Keeper[] {
+function findIfupdown({ nic, bridge }: UplinkNames, host: System): readonly LinkManager[] {
   const states = [host.read('/run/network/ifstate'), host.read(`/run/network/ifstate.${nic}`)]
   if (!states.some((state) => state?.split(/\s+/).some((word) => word.split('=')[0] === nic))) return []
   return [
@@ -118,15 +118,18 @@ function findIfupdown({ nic, bridge }: Names, host: Host): readonly Keeper[] {
 }
 
 /** Who manages the NIC, and how it is kept off. */
-export async function findKeepers(names: Names & { readonly ifindex: number }, host: Host): Promise<readonly Keeper[]> {
-  const managers = await readManagers([{ name: names.nic, ifindex: names.ifindex }], host)
-  return [...managers.map((it) => toKeeper(it, names)), ...findIfupdown(names, host)]
+export async function findLinkManagers(
+  names: UplinkNames & { readonly ifindex: number },
+  host: System,
+): Promise<readonly LinkManager[]> {
+  const managers = await readManagedLinks([{ name: names.nic, ifindex: names.ifindex }], host)
+  return [...managers.map((it) => toLinkManager(it, names)), ...findIfupdown(names, host)]
 }
 
-const CLIENTS = ['dhclient', 'dhcpcd', 'udhcpc', 'pump', 'dhcp6c']
+const DHCP_CLIENTS = ['dhclient', 'dhcpcd', 'udhcpc', 'pump', 'dhcp6c']
 
 /** The DHCP client that serves the NIC, in words; a dhcpcd without an interface serves all. */
-export function findDhcpClient(nic: string, host: Host): string | undefined {
+export function findDhcpClient(nic: string, host: System): string | undefined {
   const netns = host.inode('/proc/self/ns/net')
   for (const pid of (host.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))) {
     const argv = host.read(`/proc/${pid}/cmdline`)?.split('\0') ?? []
@@ -134,7 +137,7 @@ export function findDhcpClient(nic: string, host: Host): string | undefined {
     const client = argv
       .slice(0, 2)
       .map((word) => word.slice(word.lastIndexOf('/') + 1).split(':')[0] ?? '')
-      .find((name) => CLIENTS.includes(name))
+      .find((name) => DHCP_CLIENTS.includes(name))
     // Helpers of a dhcpcd do not say whom it serves.
     if (client === undefined || /^dhcpcd: \[(?!manager|master)/.test(argv[0] ?? '')) continue
     if (host.inode(`/proc/${pid}/ns/net`) !== netns) continue
@@ -148,7 +151,7 @@ export function findDhcpClient(nic: string, host: Host): string | undefined {
 }
 
 /** The address that the user is connected from over SSH. sudo hides it from us, and not from our forebears. */
-export function findSshClient(host: Host): string | undefined {
+export function findSshClient(host: System): string | undefined {
   const own = host.env.SSH_CONNECTION
   if (own !== undefined) return own.split(' ')[0]
   let pid = `${host.pid}`

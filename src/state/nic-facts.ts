@@ -1,19 +1,19 @@
-import { vlanNameOf } from '../model/address'
-import { isLinkLocal } from '../model/ip'
+import { vlanDeviceName } from '../model/address'
+import { isLinkLocalAddress } from '../model/ip'
 import type { AttachRequest } from '../model/request'
 import type { Guest } from '../runtimes/find'
-import type { Host } from '../system/types'
-import { type GuestLink, type GuestState, readGuest, toAddrWords } from './guest'
-import { type HostLink, readHostLink, readOurLinks } from './host-links'
-import { BIRTHMARK } from './record'
-import { type NicState, readNic } from './saved-link'
+import type { System } from '../system/types'
+import { type GuestLink, type GuestState, readGuestState, toAddrAddArgs } from './guest'
+import { type HostLink, readHostLink, readRecordedLinks } from './host-links'
+import { PENDING_GROUP } from './record'
+import { readSavedLink, type SavedLink } from './saved-link'
 
 /** What is known of a NIC that goes in itself, and of the VLAN device on one. */
 export interface NicFacts {
   /** With --direct-phys: how the NIC is, or was before it went into a guest that has ended. */
-  readonly nic?: NicState
+  readonly savedNic?: SavedLink
   /** Whether that is written down already. */
-  readonly nicIsKept?: boolean
+  readonly isNicSaved?: boolean
   /** A wireless one changes sides with `iw` only, which is not there. */
   readonly lacksIw?: true
   /** The VLAN device under a macvlan of the request: its name, and the link when it is there. */
@@ -31,20 +31,20 @@ export interface NicFacts {
 export async function readHostAddress(
   { hostif, sharing }: AttachRequest,
   vlanDevice: NicFacts['vlanDevice'],
-  host: Host,
+  host: System,
 ): Promise<string | undefined> {
   if (sharing.mode !== 'passthru') return undefined
-  return (await host.addresses(vlanDevice?.name ?? hostif)).find((ip) => !isLinkLocal(ip))
+  return (await host.interfaceAddresses(vlanDevice?.name ?? hostif)).find((ip) => !isLinkLocalAddress(ip))
 }
 
 /** The VLAN device that the request needs. */
-export function readVlanDevice({ hostif, vlan }: AttachRequest, host: Host): NicFacts['vlanDevice'] {
+export function readVlanDevice({ hostif, vlan }: AttachRequest, host: System): NicFacts['vlanDevice'] {
   // A NIC has no trunks: that is refused.
   if (vlan?.native === undefined) return undefined
-  const name = vlanNameOf(hostif, vlan.native)
+  const name = vlanDeviceName(hostif, vlan.native)
   const link = readHostLink(name, host)
   const id = /\bVID: (\d+)/.exec(host.read(`/proc/net/vlan/${name}`) ?? '')?.[1]
-  const unrecorded = host.read(`/sys/class/net/${name}/netdev_group`) === BIRTHMARK
+  const unrecorded = host.read(`/sys/class/net/${name}/netdev_group`) === PENDING_GROUP
   return {
     name,
     link,
@@ -54,19 +54,19 @@ export function readVlanDevice({ hostif, vlan }: AttachRequest, host: Host): Nic
 }
 
 /** A NIC that fell back into the host under a foreign name, or that a killed run left half-way. */
-export function findStray(nic: string, host: Host): HostLink | undefined {
-  return readOurLinks(host).find(({ record }) => record?.kind === 'link' && record.nic === nic)
+export function findOrphanedNic(nic: string, host: System): HostLink | undefined {
+  return readRecordedLinks(host).find(({ record }) => record?.kind === 'link' && record.nic === nic)
 }
 
 /** How the NIC is: as it is written down when it has been away, else as the kernel shows it. */
-async function readNicState(
+async function readNicToSave(
   { name, up, mtu, mac, alias, record }: HostLink,
   guest: Guest,
-  host: Host,
-): Promise<Pick<NicFacts, 'nic' | 'nicIsKept'>> {
-  const kept = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined
-  if (kept !== undefined) return { nic: kept, nicIsKept: true }
-  const { links, routes } = await readGuest(undefined, host)
+  host: System,
+): Promise<Pick<NicFacts, 'savedNic' | 'isNicSaved'>> {
+  const kept = record?.kind === 'link' && record.nic !== undefined ? readSavedLink(record.nic, host) : undefined
+  if (kept !== undefined) return { savedNic: kept, isNicSaved: true }
+  const { links, routes } = await readGuestState(undefined, host)
   const live = links.find((link) => link.name === name)
   const phy = host.read(`/sys/class/net/${name}/phy80211/index`)
   const addresses = live?.addresses.filter(({ automatic }) => !automatic) ?? []
@@ -77,31 +77,31 @@ async function readNicState(
     phy: phy === undefined ? undefined : `phy#${phy}`,
     ...{ up, mtu, mac },
     alias,
-    addresses: addresses.map(toAddrWords),
+    addresses: addresses.map(toAddrAddArgs),
     routes: routes
       .filter(({ dev, protocol }) => dev === name && protocol !== 'kernel')
       .sort((a, b) => Number(a.gateway !== undefined) - Number(b.gateway !== undefined))
       .map(({ family, dst, words }) => ({ family, dst, words })),
   }
-  return { nic, nicIsKept: false }
+  return { savedNic: nic, isNicSaved: false }
 }
 
 /** Of the NIC that is to go in, or else of the one that is there under the name asked for. */
 export async function readNicFacts(
   { hostif, inGuest, guest }: { hostif: HostLink | undefined; inGuest: GuestLink | undefined; guest: Guest },
-  host: Host,
-): Promise<Pick<NicFacts, 'nic' | 'nicIsKept' | 'lacksIw'>> {
+  host: System,
+): Promise<Pick<NicFacts, 'savedNic' | 'isNicSaved' | 'lacksIw'>> {
   if (hostif !== undefined) {
-    const state = await readNicState(hostif, guest, host)
-    return { ...state, lacksIw: state.nic?.phy !== undefined && !host.has('iw') ? true : undefined }
+    const state = await readNicToSave(hostif, guest, host)
+    return { ...state, lacksIw: state.savedNic?.phy !== undefined && !host.hasProgram('iw') ? true : undefined }
   }
   const { record } = inGuest ?? {}
-  const nic = record?.kind === 'link' && record.nic !== undefined ? readNic(record.nic, host) : undefined
-  return nic === undefined ? {} : { nic, nicIsKept: true }
+  const nic = record?.kind === 'link' && record.nic !== undefined ? readSavedLink(record.nic, host) : undefined
+  return nic === undefined ? {} : { savedNic: nic, isNicSaved: true }
 }
 
 /** The NIC of the request in the guest, under another name than the one asked for. */
-export function findParked({ hostif, ifname }: AttachRequest, { links }: GuestState): GuestLink | undefined {
+export function findNicOtherName({ hostif, ifname }: AttachRequest, { links }: GuestState): GuestLink | undefined {
   return links.find(
     ({ name, record }) =>
       name !== ifname && record?.kind === 'link' && record.nic !== undefined && record.nic === hostif,

@@ -1,8 +1,17 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { createFakeHost } from '../system/fake'
+import { createFakeSystem } from '../system/fake'
 import type { HostLink } from './host-links'
-import { guestOfPort, ifnameOfPort, isOvsBridge, type OvsPort, parseTables, readOvs, readOvsFor, settle } from './ovsdb'
+import {
+  guestOfOvsPort,
+  ifnameOfOvsPort,
+  isOvsBridge,
+  type OvsPort,
+  parseOvsTables,
+  readOvs,
+  readOvsIfRelevant,
+  toOvsPortArgs,
+} from './ovsdb'
 
 const tables = readFileSync('src/fixtures/openvswitch-3.1/tables.json', 'utf8')
 const NET = '/sys/class/net'
@@ -10,13 +19,13 @@ const DB = '/var/run/openvswitch/db.sock'
 
 describe('the tables, as ovs-vsctl prints them', () => {
   const there = ['ovs1', 'veth1pl94e2c7cb']
-  const { bridges, ports, fakes } = parseTables(tables, (name) => there.includes(name))
+  const { bridges, ports, fakeBridges: fakes } = parseOvsTables(tables, (name) => there.includes(name))
   const portOf = (name: string) => ports.find((port) => port.name === name)
 
   test('bridges, and who made them', () =>
     expect(bridges).toEqual([
-      { name: 'lan', datapath: '', isOurs: false },
-      { name: 'ovs1', datapath: 'netdev', isOurs: true },
+      { name: 'lan', datapath: '', isOwned: false },
+      { name: 'ovs1', datapath: 'netdev', isOwned: true },
     ]))
 
   test('a name for one VLAN is no port', () => {
@@ -37,7 +46,7 @@ describe('the tables, as ovs-vsctl prints them', () => {
 
   test('ports of pipework without a device are dead, on a bridge that is there', () => {
     expect(ports.filter(({ isAlive }) => !isAlive).map(({ name }) => name)).toEqual(['veth1pl9f93e22c', 'veth1pl4711'])
-    expect(parseTables(tables, () => false).ports.every(({ isAlive }) => isAlive)).toBe(true)
+    expect(parseOvsTables(tables, () => false).ports.every(({ isAlive }) => isAlive)).toBe(true)
   })
 
   test.each([
@@ -46,13 +55,13 @@ describe('the tables, as ovs-vsctl prints them', () => {
     ['ovs1', undefined, 'ovs1'],
   ])('for whom %s was made', (name, guest, ifname) => {
     const port = portOf(name) as OvsPort
-    expect(guestOfPort(port)).toEqual(guest)
-    expect(ifnameOfPort(port)).toBe(ifname)
+    expect(guestOfOvsPort(port)).toEqual(guest)
+    expect(ifnameOfOvsPort(port)).toBe(ifname)
   })
 
   test('an empty database', () =>
-    expect(parseTables('{"data":[],"headings":["name"]}\n'.repeat(3), () => true)).toEqual({
-      ...{ bridges: [], ports: [], fakes: [] },
+    expect(parseOvsTables('{"data":[],"headings":["name"]}\n'.repeat(3), () => true)).toEqual({
+      ...{ bridges: [], ports: [], fakeBridges: [] },
     }))
 })
 
@@ -60,7 +69,7 @@ describe('what is asked, and of whom', () => {
   const link: HostLink = { ...{ name: 'x', kind: 'other', ifindex: 9, peerIndex: 9 }, mtu: 1500, mac: '', up: true }
   const running = { programs: ['ovs-vsctl'], inodes: { [DB]: 1 } }
 
-  test.each<[string, string, HostLink | undefined, Parameters<typeof createFakeHost>[0], boolean]>([
+  test.each<[string, string, HostLink | undefined, Parameters<typeof createFakeSystem>[0], boolean]>([
     ['a Linux bridge', 'br1', { ...link, kind: 'bridge' }, running, false],
     ['a VLAN device', 'eth0.10', { ...link, kind: 'vlan' }, running, false],
     ['a NIC with hardware', 'eth0', link, { ...running, inodes: { [DB]: 1, [`${NET}/eth0/device`]: 2 } }, false],
@@ -79,25 +88,25 @@ describe('what is asked, and of whom', () => {
     ],
     ['a wrong directory', 'br1', undefined, { ...running, env: { OVS_RUNDIR: '/o' } }, false],
   ])('%s', async (_, name, hostif, options, isAsked) => {
-    const host = createFakeHost({ ...options, answers: { 'ovs-vsctl': { stdout: tables } } })
-    const ovs = await readOvsFor(name, hostif, host)
+    const host = createFakeSystem({ ...options, answers: { 'ovs-vsctl': { stdout: tables } } })
+    const ovs = await readOvsIfRelevant(name, hostif, host)
     expect(ovs?.kind === 'database').toBe(isAsked)
-    expect(host.ran.length).toBe(isAsked ? 1 : 0)
+    expect(host.calls.length).toBe(isAsked ? 1 : 0)
   })
 
   test('installed, not running, and nobody has the name: said without a process, should nothing else claim it', async () => {
-    const host = createFakeHost({ programs: ['ovs-vsctl'] })
-    expect(await readOvsFor('lan', undefined, host)).toMatchObject({ message: 'Open vSwitch does not run' })
-    expect(await readOvsFor('lan', link, host)).toBeUndefined()
-    expect(host.ran).toEqual([])
+    const host = createFakeSystem({ programs: ['ovs-vsctl'] })
+    expect(await readOvsIfRelevant('lan', undefined, host)).toMatchObject({ message: 'Open vSwitch does not run' })
+    expect(await readOvsIfRelevant('lan', link, host)).toBeUndefined()
+    expect(host.calls).toEqual([])
   })
 
   test('not installed, and the name asks for it: said without a process', async () => {
-    const host = createFakeHost()
-    expect(await readOvsFor('ovs1', undefined, host)).toMatchObject({
+    const host = createFakeSystem()
+    expect(await readOvsIfRelevant('ovs1', undefined, host)).toMatchObject({
       ...{ kind: 'silent', message: 'Open vSwitch is not installed' },
     })
-    expect(host.ran).toEqual([])
+    expect(host.calls).toEqual([])
   })
 
   test.each([
@@ -110,7 +119,7 @@ describe('what is asked, and of whom', () => {
       'terminating with signal',
     ],
   ])('no answer: %s', async (stderr, part) => {
-    const host = createFakeHost({ ...running, answers: { 'ovs-vsctl': { code: 1, stderr } } })
+    const host = createFakeSystem({ ...running, answers: { 'ovs-vsctl': { code: 1, stderr } } })
     const ovs = await readOvs(host)
     expect(ovs).toMatchObject({ kind: 'silent' })
     expect('message' in ovs && ovs.message).toContain(part)
@@ -124,11 +133,15 @@ describe('what is asked, and of whom', () => {
     ['it has ended', {}, false],
     ['without a file of its number', { '/var/run/openvswitch/ovs-vswitchd.77.ctl': '' }, true],
   ])('ovs-vswitchd: %s', async (_, files, isSwitching) => {
-    const host = createFakeHost({ ...running, files, answers: { 'ovs-vsctl': { stdout: tables } } })
-    expect(await readOvs(host)).toMatchObject({ kind: 'database', isSwitching, hasKernel: false })
+    const host = createFakeSystem({ ...running, files, answers: { 'ovs-vsctl': { stdout: tables } } })
+    expect(await readOvs(host)).toMatchObject({
+      kind: 'database',
+      isVswitchdRunning: isSwitching,
+      hasKernelDatapath: false,
+    })
   })
 
-  test.each<[string, Parameters<typeof createFakeHost>[0]]>([
+  test.each<[string, Parameters<typeof createFakeSystem>[0]]>([
     ['a module', { inodes: { [DB]: 1, '/sys/module/openvswitch': 1 } }],
     ['in use', { inodes: { [DB]: 1, [`${NET}/ovs-system`]: 1 } }],
     [
@@ -141,12 +154,12 @@ describe('what is asked, and of whom', () => {
       },
     ],
   ])("the kernel's datapath: %s", async (_, options) => {
-    const host = createFakeHost({ ...running, ...options, answers: { 'ovs-vsctl': { stdout: tables } } })
-    expect(await readOvs(host)).toMatchObject({ hasKernel: true })
+    const host = createFakeSystem({ ...running, ...options, answers: { 'ovs-vsctl': { stdout: tables } } })
+    expect(await readOvs(host)).toMatchObject({ hasKernelDatapath: true })
   })
 
   test('whose bridge it is', async () => {
-    const database = await readOvs(createFakeHost({ ...running, answers: { 'ovs-vsctl': { stdout: tables } } }))
+    const database = await readOvs(createFakeSystem({ ...running, answers: { 'ovs-vsctl': { stdout: tables } } }))
     const silent = { kind: 'silent', message: '', hint: '' } as const
     expect(isOvsBridge('lan', undefined, database)).toBe(true)
     expect(isOvsBridge('ovs1v30', link, database)).toBe(true)
@@ -161,8 +174,11 @@ describe('what is asked, and of whom', () => {
 
 test('what others have written into external-ids comes back as it was', () => {
   const ids = { 'attached-mac': '02:00:00:00:00:01', 'iface id': 'a b', empty: '', quoted: '"x"', set: '[1]' }
-  const port: OvsPort = { ...{ name: 'p', bridge: 'ovs1', trunks: [], transient: false, isAlive: true }, ids }
-  expect(settle(port)).toEqual([
+  const port: OvsPort = {
+    ...{ name: 'p', bridge: 'ovs1', trunks: [], transient: false, isAlive: true },
+    externalIds: ids,
+  }
+  expect(toOvsPortArgs(port)).toEqual([
     [
       ...['set', 'Interface', 'p', 'external-ids:attached-mac=02:00:00:00:00:01', 'external-ids:"iface id"="a b"'],
       ...['external-ids:empty=""', String.raw`external-ids:quoted="\"x\""`, 'external-ids:set="[1]"'],

@@ -1,5 +1,5 @@
 import type { RunCommand } from '../plan/step'
-import type { Host } from '../system/types'
+import type { System } from '../system/types'
 import type { HostLink } from './host-links'
 import type { LinkRecord } from './record'
 
@@ -13,7 +13,7 @@ export interface OvsPort {
   /** Whether it goes when Open vSwitch starts anew. */
   readonly transient: boolean
   /** The external-ids of its interface. */
-  readonly ids: Readonly<Record<string, string>>
+  readonly externalIds: Readonly<Record<string, string>>
   /** False when pipework made it and its device is gone: with its container, or while that was started again. */
   readonly isAlive: boolean
 }
@@ -23,7 +23,7 @@ export interface OvsBridge {
   /** `netdev`, or `system` or nothing for the kernel's datapath. */
   readonly datapath: string
   /** Whether pipework made it. */
-  readonly isOurs: boolean
+  readonly isOwned: boolean
 }
 
 /** What the database holds, and whether somebody acts on it. */
@@ -32,56 +32,59 @@ export interface OvsDatabase {
   readonly bridges: readonly OvsBridge[]
   readonly ports: readonly OvsPort[]
   /** Names that stand for one VLAN of a bridge, by `ovs-vsctl add-br NAME PARENT VLAN`. */
-  readonly fakes: readonly { readonly name: string; readonly parent: string; readonly tag?: number }[]
+  readonly fakeBridges: readonly { readonly name: string; readonly parent: string; readonly tag?: number }[]
   /** Whether ovs-vswitchd runs, as far as files tell. */
-  readonly isSwitching: boolean
+  readonly isVswitchdRunning: boolean
   /** Whether the kernel can forward by itself. */
-  readonly hasKernel: boolean
+  readonly hasKernelDatapath: boolean
 }
 
 /** Open vSwitch, or why it cannot be asked. */
-export type Ovs = OvsDatabase | { readonly kind: 'silent'; readonly message: string; readonly hint: string }
+export type OvsState = OvsDatabase | { readonly kind: 'silent'; readonly message: string; readonly hint: string }
 
 /** The key among a bridge's external-ids that says who made it, and its value for us. */
-export const MADE_BY = { key: 'pipework', value: 'made' } as const
+export const OVS_OWNER_ID = { key: 'pipework', value: 'made' } as const
 
 /** Seconds to wait for an answer out of the database: ovsdb-server gives it within a hundredth. */
-const READ_LIMIT = 2
+const READ_TIMEOUT = 2
 /** Seconds until ovs-vswitchd must have carried out a change: it takes a few hundredths. */
-const CHANGE_LIMIT = 5
-const UNDO_LIMIT = 2
+const CHANGE_TIMEOUT = 5
+const UNDO_TIMEOUT = 2
 
 /** Where ovsdb-server listens, unless OVS_RUNDIR says where: ovs-vsctl knows the one that it was built for. */
 const RUN_DIRS = ['/var/run/openvswitch', '/usr/local/var/run/openvswitch']
 
 /** What `ovs-vsctl --format=json list` prints: sets, maps and uuids are pairs that begin with their kind. */
-type Cell = string | number | boolean | readonly [string, unknown]
-type Row = Readonly<Record<string, Cell>>
+type OvsdbCell = string | number | boolean | readonly [string, unknown]
+type OvsdbRow = Readonly<Record<string, OvsdbCell>>
 
-function toRows(table: string): readonly Row[] {
-  const { data, headings } = JSON.parse(table) as { data: readonly (readonly Cell[])[]; headings: readonly string[] }
+function parseTable(table: string): readonly OvsdbRow[] {
+  const { data, headings } = JSON.parse(table) as {
+    data: readonly (readonly OvsdbCell[])[]
+    headings: readonly string[]
+  }
   return data.map((cells) => Object.fromEntries(headings.map((heading, index) => [heading, cells[index] ?? ''])))
 }
 
 /** A set; one of a single member stands there without being called so. */
-function toSet(cell: Cell | undefined): readonly Cell[] {
+function toSet(cell: OvsdbCell | undefined): readonly OvsdbCell[] {
   if (cell === undefined) return []
-  return Array.isArray(cell) && cell[0] === 'set' ? (cell[1] as Cell[]) : [cell]
+  return Array.isArray(cell) && cell[0] === 'set' ? (cell[1] as OvsdbCell[]) : [cell]
 }
 
-function toMap(cell: Cell | undefined): Readonly<Record<string, string>> {
+function toMap(cell: OvsdbCell | undefined): Readonly<Record<string, string>> {
   return Array.isArray(cell) && cell[0] === 'map' ? Object.fromEntries(cell[1] as [string, string][]) : {}
 }
 
-const toId = (cell: Cell | undefined) => (Array.isArray(cell) ? String(cell[1]) : String(cell))
+const toUuid = (cell: OvsdbCell | undefined) => (Array.isArray(cell) ? String(cell[1]) : String(cell))
 
 /** The three tables as ovs-vsctl prints them, one a line; `exists` tells which devices are there. */
-export function parseTables(
+export function parseOvsTables(
   stdout: string,
   exists: (device: string) => boolean,
-): Pick<OvsDatabase, 'bridges' | 'ports' | 'fakes'> {
-  const [bridges = [], ports = [], interfaces = []] = stdout.split('\n').filter(Boolean).map(toRows)
-  const bridgeOf = new Map(bridges.flatMap((row) => toSet(row.ports).map((port) => [toId(port), String(row.name)])))
+): Pick<OvsDatabase, 'bridges' | 'ports' | 'fakeBridges'> {
+  const [bridges = [], ports = [], interfaces = []] = stdout.split('\n').filter(Boolean).map(parseTable)
+  const bridgeOf = new Map(bridges.flatMap((row) => toSet(row.ports).map((port) => [toUuid(port), String(row.name)])))
   const idsOf = new Map(interfaces.map((row) => [String(row.name), toMap(row.external_ids)]))
   const all = ports.map((row) => {
     const name = String(row.name)
@@ -89,34 +92,35 @@ export function parseTables(
     const [vlanMode] = toSet(row.vlan_mode)
     const ids = idsOf.get(name) ?? {}
     return {
-      ...{ name, ids, bridge: bridgeOf.get(toId(row._uuid)) ?? '', isFake: row.fake_bridge === true },
+      ...{ name, externalIds: ids, bridge: bridgeOf.get(toUuid(row._uuid)) ?? '', isFake: row.fake_bridge === true },
       tag: tag === undefined ? undefined : Number(tag),
       vlanMode: vlanMode === undefined ? undefined : String(vlanMode),
       trunks: toSet(row.trunks).map(Number),
       transient: toMap(row.other_config).transient === 'true',
       // Without the bridge's own device it is not this host's, or mute: then nothing can be told.
-      isAlive: ids['pipework.interface'] === undefined || exists(name) || !exists(bridgeOf.get(toId(row._uuid)) ?? ''),
+      isAlive:
+        ids['pipework.interface'] === undefined || exists(name) || !exists(bridgeOf.get(toUuid(row._uuid)) ?? ''),
     }
   })
   return {
     bridges: bridges.map((row) => ({
       name: String(row.name),
       datapath: String(row.datapath_type),
-      isOurs: toMap(row.external_ids)[MADE_BY.key] === MADE_BY.value,
+      isOwned: toMap(row.external_ids)[OVS_OWNER_ID.key] === OVS_OWNER_ID.value,
     })),
     ports: all.filter(({ isFake }) => !isFake).map(({ isFake: _, ...port }) => port),
-    fakes: all.filter(({ isFake }) => isFake).map(({ name, bridge, tag }) => ({ name, parent: bridge, tag })),
+    fakeBridges: all.filter(({ isFake }) => isFake).map(({ name, bridge, tag }) => ({ name, parent: bridge, tag })),
   }
 }
 
 /** The directory with the sockets of an Open vSwitch that runs. */
-function findRunDir(host: Host): string | undefined {
+function findRunDir(host: System): string | undefined {
   const { OVS_RUNDIR } = host.env
   return (OVS_RUNDIR ? [OVS_RUNDIR] : RUN_DIRS).find((dir) => host.inode(`${dir}/db.sock`) !== undefined)
 }
 
 /** In order it takes its files away when it ends; killed, it leaves the number of a process that is gone. */
-function isSwitching(host: Host): boolean {
+function readVswitchdRunning(host: System): boolean {
   const dir = findRunDir(host)
   if (dir === undefined) return false
   const pid = host.read(`${dir}/ovs-vswitchd.pid`)
@@ -125,19 +129,19 @@ function isSwitching(host: Host): boolean {
 }
 
 /** A module, or built in: then it shows when it has been used, or in the kernel's own list. */
-function hasKernelDatapath(host: Host): boolean {
+function readKernelDatapath(host: System): boolean {
   if (host.inode('/sys/module/openvswitch') !== undefined || host.inode('/sys/class/net/ovs-system') !== undefined)
     return true
   const release = host.read('/proc/sys/kernel/osrelease')
   return /\/openvswitch\.ko$/m.test(host.read(`/lib/modules/${release}/modules.builtin`) ?? '')
 }
 
-const START = 'Start it: systemctl start openvswitch-switch'
-const STOPPED: Ovs = { kind: 'silent', message: 'Open vSwitch does not run', hint: START }
+const START_HINT = 'Start it: systemctl start openvswitch-switch'
+const NOT_RUNNING: OvsState = { kind: 'silent', message: 'Open vSwitch does not run', hint: START_HINT }
 
 /** Whether an Open vSwitch runs here, as far as files tell. */
-export function isOvsThere(host: Host): boolean {
-  return host.has('ovs-vsctl') && findRunDir(host) !== undefined
+export function isOvsRunning(host: System): boolean {
+  return host.hasProgram('ovs-vsctl') && findRunDir(host) !== undefined
 }
 
 const COLUMNS = {
@@ -147,14 +151,19 @@ const COLUMNS = {
 } as const
 
 /** Asks the database, in one process. Answers why when that fails. */
-export async function readOvs(host: Host): Promise<Ovs> {
-  if (!host.has('ovs-vsctl'))
+export async function readOvs(host: System): Promise<OvsState> {
+  if (!host.hasProgram('ovs-vsctl'))
     return {
       ...{ kind: 'silent', message: 'Open vSwitch is not installed' },
       hint: 'Install it: apt install openvswitch-switch',
     }
   const tables = Object.entries(COLUMNS).flatMap(([table, columns]) => ['--', `--columns=${columns}`, 'list', table])
-  const { code, stdout, stderr } = await host.run(['ovs-vsctl', `--timeout=${READ_LIMIT}`, '--format=json', ...tables])
+  const { code, stdout, stderr } = await host.run([
+    'ovs-vsctl',
+    `--timeout=${READ_TIMEOUT}`,
+    '--format=json',
+    ...tables,
+  ])
   if (code !== 0) {
     const said =
       stderr
@@ -165,14 +174,14 @@ export async function readOvs(host: Host): Promise<Ovs> {
     return {
       kind: 'silent',
       message: `Open vSwitch does not answer: ${said}`,
-      hint: START,
+      hint: START_HINT,
     }
   }
   return {
     kind: 'database',
-    ...parseTables(stdout, (name) => host.inode(`/sys/class/net/${name}`) !== undefined),
-    isSwitching: isSwitching(host),
-    hasKernel: hasKernelDatapath(host),
+    ...parseOvsTables(stdout, (name) => host.inode(`/sys/class/net/${name}`) !== undefined),
+    isVswitchdRunning: readVswitchdRunning(host),
+    hasKernelDatapath: readKernelDatapath(host),
   }
 }
 
@@ -180,26 +189,30 @@ export async function readOvs(host: Host): Promise<Ovs> {
  * What an attach or detach must know of Open vSwitch, if anything. Others do not wait for it: a Linux bridge, a NIC with
  * hardware behind it, and whatever cannot be one of its bridges.
  */
-export async function readOvsFor(name: string, link: HostLink | undefined, host: Host): Promise<Ovs | undefined> {
+export async function readOvsIfRelevant(
+  name: string,
+  link: HostLink | undefined,
+  host: System,
+): Promise<OvsState | undefined> {
   const isOther =
     link !== undefined && (link.kind !== 'other' || host.inode(`/sys/class/net/${name}/device`) !== undefined)
   if (isOther) return undefined
-  const isNamedSo = name.startsWith('ovs') && (link === undefined || host.has('ovs-vsctl'))
-  if (isNamedSo || isOvsThere(host)) return readOvs(host)
+  const isNamedSo = name.startsWith('ovs') && (link === undefined || host.hasProgram('ovs-vsctl'))
+  if (isNamedSo || isOvsRunning(host)) return readOvs(host)
   // Said when nothing else knows the name.
-  return link === undefined && host.has('ovs-vsctl') ? STOPPED : undefined
+  return link === undefined && host.hasProgram('ovs-vsctl') ? NOT_RUNNING : undefined
 }
 
 /** Whether a host interface of that name is a bridge of Open vSwitch, or to be made one. */
-export function isOvsBridge(name: string, link: HostLink | undefined, ovs: Ovs | undefined): boolean {
+export function isOvsBridge(name: string, link: HostLink | undefined, ovs: OvsState | undefined): boolean {
   if (ovs === undefined || link?.kind === 'bridge') return false
-  if (ovs.kind === 'database' && [...ovs.bridges, ...ovs.fakes].some((it) => it.name === name)) return true
+  if (ovs.kind === 'database' && [...ovs.bridges, ...ovs.fakeBridges].some((it) => it.name === name)) return true
   // A link that is there and is called so may be its bridge, if only the database could be read.
   return name.startsWith('ovs') && (link === undefined || ovs.kind === 'silent')
 }
 
 /** The port of that name. */
-export function findPort(ovs: Ovs | undefined, name: string | undefined): OvsPort | undefined {
+export function findOvsPort(ovs: OvsState | undefined, name: string | undefined): OvsPort | undefined {
   return ovs?.kind === 'database' ? ovs.ports.find((port) => port.name === name) : undefined
 }
 
@@ -212,7 +225,7 @@ export function mayBeOvsPort({ master }: HostLink): boolean {
 }
 
 /** For whom a port was made, from what the row says: ours, or the original's. */
-export function guestOfPort({ ids }: OvsPort): LinkRecord['guest'] | undefined {
+export function guestOfOvsPort({ externalIds: ids }: OvsPort): LinkRecord['guest'] | undefined {
   const id = ids['pipework.containerid']
   const [kind, ...name] = (ids['pipework.guest'] ?? '').split(':')
   if (kind !== undefined && name.length > 0)
@@ -224,55 +237,55 @@ export function guestOfPort({ ids }: OvsPort): LinkRecord['guest'] | undefined {
 }
 
 /** The interface's name in the guest; the original has it in the name of the host end. */
-export function ifnameOfPort({ name, ids }: OvsPort): string {
+export function ifnameOfOvsPort({ name, externalIds: ids }: OvsPort): string {
   return ids['pipework.ifname'] ?? /^v(.+)pl\d+$/.exec(name)?.[1] ?? name
 }
 
 /** One command line of `ovs-vsctl`, that is one transaction: sub-commands, each a list of words. */
-export function ovs(...commands: readonly (readonly string[])[]): RunCommand {
-  return transact(CHANGE_LIMIT, commands)
+export function ovsVsctl(...commands: readonly (readonly string[])[]): RunCommand {
+  return toVsctlCommand(CHANGE_TIMEOUT, commands)
 }
 
 /** The same to take a change back: when ovs-vswitchd hangs, that has been waited for already. */
-export function undo(...commands: readonly (readonly string[])[]): RunCommand {
-  return transact(UNDO_LIMIT, commands)
+export function ovsVsctlUndo(...commands: readonly (readonly string[])[]): RunCommand {
+  return toVsctlCommand(UNDO_TIMEOUT, commands)
 }
 
-function transact(limit: number, commands: readonly (readonly string[])[]): RunCommand {
+function toVsctlCommand(limit: number, commands: readonly (readonly string[])[]): RunCommand {
   const argv = ['ovs-vsctl', `--timeout=${limit}`, ...commands.flatMap((words) => ['--', ...words])]
   return { kind: 'run', in: 'host', argv }
 }
 
 /** The same without waiting until ovs-vswitchd has carried it out: it does not run. */
-export function withoutWaiting({ argv: [program = '', ...words], ...command }: RunCommand): RunCommand {
+export function withNoWait({ argv: [program = '', ...words], ...command }: RunCommand): RunCommand {
   return { ...command, argv: [program, '--no-wait', ...words] }
 }
 
 /** Takes away a bridge that we made and that has no ports: somebody may have come while we were at work. */
-export function removeBridge(name: string): RunCommand {
+export function removeOvsBridge(name: string): RunCommand {
   const probe = [
     'ovs-vsctl',
-    `--timeout=${READ_LIMIT}`,
+    `--timeout=${READ_TIMEOUT}`,
     'list-ports',
     name,
     '--',
     'br-get-external-id',
     name,
-    MADE_BY.key,
+    OVS_OWNER_ID.key,
   ]
-  return { ...undo(['--if-exists', 'del-br', name]), onlyIf: { argv: probe, says: MADE_BY.value } }
+  return { ...ovsVsctlUndo(['--if-exists', 'del-br', name]), onlyIf: { argv: probe, equals: OVS_OWNER_ID.value } }
 }
 
 /** The words that give a port and its interface what they shall have, after `add-port` or to replace what they had. */
-export function settle(port: OvsPort): readonly (readonly string[])[] {
-  const { name, tag, trunks, vlanMode, transient, ids } = port
+export function toOvsPortArgs(port: OvsPort): readonly (readonly string[])[] {
+  const { name, tag, trunks, vlanMode, transient, externalIds: ids } = port
   const values = [
     ...(tag === undefined ? [] : [`tag=${tag}`]),
     ...(trunks.length === 0 ? [] : [`trunks=${trunks.join(',')}`]),
     ...(vlanMode === undefined ? [] : [`vlan_mode=${vlanMode}`]),
     ...(transient ? ['other_config:transient=true'] : []),
   ]
-  const pairs = Object.entries(ids).map(([key, value]) => `external-ids:${toAtom(key)}=${toAtom(value)}`)
+  const pairs = Object.entries(ids).map(([key, value]) => `external-ids:${quoteAtom(key)}=${quoteAtom(value)}`)
   return [
     ...(values.length === 0 ? [] : [['set', 'Port', name, ...values]]),
     ...(pairs.length === 0 ? [] : [['set', 'Interface', name, ...pairs]]),
@@ -280,6 +293,6 @@ export function settle(port: OvsPort): readonly (readonly string[])[] {
 }
 
 /** A text as ovs-vsctl reads it: what others have written may begin or go on like something else. */
-function toAtom(text: string): string {
+function quoteAtom(text: string): string {
   return /^[\w.@+/][\w.@+/:,-]*$/.test(text) ? text : JSON.stringify(text)
 }

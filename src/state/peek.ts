@@ -1,11 +1,11 @@
-import type { Host } from '../system/types'
+import type { System } from '../system/types'
 
 /**
  * In Perl, because a part of it is on every Debian and Ubuntu, and nothing else there goes from namespace to namespace
  * in one process: `ip` takes 2 ms for each, this takes 5 for fifty. It prints the number of each argument that is a
  * namespace without a link whose alias has our name in it, and of nothing that it is not sure of.
  */
-const PEEK = `use Config;
+const NETNS_SCAN_SCRIPT = `use Config;
 # setns(2), which has another number on each kind of machine.
 my $setns = {x86_64 => 308, aarch64 => 268}->{(split /-/, $Config{archname})[0]} or exit;
 NAMESPACE: for my $i (0 .. $#ARGV) {
@@ -27,13 +27,15 @@ NAMESPACE: for my $i (0 .. $#ARGV) {
 }`
 
 /** Seconds after which each namespace is looked into by itself. */
-const LIMIT = 5
+const SCAN_LIMIT_SECONDS = 5
 
 /** Those of the namespaces that are known to hold no attachment; none where that cannot be told quickly. */
-export async function listBlank(paths: readonly string[], host: Host): Promise<readonly string[]> {
-  if (!host.has('perl')) return []
+export async function listUnattachedNetns(paths: readonly string[], host: System): Promise<readonly string[]> {
+  if (!host.hasProgram('perl')) return []
   const failed = { code: 1, stdout: '' }
-  const { code, stdout } = await host.query(['perl', '-e', PEEK, ...paths], LIMIT).catch(() => failed)
+  const { code, stdout } = await host
+    .query(['perl', '-e', NETNS_SCAN_SCRIPT, ...paths], SCAN_LIMIT_SECONDS)
+    .catch(() => failed)
   const numbers = code === 0 ? stdout.split('\n').filter(Boolean) : []
   return numbers.flatMap((number) => paths[Number(number)] ?? [])
 }

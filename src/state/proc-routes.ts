@@ -1,5 +1,5 @@
 import type { Family } from '../model/address'
-import type { Host } from '../system/types'
+import type { System } from '../system/types'
 
 /** A route of the main table as a file of /proc shows it, which saves a process; addresses in the file's own hexadecimal. */
 export interface ProcRoute {
@@ -13,14 +13,14 @@ export interface ProcRoute {
 }
 
 /** Where each file has its columns. */
-const FILES = {
+const PROC_FILES = {
   4: { file: 'route', dev: 0, dst: 1, via: 2, mask: 7 },
   6: { file: 'ipv6_route', dev: 9, dst: 0, via: 4, mask: 1 },
 } as const
 
 /** The routes in a `net` directory of /proc, but for those of lo; undefined where the kernel has no such file. */
-export function readProcRoutes(family: Family, net: string, host: Host): readonly ProcRoute[] | undefined {
-  const { file, ...columns } = FILES[family]
+export function readProcRoutes(family: Family, net: string, host: System): readonly ProcRoute[] | undefined {
+  const { file, ...columns } = PROC_FILES[family]
   const lines = host.read(`${net}/${file}`)?.split('\n')
   return lines?.flatMap((line) => {
     const fields = line.trim().split(/\s+/)
@@ -34,6 +34,6 @@ export function readProcRoutes(family: Family, net: string, host: Host): readonl
 }
 
 /** What IPv4's file has in the byte order of the machine, as the bytes that one writes. */
-export function toBytes(hex: string): readonly number[] {
+export function hexToBytes(hex: string): readonly number[] {
   return (hex.match(/../g) ?? []).reverse().map((byte) => Number.parseInt(byte, 16))
 }

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { parseAddress } from '../model/address'
-import { refusalOf } from '../system/fake'
-import { decodeRecord, encodeRecord, type LinkRecord, MADE_RECORD } from './record'
+import { captureError } from '../system/fake'
+import { decodeRecord, encodeRecord, type LinkRecord, OWNED_ALIAS } from './record'
 
 const plain: LinkRecord = {
   kind: 'link',
@@ -59,7 +59,7 @@ describe('what is written is read again', () => {
     expect(decodeRecord(`pipework1;g=docker:web;${fields};a=`)).toEqual({ kind: 'unknown', version: 1 }),
   )
 
-  test('MADE_RECORD', () => expect(decodeRecord(MADE_RECORD)).toEqual({ kind: 'made' }))
+  test('MADE_RECORD', () => expect(decodeRecord(OWNED_ALIAS)).toEqual({ kind: 'made' }))
 })
 
 describe('for any record', () => {
@@ -129,7 +129,7 @@ describe('the last byte', () => {
   test('at 256 the addresses are left out', () => expect(encodeRecord(ofLength(256 - rest))).toContain(';a=*;'))
   test('what is too long even so is refused', () => {
     expect(encodeRecord(ofLength(255 - restShort))).toHaveLength(255)
-    const error = refusalOf(() => encodeRecord(ofLength(256 - restShort)))
+    const error = captureError(() => encodeRecord(ofLength(256 - restShort)))
     expect(error.message).toContain('does not fit into an ifalias')
     expect(error.hint).toContain('too long')
   })
@@ -154,8 +154,8 @@ describe('what others wrote', () => {
     ['no version', 'pipework;g=docker:web', undefined],
     ['a later version', 'pipework2;whatever=1', { kind: 'unknown', version: 2 }],
     ['a later bridge', 'pipework17;made', { kind: 'unknown', version: 17 }],
-    ['a newline at the end, as sysfs gives it', `${MADE_RECORD}\n`, { kind: 'made' }],
-    ['a bridge with more fields', `${MADE_RECORD};x=1`, { kind: 'made' }],
+    ['a newline at the end, as sysfs gives it', `${OWNED_ALIAS}\n`, { kind: 'made' }],
+    ['a bridge with more fields', `${OWNED_ALIAS};x=1`, { kind: 'made' }],
     ['a field of a later minor version', `${encodeRecord(plain)};x=1;flag`, plain],
     [
       'an earlier record, with fields missing',

@@ -1,6 +1,6 @@
 import { type Address, type Family, formatAddress, parseAddress, parseIfname } from '../model/address'
 import { PipeworkError } from '../model/errors'
-import { FAMILIES } from '../model/ip'
+import { ADDRESS_FAMILIES } from '../model/ip'
 
 /**
  * What pipework writes on a link that it made: the kernel keeps it in the link's ifalias (255 bytes), and it is gone
@@ -39,7 +39,7 @@ export interface DefaultRoute {
 }
 
 /** On a bridge or VLAN device that pipework made, and may remove when it is unused. */
-export interface MadeRecord {
+export interface OwnedRecord {
   readonly kind: 'made'
 }
 
@@ -49,23 +49,23 @@ export interface UnknownRecord {
   readonly version: number
 }
 
-export type PipeworkRecord = LinkRecord | MadeRecord | UnknownRecord
+export type PipeworkRecord = LinkRecord | OwnedRecord | UnknownRecord
 
 /** The protocol of routes, and the metric of addresses, that pipework gives the host: they can bear no other name. */
-export const MARK = '112'
+export const ROUTE_PROTO = '112'
 
-const VERSION = 1
-const MAX_BYTES = 255
+const RECORD_VERSION = 1
+const IFALIAS_MAX = 255
 /**
  * The group of a VLAN device between its birth, which can set no alias, and its record, which clears it: one that a
  * killed run left is known by that. (`pw` in ASCII; nobody else's number.)
  */
-export const BIRTHMARK = '28791'
+export const PENDING_GROUP = '28791'
 /** The alias of a bridge or VLAN device that pipework made. */
-export const MADE_RECORD = `pipework${VERSION};made`
+export const OWNED_ALIAS = `pipework${RECORD_VERSION};made`
 
-const ROUTE = '--route='
-const isRoute = (word: string) => word.startsWith(ROUTE)
+const ROUTE_OPTION = '--route='
+const isRouteOption = (word: string) => word.startsWith(ROUTE_OPTION)
 
 // A record travels as one word of `ip -batch`: whatever could end a field or a word is escaped.
 const escapeWord = (text: string) =>
@@ -81,19 +81,19 @@ function unescapeName(text: string): string {
 }
 
 /** What of a record goes into its alias: for want of room not all that it has. */
-interface Fields {
+interface RecordFields {
   /** Addresses as they are typed, or `*` where they are left out. */
-  readonly list: string
+  readonly addressList: string
   readonly file: string
 }
 
-const formatList = (addresses: readonly Address[]) => addresses.map(formatAddress).join(',')
+const formatAddressList = (addresses: readonly Address[]) => addresses.map(formatAddress).join(',')
 
-function formatRecord(record: LinkRecord, { list, file }: Fields): string {
+function formatRecord(record: LinkRecord, { addressList: list, file }: RecordFields): string {
   const { guest, ifname, hostif, uplink, addresses = [], sources = [], words, previous, nic } = record
-  const leased = formatList(addresses.filter((it) => it.leased))
+  const leased = formatAddressList(addresses.filter((it) => it.leased))
   return [
-    `pipework${VERSION}`,
+    `pipework${RECORD_VERSION}`,
     `g=${guest.kind}:${escapeWord(guest.name)}`,
     ...(guest.id === undefined ? [] : [`c=${guest.id.slice(0, 12)}`]),
     `i=${escapeWord(ifname)}`,
@@ -103,7 +103,9 @@ function formatRecord(record: LinkRecord, { list, file }: Fields): string {
     ...sources.map((word) => `s=${escapeWord(word)}`),
     ...(leased === '' || list === '*' ? [] : [`l=${leased}`]),
     // Of routes there may be several, and bytes are few.
-    ...words.map((word) => (isRoute(word) ? `r=${escapeWord(word.slice(ROUTE.length))}` : `w=${escapeWord(word)}`)),
+    ...words.map((word) =>
+      isRouteOption(word) ? `r=${escapeWord(word.slice(ROUTE_OPTION.length))}` : `w=${escapeWord(word)}`,
+    ),
     ...previous.map(({ family, words }) => `d${family}=${words.map(escapeWord).join('+')}`),
     ...(nic === undefined ? [] : [`n=${escapeWord(nic)}`]),
     ...(file === '' ? [] : [`f=${file}`]),
@@ -113,18 +115,18 @@ function formatRecord(record: LinkRecord, { list, file }: Fields): string {
 /** The ifalias for a link; addresses and file are left out where they do not fit. Throws when even that is too long. */
 export function encodeRecord(record: LinkRecord): string {
   const { guest, ifname, addresses, sources = [], words, file = '' } = record
-  const list = addresses === undefined ? '*' : formatList(addresses.filter((it) => !it.leased))
-  const candidates: readonly Fields[] = [
-    { list, file },
-    { list: '*', file },
-    { list: '*', file: '' },
+  const list = addresses === undefined ? '*' : formatAddressList(addresses.filter((it) => !it.leased))
+  const candidates: readonly RecordFields[] = [
+    { addressList: list, file },
+    { addressList: '*', file },
+    { addressList: '*', file: '' },
   ]
-  const fitting = candidates.map((it) => formatRecord(record, it)).find((it) => Buffer.byteLength(it) <= MAX_BYTES)
+  const fitting = candidates.map((it) => formatRecord(record, it)).find((it) => Buffer.byteLength(it) <= IFALIAS_MAX)
   if (fitting === undefined)
     throw new PipeworkError(
-      `the record of '${ifname}' in '${guest.name}' does not fit into an ifalias of ${MAX_BYTES} bytes`,
+      `the record of '${ifname}' in '${guest.name}' does not fit into an ifalias of ${IFALIAS_MAX} bytes`,
       {
-        hint: words.some(isRoute)
+        hint: words.some(isRouteOption)
           ? `Give fewer routes with --route, and the others with: pipework route ${guest.name} add …\nA change needs room for what was, too: take it away first, with pipework disconnect.`
           : sources.some((word) => word.includes(':'))
             ? 'Give the DHCP client fewer options.'
@@ -139,51 +141,51 @@ export function decodeRecord(alias: string | undefined): PipeworkRecord | undefi
   const [head = '', ...fields] = (alias ?? '').trim().split(';')
   const version = /^pipework(\d+)$/.exec(head)?.[1]
   if (version === undefined) return undefined
-  if (Number(version) > VERSION) return { kind: 'unknown', version: Number(version) }
+  if (Number(version) > RECORD_VERSION) return { kind: 'unknown', version: Number(version) }
   if (fields.includes('made')) return { kind: 'made' }
   try {
-    return decodeLink(fields)
+    return decodeLinkRecord(fields)
   } catch {
     return { kind: 'unknown', version: Number(version) } // edited by hand
   }
 }
 
 /** What is read from a link is put back into a command; somebody may have edited it. */
-function refuseUnsafe(word: string): string {
+function validateWord(word: string): string {
   if (!/^[^\s"'#\\\p{Cc}]+$/u.test(word)) throw new RangeError(`unsafe word in a record: ${JSON.stringify(word)}`)
   return word
 }
 
 /** Names become parts of paths, and words of commands. */
-function checkIfname(name: string): string {
+function parseOptionalIfname(name: string): string {
   return name === '' ? '' : parseIfname(name, 'interface')
 }
 
-function toLeased(typed: string): Address {
+function parseLeasedAddress(typed: string): Address {
   return { ...parseAddress(typed), leased: true }
 }
 
-function decodeLink(fields: readonly string[]): LinkRecord {
+function decodeLinkRecord(fields: readonly string[]): LinkRecord {
   const all = (key: string) =>
     fields.filter((field) => field.startsWith(`${key}=`)).map((field) => field.slice(key.length + 1))
   const one = (key: string) => unescapeName(all(key)[0] ?? '')
   const [kind = '', ...name] = (all('g')[0] ?? '').split(':')
   const id = one('c')
   const addresses = one('a')
-  const leased = one('l').split(',').filter(Boolean).map(toLeased)
+  const leased = one('l').split(',').filter(Boolean).map(parseLeasedAddress)
   const sources = all('s').map(unescapeName)
   const [nic, file, uplink] = [one('n'), one('f'), one('u')]
   return {
     kind: 'link',
     guest: { kind, name: unescapeName(name.join(':')), id: id === '' ? undefined : id },
-    ifname: checkIfname(one('i')),
-    hostif: one('h').split(':').map(checkIfname).join(':'),
+    ifname: parseOptionalIfname(one('i')),
+    hostif: one('h').split(':').map(parseOptionalIfname).join(':'),
     uplink: uplink === '' ? undefined : uplink,
     addresses: addresses === '*' ? undefined : [...addresses.split(',').filter(Boolean).map(parseAddress), ...leased],
     sources: sources.length === 0 ? undefined : sources,
-    words: [...all('w').map(unescapeName), ...all('r').map((route) => ROUTE + unescapeName(route))],
-    previous: FAMILIES.flatMap((family) =>
-      all(`d${family}`).map((words) => ({ family, words: words.split('+').map(unescapeWord).map(refuseUnsafe) })),
+    words: [...all('w').map(unescapeName), ...all('r').map((route) => ROUTE_OPTION + unescapeName(route))],
+    previous: ADDRESS_FAMILIES.flatMap((family) =>
+      all(`d${family}`).map((words) => ({ family, words: words.split('+').map(unescapeWord).map(validateWord) })),
     ),
     nic: nic === '' ? undefined : parseIfname(nic, 'NIC'),
     file: /^[0-9a-f]{8}$/.test(file) ? file : undefined,

@@ -1,8 +1,8 @@
-import type { Host } from '../system/types'
+import type { System } from '../system/types'
 import type { DefaultRoute } from './record'
 
 /** A route of the host over a NIC: its destination, and the words after that in `ip route add`. */
-export interface NicRoute extends DefaultRoute {
+export interface SavedRoute extends DefaultRoute {
   readonly dst: string
 }
 
@@ -10,7 +10,7 @@ export interface NicRoute extends DefaultRoute {
  * How a NIC was in the host before it was moved into a guest. It stands in a file of the host and not on the NIC,
  * where the guest could write: no guest shall give the host addresses or routes.
  */
-export interface NicState {
+export interface SavedLink {
   readonly name: string
   /** The guest's kind and name: nobody else brings it back. */
   readonly guest: string
@@ -24,23 +24,23 @@ export interface NicState {
   readonly alias?: string
   /** Each as the words of `ip addr add`, but for the device. */
   readonly addresses: readonly (readonly string[])[]
-  readonly routes: readonly NicRoute[]
+  readonly routes: readonly SavedRoute[]
 }
 
-const DIRECTORY = '/run/pipework/nics'
+const SAVED_LINKS_DIR = '/run/pipework/nics'
 
 /** The file in which the state of that NIC stands while it is away. */
-export function nicFile(name: string): string {
-  return `${DIRECTORY}/${name}`
+export function savedLinkFile(name: string): string {
+  return `${SAVED_LINKS_DIR}/${name}`
 }
 
 /** The names of the NICs that are away; a run that was killed may have left half of a file beside theirs. */
-export function listNics(host: Host): readonly string[] {
-  return (host.list(DIRECTORY) ?? []).filter((name) => !name.endsWith('.new'))
+export function listSavedLinks(host: System): readonly string[] {
+  return (host.list(SAVED_LINKS_DIR) ?? []).filter((name) => !name.endsWith('.new'))
 }
 
 /** The state of a NIC that is away, or was when its guest ended; undefined when none of that name is. */
-export function readNic(name: string, host: Host): NicState | undefined {
-  const text = host.read(nicFile(name))
-  return text === undefined ? undefined : (JSON.parse(text) as NicState)
+export function readSavedLink(name: string, host: System): SavedLink | undefined {
+  const text = host.read(savedLinkFile(name))
+  return text === undefined ? undefined : (JSON.parse(text) as SavedLink)
 }

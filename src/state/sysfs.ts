@@ -1,12 +1,12 @@
-import type { Host } from '../system/types'
+import type { System } from '../system/types'
 
 /** A link's kind; `other` is a NIC, or whatever behaves like one. */
-type Kind = 'bridge' | 'infiniband' | 'wireless' | 'loopback' | 'vlan' | 'other'
+type SysfsKind = 'bridge' | 'infiniband' | 'wireless' | 'loopback' | 'vlan' | 'other'
 
 /** A link in the host's namespace, as sysfs shows it. */
 export interface SysfsLink {
   readonly name: string
-  readonly kind: Kind
+  readonly kind: SysfsKind
   readonly ifindex: number
   /** The index of a veth's other end in its own namespace; the link's own index where there is no other end. */
   readonly peerIndex: number
@@ -23,40 +23,40 @@ export interface SysfsLink {
 }
 
 /** Where sysfs has the links of the namespace. */
-export const NET = '/sys/class/net'
+export const SYSFS_NET = '/sys/class/net'
 
 const IFF_UP = 1
 
 /** What drivers call their devices, in uevent. */
-const DEVTYPES: Readonly<Record<string, Kind>> = { bridge: 'bridge', wlan: 'wireless', vlan: 'vlan' }
+const DEVTYPES: Readonly<Record<string, SysfsKind>> = { bridge: 'bridge', wlan: 'wireless', vlan: 'vlan' }
 /** ARP hardware types of <linux/if_arp.h>, as sysfs shows them. */
-const HARDWARE: Readonly<Record<string, Kind>> = { '32': 'infiniband', '772': 'loopback' }
+const ARP_TYPES: Readonly<Record<string, SysfsKind>> = { '32': 'infiniband', '772': 'loopback' }
 
 /** What kind of link it is. */
-export function readKind(name: string, host: Host): Kind {
-  const devtype = /^DEVTYPE=(.+)$/m.exec(host.read(`${NET}/${name}/uevent`) ?? '')?.[1] ?? ''
-  return DEVTYPES[devtype] ?? HARDWARE[host.read(`${NET}/${name}/type`) ?? ''] ?? 'other'
+export function readLinkKind(name: string, host: System): SysfsKind {
+  const devtype = /^DEVTYPE=(.+)$/m.exec(host.read(`${SYSFS_NET}/${name}/uevent`) ?? '')?.[1] ?? ''
+  return DEVTYPES[devtype] ?? ARP_TYPES[host.read(`${SYSFS_NET}/${name}/type`) ?? ''] ?? 'other'
 }
 
 /** Whether it is one of InfiniBand, at a single look. */
-export function isInfiniband(name: string, host: Host): boolean {
-  return HARDWARE[host.read(`${NET}/${name}/type`) ?? ''] === 'infiniband'
+export function isInfiniband(name: string, host: System): boolean {
+  return ARP_TYPES[host.read(`${SYSFS_NET}/${name}/type`) ?? ''] === 'infiniband'
 }
 
-function readFiltering(name: string, host: Host): Pick<SysfsLink, 'filtering' | 'defaultPvid'> {
-  const filtering = host.read(`${NET}/${name}/bridge/vlan_filtering`)
+function readVlanFiltering(name: string, host: System): Pick<SysfsLink, 'filtering' | 'defaultPvid'> {
+  const filtering = host.read(`${SYSFS_NET}/${name}/bridge/vlan_filtering`)
   if (filtering === undefined) return {}
-  return { filtering: filtering === '1', defaultPvid: Number(host.read(`${NET}/${name}/bridge/default_pvid`)) }
+  return { filtering: filtering === '1', defaultPvid: Number(host.read(`${SYSFS_NET}/${name}/bridge/default_pvid`)) }
 }
 
 /** One link of the host; undefined when there is none of that name. Its alias may be known already. */
-export function readLink(name: string, host: Host, known?: string): SysfsLink | undefined {
-  const of = (file: string) => host.read(`${NET}/${name}/${file}`)
+export function readSysfsLink(name: string, host: System, known?: string): SysfsLink | undefined {
+  const of = (file: string) => host.read(`${SYSFS_NET}/${name}/${file}`)
   const ifindex = of('ifindex')
   if (ifindex === undefined) return undefined
   const alias = known ?? of('ifalias')
-  const master = host.target(`${NET}/${name}/master`)
-  const kind = readKind(name, host)
+  const master = host.readLink(`${SYSFS_NET}/${name}/master`)
+  const kind = readLinkKind(name, host)
   return {
     name,
     kind,
@@ -66,7 +66,7 @@ export function readLink(name: string, host: Host, known?: string): SysfsLink | 
     mac: of('address') ?? '',
     up: (Number(of('flags')) & IFF_UP) !== 0,
     master: master === undefined ? undefined : master.slice(master.lastIndexOf('/') + 1),
-    ...(kind === 'bridge' ? readFiltering(name, host) : {}),
+    ...(kind === 'bridge' ? readVlanFiltering(name, host) : {}),
     alias: alias ? alias : undefined,
   }
 }

@@ -1,24 +1,24 @@
-import type { Host } from '../system/types'
+import type { System } from '../system/types'
 
 /** The host as many guests at once see it: what is the same for all of them is asked once. */
-export function shareHost(host: Host): Host {
-  const remember = createMemory()
+export function memoizeHost(host: System): System {
+  const remember = createMemo()
   return {
     ...host,
     query: (argv, limit) =>
       argv.join(' ') === 'arping -V' ? remember('arping -V', () => host.query(argv, limit)) : host.query(argv, limit),
     // Of each name that an engine does not know, its list is asked for.
-    get: (socket, path, limit) =>
+    httpGet: (socket, path, limit) =>
       path === '/containers/json?all=1'
-        ? remember(`GET ${socket}`, () => host.get(socket, path, limit))
-        : host.get(socket, path, limit),
+        ? remember(`GET ${socket}`, () => host.httpGet(socket, path, limit))
+        : host.httpGet(socket, path, limit),
     // A directory with an entry for each interface, of which nobody reads the names: it says that there is IPv6.
     list: (path) => (path === '/proc/sys/net/ipv6/conf' ? remember(path, () => host.list(path)) : host.list(path)),
   }
 }
 
 /** Remembers the first answer to each question. */
-function createMemory(): <T>(question: string, ask: () => T) => T {
+function createMemo(): <T>(question: string, ask: () => T) => T {
   const answers = new Map<string, unknown>()
   return <T>(question: string, ask: () => T): T => {
     if (!answers.has(question)) answers.set(question, ask())

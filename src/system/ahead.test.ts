@@ -1,30 +1,30 @@
 import { expect, test } from 'vitest'
-import { createAhead } from './ahead'
-import { createFakeHost } from './fake'
+import { createIpPrespawner } from './ahead'
+import { createFakeSystem } from './fake'
 
 /** What became of the `ip` that were started, in their order. */
 function watchAhead() {
   const fates: string[] = []
   const host = {
-    ...createFakeHost(),
-    ip: async () => {
+    ...createFakeSystem(),
+    runIpBatch: async () => {
       fates.push('anew')
       return { code: 0, stdout: '', stderr: '' }
     },
-    startIp: async (netns?: string) => {
+    startIpBatch: async (netns?: string) => {
       const index = fates.push(`waits for ${netns ?? 'the host'}`) - 1
       return {
         send: async () => {
           fates[index] = 'sent'
           return { code: 0, stdout: '', stderr: '' }
         },
-        dismiss: () => {
+        cancel: () => {
           fates[index] = 'ended'
         },
       }
     },
   }
-  return { fates, ahead: createAhead(host) }
+  return { fates, ahead: createIpPrespawner(host) }
 }
 
 /** Until all that was begun has gone as far as it can. */

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto'
 import { PipeworkError } from '../model/errors'
-import type { BatchLine, Result } from '../plan/step'
-import type { Host, HttpAnswer, Pin } from './types'
+import type { BatchLine, CommandResult } from '../plan/step'
+import type { HeldNetns, HttpResponse, System } from './types'
 
 /** What a program or Docker answers; an Error is thrown, a list is used up answer by answer, the last one stays. */
-type Answer = Partial<Result> | HttpAnswer | Error
-type Answers = Readonly<Record<string, Answer | readonly Answer[]>>
+type FakeAnswer = Partial<CommandResult> | HttpResponse | Error
+type FakeAnswers = Readonly<Record<string, FakeAnswer | readonly FakeAnswer[]>>
 
-interface FakeHostOptions {
+interface FakeSystemOptions {
   /** Texts of files by path. The directories above them are there, too. */
   readonly files?: Readonly<Record<string, string>>
   /** Where symbolic links point, by path. */
@@ -22,18 +22,18 @@ interface FakeHostOptions {
   /** The width of the terminal; without one, output goes elsewhere. */
   readonly columns?: number
   /** By a part of what `ran` would say; the first that fits answers, and without one all is well and silent. */
-  readonly answers?: Answers
+  readonly answers?: FakeAnswers
 }
 
 /** A host in memory, and what was asked of it. */
-interface FakeHost extends Host {
+interface FakeSystem extends System {
   /**
    * In order: `ip [-n netns] | line | line…` for a batch, the words of a program, `attend words`,
    * `GET socket path`, `pin path`, `release path`, `sleep seconds`, `die`.
    */
-  readonly ran: readonly string[]
+  readonly calls: readonly string[]
   /** How many programs ran side by side at most. */
-  readonly atOnce: () => number
+  readonly maxConcurrent: () => number
   /** What was written to standard output (1) and standard error (2). */
   readonly written: Readonly<Record<1 | 2, string>>
 }
@@ -44,7 +44,7 @@ export function systemError(code: string): Error {
 }
 
 /** The error, made for its reader, that the action throws. */
-export function refusalOf(action: () => unknown): PipeworkError {
+export function captureError(action: () => unknown): PipeworkError {
   try {
     action()
   } catch (error) {
@@ -55,7 +55,7 @@ export function refusalOf(action: () => unknown): PipeworkError {
 }
 
 /** Counts how many of its actions are under way together. */
-function createGauge() {
+function createConcurrencyGauge() {
   const seen = { now: 0, most: 0 }
   return {
     most: () => seen.most,
@@ -70,9 +70,9 @@ function createGauge() {
 }
 
 /** Finds the answer to what ran, and throws it when it is an error. */
-function createAnswerer(answers: Answers) {
+function createResponder(answers: FakeAnswers) {
   const used = new Map<string, number>()
-  return (text: string): Exclude<Answer, Error> | undefined => {
+  return (text: string): Exclude<FakeAnswer, Error> | undefined => {
     const found = Object.entries(answers).find(([part]) => text.includes(part))
     if (found === undefined) return undefined
     const [key, value] = found
@@ -92,54 +92,54 @@ function listDirectory(path: string, paths: readonly string[]): readonly string[
 }
 
 /** The calls that read files. A path that ends in `/` among the files is an empty directory. */
-function createFiles({ files = {}, links = {}, inodes = {} }: FakeHostOptions) {
+function createFakeFiles({ files = {}, links = {}, inodes = {} }: FakeSystemOptions) {
   const paths = Object.keys({ ...files, ...links, ...inodes })
   const read = (path: string) => files[path]?.trimEnd()
   return {
     read,
     readSysfs: read,
     list: (path: string) => listDirectory(path, paths),
-    target: (path: string) => links[path],
-    resolve: (path: string) => (path in files ? path : links[path]),
+    readLink: (path: string) => links[path],
+    realPath: (path: string) => (path in files ? path : links[path]),
     inode: (path: string) => inodes[path],
-    dangles: (path: string) => path in links && !(path in inodes),
+    isDanglingLink: (path: string) => path in links && !(path in inodes),
   }
 }
 
 /** The same in every test: no signal is sent, nobody has events to tell, no terminal and no other run is there. */
-const QUIET = {
+const NO_OP_CALLS = {
   pid: 4711,
   isTerminal: async () => false,
-  since: () => 0,
-  program: ['/usr/bin/node', '/usr/local/bin/pipework'] as const,
-  follow: async () => 'ENOENT',
-  staySmall: async () => {},
-  attendSignals: () => {},
+  mtime: () => 0,
+  selfCommand: ['/usr/bin/node', '/usr/local/bin/pipework'] as const,
+  followLines: async () => 'ENOENT',
+  limitHeapGrowth: async () => {},
+  forwardSignals: () => {},
   kill: () => {},
-  onLine: async () => () => {},
-  arm: async () => {},
-  watch: () => ({ next: async () => {}, close: () => {} }),
-  lock: () => () => {},
+  onInputLine: async () => () => {},
+  spawnDetached: async () => {},
+  watchDirectory: () => ({ nextChange: async () => {}, close: () => {} }),
+  tryLock: () => () => {},
 }
 
 /** What is only done, and answers nothing. */
-function createEffects(ran: string[]) {
+function createRecordedWrites(ran: string[]) {
   return {
-    save: (path: string, text: string | undefined) =>
+    writeFile: (path: string, text: string | undefined) =>
       void ran.push(text === undefined ? `remove ${path}` : `save ${path} ${text}`),
-    overwrite: (path: string, text: string) => void ran.push(`overwrite ${path} ${text}`),
-    send: async (_: Uint8Array, way: { from: string; to: string; port: number }) =>
+    overwriteFile: (path: string, text: string) => void ran.push(`overwrite ${path} ${text}`),
+    sendUdp: async (_: Uint8Array, way: { from: string; to: string; port: number }) =>
       void ran.push(`send ${way.from} ${way.to}:${way.port}`),
-    lend: (text: string) => {
+    tempFile: (text: string) => {
       ran.push(`lend ${text.trimEnd().replaceAll('\n', ' | ')}`)
       return { path: '/proc/4711/fd/9', release: () => {} }
     },
-    die: () => void ran.push('die'),
+    killSelf: () => void ran.push('die'),
   }
 }
 
 /** The calls that run `ip`, started ahead or not. */
-function createIp<T>(perform: (text: string) => T) {
+function createFakeIp<T>(perform: (text: string) => T) {
   const ip = ({ netns, lines }: { readonly netns?: string | undefined; readonly lines: readonly BatchLine[] }) =>
     perform(
       [
@@ -149,48 +149,48 @@ function createIp<T>(perform: (text: string) => T) {
     )
   const startIp = async (netns?: string) => ({
     send: (lines: readonly BatchLine[]) => ip({ netns, lines }),
-    dismiss: () => {},
+    cancel: () => {},
   })
-  return { ip, startIp }
+  return { runIpBatch: ip, startIpBatch: startIp }
 }
 
 /** The one fake of the outside world. */
-export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
+export function createFakeSystem(options: FakeSystemOptions = {}): FakeSystem {
   const { inodes = {}, programs = [], addresses = {}, env = {}, isRoot = true, answers = {} } = options
   const ran: string[] = []
   const [written, clock] = [{ 1: '', 2: '' }, { now: 0 }]
-  const [gauge, answer] = [createGauge(), createAnswerer(answers)]
+  const [gauge, answer] = [createConcurrencyGauge(), createResponder(answers)]
   const perform = (text: string) => {
     ran.push(text)
     return gauge.run(() => ({ code: 0, stdout: '', stderr: '', ...answer(text) }))
   }
   return {
-    ...QUIET,
-    ran,
+    ...NO_OP_CALLS,
+    calls: ran,
     written,
-    atOnce: gauge.most,
+    maxConcurrent: gauge.most,
     isRoot,
     env,
-    ...createFiles(options),
-    has: (program) => programs.includes(program),
-    ...createIp(perform),
+    ...createFakeFiles(options),
+    hasProgram: (program) => programs.includes(program),
+    ...createFakeIp(perform),
     run: (argv) => perform(argv.join(' ')),
-    launch: (argv) => perform(argv.join(' ')),
+    runScript: (argv) => perform(argv.join(' ')),
     query: (argv) => perform(argv.join(' ')),
-    attend: async (argv) => (await perform(`attend ${argv.join(' ')}`)).code,
-    addresses: async (ifname) => addresses[ifname] ?? [],
-    async get(socket, path) {
+    runForeground: async (argv) => (await perform(`attend ${argv.join(' ')}`)).code,
+    interfaceAddresses: async (ifname) => addresses[ifname] ?? [],
+    async httpGet(socket, path) {
       const { status, body } = { status: undefined, body: '', ...(await perform(`GET ${socket} ${path}`)) }
       if (status === undefined) throw systemError('ENOENT')
       return { status, body }
     },
-    pin: (path): Pin => {
+    holdNetns: (path): HeldNetns => {
       ran.push(`pin ${path}`)
       answer(`pin ${path}`)
       return { netns: 'pinned', inode: inodes[path] ?? 0, release: () => void ran.push(`release ${path}`) }
     },
     md5: async (text) => createHash('md5').update(text).digest('hex'),
-    columns: () => options.columns,
+    terminalColumns: () => options.columns,
     elapsed: () => clock.now,
     now: () => clock.now,
     async sleep(seconds) {
@@ -200,6 +200,6 @@ export function createFakeHost(options: FakeHostOptions = {}): FakeHost {
     write(fd, text) {
       written[fd] += text
     },
-    ...createEffects(ran),
+    ...createRecordedWrites(ran),
   }
 }

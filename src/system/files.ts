@@ -1,9 +1,9 @@
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
-import type { Watch } from './types'
+import type { DirectoryWatch } from './types'
 
 /** What the action answers, or undefined where it throws. */
-export function attempt<T>(action: () => T): T | undefined {
+export function tryOr<T>(action: () => T): T | undefined {
   try {
     return action()
   } catch {
@@ -12,7 +12,7 @@ export function attempt<T>(action: () => T): T | undefined {
 }
 
 /** The type of sysfs, for statfs(2). */
-const SYSFS_TYPE = 0x62656572
+const SYSFS_MAGIC = 0x62656572
 /** For open(2): to name a place, and not to open what is there. */
 const O_PATH = 0o10000000
 
@@ -20,26 +20,26 @@ const O_PATH = 0o10000000
  * The text of what others may have mounted or linked where a file of sysfs should be; that alone is opened: to open a
  * device or a pipe may do something, or wait for ever.
  */
-export function readSysfs(path: string): string | undefined {
-  const fd = attempt(() => fs.openSync(path, O_PATH))
+export function readSysfsFile(path: string): string | undefined {
+  const fd = tryOr(() => fs.openSync(path, O_PATH))
   if (fd === undefined) return undefined
   const place = `/proc/self/fd/${fd}`
-  const text = attempt(() =>
-    fs.statfsSync(place).type === SYSFS_TYPE ? fs.readFileSync(place, 'utf8').trimEnd() : undefined,
+  const text = tryOr(() =>
+    fs.statfsSync(place).type === SYSFS_MAGIC ? fs.readFileSync(place, 'utf8').trimEnd() : undefined,
   )
   fs.closeSync(fd)
   return text
 }
 
 /** Whether the path is that of a program. */
-export function isExecutable(path: string): boolean {
+export function isExecutableFile(path: string): boolean {
   // Most folders of a PATH have it not: to throw and catch takes longer than to look first.
-  return fs.existsSync(path) && (attempt(() => fs.accessSync(path, fs.constants.X_OK) === undefined) ?? false)
+  return fs.existsSync(path) && (tryOr(() => fs.accessSync(path, fs.constants.X_OK) === undefined) ?? false)
 }
 
 /** Whether a symbolic link leads nowhere. */
-export function dangles(path: string): boolean {
-  if (attempt(() => fs.readlinkSync(path)) === undefined) return false
+export function isDangling(path: string): boolean {
+  if (tryOr(() => fs.readlinkSync(path)) === undefined) return false
   try {
     fs.statSync(path)
     return false
@@ -53,8 +53,8 @@ export function dangles(path: string): boolean {
 const MEM_MAJOR = 1
 
 /** Whether it could be a terminal; a pipe, a file or /dev/null is none. Node takes 3 ms to tell. */
-export function mayBeTerminal(fd: 1): boolean {
-  const stat = attempt(() => fs.fstatSync(fd))
+export function couldBeTerminal(fd: 1): boolean {
+  const stat = tryOr(() => fs.fstatSync(fd))
   return stat?.isCharacterDevice() === true && stat.rdev >>> 8 !== MEM_MAJOR
 }
 
@@ -75,24 +75,24 @@ export function writeAll(fd: 1 | 2, text: string): void {
 }
 
 /** The modes of a new folder and of the file in it. */
-const MODES = { root: [0o700, 0o600], program: [0o700, 0o700], everybody: [0o755, 0o644] } as const
+const FILE_MODES = { root: [0o700, 0o600], program: [0o700, 0o700], everybody: [0o755, 0o644] } as const
 
 /** In one rename, so that nobody ever reads half of it. */
-export function saveFile(path: string, text: string | undefined, use: keyof typeof MODES = 'root'): void {
+export function writeFileAtomic(path: string, text: string | undefined, use: keyof typeof FILE_MODES = 'root'): void {
   if (text === undefined) {
     fs.rmSync(path, { force: true })
     return
   }
-  const [folder, file] = MODES[use]
+  const [folder, file] = FILE_MODES[use]
   fs.mkdirSync(dirname(path), { recursive: true, mode: folder })
   fs.writeFileSync(`${path}.new`, `${text}\n`, { mode: file })
   fs.renameSync(`${path}.new`, path)
 }
 
 /** inotify, and what it tells between two waits is not lost. */
-export function watchDirectory(path: string): Watch {
+export function createDirectoryWatch(path: string): DirectoryWatch {
   const state = { hasNews: false, tell: () => {} }
-  const watcher = attempt(() =>
+  const watcher = tryOr(() =>
     fs.watch(path, () => {
       state.hasNews = true
       state.tell()
@@ -100,7 +100,7 @@ export function watchDirectory(path: string): Watch {
   )
   watcher?.on('error', () => {})
   return {
-    next: (seconds) =>
+    nextChange: (seconds) =>
       new Promise((resolve) => {
         const end = () => {
           clearTimeout(timer)

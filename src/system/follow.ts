@@ -1,18 +1,18 @@
 import { spawn } from 'node:child_process'
 import { connect } from 'node:net'
-import type { Follower, Source } from './types'
+import type { LineFollower, LineSource } from './types'
 
 /** A line that never ends would fill the memory: nobody's event is that long. */
-const LONGEST_LINE = 1 << 20
+const MAX_LINE_LENGTH = 1 << 20
 /** Seconds that a daemon may take until it begins to answer. */
-const OPEN_LIMIT = 30
+const OPEN_TIMEOUT = 30
 
 /** Cuts text into lines as it comes. */
-function createLines(onLine: (line: string) => void) {
+function createLineSplitter(onLine: (line: string) => void) {
   let rest = ''
   return (text: string) => {
     const lines = (rest + text).split('\n')
-    rest = (lines.pop() ?? '').slice(0, LONGEST_LINE)
+    rest = (lines.pop() ?? '').slice(0, MAX_LINE_LENGTH)
     for (const line of lines) if (line !== '') onLine(line)
   }
 }
@@ -23,7 +23,7 @@ function createLines(onLine: (line: string) => void) {
  */
 function followSocket(
   { socket: path, path: url }: { socket: string; path: string },
-  follower: Follower,
+  follower: LineFollower,
   signal: AbortSignal,
 ): Promise<string> {
   return new Promise((resolve) => {
@@ -34,7 +34,7 @@ function followSocket(
       resolve(why)
     }
     const stop = () => end('')
-    const tellLine = createLines(follower.onLine)
+    const tellLine = createLineSplitter(follower.onLine)
     let head = ''
     let isOpen = false
     const readHead = (text: string) => {
@@ -50,14 +50,14 @@ function followSocket(
     }
     signal.addEventListener('abort', stop)
     socket.setEncoding('utf8').on('data', (text: string) => (isOpen ? tellLine(text) : readHead(text)))
-    socket.setTimeout(OPEN_LIMIT * 1000, () => end('ETIMEDOUT'))
+    socket.setTimeout(OPEN_TIMEOUT * 1000, () => end('ETIMEDOUT'))
     socket.on('error', (error: NodeJS.ErrnoException) => end(error.code ?? error.message))
     socket.on('close', () => end('it closed the connection'))
     socket.write(`GET ${url} HTTP/1.0\r\n\r\n`)
   })
 }
 
-function followProgram([file = '', ...args]: readonly string[], follower: Follower, signal: AbortSignal) {
+function followProgram([file = '', ...args]: readonly string[], follower: LineFollower, signal: AbortSignal) {
   return new Promise<string>((resolve) => {
     const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
     const said: string[] = []
@@ -67,7 +67,7 @@ function followProgram([file = '', ...args]: readonly string[], follower: Follow
       resolve(signal.aborted ? '' : why)
     }
     signal.addEventListener('abort', stop)
-    child.stdout.setEncoding('utf8').on('data', createLines(follower.onLine))
+    child.stdout.setEncoding('utf8').on('data', createLineSplitter(follower.onLine))
     // What it says last tells why it ends.
     child.stderr.setEncoding('utf8').on('data', (text: string) => said.splice(0, said.length, text.trim()))
     child.on('spawn', () => follower.onOpen())
@@ -77,7 +77,7 @@ function followProgram([file = '', ...args]: readonly string[], follower: Follow
 }
 
 /** Follows a source until it ends, or the signal says so. Why it ended, in few words; nothing when it was the signal. */
-export function follow(source: Source, follower: Follower, signal: AbortSignal): Promise<string> {
+export function followSource(source: LineSource, follower: LineFollower, signal: AbortSignal): Promise<string> {
   if (signal.aborted) return Promise.resolve('')
   return 'argv' in source ? followProgram(source.argv, follower, signal) : followSocket(source, follower, signal)
 }

@@ -1,10 +1,19 @@
 import * as fs from 'node:fs'
-import { attempt, dangles, isExecutable, mayBeTerminal, readSysfs, saveFile, watchDirectory, writeAll } from './files'
-import { createHolds } from './netns'
-import { createAttendant, createIp, launchScript, runProgram, runQuery } from './process'
-import type { Host, HostProcess, HttpAnswer } from './types'
+import {
+  couldBeTerminal,
+  createDirectoryWatch,
+  isDangling,
+  isExecutableFile,
+  readSysfsFile,
+  tryOr,
+  writeAll,
+  writeFileAtomic,
+} from './files'
+import { createProcessResources } from './netns'
+import { createForegroundRunner, createIpRunner, runOwnScript, runProgram, runQuery } from './process'
+import type { HttpResponse, NodeProcess, System } from './types'
 
-async function readAddresses(ifname: string): Promise<readonly string[]> {
+async function readInterfaceAddresses(ifname: string): Promise<readonly string[]> {
   const { networkInterfaces } = await import('node:os')
   // An address with a label is listed under that: eth1:2.
   return Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
@@ -16,7 +25,7 @@ async function readAddresses(ifname: string): Promise<readonly string[]> {
  * HTTP/1.0, in which the server ends the answer by closing: nothing to parse but the status. node:http takes 4 ms to
  * load and 10 to ask (of 20 for bare node), which every attach to a container would wait for.
  */
-async function getOverSocket(path: string, url: string, limit: number): Promise<HttpAnswer> {
+async function getOverUnixSocket(path: string, url: string, limit: number): Promise<HttpResponse> {
   const { connect } = await import('node:net')
   return new Promise((resolve, reject) => {
     const socket = connect({ path })
@@ -35,7 +44,7 @@ async function getOverSocket(path: string, url: string, limit: number): Promise<
 }
 
 /** The young generation grows by this factor, up to 32 MB, as often as much of it survives; V8 reads it each time. */
-async function staySmall(): Promise<void> {
+async function limitYoungGeneration(): Promise<void> {
   const { setFlagsFromString } = await import('node:v8')
   setFlagsFromString('--semi-space-growth-factor=1')
 }
@@ -54,7 +63,7 @@ function sleep(seconds: number, signal?: AbortSignal): Promise<void> {
   })
 }
 
-async function sendPacket(packet: Uint8Array, { from, to, port }: Parameters<Host['send']>[1]): Promise<void> {
+async function sendUdpPacket(packet: Uint8Array, { from, to, port }: Parameters<System['sendUdp']>[1]): Promise<void> {
   const { createSocket } = await import('node:dgram')
   return new Promise((resolve) => {
     const socket = createSocket(from.includes(':') ? 'udp6' : 'udp4')
@@ -70,54 +79,54 @@ async function md5(text: string): Promise<string> {
 }
 
 /** What files tell; undefined where that cannot be read. */
-const LOOKS: Pick<Host, 'read' | 'list' | 'target' | 'resolve' | 'inode' | 'since'> = {
-  read: (path) => attempt(() => fs.readFileSync(path, 'utf8').trimEnd()),
+const FILE_READS: Pick<System, 'read' | 'list' | 'readLink' | 'realPath' | 'inode' | 'mtime'> = {
+  read: (path) => tryOr(() => fs.readFileSync(path, 'utf8').trimEnd()),
   // To throw and catch takes longer than to look first.
-  list: (path) => (fs.existsSync(path) ? attempt(() => fs.readdirSync(path)) : undefined),
-  target: (path) => attempt(() => fs.readlinkSync(path)),
-  resolve: (path) => attempt(() => fs.realpathSync(path)),
-  inode: (path) => attempt(() => fs.statSync(path, { throwIfNoEntry: false })?.ino),
-  since: (path) => attempt(() => fs.statSync(path).mtimeMs),
+  list: (path) => (fs.existsSync(path) ? tryOr(() => fs.readdirSync(path)) : undefined),
+  readLink: (path) => tryOr(() => fs.readlinkSync(path)),
+  realPath: (path) => tryOr(() => fs.realpathSync(path)),
+  inode: (path) => tryOr(() => fs.statSync(path, { throwIfNoEntry: false })?.ino),
+  mtime: (path) => tryOr(() => fs.statSync(path).mtimeMs),
 }
 
 /** The host as it really is. */
-export function createHost(self: HostProcess): Host {
+export function createSystem(self: NodeProcess): System {
   return {
     pid: self.pid,
     isRoot: self.uid === 0,
-    program: self.program,
+    selfCommand: self.selfCommand,
     env: self.env,
-    ...LOOKS,
-    readSysfs,
-    dangles,
-    has: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutable(`${dir}/${program}`)),
-    ...createIp(self),
+    ...FILE_READS,
+    readSysfs: readSysfsFile,
+    isDanglingLink: isDangling,
+    hasProgram: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutableFile(`${dir}/${program}`)),
+    ...createIpRunner(self),
     run: runProgram,
-    launch: launchScript,
+    runScript: runOwnScript,
     query: runQuery,
-    attend: createAttendant(self),
-    arm: async (words) => (await import('./arm')).arm(self, words),
-    kill: (pid) => void attempt(() => self.kill(pid)),
-    onLine: async (tell) => (await import('./arm')).onLine(tell),
-    addresses: readAddresses,
-    get: getOverSocket,
-    follow: async (source, follower, signal) => (await import('./follow')).follow(source, follower, signal),
-    staySmall,
-    attendSignals: (tell) => self.relay(tell),
+    runForeground: createForegroundRunner(self),
+    spawnDetached: async (words) => (await import('./arm')).spawnPipework(self, words),
+    kill: (pid) => void tryOr(() => self.kill(pid)),
+    onInputLine: async (tell) => (await import('./arm')).watchInputLines(tell),
+    interfaceAddresses: readInterfaceAddresses,
+    httpGet: getOverUnixSocket,
+    followLines: async (source, follower, signal) => (await import('./follow')).followSource(source, follower, signal),
+    limitHeapGrowth: limitYoungGeneration,
+    forwardSignals: (tell) => self.forwardSignals(tell),
 
-    watch: watchDirectory,
-    save: saveFile,
-    overwrite: (path, text) => fs.writeFileSync(path, text),
-    send: sendPacket,
-    ...createHolds(self),
+    watchDirectory: createDirectoryWatch,
+    writeFile: writeFileAtomic,
+    overwriteFile: (path, text) => fs.writeFileSync(path, text),
+    sendUdp: sendUdpPacket,
+    ...createProcessResources(self),
     md5,
 
-    columns: () => (mayBeTerminal(1) ? self.columns() : undefined),
+    terminalColumns: () => (couldBeTerminal(1) ? self.terminalColumns() : undefined),
     elapsed: () => self.uptime() * 1000,
     now: () => Date.now(),
     sleep,
     isTerminal: async (fd) => (await import('node:tty')).isatty(fd),
     write: writeAll,
-    die: () => self.kill(self.pid),
+    killSelf: () => self.kill(self.pid),
   }
 }

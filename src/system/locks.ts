@@ -1,46 +1,46 @@
 import { PipeworkError } from '../model/errors'
 import type { Guest } from '../runtimes/find'
-import type { Host, Interrupt, Pin } from './types'
+import type { HeldNetns, Interrupt, System } from './types'
 
 /** Who waits, and what ends the wait early. */
-interface Patience {
-  readonly host: Host
+interface LockWait {
+  readonly host: System
   readonly interrupt: Interrupt
 }
 
 /** Seconds that a run waits for another one at the same interface: more than the slowest step may take. */
-const LOCK_LIMIT = 60
+const LOCK_TIMEOUT = 60
 
 /** Seconds between two looks at the lock. */
-const LOCK_POLL = 0.01
+const LOCK_POLL_INTERVAL = 0.01
 
 /** One run at a time: what one finds half-made, and takes back to that when it fails, may be another's by then. */
 export async function lockLink(
   ifname: string,
-  { guest, pin }: { readonly guest: Guest; readonly pin: Pin },
-  means: Patience,
+  { guest, pin }: { readonly guest: Guest; readonly pin: HeldNetns },
+  means: LockWait,
 ): Promise<() => void> {
-  return lock({ name: `${pin.inode}-${ifname}`, what: `'${ifname}' of '${guest.name}'` }, means)
+  return waitForLock({ name: `${pin.inode}-${ifname}`, what: `'${ifname}' of '${guest.name}'` }, means)
 }
 
 /** The same for what several attachments have in common: the firewall, the sysctls and the bridges' addresses. */
-export async function lockShared(means: Patience): Promise<() => void> {
-  return lock({ name: 'outside', what: "the host's firewall" }, means)
+export async function lockHostServices(means: LockWait): Promise<() => void> {
+  return waitForLock({ name: 'outside', what: "the host's firewall" }, means)
 }
 
-async function lock(
+async function waitForLock(
   { name, what }: { readonly name: string; readonly what: string },
-  { host, interrupt }: Patience,
+  { host, interrupt }: LockWait,
 ): Promise<() => void> {
-  const deadline = host.elapsed() + LOCK_LIMIT * 1000
+  const deadline = host.elapsed() + LOCK_TIMEOUT * 1000
   for (;;) {
-    const release = host.lock(name)
+    const release = host.tryLock(name)
     if (release !== undefined) return release
-    if (interrupt.heard) throw new PipeworkError('interrupted')
+    if (interrupt.requested) throw new PipeworkError('interrupted')
     if (host.elapsed() >= deadline)
-      throw new PipeworkError(`another pipework has been at ${what} for ${LOCK_LIMIT} s`, {
+      throw new PipeworkError(`another pipework has been at ${what} for ${LOCK_TIMEOUT} s`, {
         hint: 'Look what it is waiting for: pgrep -a -f pipework',
       })
-    await host.sleep(LOCK_POLL)
+    await host.sleep(LOCK_POLL_INTERVAL)
   }
 }

@@ -1,77 +1,77 @@
 import * as fs from 'node:fs'
-import { attempt } from './files'
-import type { Host, HostProcess } from './types'
+import { tryOr } from './files'
+import type { NodeProcess, System } from './types'
 
 const NETNS_DIR = '/run/netns'
 
 const RUN_DIR = '/run/pipework'
 
 /** The type of the file system that namespaces are files of, for statfs(2). */
-const NSFS = 0x6e736673
+const NSFS_MAGIC = 0x6e736673
 
 /** When a process began, in clock ticks since boot: with its PID it names a process for ever (proc(5), field 22). */
-function startTime(pid: number): string | undefined {
-  const stat = attempt(() => fs.readFileSync(`/proc/${pid}/stat`, 'utf8'))
+function readStartTime(pid: number): string | undefined {
+  const stat = tryOr(() => fs.readFileSync(`/proc/${pid}/stat`, 'utf8'))
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
 }
 
 /** What names our own process for ever. The kernel takes its time to tell when it began, and that does not change. */
-function createSelfName(self: HostProcess): () => string {
+function createOwnerId(self: NodeProcess): () => string {
   const known: { name?: string } = {}
   return () => {
-    known.name ??= `${self.pid}-${startTime(self.pid)}`
+    known.name ??= `${self.pid}-${readStartTime(self.pid)}`
     return known.name
   }
 }
 
 /** Removes the names of runs that were killed: their process is gone, so the name leads nowhere or to a stranger. */
-function sweepPins(): void {
-  for (const name of attempt(() => fs.readdirSync(NETNS_DIR)) ?? []) {
+function removeStaleNetnsNames(): void {
+  for (const name of tryOr(() => fs.readdirSync(NETNS_DIR)) ?? []) {
     const [, pid, start] = /^pipework-(\d+)-(\d+)-\d+$/.exec(name) ?? []
-    if (pid !== undefined && startTime(Number(pid)) !== start) attempt(() => fs.unlinkSync(`${NETNS_DIR}/${name}`))
+    if (pid !== undefined && readStartTime(Number(pid)) !== start) tryOr(() => fs.unlinkSync(`${NETNS_DIR}/${name}`))
   }
 }
 
 /** Whether the process that `<pid>-<start>` names still runs; a zombie does not. */
-function isAlive(owner: string): boolean {
+function isOwnerAlive(owner: string): boolean {
   const [pid, start] = owner.split('-')
-  const stat = attempt(() => fs.readFileSync(`/proc/${pid}/stat`, 'utf8'))
-  return stat !== undefined && !stat.includes(') Z ') && startTime(Number(pid)) === start
+  const stat = tryOr(() => fs.readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  return stat !== undefined && !stat.includes(') Z ') && readStartTime(Number(pid)) === start
 }
 
 /**
  * Takes a dead run's lock away. Only in turn: of two who have seen it, the slower one would take away what the quicker
  * has put there since. Who finds the turn taken finds the lock taken, too, and asks again.
  */
-function removeStale(path: string, owner: string, me: string): void {
+function removeStaleLock(path: string, owner: string, me: string): void {
   const turn = `${path}.turn`
-  const before = attempt(() => fs.readlinkSync(turn))
-  if (before !== undefined && !isAlive(before)) attempt(() => fs.unlinkSync(turn))
+  const before = tryOr(() => fs.readlinkSync(turn))
+  if (before !== undefined && !isOwnerAlive(before)) tryOr(() => fs.unlinkSync(turn))
   try {
     fs.symlinkSync(me, turn)
   } catch {
     return
   }
   try {
-    if (attempt(() => fs.readlinkSync(path)) === owner) fs.unlinkSync(path)
+    if (tryOr(() => fs.readlinkSync(path)) === owner) fs.unlinkSync(path)
   } finally {
     fs.unlinkSync(turn)
   }
 }
 
 /** Makes locks: links that say whose they are, so that one of a killed run binds nobody. */
-function createLocker(self: HostProcess, nameOfSelf: () => string): Host['lock'] {
+function createTryLock(self: NodeProcess, nameOfSelf: () => string): System['tryLock'] {
   const locks = new Set<string>()
   self.onExit(() => {
-    for (const path of locks) attempt(() => fs.unlinkSync(path))
+    for (const path of locks) tryOr(() => fs.unlinkSync(path))
   })
 
   return (name) => {
     const path = `${RUN_DIR}/${name}.lock`
     const me = nameOfSelf()
-    const owner = attempt(() => fs.readlinkSync(path))
-    if (owner !== undefined && isAlive(owner)) return undefined
-    if (owner !== undefined) removeStale(path, owner, me)
+    const owner = tryOr(() => fs.readlinkSync(path))
+    if (owner !== undefined && isOwnerAlive(owner)) return undefined
+    if (owner !== undefined) removeStaleLock(path, owner, me)
     fs.mkdirSync(RUN_DIR, { recursive: true, mode: 0o700 })
     try {
       fs.symlinkSync(me, path)
@@ -87,7 +87,7 @@ function createLocker(self: HostProcess, nameOfSelf: () => string): Host['lock']
 }
 
 /** Makes pins; those that are still held when the process ends go with it. */
-function createPinner(self: HostProcess, nameOfSelf: () => string): Host['pin'] {
+function createNetnsHolder(self: NodeProcess, nameOfSelf: () => string): System['holdNetns'] {
   const pins = new Set<() => void>()
   let count = 0
   self.onExit(() => {
@@ -95,9 +95,9 @@ function createPinner(self: HostProcess, nameOfSelf: () => string): Host['pin'] 
   })
 
   return (path) => {
-    if (count === 0) sweepPins()
+    if (count === 0) removeStaleNetnsNames()
     const fd = fs.openSync(path, 'r')
-    if (fs.statfsSync(`/proc/self/fd/${fd}`).type !== NSFS) {
+    if (fs.statfsSync(`/proc/self/fd/${fd}`).type !== NSFS_MAGIC) {
       fs.closeSync(fd)
       throw Object.assign(new Error(`EINVAL: not a namespace, '${path}'`), { code: 'EINVAL' })
     }
@@ -106,7 +106,7 @@ function createPinner(self: HostProcess, nameOfSelf: () => string): Host['pin'] 
     const link = `${NETNS_DIR}/${netns}`
     const release = () => {
       if (!pins.delete(release)) return
-      attempt(() => fs.unlinkSync(link))
+      tryOr(() => fs.unlinkSync(link))
       fs.closeSync(fd)
     }
     pins.add(release)
@@ -117,20 +117,24 @@ function createPinner(self: HostProcess, nameOfSelf: () => string): Host['pin'] 
 }
 
 /** Lends texts: a file that has no name any more is still there for who knows whose it is. */
-function createLender({ pid }: HostProcess): Host['lend'] {
+function createTempFiles({ pid }: NodeProcess): System['tempFile'] {
   return (text) => {
     fs.mkdirSync(RUN_DIR, { recursive: true, mode: 0o700 })
     const name = `${RUN_DIR}/lent-${pid}`
-    if (fs.existsSync(name)) attempt(() => fs.unlinkSync(name)) // of a process killed between two lines
+    if (fs.existsSync(name)) tryOr(() => fs.unlinkSync(name)) // of a process killed between two lines
     const fd = fs.openSync(name, 'wx+', 0o600)
-    attempt(() => fs.unlinkSync(name))
+    tryOr(() => fs.unlinkSync(name))
     fs.writeSync(fd, text)
     return { path: `/proc/${pid}/fd/${fd}`, release: () => fs.closeSync(fd) }
   }
 }
 
 /** What a run holds, and lets go when it ends. */
-export function createHolds(self: HostProcess): Pick<Host, 'pin' | 'lock' | 'lend'> {
-  const nameOfSelf = createSelfName(self)
-  return { pin: createPinner(self, nameOfSelf), lock: createLocker(self, nameOfSelf), lend: createLender(self) }
+export function createProcessResources(self: NodeProcess): Pick<System, 'holdNetns' | 'tryLock' | 'tempFile'> {
+  const nameOfSelf = createOwnerId(self)
+  return {
+    holdNetns: createNetnsHolder(self, nameOfSelf),
+    tryLock: createTryLock(self, nameOfSelf),
+    tempFile: createTempFiles(self),
+  }
 }

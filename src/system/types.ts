@@ -1,4 +1,4 @@
-import type { BatchLine, Result } from '../plan/step'
+import type { BatchLine, CommandResult } from '../plan/step'
 
 /** One run of `ip -batch`. */
 export interface IpBatch {
@@ -6,62 +6,62 @@ export interface IpBatch {
   readonly netns?: string
   readonly lines: readonly BatchLine[]
   /** What is wanted of its output: with `json`, a document with all details for each line. Nothing when absent. */
-  readonly answer?: 'json' | 'text'
+  readonly output?: 'json' | 'text'
   /** Whether to go on past a line that fails. */
   readonly force?: true
 }
 
 /** A run of `ip -batch` that waits for its lines. */
-export interface ReadyIp {
+export interface PrespawnedIp {
   /** To be called once; resolves and rejects as `Host.ip` does. */
-  send(lines: readonly BatchLine[]): Promise<Result>
+  send(lines: readonly BatchLine[]): Promise<CommandResult>
   /** Ends it: it has been told nothing, so it has done nothing. */
-  dismiss(): void
+  cancel(): void
 }
 
 /** An answer over HTTP. */
-export interface HttpAnswer {
+export interface HttpResponse {
   readonly status: number
   readonly body: string
 }
 
 /** What can be followed line by line: the answer to a GET over a Unix socket, or what a program prints. */
-export type Source = { readonly socket: string; readonly path: string } | { readonly argv: readonly string[] }
+export type LineSource = { readonly socket: string; readonly path: string } | { readonly argv: readonly string[] }
 
 /** Who follows a source. */
-export interface Follower {
+export interface LineFollower {
   /** Told once, when the source has begun to answer. */
   onOpen(): void
   onLine(line: string): void
 }
 
 /** A network namespace held open, and its name for `ip -n` while it is. */
-export interface Pin {
+export interface HeldNetns {
   readonly netns: string
   readonly inode: number
   release(): void
 }
 
 /** A text that a program we start can read, at a path that is good until it is released. */
-export interface Lent {
+export interface TempFile {
   readonly path: string
   release(): void
 }
 
 /** A directory that is watched. */
-export interface Watch {
+export interface DirectoryWatch {
   /** Resolves when something in it has changed since the last time, and after that many seconds at the latest. */
-  next(seconds: number): Promise<void>
+  nextChange(seconds: number): Promise<void>
   close(): void
 }
 
 /** The outside world. Reads are plain calls: they ask the kernel's files and nothing else. */
-export interface Host {
+export interface System {
   /** Our own process, which names our own namespace to `ip link set … netns`. */
   readonly pid: number
   readonly isRoot: boolean
   /** The node that runs this, and the script that it runs: absolute paths. */
-  readonly program: readonly [string, string]
+  readonly selfCommand: readonly [string, string]
   readonly env: Readonly<Record<string, string | undefined>>
   /** The file's text without the white space at its end, or undefined when it cannot be read. */
   read(path: string): string | undefined
@@ -70,76 +70,76 @@ export interface Host {
   /** The names in a directory, or undefined when there is none. */
   list(path: string): readonly string[] | undefined
   /** Where a symbolic link points, or undefined. */
-  target(path: string): string | undefined
+  readLink(path: string): string | undefined
   /** The path without symbolic links, from the root, or undefined when it leads nowhere. */
-  resolve(path: string): string | undefined
+  realPath(path: string): string | undefined
   /** The inode of what the path leads to, or undefined. */
   inode(path: string): number | undefined
   /** When what the path leads to was made or last written, in milliseconds since 1970, or undefined. */
-  since(path: string): number | undefined
+  mtime(path: string): number | undefined
   /** True when the path is a symbolic link that leads nowhere; false also where that cannot be told. */
-  dangles(path: string): boolean
+  isDanglingLink(path: string): boolean
   /** True when a program of that name is on the PATH. */
-  has(program: string): boolean
+  hasProgram(program: string): boolean
   /** Sends lines to the kernel through one `ip -batch`. Throws when ip is not installed or does not end. */
-  ip(batch: IpBatch): Promise<Result>
+  runIpBatch(batch: IpBatch): Promise<CommandResult>
   /** Starts an `ip -batch` in that namespace, or our own. */
-  startIp(netns?: string): Promise<ReadyIp>
+  startIpBatch(netns?: string): Promise<PrespawnedIp>
   /**
    * Runs another program, never a shell, for 30 seconds at most unless another limit is given; it reads the input
    * and a newline.
    * Throws when it is not installed or does not end; an exit status is an answer.
    */
-  run(argv: readonly string[], limit?: number, input?: string): Promise<Result>
+  run(argv: readonly string[], limit?: number, input?: string): Promise<CommandResult>
   /** The same for a question that many an attach has to ask: without execa, which takes 18 ms to load. */
-  query(argv: readonly string[], limit?: number): Promise<Result>
+  query(argv: readonly string[], limit?: number): Promise<CommandResult>
   /** The same for a script of ours that says next to nothing: execa would take longer to load than it does to run. */
-  launch(argv: readonly string[]): Promise<Result>
+  runScript(argv: readonly string[]): Promise<CommandResult>
   /**
    * Runs a program in our place: with our terminal, streams and process group, for as long as it likes.
    * Its exit status, or 128 and the number of the signal that ended it.
    */
-  attend(argv: readonly string[]): Promise<number>
+  runForeground(argv: readonly string[]): Promise<number>
   /**
    * Starts pipework itself with these words, in a session of its own, where neither a terminal nor our own end reaches
    * it; comes back when it says that it is ready. Throws when it does not within 30 seconds.
    */
-  arm(words: readonly string[]): Promise<void>
+  spawnDetached(words: readonly string[]): Promise<void>
   /** kill -9 of another process. */
   kill(pid: number): void
   /** Tells of each line that is typed, until the answer is called. */
-  onLine(tell: () => void): Promise<() => void>
+  onInputLine(tell: () => void): Promise<() => void>
   /** GET over a Unix socket. Rejects with the system's error, whose `code` says why. */
-  get(socket: string, path: string, limit: number): Promise<HttpAnswer>
+  httpGet(socket: string, path: string, limit: number): Promise<HttpResponse>
   /** Follows a source until it ends or the signal says so. Why it ended, in few words; nothing when it was the signal. */
-  follow(source: Source, follower: Follower, signal: AbortSignal): Promise<string>
+  followLines(source: LineSource, follower: LineFollower, signal: AbortSignal): Promise<string>
   /** For who stays for days: V8 makes no room for the bursts of work that it has, which would be 30 MB, and kept. */
-  staySmall(): Promise<void>
+  limitHeapGrowth(): Promise<void>
   /** From now on signals are told to `tell`, and do nothing else. */
-  attendSignals(tell: (signal: NodeJS.Signals) => void): void
+  forwardSignals(tell: (signal: NodeJS.Signals) => void): void
   /** The IPv4 and IPv6 addresses of an interface of our own namespace that is up and running; no process is started. */
-  addresses(ifname: string): Promise<readonly string[]>
+  interfaceAddresses(ifname: string): Promise<readonly string[]>
   /** Watches a directory; where the kernel has no more room for that, only the time passes. */
-  watch(path: string): Watch
+  watchDirectory(path: string): DirectoryWatch
   /**
    * Writes a file and the directories above it, or removes it when there is no text: for root's eyes alone, unless it is
    * for everybody, or a program for root. Throws the system's error.
    */
-  save(path: string, text: string | undefined, use?: 'everybody' | 'program'): void
+  writeFile(path: string, text: string | undefined, use?: 'everybody' | 'program'): void
   /** Opens a namespace's file and gives it a name in /run/netns that lasts as long as the pin. */
-  pin(path: string): Pin
+  holdNetns(path: string): HeldNetns
   /** Gives a text a path for root's programs, and leaves nothing behind. */
-  lend(text: string): Lent
+  tempFile(text: string): TempFile
   /** Writes over what a file has, which stays the file that is mounted elsewhere. Throws the system's error. */
-  overwrite(path: string, text: string): void
+  overwriteFile(path: string, text: string): void
   /** Sends one packet by UDP from an address of the namespace that this process is in; errors are nobody's. */
-  send(packet: Uint8Array, way: { readonly from: string; readonly to: string; readonly port: number }): Promise<void>
+  sendUdp(packet: Uint8Array, way: { readonly from: string; readonly to: string; readonly port: number }): Promise<void>
   /** Takes the lock of that name until it is released or the process ends; undefined while another run has it. */
-  lock(name: string): (() => void) | undefined
+  tryLock(name: string): (() => void) | undefined
   /** MD5 in hexadecimal: how the original derives an address from U:TEXT. */
   md5(text: string): Promise<string>
   /** The width of the terminal on standard output; undefined where that is none. */
-  columns(): number | undefined
+  terminalColumns(): number | undefined
   /** Milliseconds since the process started. */
   elapsed(): number
   /** The time of day, in milliseconds since 1970. */
@@ -151,28 +151,28 @@ export interface Host {
   /** Writes to standard output (1) or standard error (2). */
   write(fd: 1 | 2, text: string): void
   /** Ends this very process at once, as kill -9 would: only for tests. */
-  die(): void
+  killSelf(): void
 }
 
 /** Whether a signal asked to stop: the running step is finished, then all is rolled back. */
 export interface Interrupt {
-  readonly heard: boolean
+  readonly requested: boolean
 }
 
 /** What main.ts lends of `process`. */
-export interface HostProcess {
+export interface NodeProcess {
   readonly pid: number
-  readonly program: readonly [string, string]
+  readonly selfCommand: readonly [string, string]
   readonly uid: number
   readonly env: Readonly<Record<string, string | undefined>>
   /** Seconds since it started. */
   uptime(): number
   /** The width of the terminal on standard output; undefined where that is none. */
-  columns(): number | undefined
+  terminalColumns(): number | undefined
   kill(pid: number): void
   /** SIGTERM to a process, or with a negative number to its group. */
-  end(pid: number): void
+  terminate(pid: number): void
   /** From now on signals are told to `tell` and do nothing else. */
-  relay(tell: (signal: NodeJS.Signals) => void): void
+  forwardSignals(tell: (signal: NodeJS.Signals) => void): void
   onExit(action: () => void): void
 }

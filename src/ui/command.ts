@@ -1,6 +1,6 @@
 import { PipeworkError } from '../model/errors'
 import type { Guest } from '../runtimes/find'
-import type { Host, Interrupt } from '../system/types'
+import type { Interrupt, System } from '../system/types'
 import type { Transcript } from './transcript'
 
 /** Where results and messages go, and how a signal is heard. */
@@ -11,58 +11,58 @@ export interface Io {
 }
 
 /** A command line, after parsing. */
-export interface Typed {
-  readonly words: readonly string[]
+export interface CommandArgs {
+  readonly positionals: readonly string[]
   /** The options that were given, by their long names. */
-  readonly options: readonly string[]
+  readonly givenOptions: readonly string[]
   /** The value of an option, or undefined. */
-  text(option: string): string | undefined
+  stringOption(option: string): string | undefined
   /** The values of an option that may be given several times. */
-  texts(option: string): readonly string[]
+  stringOptions(option: string): readonly string[]
   /** Whether a switch was given. */
-  flag(option: string): boolean
+  hasFlag(option: string): boolean
 }
 
 /** A command line that stands elsewhere than at a prompt: in a file, in a label. */
-export interface Line extends Typed {
+export interface CommandLine extends CommandArgs {
   /** The first word where it names a command; empty for the main form. */
   readonly command: string
 }
 
 /** What a command is given: what was typed, and the world. */
-export interface Call extends Typed {
-  readonly host: Host
+export interface CommandContext extends CommandArgs {
+  readonly host: System
   readonly io: Io
   /** The command table: what explains or completes commands reads it. */
   readonly table: CommandTable
   /** Reads a line as if it had been typed after `pipework`. Rejects with usage errors. */
-  parse(argv: readonly string[]): Promise<Line>
+  parse(argv: readonly string[]): Promise<CommandLine>
 }
 
 /** What a command found or made true, for people and for programs. */
-export interface Outcome {
+export interface CommandOutcome {
   readonly text: string
   readonly json: object
   /** 0 when absent; a child's own code may be any. */
   readonly exitCode?: number
   /** True for what was asked for as such (a script, a table) and is printed even with --quiet. */
-  readonly wanted?: boolean
+  readonly printWhenQuiet?: boolean
 }
 
 /** What a file in commands/ provides. */
-export interface Runner {
-  run(call: Call): Promise<Outcome>
+export interface CommandHandler {
+  run(call: CommandContext): Promise<CommandOutcome>
 }
 
 /** Refuses a change to whoever cannot make it; a dry run is for everybody. */
-export function refuseUnlessRoot({ host, flag }: Call): void {
+export function validateRoot({ host, hasFlag: flag }: CommandContext): void {
   if (!host.isRoot && !flag('dry-run'))
     throw new PipeworkError('only root can change network interfaces: run it with sudo, or look with --dry-run')
 }
 
 /** Where the steps of guests are told, or undefined without --verbose. */
 export async function openTranscripts(
-  { io, flag }: Call,
+  { io, hasFlag: flag }: CommandContext,
   guests: 'one' | 'many',
 ): Promise<((guest: Guest) => Transcript) | undefined> {
   if (!flag('verbose')) return undefined
@@ -87,33 +87,33 @@ export interface OptionSpec {
 export type OptionTable = Readonly<Record<string, OptionSpec>>
 
 /** A command line that runs as it stands, and what it does. */
-export interface Example {
+export interface CommandExample {
   readonly line: string
   readonly does: string
 }
 
 /** One word that a user can type first; the main form has none, and `--wait` may stand anywhere. */
-export interface Subcommand {
+export interface CommandSpec {
   readonly word: string
   /** What other tools call it: who types that is told the word. */
-  readonly alsoCalled?: readonly string[]
+  readonly aliases?: readonly string[]
   readonly synopsis: string
   readonly summary: string
   /** What the words of the synopsis mean. */
-  readonly words?: Readonly<Record<string, string>>
+  readonly argumentHelp?: Readonly<Record<string, string>>
   readonly options: OptionTable
-  readonly examples: readonly Example[]
+  readonly examples: readonly CommandExample[]
   /** True when only options before the guest are ours, and everything from there on belongs to the guest's program. */
-  readonly verbatim?: true
+  readonly passThrough?: true
   /** True for what programs type and people do not: no help names it, no completion offers it. */
   readonly hidden?: true
   /** Loads what runs it: nobody waits for the commands that were not typed. */
-  load(): Promise<Runner>
+  load(): Promise<CommandHandler>
 }
 
 /** All that can be typed. */
 export interface CommandTable {
-  readonly commands: readonly Subcommand[]
+  readonly commands: readonly CommandSpec[]
   /** Options of every command. */
   readonly options: OptionTable
   /** Headings for the options of a command that has many; the first is for those that none names. */

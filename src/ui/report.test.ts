@@ -6,17 +6,17 @@ import { ip, ipInGuest, type Plan, type Step } from '../plan/step'
 import type { Guest } from '../runtimes/find'
 import type { LinkRecord } from '../state/record'
 import {
-  type Attachment,
-  describe as describeAttachment,
+  type AttachmentReport,
+  formatAttachment as describeAttachment,
   errorToJson,
   formatError,
+  formatScript,
   formatStep,
   formatTable,
-  toAttachment,
-  toScript,
+  toAttachmentReport,
 } from './report'
 
-const attachment: Attachment = {
+const attachment: AttachmentReport = {
   guest: { kind: 'docker', name: 'web', id: '3f2a9c1d0b7e' },
   ifname: 'eth1',
   addresses: ['10.0.0.2/24@10.0.0.1'],
@@ -41,7 +41,7 @@ test.each<[string, readonly string[], readonly (readonly string[])[], string]>([
   ['no blanks at the end of a line', ['A', 'B'], [['x', '']], 'A  B\nx\n'],
 ])('formatTable: %s', (_, header, lines, expected) => expect(formatTable(header, lines)).toBe(expected))
 
-test.each<[Partial<Attachment>, string]>([
+test.each<[Partial<AttachmentReport>, string]>([
   [{}, 'web has eth1 on br1 with 10.0.0.2/24 (gateway 10.0.0.1)'],
   [{ addresses: [] }, 'web has eth1 on br1, without an address'],
   [
@@ -66,13 +66,13 @@ describe('toAttachment', () => {
     words: [],
     previous: [],
   }
-  test.each<[string, Attachment, Partial<Attachment>]>([
-    ['a link with a host end', toAttachment(record, { mtu: 1500, up: true }, 'veth1pl3f2a9c1d'), {}],
-    ['down', toAttachment(record, { mtu: 9000, up: false }, 'v'), { hostEnd: 'v', mtu: 9000, state: 'down' }],
-    ['without host end', toAttachment(record, { mtu: 1500, up: true }), { hostEnd: null }],
+  test.each<[string, AttachmentReport, Partial<AttachmentReport>]>([
+    ['a link with a host end', toAttachmentReport(record, { mtu: 1500, up: true }, 'veth1pl3f2a9c1d'), {}],
+    ['down', toAttachmentReport(record, { mtu: 9000, up: false }, 'v'), { hostEnd: 'v', mtu: 9000, state: 'down' }],
+    ['without host end', toAttachmentReport(record, { mtu: 1500, up: true }), { hostEnd: null }],
     [
       'whose addresses did not fit',
-      toAttachment({ ...record, addresses: undefined }, { mtu: 1500, up: true }),
+      toAttachmentReport({ ...record, addresses: undefined }, { mtu: 1500, up: true }),
       { hostEnd: null, addresses: null },
     ],
   ])('%s', (_, actual, expected) => expect(actual).toEqual({ ...attachment, ...expected }))
@@ -135,9 +135,9 @@ describe('an error', () => {
 
 describe('toScript', () => {
   const guest: Guest = { kind: 'netns', name: 'blue', nsPath: '/run/netns/blue' }
-  const step: Step = { why: 'bring it up', command: ipInGuest`link set dev eth1 up` }
+  const step: Step = { description: 'bring it up', command: ipInGuest`link set dev eth1 up` }
   const script = (plan: Plan, words: readonly string[], notes: readonly string[] = []) =>
-    toScript({ plan, guest, words, notes })
+    formatScript({ plan, guest, words, notes })
 
   test('with nothing to do says so and does nothing', () =>
     expect(script([], ['br1', 'blue'])).toBe(
@@ -163,13 +163,13 @@ ip -n "$netns" link set dev eth1 up
     ))
 
   test('without a guest needs no namespace', () =>
-    expect(toScript({ plan: [{ why: 'x', command: ip`link` }], words: [] })).not.toContain('netns'))
+    expect(formatScript({ plan: [{ description: 'x', command: ip`link` }], words: [] })).not.toContain('netns'))
 
   test.each(['U:\nexit 7', 'U:\r\nexit 7', "U:'\nexit 7\n'", 'U:\u2028exit 7', '\nexit 7\n', 'U:\\\nexit 7'])(
     'the words %j are a remark and never a command',
     (word) => {
-      const text = toScript({
-        plan: [{ why: 'go', command: { kind: 'run', in: 'host', argv: ['true'] } }],
+      const text = formatScript({
+        plan: [{ description: 'go', command: { kind: 'run', in: 'host', argv: ['true'] } }],
         words: [word],
       })
       expect(execFileSync('sh', ['-c', `${text}echo reached the end`], { encoding: 'utf8' })).toBe('reached the end\n')

@@ -1,7 +1,7 @@
 import { type Family, formatAddress, isOnLink } from '../model/address'
 import { ExitCode, PipeworkError } from '../model/errors'
-import { bitsOf, isIP } from '../model/ip'
-import { type Plan, quote, toShell } from '../plan/step'
+import { addressBits, isIP } from '../model/ip'
+import { type Plan, shellQuote, toShell } from '../plan/step'
 import type { Guest } from '../runtimes/find'
 import { formatGuest, formatHostif, type LinkRecord } from '../state/record'
 
@@ -21,7 +21,7 @@ export interface LeaseReport {
 }
 
 /** An attachment as it is now: what `ls` shows, and what an attach has made true. */
-export interface Attachment {
+export interface AttachmentReport {
   readonly guest: { readonly kind: string; readonly name: string; readonly id?: string }
   /** The interface's name in the guest. */
   readonly ifname: string
@@ -69,7 +69,7 @@ export function formatError(error: unknown): string {
   }
   const hint = error.hint === undefined ? [] : error.hint.split('\n').map((line) => `  ${line}`)
   const left = error.leftovers.flatMap(({ what, command }) => [`  left: ${what}; take it back with:`, `    ${command}`])
-  return `${[`pipework: ${error.message}`, ...hint, ...left].join('\n').replaceAll(CONTROL, escapeControl)}\n`
+  return `${[`pipework: ${error.message}`, ...hint, ...left].join('\n').replaceAll(CONTROL_CHARS, escapeControl)}\n`
 }
 
 /** Something that is true and should not be, in one line: with the command that mends it. */
@@ -81,16 +81,16 @@ export interface Warning {
 /** How a warning reads: in one line. */
 export function formatWarning({ message, command }: Warning): string {
   const line = `pipework: warning: ${message}${command === undefined ? '' : `; mend it: ${command}`}`
-  return `${line.replaceAll(CONTROL, escapeControl)}\n`
+  return `${line.replaceAll(CONTROL_CHARS, escapeControl)}\n`
 }
 
 /** A text that a terminal shows and does not obey. */
 export function escapeControls(text: string): string {
-  return text.replaceAll(CONTROL, escapeControl)
+  return text.replaceAll(CONTROL_CHARS, escapeControl)
 }
 
 // A word that is quoted in a message may come from anywhere, and a terminal obeys what stands in it.
-const CONTROL = /(?!\n)\p{Cc}/gu
+const CONTROL_CHARS = /(?!\n)\p{Cc}/gu
 const escapeControl = (char: string) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`
 
 /** The same as one JSON document. */
@@ -102,7 +102,7 @@ export function errorToJson(error: unknown): object {
 }
 
 /** What a script is written from: the plan, its guest, the words that asked for it, and remarks for its head. */
-export interface Script {
+export interface ScriptInput {
   readonly plan: Plan
   /** Absent when no step runs inside one. */
   readonly guest?: Guest
@@ -111,65 +111,65 @@ export interface Script {
 }
 
 /** A plan as a POSIX shell script that does the same, runnable as it is. */
-export function toScript({ plan, guest, words, notes = [] }: Script): string {
+export function formatScript({ plan, guest, words, notes = [] }: ScriptInput): string {
   const lines = [
     '#!/bin/sh',
     // Behind a newline, as the text of U:TEXT may have, it would be a command.
-    `# ${['pipework', ...words].map(quote).join(' ').replaceAll('\n', '\n# ')}`,
+    `# ${['pipework', ...words].map(shellQuote).join(' ').replaceAll('\n', '\n# ')}`,
     ...notes.map((note) => `# ${note}`),
     'set -eu',
-    ...(plan.length === 0 ? ['# nothing to do: it is so already'] : toBody(plan, guest)),
+    ...(plan.length === 0 ? ['# nothing to do: it is so already'] : formatScriptBody(plan, guest)),
   ]
   return `${lines.join('\n')}\n`
 }
 
-function toBody(plan: Plan, guest: Guest | undefined): readonly string[] {
-  return [...(guest === undefined ? [] : toPreamble(guest)), ...plan.flatMap(toLines)]
+function formatScriptBody(plan: Plan, guest: Guest | undefined): readonly string[] {
+  return [...(guest === undefined ? [] : formatNetnsPreamble(guest)), ...plan.flatMap(formatStepLines)]
 }
 
 /** The lines that give the guest's namespace the name by which a script's commands call it. */
-export function toPreamble({ kind, name, nsPath }: Guest): readonly string[] {
+export function formatNetnsPreamble({ kind, name, nsPath }: Guest): readonly string[] {
   return [
     '',
     `# give the network namespace of ${kind}:${name} a name for ip -n`,
     'netns=pipework-script-$$',
     'mkdir -p /run/netns',
-    `ln -s ${quote(nsPath)} "/run/netns/$netns"`,
+    `ln -s ${shellQuote(nsPath)} "/run/netns/$netns"`,
     'trap \'rm -f "/run/netns/$netns"\' EXIT',
   ]
 }
 
-function toLines({ why, command }: Plan[number]): readonly string[] {
+function formatStepLines({ description: why, command }: Plan[number]): readonly string[] {
   return ['', `# ${why}`, toShell(command)]
 }
 
 /** A step as --verbose shows it: the reason, then the command. */
 export function formatStep(step: Plan[number]): string {
-  return `${toLines(step).slice(1).join('\n')}\n`
+  return `${formatStepLines(step).slice(1).join('\n')}\n`
 }
 
 /** What an attachment is, in one line. */
-export function describe(attachment: Attachment): string {
+export function formatAttachment(attachment: AttachmentReport): string {
   const { guest, ifname, addresses } = attachment
-  return `${formatGuest(guest)} has ${ifname} on ${formatHostif(attachment)}${addresses === null || addresses.length === 0 ? ', without an address' : ` with ${addresses.map(withGateway).join(' and ')}`}`
+  return `${formatGuest(guest)} has ${ifname} on ${formatHostif(attachment)}${addresses === null || addresses.length === 0 ? ', without an address' : ` with ${addresses.map(formatWithGateway).join(' and ')}`}`
 }
 
-function withGateway(address: string): string {
+function formatWithGateway(address: string): string {
   const [cidr = '', gateway] = address.split('@')
   if (gateway === undefined) return cidr
   const [ip = '', bits] = cidr.split('/')
   const own = { family: isIP(ip) === 6 ? 6 : 4, ip, prefix: Number(bits) } as const
   // A single address has no subnet, and 169.254.1.1 is the host itself; any other may be a typing error.
-  const isFar = !gateway.startsWith('169.254.') && own.prefix < bitsOf(own.family) && !isOnLink(own, gateway)
+  const isFar = !gateway.startsWith('169.254.') && own.prefix < addressBits(own.family) && !isOnLink(own, gateway)
   return `${cidr} (gateway ${gateway}${isFar ? ', outside that subnet' : ''})`
 }
 
 /** A record and the state of its link, joined. */
-export function toAttachment(
+export function toAttachmentReport(
   record: LinkRecord,
   link: { mtu: number; up: boolean } | undefined,
   hostEnd?: string,
-): Attachment {
+): AttachmentReport {
   return {
     guest: record.guest,
     ifname: record.ifname,

@@ -1,15 +1,15 @@
 /** What the unit runs. */
-export interface UnitCommand {
+export interface UnitExecStart {
   /** Absolute: a service has no PATH of ours to look in. */
   readonly node: string
   readonly script: string
   /** What follows `pipework watch`. */
-  readonly words: readonly string[]
+  readonly args: readonly string[]
 }
 
 /** The unit's name, and where its file is: below /etc/systemd/system an administrator's own are (systemd.unit(5)). */
-export const UNIT = 'pipework.service'
-export const UNIT_FILE = `/etc/systemd/system/${UNIT}`
+export const WATCH_UNIT = 'pipework.service'
+export const WATCH_UNIT_FILE = `/etc/systemd/system/${WATCH_UNIT}`
 
 /** One word of ExecStart= as systemd reads it back: in quotes, its own specifiers and variables doubled (systemd.service(5)). */
 function quoteForSystemd(word: string): string {
@@ -26,7 +26,7 @@ function quoteForSystemd(word: string): string {
  * The service that runs a watch. It comes after the engines and in nobody's way: no engine waits for it. What it may
  * not do is all that it does not need; what it needs is said beside it.
  */
-export function formatUnit({ node, script, words }: UnitCommand): string {
+export function formatUnit({ node, script, args: words }: UnitExecStart): string {
   const command = [node, script, 'watch', ...words].map(quoteForSystemd).join(' ')
   return `# Written by: pipework service install
 [Unit]

@@ -1,7 +1,7 @@
-import type { Host } from '../system/types'
+import type { System } from '../system/types'
 
 /** Where text is read: how wide that is, and what it can show. */
-export interface Screen {
+export interface Terminal {
   /** Columns of the terminal; undefined for a pipe or a file, where nothing is cut or wrapped to fit. */
   readonly columns: number | undefined
   /** Characters beyond ASCII are understood. */
@@ -11,7 +11,7 @@ export interface Screen {
 }
 
 /** What standard output is. Colour is for a terminal, and for nobody who has set NO_COLOR (no-color.org). */
-export function screenOf({ env, columns }: Pick<Host, 'env' | 'columns'>): Screen {
+export function toTerminal({ env, terminalColumns: columns }: Pick<System, 'env' | 'terminalColumns'>): Terminal {
   const width = columns()
   const isPlain = width === undefined || Boolean(env.NO_COLOR) || env.TERM === 'dumb'
   return {
@@ -22,12 +22,12 @@ export function screenOf({ env, columns }: Pick<Host, 'env' | 'columns'>): Scree
 }
 
 /** Whether the locale has UTF-8 (setlocale(3) says which variable goes first). */
-function isUnicode({ LC_ALL, LC_CTYPE, LANG }: Host['env']): boolean {
+function isUnicode({ LC_ALL, LC_CTYPE, LANG }: System['env']): boolean {
   return /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '')
 }
 
 /** What stands for our own typography where there is none. */
-const ASCII: Readonly<Record<string, string>> = {
+const ASCII_FALLBACKS: Readonly<Record<string, string>> = {
   '…': '...',
   '’': "'",
   '→': '->',
@@ -40,12 +40,12 @@ const ASCII: Readonly<Record<string, string>> = {
 }
 
 /** The text as the locale can show it. */
-export function toLocale(text: string, env: Host['env']): string {
-  return isUnicode(env) ? text : text.replaceAll(/[…’→×–├└│─]/g, (char) => ASCII[char] ?? char)
+export function toLocaleText(text: string, env: System['env']): string {
+  return isUnicode(env) ? text : text.replaceAll(/[…’→×–├└│─]/g, (char) => ASCII_FALLBACKS[char] ?? char)
 }
 
 /** Breaks text at blanks into lines of that width at most; a word that is longer has a line of its own. */
-export function wrap(text: string, width: number): readonly string[] {
+export function wrapText(text: string, width: number): readonly string[] {
   const lines: string[] = []
   for (const word of text.split(' ')) {
     const last = lines.at(-1)
@@ -56,25 +56,25 @@ export function wrap(text: string, width: number): readonly string[] {
 }
 
 /** What is copied stands in one line, which a terminal puts together again when it is. */
-const COPIED = /^ *(?:made by|undo|do:|mend it:|pipework) /
+const UNWRAPPED_LINE = /^ *(?:made by|undo|do:|mend it:|pipework) /
 
 /** Lines no longer than the screen is wide, broken between words; what follows stands under the text, not the margin. */
-export function fitScreen(text: string, { columns }: Pick<Screen, 'columns'>): string {
+export function wrapToTerminal(text: string, { columns }: Pick<Terminal, 'columns'>): string {
   if (columns === undefined) return text
   return text
     .split('\n')
-    .flatMap((line) => (line.length <= columns || COPIED.test(line) ? [line] : fitLine(line, columns)))
+    .flatMap((line) => (line.length <= columns || UNWRAPPED_LINE.test(line) ? [line] : wrapLine(line, columns)))
     .join('\n')
 }
 
 /** A branch of a tree, a key before its value, or blanks: what stands before the text. */
 const MARGIN = /^(?:[├└|`][─-] | {2}\S+(?: \S+)? {2,}| *)/
 
-function fitLine(line: string, columns: number): readonly string[] {
+function wrapLine(line: string, columns: number): readonly string[] {
   const [margin = ''] = MARGIN.exec(line) ?? []
   const under = /^[├└|`]/.test(margin) ? `${margin.startsWith('├') ? '│' : margin.startsWith('|') ? '|' : ' '}    ` : ''
   const hanging = margin.trim() === '' ? margin.length + 2 : margin.length
   const indent = under || ' '.repeat(hanging <= columns / 2 ? hanging : 2)
-  const lines = wrap(line.slice(margin.length), columns - Math.max(indent.length, margin.length))
+  const lines = wrapText(line.slice(margin.length), columns - Math.max(indent.length, margin.length))
   return lines.map((it, index) => `${index === 0 ? margin : indent}${it.trim()}`)
 }

@@ -1,6 +1,6 @@
 import type { Step } from '../plan/step'
 import type { Guest } from '../runtimes/find'
-import { formatStep, toPreamble } from './report'
+import { formatNetnsPreamble, formatStep } from './report'
 
 /** What --verbose tells of one guest: a block that does the same in any shell it is copied into. */
 export interface Transcript {
@@ -13,27 +13,27 @@ export interface Transcript {
 }
 
 /** Whether steps are told before they run, or all of them when the guest is done: it may not be the only one. */
-type Manner = 'live' | 'whole'
+type TranscriptMode = 'live' | 'whole'
 
 // A subshell: what it sets ends with it, and a question that fails does not end the shell of who copies it.
 const OPENING = '(\nset -eu\n'
 const CLOSING = ')\n'
 
 /** A transcript for each guest. */
-export function createTranscripts(tell: (text: string) => void, manner: Manner): (guest: Guest) => Transcript {
-  return (guest) => (manner === 'live' ? tellLive(guest, tell) : tellWhole(guest, tell))
+export function createTranscripts(tell: (text: string) => void, manner: TranscriptMode): (guest: Guest) => Transcript {
+  return (guest) => (manner === 'live' ? createLiveTranscript(guest, tell) : createBufferedTranscript(guest, tell))
 }
 
 const usesNetns = (step: Step) => formatStep(step).includes('$netns')
 
-const nameNetns = (guest: Guest) => `${toPreamble(guest).slice(1).join('\n')}\n`
+const formatNetnsSetup = (guest: Guest) => `${formatNetnsPreamble(guest).slice(1).join('\n')}\n`
 
-function tellLive(guest: Guest, tell: (text: string) => void): Transcript {
+function createLiveTranscript(guest: Guest, tell: (text: string) => void): Transcript {
   const told = { any: false, netns: false }
   return {
     onStep: (step) => {
       const isFirstInside = !told.netns && usesNetns(step)
-      tell(`${told.any ? '' : OPENING}${isFirstInside ? nameNetns(guest) : ''}${formatStep(step)}`)
+      tell(`${told.any ? '' : OPENING}${isFirstInside ? formatNetnsSetup(guest) : ''}${formatStep(step)}`)
       told.any = true
       told.netns ||= isFirstInside
     },
@@ -42,14 +42,14 @@ function tellLive(guest: Guest, tell: (text: string) => void): Transcript {
   }
 }
 
-function tellWhole(guest: Guest, tell: (text: string) => void): Transcript {
+function createBufferedTranscript(guest: Guest, tell: (text: string) => void): Transcript {
   const steps: Step[] = []
   return {
     onStep: (step) => steps.push(step),
     onTakenBack: (count) => steps.splice(steps.length - count, count),
     end: () => {
       if (steps.length === 0) return
-      tell([OPENING, steps.some(usesNetns) ? nameNetns(guest) : '', ...steps.map(formatStep), CLOSING].join(''))
+      tell([OPENING, steps.some(usesNetns) ? formatNetnsSetup(guest) : '', ...steps.map(formatStep), CLOSING].join(''))
     },
   }
 }

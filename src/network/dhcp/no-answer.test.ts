@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { explainSilence } from './no-answer'
+import { explainNoAnswer } from './no-answer'
 
 const BANNER = 'Internet Systems Consortium DHCP Client 4.4.3-P1\n'
 const HOOK = '/run/pipework/dhcp/ffc24d1dbcf667d0/hook'
@@ -13,5 +13,5 @@ test.each([
   ['udhcpc: broadcasting select for 10.9.0.166\n', '', 'there was an offer, and no acknowledgement of it'],
   ['DHCPNAK from 10.9.0.1\n', '', 'refuses what it is asked for (NAK)'],
 ])('%j, %j: %s', (stdout, stderr, message) =>
-  expect(explainSilence({ code: 1, stdout, stderr }, "'br1' within 30 s").message).toContain(message),
+  expect(explainNoAnswer({ code: 1, stdout, stderr }, "'br1' within 30 s").message).toContain(message),
 )

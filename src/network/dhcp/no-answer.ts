@@ -1,11 +1,11 @@
-import type { Result } from '../../plan/step'
+import type { CommandResult } from '../../plan/step'
 
 /** Lines of what a client said that are shown when it ended. */
-const LAST_LINES = 3
+const LOG_TAIL_LINES = 3
 
 /** Why there is no lease, out of what the client wrote: what was seen of a server. */
-export function explainSilence(
-  { stdout, stderr }: Result,
+export function explainNoAnswer(
+  { stdout, stderr }: CommandResult,
   where: string,
 ): { readonly message: string; readonly hint: string } {
   // Its profile of AppArmor (usr.sbin.dhclient, sbin.dhclient) knows the paths of Debian's own scripts, and not ours.
@@ -15,7 +15,7 @@ export function explainSilence(
       hint: 'To see that: journalctl -k --grep apparmor. Use another client: apt install udhcpc, and dhcp in the place of dhclient.',
     }
   if (stderr === 'ended') {
-    const last = stdout.trim().split('\n').slice(-LAST_LINES).join('\n')
+    const last = stdout.trim().split('\n').slice(-LOG_TAIL_LINES).join('\n')
     return { message: 'the DHCP client ended at once', hint: last === '' ? 'It said nothing.' : `It said: ${last}` }
   }
   const isOffered = /select for|DHCPOFFER|offered|ADVERTISE|REQUEST6/i.test(stdout)

@@ -1,21 +1,21 @@
-import { type Family, parseAddress, toIp, toNetwork, toPrefix } from '../../model/address'
+import { type Family, parseAddress, parsePrefixLength, toCanonicalIp, toNetworkCidr } from '../../model/address'
 import { PipeworkError } from '../../model/errors'
 import type { Lease, LeasedRoute } from './state'
 
 /** What a client's hook was told, by the client's own names. */
-type Event = Readonly<Record<string, string>>
+type HookVariables = Readonly<Record<string, string>>
 
 /** What an event means for the link; `none` for one that changes nothing. */
-export type News = { readonly kind: 'leased'; readonly lease: Lease } | { readonly kind: 'lost' | 'none' }
+export type LeaseEvent = { readonly kind: 'leased'; readonly lease: Lease } | { readonly kind: 'lost' | 'none' }
 
-const BOUND = /^(bound|renew|BOUND|RENEW|REBIND|REBOOT|INFORM)6?$/
-const LOST = /^(nak|NAK|EXPIRE|FAIL|TIMEOUT|EXPIRE6|TIMEDOUT)$/
+const BOUND_EVENTS = /^(bound|renew|BOUND|RENEW|REBIND|REBOOT|INFORM)6?$/
+const LOST_EVENTS = /^(nak|NAK|EXPIRE|FAIL|TIMEOUT|EXPIRE6|TIMEDOUT)$/
 
 /** Seconds that stand for ever (RFC 2131). */
-const FOREVER = 0xffffffff
+const INFINITE_LEASE = 0xffffffff
 
 /** NAME=VALUE with a zero byte behind each: a value may have newlines in it, and pass for other variables. */
-function readEvent(text: string): Event {
+function parseHookVariables(text: string): HookVariables {
   const entries = text.split('\0').map((entry) => {
     const at = entry.indexOf('=')
     return [entry.slice(0, at), entry.slice(at + 1)]
@@ -27,28 +27,28 @@ function readEvent(text: string): Event {
  * What a hook's file says. A DHCP server is whoever answers first, so each value is taken for what it claims to be or
  * not at all. Throws when the address itself is none that a host can have.
  */
-export function readNews(text: string, now: number): News {
-  const event = readEvent(text)
+export function parseLeaseEvent(text: string, now: number): LeaseEvent {
+  const event = parseHookVariables(text)
   const { event: name = '' } = event
-  if (LOST.test(name)) return { kind: 'lost' }
-  if (!BOUND.test(name)) return { kind: 'none' }
-  return { kind: 'leased', lease: name.endsWith('6') ? toLease6(event, now) : toLease4(event, now) }
+  if (LOST_EVENTS.test(name)) return { kind: 'lost' }
+  if (!BOUND_EVENTS.test(name)) return { kind: 'none' }
+  return { kind: 'leased', lease: name.endsWith('6') ? parseLease6(event, now) : parseLease4(event, now) }
 }
 
-const words = (text: string | undefined) => text?.split(/[\s,]+/).filter(Boolean) ?? []
+const splitWords = (text: string | undefined) => text?.split(/[\s,]+/).filter(Boolean) ?? []
 
-function toSeconds(text: string | undefined): { seconds?: number } {
+function parseLeaseTime(text: string | undefined): { seconds?: number } {
   const seconds = /^\d{1,10}$/.test(text ?? '') ? Number(text) : Number.NaN
   if (!(seconds > 0)) throw new PipeworkError(`the DHCP server gives a lease of '${text ?? ''}' seconds`)
-  return seconds >= FOREVER ? {} : { seconds }
+  return seconds >= INFINITE_LEASE ? {} : { seconds }
 }
 
-function toLease4(event: Event, since: number): Lease {
+function parseLease4(event: HookVariables, since: number): Lease {
   const ip = event.ip ?? event.new_ip_address ?? ''
   const mask = event.subnet ?? event.new_subnet_mask ?? event.new_subnet_cidr ?? event.mask
-  const { prefix } = checkAddress(ip, toPrefix(mask ?? naturalPrefix(ip), 4), 4)
-  const classless = readClassless(event)
-  const [router] = words(event.router ?? event.new_routers).flatMap((it) => checkRouter(it, ip))
+  const { prefix } = validateLeaseAddress(ip, parsePrefixLength(mask ?? classfulPrefix(ip), 4), 4)
+  const classless = parseClasslessRoutes(event)
+  const [router] = splitWords(event.router ?? event.new_routers).flatMap((it) => parseRouter(it, ip))
   const byRoute = classless?.find(({ dst }) => dst === '0.0.0.0/0')?.via
   const gateway = classless === undefined ? router : byRoute
   return {
@@ -56,40 +56,40 @@ function toLease4(event: Event, since: number): Lease {
     prefix,
     router: gateway,
     routes: classless?.filter(({ dst }) => dst !== '0.0.0.0/0') ?? [],
-    server: toIp(event.serverid ?? event.new_dhcp_server_identifier ?? '', 4) ?? '',
-    ...toSeconds(event.lease ?? event.new_dhcp_lease_time),
+    server: toCanonicalIp(event.serverid ?? event.new_dhcp_server_identifier ?? '', 4) ?? '',
+    ...parseLeaseTime(event.lease ?? event.new_dhcp_lease_time),
     since,
-    ...checkMtu(event.mtu ?? event.new_interface_mtu),
-    ...checkDomain(event.domain ?? event.new_domain_name),
-    dns: words(event.dns ?? event.new_domain_name_servers).flatMap((it) => toIp(it, 4) ?? []),
+    ...parseLeaseMtu(event.mtu ?? event.new_interface_mtu),
+    ...parseDomain(event.domain ?? event.new_domain_name),
+    dns: splitWords(event.dns ?? event.new_domain_name_servers).flatMap((it) => toCanonicalIp(it, 4) ?? []),
   }
 }
 
 /** DHCPv6 gives an address and no subnet: what is on the link, and the default route, a router's advertisement says. */
-function toLease6(event: Event, since: number): Lease {
+function parseLease6(event: HookVariables, since: number): Lease {
   const typed = event.new_ip6_address ?? event.new_dhcp6_ia_na1_ia_addr1 ?? ''
-  const ip = toIp(typed, 6) ?? typed
-  checkAddress(ip, 128, 6)
+  const ip = toCanonicalIp(typed, 6) ?? typed
+  validateLeaseAddress(ip, 128, 6)
   return {
     ip,
     prefix: 128,
     routes: [],
-    server: toHex(event.new_dhcp6_server_id) ?? '',
-    ...toSeconds(event.new_max_life ?? event.new_dhcp6_ia_na1_ia_addr1_vltime),
+    server: normalizeHex(event.new_dhcp6_server_id) ?? '',
+    ...parseLeaseTime(event.new_max_life ?? event.new_dhcp6_ia_na1_ia_addr1_vltime),
     since,
-    dns: words(event.new_dhcp6_name_servers).flatMap((it) => toIp(it, 6) ?? []),
-    ...toIdentity(event),
+    dns: splitWords(event.new_dhcp6_name_servers).flatMap((it) => toCanonicalIp(it, 6) ?? []),
+    ...parseIdentity(event),
   }
 }
 
-function toIdentity(event: Event): Pick<Lease, 'identity'> {
-  const duid = toHex(event.new_dhcp6_client_id)
-  const iaid = toHex(event.new_iaid ?? event.new_dhcp6_ia_na1_iaid)
+function parseIdentity(event: HookVariables): Pick<Lease, 'identity'> {
+  const duid = normalizeHex(event.new_dhcp6_client_id)
+  const iaid = normalizeHex(event.new_iaid ?? event.new_dhcp6_ia_na1_iaid)
   return duid === undefined || iaid?.length !== 'aa:bb:cc:dd'.length ? {} : { identity: { duid, iaid } }
 }
 
 /** Bytes as dhclient (`0:1:a0`) or dhcpcd (`0001a0`) print them, in pairs with colons; a DUID has 130 at most. */
-function toHex(text = ''): string | undefined {
+function normalizeHex(text = ''): string | undefined {
   const bytes = text.includes(':') ? text.split(':').map((it) => it.padStart(2, '0')) : (text.match(/../g) ?? [])
   return bytes.length <= 130 && bytes.length > 0 && bytes.every((it) => /^[0-9a-f]{2}$/i.test(it))
     ? bytes.join(':')
@@ -97,18 +97,18 @@ function toHex(text = ''): string | undefined {
 }
 
 /** The length of a subnet that nobody tells, as it was before there were masks. */
-function naturalPrefix(ip: string): string {
+function classfulPrefix(ip: string): string {
   const first = Number.parseInt(ip, 10)
   return first < 128 ? '8' : first < 192 ? '16' : '24'
 }
 
-function checkAddress(ip: string, prefix: number | undefined, family: Family): { prefix: number } {
+function validateLeaseAddress(ip: string, prefix: number | undefined, family: Family): { prefix: number } {
   if (/^169\.254\./.test(ip))
     throw new PipeworkError(`'${ip}' is what a client takes when no server answers`, {
       hint: 'Look whether the DHCP server runs, and whether this bridge or NIC leads to it.',
     })
   try {
-    if (toIp(ip, family) !== ip) throw new RangeError(`'${ip}' is no IPv${family} address`)
+    if (toCanonicalIp(ip, family) !== ip) throw new RangeError(`'${ip}' is no IPv${family} address`)
     // A subnet of no bits would be everything.
     return { prefix: parseAddress(`${ip}/${prefix === 0 ? 'none' : prefix}`).prefix }
   } catch (error) {
@@ -119,8 +119,8 @@ function checkAddress(ip: string, prefix: number | undefined, family: Family): {
   }
 }
 
-function checkRouter(typed: string, own: string): readonly string[] {
-  const ip = toIp(typed, 4)
+function parseRouter(typed: string, own: string): readonly string[] {
+  const ip = toCanonicalIp(typed, 4)
   if (ip === undefined || ip === own) return []
   try {
     return [parseAddress(`${ip}/32`).ip]
@@ -129,48 +129,50 @@ function checkRouter(typed: string, own: string): readonly string[] {
   }
 }
 
-function checkMtu(typed: string | undefined): { mtu?: number } {
+function parseLeaseMtu(typed: string | undefined): { mtu?: number } {
   const mtu = /^\d{2,5}$/.test(typed ?? '') ? Number(typed) : 0
   // The least that every host must take in one piece (RFC 791); Linux itself goes down to 68.
   return mtu >= 576 && mtu <= 65535 ? { mtu } : {}
 }
 
-function checkDomain(typed: string | undefined): { domain?: string } {
-  const [domain] = words(typed)
+function parseDomain(typed: string | undefined): { domain?: string } {
+  const [domain] = splitWords(typed)
   return domain !== undefined && /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/.test(domain) ? { domain } : {}
 }
 
 /** Option 121, or Microsoft's 249; undefined when the server gives neither, and its router counts. */
-function readClassless(event: Event): readonly LeasedRoute[] | undefined {
+function parseClasslessRoutes(event: HookVariables): readonly LeasedRoute[] | undefined {
   const text = event.staticroutes ?? event.msstaticroutes ?? event.new_classless_static_routes
   if (text !== undefined) {
-    const list = words(text)
-    return list.flatMap((dst, index) => (index % 2 === 0 ? checkRoute(dst, list[index + 1] ?? '') : []))
+    const list = splitWords(text)
+    return list.flatMap((dst, index) => (index % 2 === 0 ? parseClasslessRoute(dst, list[index + 1] ?? '') : []))
   }
   const bytes = event.new_rfc3442_classless_static_routes
-  return bytes === undefined ? undefined : readBytes(words(bytes).map(Number))
+  return bytes === undefined ? undefined : parseRouteBytes(splitWords(bytes).map(Number))
 }
 
 /** As dhclient prints them: prefix length, as many bytes as that needs, four of the router; and again. */
-function readBytes(bytes: readonly number[]): readonly LeasedRoute[] {
+function parseRouteBytes(bytes: readonly number[]): readonly LeasedRoute[] {
   const routes: LeasedRoute[] = []
   for (let at = 0; at < bytes.length; ) {
     const prefix = bytes[at] ?? 0
     const count = Math.ceil(prefix / 8)
     const network = [...bytes.slice(at + 1, at + 1 + count), 0, 0, 0, 0].slice(0, 4)
-    routes.push(...checkRoute(`${network.join('.')}/${prefix}`, bytes.slice(at + 1 + count, at + 5 + count).join('.')))
+    routes.push(
+      ...parseClasslessRoute(`${network.join('.')}/${prefix}`, bytes.slice(at + 1 + count, at + 5 + count).join('.')),
+    )
     at += 5 + count
   }
   return routes
 }
 
-function checkRoute(dst: string, via: string): readonly LeasedRoute[] {
+function parseClasslessRoute(dst: string, via: string): readonly LeasedRoute[] {
   const [network = '', length = ''] = dst.split('/')
-  const [ip, prefix] = [toIp(network, 4), toPrefix(length, 4)]
+  const [ip, prefix] = [toCanonicalIp(network, 4), parsePrefixLength(length, 4)]
   if (ip === undefined || prefix === undefined || /^(127|22[4-9]|2[3-5]\d)\./.test(ip)) return []
-  const [router] = checkRouter(via, '')
-  if (router === undefined && toIp(via, 4) !== '0.0.0.0') return []
-  const canonical = toNetwork({ ip, prefix })
+  const [router] = parseRouter(via, '')
+  if (router === undefined && toCanonicalIp(via, 4) !== '0.0.0.0') return []
+  const canonical = toNetworkCidr({ ip, prefix })
   if (router === undefined) return prefix === 0 ? [] : [{ dst: canonical }]
   return [{ dst: canonical, via: router }]
 }

@@ -1,38 +1,38 @@
-import { liveDefault } from '../../drivers/claim'
-import type { Context } from '../../drivers/types'
-import { type Address, type Family, fingerprint } from '../../model/address'
+import { currentDefault } from '../../drivers/claim'
+import type { AttachContext } from '../../drivers/types'
+import { type Address, type Family, fnv1aHash } from '../../model/address'
 import type { AddressSource } from '../../model/address-sources'
 import { PipeworkError } from '../../model/errors'
-import { type Command, guestNetns, ipInGuest, type Plan, rows } from '../../plan/step'
+import { type Command, guestNetns, ipInGuest, type Plan, planSteps } from '../../plan/step'
 import type { Guest } from '../../runtimes/find'
-import { planSlaac, waitForLinkLocal } from './ipv6'
-import { explainSilence } from './no-answer'
-import type { Program } from './programs'
+import { planLinkLocalWait, planSlaac } from './ipv6'
+import { explainNoAnswer } from './no-answer'
+import type { DhcpProgram } from './programs'
 import { isReleasable } from './release'
-import { type Client, directoryOf, type Lease, type Tenant, whoIs } from './state'
-import { HOOK_TEXT, type Start, toKeeper } from './supervisor'
+import { type ClientState, clientDirectory, type DhcpClientSpec, guestKey, type Lease } from './state'
+import { type DhcpStartOptions, formatSupervisor, HOOK_SCRIPT } from './supervisor'
 
 /** What is known of a link's clients before the plan. */
-export interface Tenancy {
+export interface DhcpInputs {
   /** Those that have files now, whether they run or not. */
-  readonly tenants: readonly Tenant[]
+  readonly clientStates: readonly ClientState[]
   /** The program for each family that asks for one. */
-  readonly programs: ReadonlyMap<Family, Program>
+  readonly programs: ReadonlyMap<Family, DhcpProgram>
   /** Node and the script. */
-  readonly self: readonly string[]
+  readonly pipeworkArgv: readonly string[]
   /** The inode of the guest's namespace; 0 where it is not known, on a dry run without root. */
-  readonly netns: number
-  readonly machine: string
+  readonly netnsInode: number
+  readonly machineId: string
   /** Whether AppArmor confines dhclient. */
-  readonly confined: boolean
+  readonly isConfined: boolean
   readonly resolvConf?: string
 }
 
-const dhcpOf = (context: Context, family: Family): AddressSource | undefined =>
+const findDhcpSource = (context: AttachContext, family: Family): AddressSource | undefined =>
   context.request.sources.find((it) => it.kind === 'dhcp' && it.family === family)
 
 /** The client that the request asks for. */
-function toClient(source: AddressSource, context: Context, tenancy: Tenancy): Client {
+function toClientSpec(source: AddressSource, context: AttachContext, tenancy: DhcpInputs): DhcpClientSpec {
   const { request, guest, facts } = context
   const { kind, name, id } = guest
   const own = { kind, name, id }
@@ -45,91 +45,95 @@ function toClient(source: AddressSource, context: Context, tenancy: Tenancy): Cl
     ifname: request.ifname,
     hostif: request.hostif,
     tag,
-    wish: [source.word, ...request.words],
+    wish: [source.typed, ...request.words],
     program: tenancy.programs.get(family)?.program ?? 'udhcpc',
     once: dhcp.once,
     defaultRoute: request.defaultRoute && isFirst,
     metric,
     resolvConf: tenancy.resolvConf,
-    clientId: idOf(`${request.ifname} ${whoIs(own)} ${tenancy.machine}`),
+    clientId: toClientId(`${request.ifname} ${guestKey(own)} ${tenancy.machineId}`),
     mac: request.mac === undefined ? (facts.inGuest?.mac ?? facts.mac) : facts.mac,
-    netns: tenancy.netns,
+    netns: tenancy.netnsInode,
   }
 }
 
 /** Type 0, which is no hardware address, and eight bytes: of guest, interface and host, so that no restart changes it. */
-function idOf(text: string): string {
-  return ['00', ...(fingerprint(text).match(/../g) ?? [])].join(':')
+function toClientId(text: string): string {
+  return ['00', ...(fnv1aHash(text).match(/../g) ?? [])].join(':')
 }
 
 /** The client that does what the request asks already. */
-export function findSettled(family: Family, context: Context, tenancy: Tenancy): Tenant | undefined {
-  const source = dhcpOf(context, family)
-  const tenant = tenancy.tenants.find((it) => it.client.family === family)
+export function findUnchangedClient(
+  family: Family,
+  context: AttachContext,
+  tenancy: DhcpInputs,
+): ClientState | undefined {
+  const source = findDhcpSource(context, family)
+  const tenant = tenancy.clientStates.find((it) => it.client.family === family)
   if (source === undefined || tenant?.lease === undefined || tenant.isLost) return undefined
-  const { clientId, mac, ...wanted } = toClient(source, context, tenancy)
+  const { clientId, mac, ...wanted } = toClientSpec(source, context, tenancy)
   const { clientId: _, mac: __, ...has } = tenant.client
   const isSame = JSON.stringify(wanted) === JSON.stringify(has)
   const { ip } = tenant.lease
   const isThere = context.facts.inGuest?.addresses.some((it) => it.ip === ip) ?? false
-  return isSame && isThere && (tenant.isKept || has.once) ? tenant : undefined
+  return isSame && isThere && (tenant.isRunning || has.once) ? tenant : undefined
 }
 
 /** What a lease gave, as an address of the request. */
-export function toLeased({ family, defaultRoute }: Client, { ip, prefix, router }: Lease): Address {
+export function toLeasedAddress({ family, defaultRoute }: DhcpClientSpec, { ip, prefix, router }: Lease): Address {
   return { family, ip, prefix, gateway: defaultRoute && router !== undefined ? router : undefined, leased: true }
 }
 
-const keep = ({ directory }: Pick<Tenant, 'directory'>) => `${directory}/keep`
+const supervisorPath = ({ directory }: Pick<ClientState, 'directory'>) => `${directory}/keep`
 // Docker's client reads of the environment which Docker it is for.
-const starting = (tenant: Pick<Tenant, 'directory'>, program: Client['program']): Command => ({
+const startCommand = (tenant: Pick<ClientState, 'directory'>, program: DhcpClientSpec['program']): Command => ({
   kind: 'run',
   in: 'host',
-  argv: ['sh', keep(tenant), guestNetns],
-  isOurs: program === 'image' ? undefined : true,
+  argv: ['sh', supervisorPath(tenant), guestNetns],
+  cleanEnv: program === 'image' ? undefined : true,
 })
-const ending = (tenant: Pick<Tenant, 'directory'>): Command => ({
+const stopCommand = (tenant: Pick<ClientState, 'directory'>): Command => ({
   kind: 'run',
   in: 'host',
-  argv: ['sh', keep(tenant), '--stop'],
-  isOurs: true,
+  argv: ['sh', supervisorPath(tenant), '--stop'],
+  cleanEnv: true,
 })
 
-function fileOf(directory: string, name: string, text?: string): Command {
+function fileCommand(directory: string, name: string, text?: string): Command {
   return {
     ...{ kind: 'file', in: 'host', path: `${directory}/${name}` },
     text,
-    isProgram: name === 'hook' ? true : undefined,
+    isExecutable: name === 'hook' ? true : undefined,
   }
 }
 
-function restoreFiles({ directory, files }: Tenant): readonly Command[] {
-  return Object.entries(files).map(([name, text]) => fileOf(directory, name, text))
+function restoreFiles({ directory, files }: ClientState): readonly Command[] {
+  return Object.entries(files).map(([name, text]) => fileCommand(directory, name, text))
 }
 
-function removal(directory: string): Command {
+function removeDirectory(directory: string): Command {
   return { kind: 'run', in: 'host', argv: ['rm', '-rf', directory] }
 }
 
 /** Ends a client that runs. */
-export function planEnd(tenant: Tenant): Plan {
-  if (!tenant.isKept) return []
+export function planClientStop(tenant: ClientState): Plan {
+  if (!tenant.isRunning) return []
   return [
     {
-      why: `end the DHCP client of ${tenant.client.ifname}`,
-      command: ending(tenant),
-      undo: starting(tenant, tenant.client.program),
+      description: `end the DHCP client of ${tenant.client.ifname}`,
+      command: stopCommand(tenant),
+      undo: startCommand(tenant, tenant.client.program),
     },
   ]
 }
 
 /** Gives the address back while the link still has it. */
-export function planRelease(tenant: Tenant, self: readonly string[]): Plan {
+export function planLeaseRelease(tenant: ClientState, self: readonly string[]): Plan {
   const { client, lease, directory } = tenant
   if (lease === undefined || !isReleasable(tenant)) return []
   return [
     {
-      why: `give ${lease.ip} back to the DHCP${client.family === 6 ? 'v6' : ''} server ${lease.server}`,
+      description: `give ${lease.ip} back to the DHCP${client.family === 6 ? 'v6' : ''} server ${lease.server}`,
       command: {
         kind: 'run',
         in: 'guest',
@@ -140,48 +144,48 @@ export function planRelease(tenant: Tenant, self: readonly string[]): Plan {
 }
 
 /** Away with what a client had in files. */
-export function planForget(tenant: Tenant): Plan {
+export function planClientRemoval(tenant: ClientState): Plan {
   const { client, directory } = tenant
   return [
     {
-      why: `forget the DHCP client of ${client.ifname}`,
-      command: removal(directory),
+      description: `forget the DHCP client of ${client.ifname}`,
+      command: removeDirectory(directory),
       undo: restoreFiles(tenant),
     },
   ]
 }
 
 /** What goes before the link and its typed addresses are changed. */
-export function planBefore(context: Context, tenancy: Tenancy, settled: readonly Tenant[]): Plan {
-  return tenancy.tenants.flatMap((tenant) => {
+export function planDhcpBeforeLink(context: AttachContext, tenancy: DhcpInputs, settled: readonly ClientState[]): Plan {
+  return tenancy.clientStates.flatMap((tenant) => {
     const { family, netns } = tenant.client
     if (settled.includes(tenant)) return []
-    const isWanted = dhcpOf(context, family) !== undefined
-    const isHere = netns === tenancy.netns && context.facts.inGuest !== undefined
-    return [...planEnd(tenant), ...(isWanted || !isHere ? [] : planRelease(tenant, tenancy.self))]
+    const isWanted = findDhcpSource(context, family) !== undefined
+    const isHere = netns === tenancy.netnsInode && context.facts.inGuest !== undefined
+    return [...planClientStop(tenant), ...(isWanted || !isHere ? [] : planLeaseRelease(tenant, tenancy.pipeworkArgv))]
   })
 }
 
 /** What comes last: clients that are to run, and the wait for what they are given. */
-export function planAfter(context: Context, tenancy: Tenancy, settled: readonly Tenant[]): Plan {
-  const surplus = tenancy.tenants.filter(({ client }) => dhcpOf(context, client.family) === undefined)
-  return rows(
+export function planDhcpAfterLink(context: AttachContext, tenancy: DhcpInputs, settled: readonly ClientState[]): Plan {
+  const surplus = tenancy.clientStates.filter(({ client }) => findDhcpSource(context, client.family) === undefined)
+  return planSteps(
     ([4, 6] as const).flatMap((family) => {
-      const source = dhcpOf(context, family)
+      const source = findDhcpSource(context, family)
       if (source === undefined || settled.some(({ client }) => client.family === family)) return []
-      return planClient(source, context, tenancy)
+      return planClientStart(source, context, tenancy)
     }),
     planSlaac(context),
-    surplus.flatMap(planForget),
+    surplus.flatMap(planClientRemoval),
   )
 }
 
-function nsPathOf({ nsPath }: Guest): string {
+function guestNsPath({ nsPath }: Guest): string {
   return nsPath
 }
 
 /** What names the guest to the server: a host name, as far as the guest's own name is one. */
-function hostnameOf({ kind, name }: Guest): { hostname?: string } {
+function toDhcpHostname({ kind, name }: Guest): { hostname?: string } {
   const label = name
     .replaceAll(/[^A-Za-z0-9-]+/g, '-')
     .replaceAll(/^-+|-+$/g, '')
@@ -190,7 +194,10 @@ function hostnameOf({ kind, name }: Guest): { hostname?: string } {
 }
 
 /** Those who share the NIC's MAC address are told apart by the IP address, which the guest has not got yet. */
-function needsBroadcast({ request: { sharing, hostif }, facts }: Context, program: Client['program']): boolean {
+function needsBroadcast(
+  { request: { sharing, hostif }, facts }: AttachContext,
+  program: DhcpClientSpec['program'],
+): boolean {
   if (sharing.kind !== 'ipvlan') return facts.hostif?.kind === 'infiniband'
   if (sharing.mode !== 'l2')
     throw new PipeworkError(
@@ -209,69 +216,76 @@ function needsBroadcast({ request: { sharing, hostif }, facts }: Context, progra
   return true
 }
 
-function planClient(source: AddressSource, context: Context, tenancy: Tenancy): Plan {
+function planClientStart(source: AddressSource, context: AttachContext, tenancy: DhcpInputs): Plan {
   const { request, guest, facts } = context
   const { family } = source
   const { ifname, dhcp } = request
-  const directory = directoryOf(guest, ifname, family)
-  const tenant = tenancy.tenants.find((it) => it.directory === directory)
-  const client = toClient(source, context, tenancy)
+  const directory = clientDirectory(guest, ifname, family)
+  const tenant = tenancy.clientStates.find((it) => it.directory === directory)
+  const client = toClientSpec(source, context, tenancy)
   const { program, command = [] } = tenancy.programs.get(family) ?? { program: client.program }
   const start = {
-    ...{ directory, ifname, family, program, command, options: source.options, nsPath: nsPathOf(guest) },
+    ...{ directory, ifname, family, program, command, options: source.options, nsPath: guestNsPath(guest) },
     hostEnd: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName,
-    ...hostnameOf(guest),
-    ...{ clientId: client.clientId, self: tenancy.self, limit: dhcp.timeout },
-    confined: tenancy.confined,
+    ...toDhcpHostname(guest),
+    ...{ clientId: client.clientId, self: tenancy.pipeworkArgv, limit: dhcp.timeout },
+    confined: tenancy.isConfined,
     broadcast: family === 4 && needsBroadcast(context, program),
     container: guest.id,
   }
-  const file = (name: string, text?: string) => fileOf(directory, name, text)
+  const file = (name: string, text?: string) => fileCommand(directory, name, text)
   const named = program === 'image' ? 'udhcpc of the busybox image, as no client is installed' : program
-  return rows(
-    family === 6 && [waitForLinkLocal(ifname)],
+  return planSteps(
+    family === 6 && [planLinkLocalWait(ifname)],
     {
-      why: `write down that ${named} asks for an address for ${ifname}`,
+      description: `write down that ${named} asks for an address for ${ifname}`,
       command: file('client', JSON.stringify(client)),
-      undo: tenant === undefined ? removal(directory) : restoreFiles(tenant),
+      undo: tenant === undefined ? removeDirectory(directory) : restoreFiles(tenant),
     },
-    { why: `write down how ${named} is started`, command: file('keep', toKeeper(start)) },
-    { why: `write down what ${named} calls with its news`, command: file('hook', HOOK_TEXT) },
+    { description: `write down how ${named} is started`, command: file('keep', formatSupervisor(start)) },
+    { description: `write down what ${named} calls with its news`, command: file('hook', HOOK_SCRIPT) },
     program === 'dhclient' && {
-      why: 'write down what dhclient asks for',
-      command: file('dhclient.conf', toDhclientConf(start)),
+      description: 'write down what dhclient asks for',
+      command: file('dhclient.conf', formatDhclientConf(start)),
     },
     program === 'dhcpcd' &&
-      family === 6 && { why: 'write down what dhcpcd asks for', command: file('dhcpcd.conf', 'noipv6rs\nia_na 1') },
-    tenant?.files.lease !== undefined && { why: 'forget the earlier lease', command: file('lease') },
+      family === 6 && {
+        description: 'write down what dhcpcd asks for',
+        command: file('dhcpcd.conf', 'noipv6rs\nia_na 1'),
+      },
+    tenant?.files.lease !== undefined && { description: 'forget the earlier lease', command: file('lease') },
     {
-      why: `start ${named}, and what keeps it`,
-      command: starting({ directory }, program),
-      undo: ending({ directory }),
+      description: `start ${named}, and what keeps it`,
+      command: startCommand({ directory }, program),
+      undo: stopCommand({ directory }),
     },
     {
-      why: `wait up to ${dhcp.timeout} s for an address by DHCP${family === 6 ? 'v6' : ''}`,
-      command: { kind: 'lease', in: 'host', argv: [...tenancy.self, '__dhcp', 'await', directory, `${dhcp.timeout}`] },
+      description: `wait up to ${dhcp.timeout} s for an address by DHCP${family === 6 ? 'v6' : ''}`,
+      command: {
+        kind: 'lease',
+        in: 'host',
+        argv: [...tenancy.pipeworkArgv, '__dhcp', 'await', directory, `${dhcp.timeout}`],
+      },
       undo: [
-        { kind: 'lease', in: 'host', argv: [...tenancy.self, '__dhcp', 'drop', directory] },
-        ...restoreDefault(context),
+        { kind: 'lease', in: 'host', argv: [...tenancy.pipeworkArgv, '__dhcp', 'drop', directory] },
+        ...restoreDefaultRoute(context),
       ],
-      explain: (result) => explainSilence(result, `'${request.hostif}' within ${dhcp.timeout} s`),
+      explainFailure: (result) => explainNoAnswer(result, `'${request.hostif}' within ${dhcp.timeout} s`),
     },
-    dhcp.once && { why: `end ${named}: nobody renews the lease`, command: ending({ directory }) },
+    dhcp.once && { description: `end ${named}: nobody renews the lease`, command: stopCommand({ directory }) },
   )
 }
 
 /** The default route that the server's router takes the place of. */
-function restoreDefault(context: Context): readonly Command[] {
-  const live = liveDefault(4, context)
+function restoreDefaultRoute(context: AttachContext): readonly Command[] {
+  const live = currentDefault(4, context)
   // Of a link that is new, the routes of others are as they were once that is gone; they may lead over it else.
   return live === undefined || live.dev === context.request.ifname
     ? []
     : [ipInGuest`route replace default ${live.words}`]
 }
 
-function toDhclientConf({ hostname, clientId }: Pick<Start, 'hostname' | 'clientId'>): string {
+function formatDhclientConf({ hostname, clientId }: Pick<DhcpStartOptions, 'hostname' | 'clientId'>): string {
   return [
     'option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;',
     'request subnet-mask, broadcast-address, routers, domain-name, domain-name-servers, interface-mtu, rfc3442-classless-static-routes, dhcp6.name-servers;',

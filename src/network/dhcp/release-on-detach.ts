@@ -1,41 +1,44 @@
-import { fingerprint, isOnLink } from '../../model/address'
-import { type Command, guestNetns, ip, type Plan, type Word } from '../../plan/step'
+import { fnv1aHash, isOnLink } from '../../model/address'
+import { type Command, type CommandWord, guestNetns, ip, type Plan } from '../../plan/step'
 import { readHostLink } from '../../state/host-links'
 import type { LinkRecord } from '../../state/record'
-import type { Host } from '../../system/types'
-import { planEnd, planForget, planRelease } from './plan'
+import type { System } from '../../system/types'
+import { planClientRemoval, planClientStop, planLeaseRelease } from './plan'
 import { isReleasable } from './release'
-import { directoryOf, expiryOf, listTenants, readTenant, type Tenant } from './state'
+import { type ClientState, clientDirectory, leaseExpiry, listClientStates, readClientState } from './state'
 
 /** A link that goes, and the namespace that it is in, if that is still there. */
-interface Departure {
+interface ReleasedLink {
   readonly record: LinkRecord
   /** The inode of the guest's namespace, when it can be reached. */
   readonly netns?: number
 }
 
 /** The plan that takes a link away, with what ends its clients before, and gives their addresses back. */
-export function planDeparture(plan: Plan, { record, netns }: Departure, host: Host): Plan {
+export function planReleaseOnDetach(plan: Plan, { record, netns }: ReleasedLink, host: System): Plan {
   const tenants = ([4, 6] as const).flatMap(
-    (family) => readTenant(directoryOf(record.guest, record.ifname, family), host) ?? [],
+    (family) => readClientState(clientDirectory(record.guest, record.ifname, family), host) ?? [],
   )
   const here = tenants.filter(({ client }) => client.netns === netns)
   return [
-    ...tenants.flatMap(planEnd),
-    ...here.flatMap((tenant) => planRelease(tenant, host.program)),
+    ...tenants.flatMap(planClientStop),
+    ...here.flatMap((tenant) => planLeaseRelease(tenant, host.selfCommand)),
     ...plan,
     // Of a guest that is gone the lease is still to be given back, and its files say which.
-    ...(netns === undefined ? [] : tenants.flatMap(planForget)),
+    ...(netns === undefined ? [] : tenants.flatMap(planClientRemoval)),
   ]
 }
 
 /** The clients of guests that are gone: of those that `isMeant` says. */
-export function listLeft(isMeant: (client: Tenant['client']) => boolean, host: Host): readonly Tenant[] {
-  return listTenants(host).filter(({ client, isKept }) => !isKept && isMeant(client))
+export function listOrphanedClients(
+  isMeant: (client: ClientState['client']) => boolean,
+  host: System,
+): readonly ClientState[] {
+  return listClientStates(host).filter(({ client, isRunning: isKept }) => !isKept && isMeant(client))
 }
 
 /** What a guest that is gone is given, to be attached once more where it was. */
-export interface StandIn {
+export interface ReleaseNamespace {
   /** The namespace that stands in for it. */
   readonly netns: string
   /** The words of the attachment. */
@@ -44,15 +47,15 @@ export interface StandIn {
 }
 
 /** The attachment from whose address the lease can be given back, while that lasts and its bridge or NIC is there. */
-export function toStandIn(tenant: Tenant, host: Host): StandIn | undefined {
+export function toReleaseNamespace(tenant: ClientState, host: System): ReleaseNamespace | undefined {
   const { client, lease, directory } = tenant
   const { hostif, ifname, tag, wish, mac } = client
-  if (lease === undefined || expiryOf(lease) <= host.now() / 1000 || !isReleasable(tenant)) return undefined
+  if (lease === undefined || leaseExpiry(lease) <= host.now() / 1000 || !isReleasable(tenant)) return undefined
   if (readHostLink(hostif, host) === undefined) return undefined
   const [kind, mode] = ['kind', 'mode'].map((name) =>
     wish.find((word) => word.startsWith(`--${name}=`))?.slice(`--${name}=`.length),
   )
-  const netns = `pipework-release-${fingerprint(directory).slice(0, 8)}`
+  const netns = `pipework-release-${fnv1aHash(directory).slice(0, 8)}`
   const { ip, prefix, server, router } = lease
   const isFar = client.family === 4 && router !== undefined && !isOnLink({ family: 4, ip, prefix }, server)
   // An ipvlan has the MAC address of its NIC.
@@ -68,37 +71,44 @@ export function toStandIn(tenant: Tenant, host: Host): StandIn | undefined {
  * A lease is given back from the address that it is of. So a namespace stands in for the guest for a moment, with a link
  * like the one that it had, of which `link` is the plan. All of it is then taken back, as if it had failed.
  */
-export function planReturn(
-  { client, lease, directory }: Tenant,
-  { netns, link }: Pick<StandIn, 'netns'> & { readonly link: Plan },
-  host: Host,
+export function planOrphanRelease(
+  { client, lease, directory }: ClientState,
+  { netns, link }: Pick<ReleaseNamespace, 'netns'> & { readonly link: Plan },
+  host: System,
 ): Plan {
   const gone = ip`netns del ${netns}`
   const steps = link.map(({ undo = [], ...step }) => ({
     ...step,
-    command: enter(step.command, netns),
-    undo: [undo].flat().map((command) => enter(command, netns)),
+    command: redirectToNetns(step.command, netns),
+    undo: [undo].flat().map((command) => redirectToNetns(command, netns)),
   }))
   const away = [...steps].reverse().flatMap(({ undo }) => undo)
-  const argv = ['ip', 'netns', 'exec', netns, ...host.program, '__dhcp', 'release', directory]
+  const argv = ['ip', 'netns', 'exec', netns, ...host.selfCommand, '__dhcp', 'release', directory]
   // A run that was killed has left it.
   const isLeft = host.inode(`/run/netns/${netns}`) !== undefined
   return [
-    ...(isLeft ? [{ why: `remove what stood in for ${client.guest.name} before`, command: gone }] : []),
-    { why: `make a namespace that stands in for ${client.guest.name}`, command: ip`netns add ${netns}`, undo: gone },
+    ...(isLeft ? [{ description: `remove what stood in for ${client.guest.name} before`, command: gone }] : []),
+    {
+      description: `make a namespace that stands in for ${client.guest.name}`,
+      command: ip`netns add ${netns}`,
+      undo: gone,
+    },
     ...steps,
     {
-      why: `give ${lease?.ip} back to the DHCP${client.family === 6 ? 'v6' : ''} server ${lease?.server}`,
+      description: `give ${lease?.ip} back to the DHCP${client.family === 6 ? 'v6' : ''} server ${lease?.server}`,
       command: { kind: 'run', in: 'host', argv },
     },
-    ...away.map((command) => ({ why: `take what stood in for ${client.guest.name} off ${client.hostif}`, command })),
-    { why: `remove what stood in for ${client.guest.name}`, command: gone, undo: ip`netns add ${netns}` },
+    ...away.map((command) => ({
+      description: `take what stood in for ${client.guest.name} off ${client.hostif}`,
+      command,
+    })),
+    { description: `remove what stood in for ${client.guest.name}`, command: gone, undo: ip`netns add ${netns}` },
   ]
 }
 
 /** A command of a plan for that namespace, said from outside. */
-function enter(command: Command, netns: string): Command {
-  const fill = (words: readonly Word[]) => words.map((word) => (word === guestNetns ? netns : word))
+function redirectToNetns(command: Command, netns: string): Command {
+  const fill = (words: readonly CommandWord[]) => words.map((word) => (word === guestNetns ? netns : word))
   if (command.kind === 'ip') {
     const words = fill(command.words)
     return command.in === 'host'

@@ -1,18 +1,18 @@
 import type { LinkRecord } from '../../state/record'
-import type { Host } from '../../system/types'
+import type { System } from '../../system/types'
 import type { LeaseReport } from '../../ui/report'
-import { directoryOf, expiryOf, readTenant, type Tenant } from './state'
+import { type ClientState, clientDirectory, leaseExpiry, readClientState } from './state'
 
-function stateOf({ client, lease, isKept, isLost }: Tenant, now: number): LeaseReport['state'] {
-  const isOver = lease === undefined || isLost || expiryOf(lease) <= now
+function leaseState({ client, lease, isRunning: isKept, isLost }: ClientState, now: number): LeaseReport['state'] {
+  const isOver = lease === undefined || isLost || leaseExpiry(lease) <= now
   if (isKept) return isOver ? 'lost' : 'kept'
   return client.once && !isOver ? 'once' : 'ended'
 }
 
-function toReport(tenant: Tenant): LeaseReport {
+function toLeaseReport(tenant: ClientState): LeaseReport {
   const { client, lease } = tenant
-  const state = stateOf(tenant, Date.now() / 1000)
-  const expiry = lease === undefined ? Number.POSITIVE_INFINITY : expiryOf(lease)
+  const state = leaseState(tenant, Date.now() / 1000)
+  const expiry = lease === undefined ? Number.POSITIVE_INFINITY : leaseExpiry(lease)
   return {
     family: client.family,
     client: client.program === 'image' ? 'busybox image' : client.program,
@@ -26,12 +26,12 @@ function toReport(tenant: Tenant): LeaseReport {
 }
 
 /** The leases of an attachment; none where it has typed addresses only. */
-export function readLeases(
+export function readLeaseReports(
   { guest, ifname }: Pick<LinkRecord, 'guest' | 'ifname'>,
-  host: Host,
+  host: System,
 ): readonly LeaseReport[] {
   return ([4, 6] as const).flatMap((family) => {
-    const tenant = readTenant(directoryOf(guest, ifname, family), host)
-    return tenant === undefined ? [] : [toReport(tenant)]
+    const tenant = readClientState(clientDirectory(guest, ifname, family), host)
+    return tenant === undefined ? [] : [toLeaseReport(tenant)]
   })
 }

@@ -1,15 +1,15 @@
 import { PipeworkError } from '../../model/errors'
 import type { Guest } from '../../runtimes/find'
-import type { Host } from '../../system/types'
+import type { System } from '../../system/types'
 
 /**
  * The file of the host that the guest sees as its /etc/resolv.conf. What stands at that path inside the guest may be a
  * link that leads anywhere, and is not followed.
  */
-export async function findResolvConf({ kind, name, id }: Guest, host: Host): Promise<string> {
+export async function findResolvConf({ kind, name, id }: Guest, host: System): Promise<string> {
   // What `ip netns exec` puts over /etc/resolv.conf (ip-netns(8)).
   if (kind === 'netns') return `/etc/netns/${name}/resolv.conf`
-  const path = kind === 'docker' || kind === 'podman' ? await askEngine(kind, id ?? name, host) : undefined
+  const path = kind === 'docker' || kind === 'podman' ? await readResolvConfPath(kind, id ?? name, host) : undefined
   if (path !== undefined) return path
   throw new PipeworkError(`--dhcp-dns: it is not known where '${name}' has its resolv.conf`, {
     hint:
@@ -23,7 +23,11 @@ export async function findResolvConf({ kind, name, id }: Guest, host: Host): Pro
  * The file that the engine keeps for the container, or for the one whose network it shares: it has the id in its path.
  * Of a container with a `--volume …:/etc/resolv.conf` the engine names that file of the host, and it may be the host's own.
  */
-async function askEngine(program: 'docker' | 'podman', wanted: string, host: Host): Promise<string | undefined> {
+async function readResolvConfPath(
+  program: 'docker' | 'podman',
+  wanted: string,
+  host: System,
+): Promise<string | undefined> {
   const format = '{{.Id}} {{.HostConfig.NetworkMode}} {{.ResolvConfPath}}'
   const { code, stdout } = await host.run([program, 'inspect', '--type', 'container', '--format', format, wanted])
   const [id = '', network = '', path = ''] = code === 0 ? stdout.trim().split(' ') : []

@@ -1,10 +1,10 @@
-import { type Family, fingerprint } from '../../model/address'
-import { type DhcpClient, LEASES } from '../../model/address-sources'
+import { type Family, fnv1aHash } from '../../model/address'
+import { DHCP_DIR, type DhcpClient } from '../../model/address-sources'
 import type { LinkRecord } from '../../state/record'
-import type { Host } from '../../system/types'
+import type { System } from '../../system/types'
 
 /** What runs for one link and one family, as it stands in a file before it starts: no link can hold it. */
-export interface Client {
+export interface DhcpClientSpec {
   readonly family: Family
   readonly guest: LinkRecord['guest']
   /** The interface's name in the guest. */
@@ -57,12 +57,12 @@ export interface Lease {
 }
 
 /** A client's directory, with all that is known of it. */
-export interface Tenant {
+export interface ClientState {
   readonly directory: string
-  readonly client: Client
+  readonly client: DhcpClientSpec
   readonly lease?: Lease
   /** Whether its keeper runs. */
-  readonly isKept: boolean
+  readonly isRunning: boolean
   /** Whether the server has taken the lease back, or it ran out. */
   readonly isLost: boolean
   /** The files as they are, by name: what a failed change puts back. */
@@ -70,20 +70,20 @@ export interface Tenant {
 }
 
 /** The files of a client that are ours to write again. */
-const FILES = ['client', 'keep', 'hook', 'lease', 'dhclient.conf'] as const
+const CLIENT_FILES = ['client', 'keep', 'hook', 'lease', 'dhclient.conf'] as const
 
 /** A guest as records name it; a process number comes again, and is told apart by when it started. */
-export function whoIs({ kind, name, id }: LinkRecord['guest']): string {
+export function guestKey({ kind, name, id }: LinkRecord['guest']): string {
   return `${kind}:${name}${kind === 'pid' ? `@${id}` : ''}`
 }
 
 /** Where the client of a link has its files: the same after a restart of the guest. */
-export function directoryOf(guest: LinkRecord['guest'], ifname: string, family: Family): string {
-  return `${LEASES}/${fingerprint(`${ifname} ${whoIs(guest)} dhcp${family}`)}`
+export function clientDirectory(guest: LinkRecord['guest'], ifname: string, family: Family): string {
+  return `${DHCP_DIR}/${fnv1aHash(`${ifname} ${guestKey(guest)} dhcp${family}`)}`
 }
 
 /** Whether the process that `<pid>-<start>` names still runs (proc(5), field 22); a zombie does not. */
-function isAlive(owner: string | undefined, host: Host): boolean {
+function isProcessAlive(owner: string | undefined, host: System): boolean {
   const [pid, start] = owner?.split('-') ?? []
   const stat = host.read(`/proc/${pid}/stat`)
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ')
@@ -91,12 +91,12 @@ function isAlive(owner: string | undefined, host: Host): boolean {
 }
 
 /** The process that keeps the client, while it runs. */
-export function keeperOf(directory: string, host: Host): string | undefined {
+export function supervisorPid(directory: string, host: System): string | undefined {
   const owner = host.read(`${directory}/keeper`)
-  return isAlive(owner, host) ? owner?.split('-')[0] : undefined
+  return isProcessAlive(owner, host) ? owner?.split('-')[0] : undefined
 }
 
-function parse<T>(text: string | undefined): T | undefined {
+function parseClientFile<T>(text: string | undefined): T | undefined {
   try {
     return text === undefined ? undefined : (JSON.parse(text) as T)
   } catch {
@@ -105,11 +105,11 @@ function parse<T>(text: string | undefined): T | undefined {
 }
 
 /** The client whose files are in that directory. */
-export function readTenant(directory: string, host: Host): Tenant | undefined {
-  const client = parse<Client>(host.read(`${directory}/client`))
+export function readClientState(directory: string, host: System): ClientState | undefined {
+  const client = parseClientFile<DhcpClientSpec>(host.read(`${directory}/client`))
   if (client === undefined) return undefined
-  const lease = parse<Lease>(host.read(`${directory}/lease`))
-  const files = FILES.flatMap((name) => {
+  const lease = parseClientFile<Lease>(host.read(`${directory}/lease`))
+  const files = CLIENT_FILES.flatMap((name) => {
     const text = host.read(`${directory}/${name}`)
     return text === undefined ? [] : [[name, text] as const]
   })
@@ -117,19 +117,19 @@ export function readTenant(directory: string, host: Host): Tenant | undefined {
     directory,
     client,
     lease,
-    isKept: keeperOf(directory, host) !== undefined,
+    isRunning: supervisorPid(directory, host) !== undefined,
     isLost: host.read(`${directory}/lost`) !== undefined,
     files: Object.fromEntries(files),
   }
 }
 
 /** All clients there are, and what is left of those that have gone. */
-export function listTenants(host: Host): readonly Tenant[] {
-  const names = (host.list(LEASES) ?? []).filter((name) => /^[0-9a-f]{16}$/.test(name))
-  return names.flatMap((name) => readTenant(`${LEASES}/${name}`, host) ?? [])
+export function listClientStates(host: System): readonly ClientState[] {
+  const names = (host.list(DHCP_DIR) ?? []).filter((name) => /^[0-9a-f]{16}$/.test(name))
+  return names.flatMap((name) => readClientState(`${DHCP_DIR}/${name}`, host) ?? [])
 }
 
 /** When the lease runs out, in seconds since 1970; Infinity for never. */
-export function expiryOf({ since, seconds = Number.POSITIVE_INFINITY }: Lease): number {
+export function leaseExpiry({ since, seconds = Number.POSITIVE_INFINITY }: Lease): number {
   return since + seconds
 }

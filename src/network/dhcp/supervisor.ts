@@ -1,9 +1,9 @@
 import type { Family } from '../../model/address'
 import type { DhcpClient } from '../../model/address-sources'
-import { OWN_ENVIRONMENT, quote } from '../../plan/step'
+import { SCRIPT_ENV, shellQuote } from '../../plan/step'
 
 /** What a client is started with. */
-export interface Start {
+export interface DhcpStartOptions {
   readonly directory: string
   /** The path that leads to the guest's network namespace for as long as the guest lives. */
   readonly nsPath: string
@@ -32,19 +32,19 @@ export interface Start {
 }
 
 /** Stands for the hook's path, which the keeper chooses. */
-const HOOK = '$hook'
+const HOOK_PLACEHOLDER = '$hook'
 /** The same as a mount of a container. */
 const HOOK_MOUNT = '$hook:$hook:ro'
 
 /** The bytes of the hexadecimal id without colons. */
-const bare = (id: string) => id.replaceAll(':', '')
+const stripColons = (id: string) => id.replaceAll(':', '')
 
-function toUdhcpc({ command, ifname, hostname, clientId, broadcast, options }: Start): readonly string[] {
+function udhcpcArgv({ command, ifname, hostname, clientId, broadcast, options }: DhcpStartOptions): readonly string[] {
   return [
     ...command,
-    ...['-f', '-i', ifname, '-s', HOOK, '-t', '3', '-T', '2', '-A', '3'],
+    ...['-f', '-i', ifname, '-s', HOOK_PLACEHOLDER, '-t', '3', '-T', '2', '-A', '3'],
     ...(hostname === undefined ? [] : ['-x', `hostname:${hostname}`]),
-    ...['-C', '-x', `0x3d:${bare(clientId)}`],
+    ...['-C', '-x', `0x3d:${stripColons(clientId)}`],
     ...(broadcast ? ['-B'] : []),
     // 121 and Microsoft's 249: routes other than the default.
     ...['-O', 'staticroutes', '-O', 'msstaticroutes'],
@@ -52,12 +52,12 @@ function toUdhcpc({ command, ifname, hostname, clientId, broadcast, options }: S
   ]
 }
 
-function toDhclient({ command, directory, ifname, family, confined, options }: Start): readonly string[] {
+function dhclientArgv({ command, directory, ifname, family, confined, options }: DhcpStartOptions): readonly string[] {
   const [leases, conf, hook] = confined
     ? ['/var/lib/dhcp', '/etc/dhcp', '/sbin/dhclient-script']
-    : [directory, directory, HOOK]
+    : [directory, directory, HOOK_PLACEHOLDER]
   return [
-    ...(confined ? [...ALONE, 'sh', '-c', CONFINED, 'dhclient', directory, HOOK] : []),
+    ...(confined ? [...UNSHARE_ARGV, 'sh', '-c', APPARMOR_WRAPPER, 'dhclient', directory, HOOK_PLACEHOLDER] : []),
     ...[...command, `-${family}`, '-d', '--no-pid', '-e', `PIPEWORK_DHCP=${directory}`, '-sf', hook],
     ...['-lf', `${leases}/dhclient.leases`, '-cf', `${conf}/dhclient.conf`],
     ...options,
@@ -66,7 +66,7 @@ function toDhclient({ command, directory, ifname, family, confined, options }: S
 }
 
 /** With mounts and processes of its own, which end with their first process, and that with its parent. */
-const ALONE = [
+const UNSHARE_ARGV = [
   ...['unshare', '--mount', '--propagation', 'slave', '--pid', '--fork', '--kill-child=KILL', '--mount-proc'],
 ] as const
 
@@ -74,7 +74,7 @@ const ALONE = [
  * The profile of Debian and Ubuntu (sbin.dhclient) names paths, so our files are put there, for this client alone. It is not
  * the first process itself: who comes under a profile does not die with its parent.
  */
-const CONFINED = `umount -a -l -t nsfs 2> /dev/null
+const APPARMOR_WRAPPER = `umount -a -l -t nsfs 2> /dev/null
 dir=$1 hook=$2; shift 2
 mount --bind "$hook" /sbin/dhclient-script && mount --bind "$dir" /var/lib/dhcp && mount --bind "$dir" /etc/dhcp || exit
 "$@" &
@@ -84,7 +84,7 @@ wait "$!"`
  * dhcpcd has files of fixed names, and the namespaces of other guests are no business of its mounts. It is not the first
  * process itself: it changes its user, and who does that does not die with its parent.
  */
-const PRIVATE = `umount -a -l -t nsfs 2> /dev/null
+const DHCPCD_WRAPPER = `umount -a -l -t nsfs 2> /dev/null
 dir=$1 duid=$2; shift 2
 mkdir -p /run/dhcpcd /var/lib/dhcpcd
 mount -t tmpfs tmpfs /var/lib/dhcpcd && mkdir /var/lib/dhcpcd/pipework && mount --bind "$dir" /var/lib/dhcpcd/pipework &&
@@ -93,7 +93,7 @@ echo "$duid" > /var/lib/dhcpcd/duid
 "$@" &
 wait "$!"`
 
-function toDhcpcd({
+function dhcpcdArgv({
   command,
   directory,
   ifname,
@@ -102,16 +102,27 @@ function toDhcpcd({
   clientId,
   broadcast,
   options,
-}: Start): readonly string[] {
+}: DhcpStartOptions): readonly string[] {
   const asked =
     family === 4
       ? 'subnet_mask,broadcast_address,routers,domain_name_servers,domain_name,classless_static_routes,interface_mtu'
       : 'dhcp6_name_servers,dhcp6_domain_search'
   return [
-    ...ALONE,
-    ...['sh', '-c', PRIVATE, 'dhcpcd', directory, duidOf(clientId)],
+    ...UNSHARE_ARGV,
+    ...['sh', '-c', DHCPCD_WRAPPER, 'dhcpcd', directory, toDuid(clientId)],
     ...[...command, `-${family}`, '-B', '-f', family === 4 ? '/dev/null' : `${directory}/dhcpcd.conf`],
-    ...['-L', '--noarp', '--nodelay', '--noconfigure', '-c', HOOK, '-e', `PIPEWORK_DHCP=${directory}`, '-o', asked],
+    ...[
+      '-L',
+      '--noarp',
+      '--nodelay',
+      '--noconfigure',
+      '-c',
+      HOOK_PLACEHOLDER,
+      '-e',
+      `PIPEWORK_DHCP=${directory}`,
+      '-o',
+      asked,
+    ],
     ...(hostname === undefined ? [] : ['-h', hostname]),
     ...(family === 4 ? ['-I', clientId] : []),
     ...(broadcast ? ['--broadcast'] : []),
@@ -121,36 +132,36 @@ function toDhcpcd({
 }
 
 /** What identifies a client of DHCPv6 (RFC 6355: type 4, sixteen bytes). */
-function duidOf(clientId: string): string {
+function toDuid(clientId: string): string {
   return `00:04:${clientId}:${clientId}`.slice(0, 3 * 18 - 1)
 }
 
 /** The busybox image shares the guest's network, as the original had it; its hook writes into a directory it is lent. */
-function toImage({ directory, container = '', ...rest }: Start): readonly string[] {
+function busyboxImageArgv({ directory, container = '', ...rest }: DhcpStartOptions): readonly string[] {
   const start = { ...rest, directory, command: ['udhcpc'] }
   return [
-    ...['docker', 'run', '--rm', '--name', imageName(directory), '--network', `container:${container}`],
+    ...['docker', 'run', '--rm', '--name', dhcpContainerName(directory), '--network', `container:${container}`],
     ...['--cap-add', 'NET_ADMIN', '--volume', `${directory}:${directory}`, '--volume', HOOK_MOUNT],
     ...['--env', `PIPEWORK_DHCP=${directory}`],
-    ...['busybox', ...toUdhcpc(start)],
+    ...['busybox', ...udhcpcArgv(start)],
   ]
 }
 
 /** The name of the container in which the image's client runs. */
-export function imageName(directory: string): string {
+export function dhcpContainerName(directory: string): string {
   return `pipework-dhcp-${directory.slice(directory.lastIndexOf('/') + 1)}`
 }
 
-const COMMANDS: Readonly<Record<Start['program'], (start: Start) => readonly string[]>> = {
-  udhcpc: toUdhcpc,
-  dhclient: toDhclient,
-  dhcpcd: toDhcpcd,
-  image: toImage,
+const CLIENT_ARGV: Readonly<Record<DhcpStartOptions['program'], (start: DhcpStartOptions) => readonly string[]>> = {
+  udhcpc: udhcpcArgv,
+  dhclient: dhclientArgv,
+  dhcpcd: dhcpcdArgv,
+  image: busyboxImageArgv,
 }
 
-function toClient(start: Start): string {
-  const words = COMMANDS[start.program](start).map((word) =>
-    word === HOOK || word === HOOK_MOUNT ? `"${word}"` : quote(word),
+function formatClientCommand(start: DhcpStartOptions): string {
+  const words = CLIENT_ARGV[start.program](start).map((word) =>
+    word === HOOK_PLACEHOLDER || word === HOOK_MOUNT ? `"${word}"` : shellQuote(word),
   )
   if (start.program === 'image') return `exec ${words.join(' ')} 9<&-`
   // A client dies with its keeper, whatever kills that.
@@ -162,35 +173,35 @@ function toClient(start: Start): string {
  * holds the namespace it is in, and the link with it, past the guest's death; so the keeper looks twice a second whether
  * the path still leads to the namespace that it has open. Neither a PID that comes again nor a restart deceives that.
  */
-export function toKeeper(start: Start): string {
+export function formatSupervisor(start: DhcpStartOptions): string {
   const { directory, nsPath, ifname, hostEnd, self, limit, program } = start
   return `# pipework: keeps the DHCP client of ${ifname}. sh keep NETNS starts it, sh keep --stop ends it.
-dir=${quote(directory)} guest=${quote(nsPath)} link=${quote(ifname)} port=${quote(hostEnd)} child=
-clean=${quote(program === 'image' ? '' : CLEAN)}
-client() { ${toClient(start)}; }
-cleanup() { ${program === 'image' ? `docker rm --force ${imageName(directory)} > /dev/null 2>&1` : ':'}; }
-renew() { kill -USR1 ${program === 'dhcpcd' ? GRANDCHILD : '"$child"'}; }
-take() { mv "$dir/event" "$dir/taken"; ${self.map(quote).join(' ')} __dhcp apply "$dir" & wait "$!"; }
+dir=${shellQuote(directory)} guest=${shellQuote(nsPath)} link=${shellQuote(ifname)} port=${shellQuote(hostEnd)} child=
+clean=${shellQuote(program === 'image' ? '' : CLEAN_ENV)}
+client() { ${formatClientCommand(start)}; }
+cleanup() { ${program === 'image' ? `docker rm --force ${dhcpContainerName(directory)} > /dev/null 2>&1` : ':'}; }
+renew() { kill -USR1 ${program === 'dhcpcd' ? DHCPCD_PID : '"$child"'}; }
+take() { mv "$dir/event" "$dir/taken"; ${self.map(shellQuote).join(' ')} __dhcp apply "$dir" & wait "$!"; }
 limit=${Math.ceil(limit + 30) * 2}
-${LOOP}
-${CALL}`
+${SUPERVISOR_LOOP}
+${SUPERVISOR_ENTRY}`
 }
 
 /** What gives a keeper that a user starts the environment that pipework gives it. */
-const CLEAN = ['env', '-i', ...Object.entries(OWN_ENVIRONMENT).map(([name, value]) => `${name}=${value}`)].join(' ')
+const CLEAN_ENV = ['env', '-i', ...Object.entries(SCRIPT_ENV).map(([name, value]) => `${name}=${value}`)].join(' ')
 
 /** dhcpcd itself, behind what gives it mounts and processes of its own. */
-const GRANDCHILD = '$(children $(children "$child"))'
+const DHCPCD_PID = '$(children $(children "$child"))'
 
 /** The text of what a client calls with what it knows. */
-export const HOOK_TEXT = `#!/bin/sh
+export const HOOK_SCRIPT = `#!/bin/sh
 # The DHCP client calls this with what it knows; pipework reads it, and believes none of it unseen.
 event=\${1-}\${reason-}
 case $event in deconfig | PREINIT* | CARRIER | NOCARRIER* | STOP* | ARP* | ROUTERADVERT | DELEGATED6) exit 0 ;; esac
 umask 077
 env -0 "event=$event" > "$PIPEWORK_DHCP/new.$$" && exec mv "$PIPEWORK_DHCP/new.$$" "$PIPEWORK_DHCP/event"`
 
-const CALL = `umask 077
+const SUPERVISOR_ENTRY = `umask 077
 since() { start=; { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return 0; set -- \${stat##*) }; [ "$1" = Z ] || start=\${20}; }
 leads() { read -r stat < /proc/$$/stat; set -- \${stat##*) }; [ "$4" = "$$" ]; }
 runs() { read -r owner < "$dir/keeper" && since "\${owner%-*}" && [ "$owner" = "\${owner%-*}-$start" ]; } 2> /dev/null
@@ -217,7 +228,7 @@ case $1 in
   echo "$!-$start" > "$dir/keeper" ;;
 esac`
 
-const LOOP = `has_link() {
+const SUPERVISOR_LOOP = `has_link() {
   [ "/proc/$child/ns/net" -ef "/proc/$me/fd/9" ] || return 0
   while read -r name rest; do [ "$name" != "$link:" ] || return 0; done < "/proc/$child/net/dev"
   return 1

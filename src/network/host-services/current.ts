@@ -1,59 +1,59 @@
-import type { Firewall } from '../../firewall/write'
-import { readFirewall } from '../../firewall/write'
+import type { HostFirewall } from '../../firewall/write'
+import { readHostFirewall } from '../../firewall/write'
 import type { Address, Family } from '../../model/address'
 import { PipeworkError } from '../../model/errors'
-import { mayHaveOutside } from '../../model/host-services'
+import { mayHaveHostServices } from '../../model/host-services'
 import { batchLine } from '../../plan/step'
-import { hasIpv6 } from '../../state/guest'
-import { BIRTHMARK, MADE_RECORD, MARK } from '../../state/record'
-import type { Host } from '../../system/types'
+import { kernelHasIpv6 } from '../../state/guest'
+import { OWNED_ALIAS, PENDING_GROUP, ROUTE_PROTO } from '../../state/record'
+import type { System } from '../../system/types'
 import type { HostAddresses } from './desired'
-import type { HostRoute, Proxied, Shim } from './need'
+import type { HostMacvlan, HostRoute, ProxyNeighbour } from './need'
 
 /** A shim, and how far the run that made it has come. */
-export interface LiveShim extends Shim {
+export interface CurrentHostMacvlan extends HostMacvlan {
   readonly mac: string
   readonly isRecorded: boolean
   readonly up: boolean
 }
 
 /** A link of the host, and the addresses on it. */
-export interface LiveLink {
+export interface CurrentLink {
   readonly name: string
   /** The bridge or bond whose port it is. */
   readonly master?: string
   readonly addresses: readonly (Address & { readonly isOurs: boolean; readonly words: readonly string[] })[]
   /** How it was made, where it is one that makes host and guests reach each other. */
-  readonly shim?: LiveShim
+  readonly hostMacvlan?: CurrentHostMacvlan
 }
 
 /** What of a need is there, on the host that we run on. */
-export interface Live {
-  readonly links: readonly LiveLink[]
+export interface CurrentState {
+  readonly links: readonly CurrentLink[]
   /** Routes and proxied addresses that bear our mark. */
   readonly routes: readonly HostRoute[]
-  readonly proxies: readonly Proxied[]
+  readonly proxyNeighbours: readonly ProxyNeighbour[]
   /** Interfaces whose default route a router has announced. */
-  readonly announced: readonly string[]
+  readonly raDefaultDevs: readonly string[]
   /** The values that sysctls had before we set them. */
-  readonly kept: ReadonlyMap<string, string>
+  readonly savedSysctls: ReadonlyMap<string, string>
   sysctl(key: string): string | undefined
   /** Whether a port of a bridge sends back what came in by it; false also where there is no such port. */
   isHairpin(port: string): boolean
-  readonly firewall: Firewall
+  readonly firewall: HostFirewall
   /** Whether the file is there that says that the host may have some of it. */
-  readonly isMarked: boolean
+  readonly hasMarker: boolean
 }
 
 /** Where the earlier values of sysctls stand: no link can hold them, and like them they are gone after a boot. */
-const SYSCTLS = '/run/pipework/sysctls'
+const SAVED_SYSCTL_DIR = '/run/pipework/sysctls'
 
 /** The file for the earlier value of a sysctl; no interface has a colon in its name. */
-export function sysctlFile(key: string): string {
-  return `${SYSCTLS}/${key.replaceAll('/', ':')}`
+export function savedSysctlFile(key: string): string {
+  return `${SAVED_SYSCTL_DIR}/${key.replaceAll('/', ':')}`
 }
 
-interface IpAddress {
+interface HostAddressJson {
   readonly ifname: string
   readonly ifalias?: string
   readonly master?: string
@@ -72,33 +72,40 @@ interface IpAddress {
   }[]
 }
 
-interface IpRoute {
+interface HostRouteJson {
   readonly dst: string
   readonly dev?: string
   readonly prefsrc?: string
 }
 
-function toShim({ ifname: name, link: parent, address: mac, linkinfo, ...rest }: IpAddress): Pick<LiveLink, 'shim'> {
+function toHostMacvlan({
+  ifname: name,
+  link: parent,
+  address: mac,
+  linkinfo,
+  ...rest
+}: HostAddressJson): Pick<CurrentLink, 'hostMacvlan'> {
   const mode = linkinfo?.info_data?.mode
-  const isRecorded = rest.ifalias === MADE_RECORD
-  const isOurs = name.startsWith('pw-') && linkinfo?.info_kind === 'macvlan' && (isRecorded || rest.group === BIRTHMARK)
+  const isRecorded = rest.ifalias === OWNED_ALIAS
+  const isOurs =
+    name.startsWith('pw-') && linkinfo?.info_kind === 'macvlan' && (isRecorded || rest.group === PENDING_GROUP)
   if (!isOurs || parent === undefined || mac === undefined || mode === undefined) return {}
-  return { shim: { name, parent, kind: 'macvlan', mode, mac, isRecorded, up: rest.flags.includes('UP') } }
+  return { hostMacvlan: { name, parent, kind: 'macvlan', mode, mac, isRecorded, up: rest.flags.includes('UP') } }
 }
 
-function toLink(link: IpAddress): LiveLink {
+function toCurrentLink(link: HostAddressJson): CurrentLink {
   const { ifname, master, addr_info = [] } = link
   return {
     name: ifname,
     master,
-    ...toShim(link),
+    ...toHostMacvlan(link),
     addresses: addr_info
       .filter(({ local }) => local !== undefined)
       .map(({ family, local, prefixlen, metric, scope, broadcast }) => ({
         family: family === 'inet' ? 4 : 6,
         ip: local,
         prefix: prefixlen,
-        isOurs: `${metric}` === MARK,
+        isOurs: `${metric}` === ROUTE_PROTO,
         words: [
           ...(broadcast === undefined ? [] : ['brd', broadcast]),
           ...(scope === 'global' ? [] : ['scope', scope]),
@@ -109,22 +116,31 @@ function toLink(link: IpAddress): LiveLink {
   }
 }
 
-function toRoute({ dst, dev = '', prefsrc }: IpRoute, family: Family): HostRoute {
+function toHostRoute({ dst, dev = '', prefsrc }: HostRouteJson, family: Family): HostRoute {
   return { family, dst, dev, src: prefsrc }
 }
 
-function readKept(host: Host): Live['kept'] {
-  const names = host.list(SYSCTLS) ?? []
-  return new Map(names.map((name) => [name.replaceAll(':', '/'), host.read(`${SYSCTLS}/${name}`) ?? '']))
+function readSavedSysctls(host: System): CurrentState['savedSysctls'] {
+  const names = host.list(SAVED_SYSCTL_DIR) ?? []
+  return new Map(names.map((name) => [name.replaceAll(':', '/'), host.read(`${SAVED_SYSCTL_DIR}/${name}`) ?? '']))
 }
 
 /** What `ip` says of the host, in one batch. */
-async function readNetwork(host: Host): Promise<Pick<Live, 'links' | 'routes' | 'proxies' | 'announced'>> {
-  const lines6 = hasIpv6(host)
-    ? [batchLine`route show table all root ::/0 proto ${MARK}`, batchLine`route show table all root ::/0 proto ra`]
+async function readHostNetwork(
+  host: System,
+): Promise<Pick<CurrentState, 'links' | 'routes' | 'proxyNeighbours' | 'raDefaultDevs'>> {
+  const lines6 = kernelHasIpv6(host)
+    ? [
+        batchLine`route show table all root ::/0 proto ${ROUTE_PROTO}`,
+        batchLine`route show table all root ::/0 proto ra`,
+      ]
     : []
-  const lines = [batchLine`address show`, batchLine`route show table main proto ${MARK}`, batchLine`neigh show proxy`]
-  const answer = await host.ip({ lines: [...lines, ...lines6], answer: 'json' })
+  const lines = [
+    batchLine`address show`,
+    batchLine`route show table main proto ${ROUTE_PROTO}`,
+    batchLine`neigh show proxy`,
+  ]
+  const answer = await host.runIpBatch({ lines: [...lines, ...lines6], output: 'json' })
   if (answer.code !== 0)
     throw new PipeworkError(`the host's network cannot be read: ${answer.stderr.trim()}`, {
       hint: 'See what `ip address` and `ip route` say.',
@@ -134,32 +150,32 @@ async function readNetwork(host: Host): Promise<Pick<Live, 'links' | 'routes' | 
     .filter(Boolean)
     .map((line) => JSON.parse(line) as unknown[])
   return {
-    links: (links as IpAddress[]).map(toLink),
+    links: (links as HostAddressJson[]).map(toCurrentLink),
     routes: [
-      ...(routes as IpRoute[]).map((it) => toRoute(it, 4)),
-      ...(routes6 as IpRoute[]).map((it) => toRoute(it, 6)),
+      ...(routes as HostRouteJson[]).map((it) => toHostRoute(it, 4)),
+      ...(routes6 as HostRouteJson[]).map((it) => toHostRoute(it, 6)),
     ],
-    proxies: (proxies as { dst: string; dev: string; protocol?: string }[])
-      .filter(({ protocol }) => protocol === MARK)
+    proxyNeighbours: (proxies as { dst: string; dev: string; protocol?: string }[])
+      .filter(({ protocol }) => protocol === ROUTE_PROTO)
       .map(({ dst, dev }) => ({ ip: dst, dev })),
-    announced: (announced as IpRoute[]).filter(({ dst }) => dst === 'default').map(({ dev = '' }) => dev),
+    raDefaultDevs: (announced as HostRouteJson[]).filter(({ dst }) => dst === 'default').map(({ dev = '' }) => dev),
   }
 }
 
 /** Looks at the host: one batch of ip, the firewall, and files. */
-export async function readLive(host: Host): Promise<Live> {
-  const [network, firewall] = await Promise.all([readNetwork(host), readFirewall(host)])
+export async function readCurrentState(host: System): Promise<CurrentState> {
+  const [network, firewall] = await Promise.all([readHostNetwork(host), readHostFirewall(host)])
   return {
     ...network,
-    kept: readKept(host),
+    savedSysctls: readSavedSysctls(host),
     isHairpin: (port) => host.read(`/sys/class/net/${port}/brport/hairpin_mode`) === '1',
     sysctl: (key) => host.read(`/proc/sys/${key}`),
     firewall,
-    isMarked: mayHaveOutside(host),
+    hasMarker: mayHaveHostServices(host),
   }
 }
 
 /** The host's own addresses, by interface. */
-export function toHostAddresses({ links }: Live): HostAddresses {
+export function toHostAddresses({ links }: CurrentState): HostAddresses {
   return new Map(links.map(({ name, addresses }) => [name, addresses]))
 }

@@ -1,13 +1,13 @@
-import { ANY_LOCAL, acceptBridged, type Rule } from '../../firewall/rule'
-import { type Address, type Family, fingerprint, toNetwork } from '../../model/address'
+import { ANY_LOCAL_ADDRESS, bridgedAcceptRules, type FirewallRule } from '../../firewall/rule'
+import { type Address, type Family, fnv1aHash, toNetworkCidr } from '../../model/address'
 import type { ShareKind } from '../../model/attach-options'
-import { LINK_GATEWAY, type Outside, type Published, parseRouted } from '../../model/host-services'
-import { bitsOf, FAMILIES, isLinkLocal } from '../../model/ip'
-import { MARK } from '../../state/record'
-import { forwardingOf, type HostAddress, type Need, NOTHING, sumOf } from './need'
+import { type HostServices, LINK_LOCAL_GATEWAY, type PortMapping, parseRouted } from '../../model/host-services'
+import { ADDRESS_FAMILIES, addressBits, isLinkLocalAddress } from '../../model/ip'
+import { ROUTE_PROTO } from '../../state/record'
+import { type DesiredState, EMPTY_STATE, forwardingSysctl, type HostIfAddress, mergeStates } from './need'
 
 /** An attachment, as far as the host beside its link is concerned. */
-export interface Subject {
+export interface HostAttachment {
   /** For messages: the guest's name. */
   readonly guest: string
   readonly ifname: string
@@ -15,168 +15,184 @@ export interface Subject {
   /** The link's end in the host; none of a macvlan. */
   readonly hostEnd?: string
   /** Whether that end is a port of a Linux bridge. */
-  readonly isPort: boolean
+  readonly isBridgePort: boolean
   /** What a macvlan or ipvlan hangs on. */
   readonly parent?: string
   readonly sharing?: { readonly kind: ShareKind; readonly mode: string }
   readonly addresses: readonly Address[]
   readonly words: readonly string[]
-  readonly outside: Outside
+  readonly hostServices: HostServices
 }
 
 /** The host's own addresses, by interface. */
 export type HostAddresses = ReadonlyMap<string, readonly Address[]>
 
 /** The interface of the host through which it reaches the guest. */
-export function devOf({ hostif, hostEnd }: Subject): string {
+export function hostDeviceFor({ hostif, hostEnd }: HostAttachment): string {
   return parseRouted(hostif) === undefined ? hostif : (hostEnd ?? '')
 }
 
-function needOfBridge({ hostif, hostEnd, isPort, outside }: Subject): Need {
+function desiredBridge({ hostif, hostEnd, isBridgePort: isPort, hostServices: outside }: HostAttachment): DesiredState {
   return {
-    ...NOTHING,
+    ...EMPTY_STATE,
     // Where bridges obey the firewall, what a guest sends to a published port of its own goes back by the same port.
-    hairpins: hostEnd === undefined || !isPort ? [] : [{ port: hostEnd, on: outside.published.length > 0 }],
+    hairpins: hostEnd === undefined || !isPort ? [] : [{ port: hostEnd, on: outside.portMappings.length > 0 }],
     addresses: outside.bridgeAddresses.map(({ family, ip, prefix }) => ({
       dev: hostif,
       family,
       ip,
       prefix,
-      words: [...(family === 4 && prefix < 31 ? ['brd', '+'] : []), 'metric', MARK],
+      words: [...(family === 4 && prefix < 31 ? ['brd', '+'] : []), 'metric', ROUTE_PROTO],
     })),
   }
 }
 
 /** The link leads to the host alone, which has the gateway's address there and answers for everybody else. */
-function needOfRouted(subject: Subject): Need {
+function desiredRouted(subject: HostAttachment): DesiredState {
   const { addresses, hostif } = subject
-  const [routed, dev] = [parseRouted(hostif), devOf(subject)]
-  if (routed === undefined) return NOTHING
+  const [routed, dev] = [parseRouted(hostif), hostDeviceFor(subject)]
+  if (routed === undefined) return EMPTY_STATE
   const { nic } = routed
   const has = (family: Family) => addresses.some((it) => it.family === family)
   return {
-    ...NOTHING,
+    ...EMPTY_STATE,
     addresses: addresses.flatMap(({ family, gateway }) =>
-      gateway === undefined ? [] : [toGateway(dev, family, gateway)],
+      gateway === undefined ? [] : [gatewayAddress(dev, family, gateway)],
     ),
     routes: addresses.map(({ family, ip }) => ({ family, dst: ip, dev })),
-    proxies: nic === undefined ? [] : addresses.map(({ ip }) => ({ ip, dev: nic })),
+    proxyNeighbours: nic === undefined ? [] : addresses.map(({ ip }) => ({ ip, dev: nic })),
     sysctls: [
       ...(has(4)
         ? [
-            { key: `net/ipv4/conf/${dev}/proxy_arp`, value: '1', own: true },
+            { key: `net/ipv4/conf/${dev}/proxy_arp`, value: '1', goesWithLink: true },
             // Else each first answer waits for up to 0.8 s, for the sake of a neighbour that is not there.
-            { key: `net/ipv4/neigh/${dev}/proxy_delay`, value: '0', own: true },
+            { key: `net/ipv4/neigh/${dev}/proxy_delay`, value: '0', goesWithLink: true },
           ]
         : []),
-      ...(nic !== undefined && has(6) ? [{ key: `net/ipv6/conf/${nic}/proxy_ndp`, value: '1', own: false }] : []),
-      ...(nic === undefined ? [] : FAMILIES.filter(has).map(forwardingOf)),
+      ...(nic !== undefined && has(6)
+        ? [{ key: `net/ipv6/conf/${nic}/proxy_ndp`, value: '1', goesWithLink: false }]
+        : []),
+      ...(nic === undefined ? [] : ADDRESS_FAMILIES.filter(has).map(forwardingSysctl)),
     ],
-    rules: nic === undefined ? [] : addresses.flatMap(({ family, ip }) => acceptBoth({ family, dev, ip })),
+    rules: nic === undefined ? [] : addresses.flatMap(({ family, ip }) => acceptBothWays({ family, dev, ip })),
   }
 }
 
-function toGateway(dev: string, family: Family, ip: string): HostAddress {
-  const isOfLink = ip === LINK_GATEWAY[family] || isLinkLocal(ip)
+function gatewayAddress(dev: string, family: Family, ip: string): HostIfAddress {
+  const isOfLink = ip === LINK_LOCAL_GATEWAY[family] || isLinkLocalAddress(ip)
   return {
     dev,
     family,
     ip,
-    prefix: family === 6 && isOfLink ? 64 : bitsOf(family),
+    prefix: family === 6 && isOfLink ? 64 : addressBits(family),
     // Not an address that the host itself would ever speak from.
-    words: [...(isOfLink ? ['scope', 'link'] : []), 'metric', MARK, ...(family === 6 ? ['nodad'] : [])],
+    words: [...(isOfLink ? ['scope', 'link'] : []), 'metric', ROUTE_PROTO, ...(family === 6 ? ['nodad'] : [])],
   }
 }
 
-function acceptBoth({ family, dev, ip }: { family: Family; dev: string; ip: string }): readonly Rule[] {
+function acceptBothWays({ family, dev, ip }: { family: Family; dev: string; ip: string }): readonly FirewallRule[] {
   return [
-    { family, act: 'accept', owner: dev, in: dev, from: ip },
-    { family, act: 'accept', owner: dev, out: dev, to: ip },
+    { family, action: 'accept', owner: dev, in: dev, from: ip },
+    { family, action: 'accept', owner: dev, out: dev, to: ip },
   ]
 }
 
 /** The subnets of the guest whose traffic to the outside the host forwards: those that have their gateway there. */
-function listSources(subject: Subject): readonly { readonly family: Family; readonly net: string }[] {
+function listNatSources(subject: HostAttachment): readonly { readonly family: Family; readonly net: string }[] {
   const { addresses, hostif } = subject
   const isAlone = parseRouted(hostif) !== undefined
   return addresses
     .filter(({ family }) => addresses.some((it) => it.family === family && it.gateway !== undefined))
-    .map((address) => ({ family: address.family, net: isAlone ? address.ip : toNetwork(address) }))
+    .map((address) => ({ family: address.family, net: isAlone ? address.ip : toNetworkCidr(address) }))
 }
 
-function needOfNat(subject: Subject): Need {
-  const { nat } = subject.outside
-  if (nat === undefined) return NOTHING
-  const dev = devOf(subject)
+function desiredNat(subject: HostAttachment): DesiredState {
+  const { nat } = subject.hostServices
+  if (nat === undefined) return EMPTY_STATE
+  const dev = hostDeviceFor(subject)
   const { out } = nat
-  const sources = listSources(subject)
-  const families = FAMILIES.filter((family) => sources.some((it) => it.family === family))
+  const sources = listNatSources(subject)
+  const families = ADDRESS_FAMILIES.filter((family) => sources.some((it) => it.family === family))
   const way = out === undefined ? {} : { out }
   const isAlone = parseRouted(subject.hostif) !== undefined
   return {
-    ...NOTHING,
-    sysctls: families.map(forwardingOf),
+    ...EMPTY_STATE,
+    sysctls: families.map(forwardingSysctl),
     rules: [
-      ...sources.flatMap(({ family, net: from }): readonly Rule[] => [
-        { family, act: 'masquerade', owner: dev, ...(out === undefined ? { notOut: dev } : way), from },
-        { family, act: 'accept', owner: dev, in: dev, ...way, from },
-        { family, act: 'accept', owner: dev, out: dev, to: from, state: 'known' },
+      ...sources.flatMap(({ family, net: from }): readonly FirewallRule[] => [
+        { family, action: 'masquerade', owner: dev, ...(out === undefined ? { notOut: dev } : way), from },
+        { family, action: 'accept', owner: dev, in: dev, ...way, from },
+        { family, action: 'accept', owner: dev, out: dev, to: from, state: 'known' },
       ]),
-      ...(isAlone ? [] : acceptBridged(dev).filter(({ family }) => families.includes(family))),
+      ...(isAlone ? [] : bridgedAcceptRules(dev).filter(({ family }) => families.includes(family))),
     ],
   }
 }
 
-const formatPorts = ({ first, last }: Published['ports']) => (first === last ? `${first}` : `${first}-${last}`)
+const formatPortRange = ({ first, last }: PortMapping['hostPorts']) =>
+  first === last ? `${first}` : `${first}-${last}`
 
 /** Whether the host is the guest's gateway, so that replies come back through it whoever asked. */
-function isGateway(subject: Subject, family: Family, own: HostAddresses): boolean {
-  const { addresses, hostif, outside } = subject
+function isHostGateway(subject: HostAttachment, family: Family, own: HostAddresses): boolean {
+  const { addresses, hostif, hostServices: outside } = subject
   if (parseRouted(hostif) !== undefined) return true
   const gateway = addresses.find((it) => it.family === family && it.gateway !== undefined)?.gateway
   return [...outside.bridgeAddresses, ...(own.get(hostif) ?? [])].some(({ ip }) => ip === gateway)
 }
 
-function publish(published: Published, { ip, family }: Address, subject: Subject): readonly Rule[] {
-  const { protocol, at, ports, to } = published
-  const dev = devOf(subject)
-  const target = ports.first === to.first ? { ip } : { ip, port: formatPorts(to) }
-  const toGuest = { family, owner: dev, out: dev, to: ip, protocol, ports: formatPorts(to) } as const
+function portMappingRules(
+  published: PortMapping,
+  { ip, family }: Address,
+  subject: HostAttachment,
+): readonly FirewallRule[] {
+  const { protocol, listenAddress: at, hostPorts: ports, guestPorts: to } = published
+  const dev = hostDeviceFor(subject)
+  const target = ports.first === to.first ? { ip } : { ip, port: formatPortRange(to) }
+  const toGuest = { family, owner: dev, out: dev, to: ip, protocol, ports: formatPortRange(to) } as const
   return [
-    { family, act: 'dnat', owner: dev, to: at?.ip ?? ANY_LOCAL, protocol, ports: formatPorts(ports), target },
-    { ...toGuest, act: 'accept' },
+    {
+      family,
+      action: 'dnat',
+      owner: dev,
+      to: at?.ip ?? ANY_LOCAL_ADDRESS,
+      protocol,
+      ports: formatPortRange(ports),
+      dnatTarget: target,
+    },
+    { ...toGuest, action: 'accept' },
   ]
 }
 
 /** With the rules that make the guest answer to the host, and not past it, where it would. */
-function needOfPublished(subject: Subject, own: HostAddresses): Need {
-  const { addresses, outside } = subject
-  const dev = devOf(subject)
-  const needs = outside.published.flatMap((published) =>
-    FAMILIES.flatMap((family) => {
+function desiredPortMappings(subject: HostAttachment, own: HostAddresses): DesiredState {
+  const { addresses, hostServices: outside } = subject
+  const dev = hostDeviceFor(subject)
+  const needs = outside.portMappings.flatMap((published) =>
+    ADDRESS_FAMILIES.flatMap((family) => {
       const address = addresses.find((it) => it.family === family)
-      if (address === undefined || (published.at !== undefined && published.at.family !== family)) return []
-      const back = { family, act: 'masquerade', owner: dev, out: dev, to: address.ip, state: 'sent' } as const
-      const isHere = isGateway(subject, family, own)
-      const isLoopback = published.at === undefined || published.at.ip.startsWith('127.')
-      const near = [toNetwork(address), ...(family === 4 ? ['127.0.0.0/8'] : [])]
-      const rules: readonly Rule[] = [
-        ...publish(published, address, subject),
-        { family, act: 'accept', owner: dev, in: dev, from: address.ip, state: 'known' },
+      if (address === undefined || (published.listenAddress !== undefined && published.listenAddress.family !== family))
+        return []
+      const back = { family, action: 'masquerade', owner: dev, out: dev, to: address.ip, state: 'sent' } as const
+      const isHere = isHostGateway(subject, family, own)
+      const isLoopback = published.listenAddress === undefined || published.listenAddress.ip.startsWith('127.')
+      const near = [toNetworkCidr(address), ...(family === 4 ? ['127.0.0.0/8'] : [])]
+      const rules: readonly FirewallRule[] = [
+        ...portMappingRules(published, address, subject),
+        { family, action: 'accept', owner: dev, in: dev, from: address.ip, state: 'known' },
         ...(isHere ? near.map((from) => ({ ...back, from })) : [back]),
-        ...(family === 4 && isLoopback ? guardLoopback(dev) : []),
+        ...(family === 4 && isLoopback ? loopbackGuardRules(dev) : []),
       ]
-      const localnet = { key: `net/ipv4/conf/${dev}/route_localnet`, value: '1', own: subject.hostEnd === dev }
-      const sysctls = [...(family === 4 && isLoopback ? [localnet] : []), forwardingOf(family)]
-      return [{ ...NOTHING, rules, sysctls }]
+      const localnet = { key: `net/ipv4/conf/${dev}/route_localnet`, value: '1', goesWithLink: subject.hostEnd === dev }
+      const sysctls = [...(family === 4 && isLoopback ? [localnet] : []), forwardingSysctl(family)]
+      return [{ ...EMPTY_STATE, rules, sysctls }]
     }),
   )
-  return sumOf(needs)
+  return mergeStates(needs)
 }
 
 /** With route_localnet whoever is on that interface would reach what listens on 127.0.0.1 only. */
-function guardLoopback(dev: string): readonly Rule[] {
-  const guard = { family: 4, act: 'drop', owner: dev, in: dev } as const
+function loopbackGuardRules(dev: string): readonly FirewallRule[] {
+  const guard = { family: 4, action: 'drop', owner: dev, in: dev } as const
   return [
     { ...guard, to: '127.0.0.0/8' },
     { ...guard, from: '127.0.0.0/8' },
@@ -184,38 +200,45 @@ function guardLoopback(dev: string): readonly Rule[] {
 }
 
 /** `pw-eth0`, or what is short enough. */
-function shimNameOf(parent: string): string {
-  return parent.length <= 12 ? `pw-${parent}` : `pw-${fingerprint(parent).slice(0, 12)}`
+function hostMacvlanName(parent: string): string {
+  return parent.length <= 12 ? `pw-${parent}` : `pw-${fnv1aHash(parent).slice(0, 12)}`
 }
 
 /** A link beside the guests' on their NIC, without an address, that answers for the host's. */
-function needOfHostAccess({ outside, parent, sharing, addresses }: Subject, own: HostAddresses): Need {
-  if (!outside.hostAccess || parent === undefined || sharing === undefined) return NOTHING
-  const dev = shimNameOf(parent)
-  const global = (own.get(parent) ?? []).filter(({ ip }) => !isLinkLocal(ip))
+function desiredHostAccess(
+  { hostServices: outside, parent, sharing, addresses }: HostAttachment,
+  own: HostAddresses,
+): DesiredState {
+  if (!outside.hostAccess || parent === undefined || sharing === undefined) return EMPTY_STATE
+  const dev = hostMacvlanName(parent)
+  const global = (own.get(parent) ?? []).filter(({ ip }) => !isLinkLocalAddress(ip))
   const has6 = addresses.some(({ family }) => family === 6)
   return {
-    ...NOTHING,
-    shims: [{ name: dev, parent, ...sharing }],
+    ...EMPTY_STATE,
+    hostMacvlans: [{ name: dev, parent, ...sharing }],
     routes: addresses.flatMap(({ family, ip }) => {
       const src = global.find((it) => it.family === family)?.ip
       return src === undefined ? [] : [{ family, dst: ip, dev, src }]
     }),
     // For IPv4 the kernel answers on any interface; for IPv6 only for what is proxied.
-    proxies: has6 ? global.flatMap(({ family, ip }) => (family === 6 ? [{ ip, dev }] : [])) : [],
+    proxyNeighbours: has6 ? global.flatMap(({ family, ip }) => (family === 6 ? [{ ip, dev }] : [])) : [],
     sysctls: has6
-      ? ['forwarding', 'proxy_ndp'].map((name) => ({ key: `net/ipv6/conf/${dev}/${name}`, value: '1', own: true }))
+      ? ['forwarding', 'proxy_ndp'].map((name) => ({
+          key: `net/ipv6/conf/${dev}/${name}`,
+          value: '1',
+          goesWithLink: true,
+        }))
       : [],
   }
 }
 
 /** What one attachment needs of the host, whose own addresses are these. */
-export function needOf(subject: Subject, own: HostAddresses): Need {
-  return sumOf([
-    needOfBridge(subject),
-    needOfRouted(subject),
-    needOfNat(subject),
-    needOfPublished(subject, own),
-    needOfHostAccess(subject, own),
+export function desiredState(subject: HostAttachment, own: HostAddresses): DesiredState {
+  return mergeStates([
+    desiredBridge(subject),
+    desiredRouted(subject),
+    desiredNat(subject),
+    desiredPortMappings(subject, own),
+    desiredHostAccess(subject, own),
   ])
 }

@@ -1,22 +1,22 @@
-import type { Forwarding } from '../../firewall/bridge-accept'
+import type { ForwardedTraffic } from '../../firewall/bridge-accept'
 import type { Flow } from '../../firewall/evaluate'
-import type { Rule } from '../../firewall/rule'
-import type { Rule as Accept } from '../../firewall/ruleset'
+import type { FirewallRule } from '../../firewall/rule'
+import type { ParsedRule as Accept } from '../../firewall/ruleset'
 import type { Family } from '../../model/address'
 import { parseRouted } from '../../model/host-services'
 import { readProcRoutes } from '../../state/proc-routes'
-import type { Host } from '../../system/types'
-import { devOf, needOf, type Subject } from './desired'
+import type { System } from '../../system/types'
+import { desiredState, type HostAttachment, hostDeviceFor } from './desired'
 
 /** The interfaces by which the outside may be reached: those of default routes, else of any. */
-function readWays(family: Family, dev: string, host: Host): readonly string[] {
+function readOutboundDevs(family: Family, dev: string, host: System): readonly string[] {
   const routes = (readProcRoutes(family, '/proc/net', host) ?? []).filter((it) => it.dev !== dev)
   const defaults = routes.filter(({ isDefault }) => isDefault)
   return [...new Set((defaults.length > 0 ? defaults : routes).map((it) => it.dev))]
 }
 
 /** A rule of ours as a verdict looks at it. */
-function toAccept({ family, in: from, out, from: saddr, to: daddr, state, ports }: Rule): Accept {
+function toAcceptRule({ family, in: from, out, from: saddr, to: daddr, state, ports }: FirewallRule): Accept {
   const known = { in: from, out, saddr, daddr }
   const fields = (['in', 'out', 'saddr', 'daddr'] as const).flatMap((field) => {
     const value = known[field]
@@ -34,7 +34,11 @@ function toAccept({ family, in: from, out, from: saddr, to: daddr, state, ports 
 }
 
 /** What such a rule is for: the first packet, or what belongs to a connection, in by the one and out by the other. */
-function toFlow({ family, in: from, state, ports, ...rule }: Rule, dev: string, way: string | undefined): Flow {
+function toForwardFlow(
+  { family, in: from, state, ports, ...rule }: FirewallRule,
+  dev: string,
+  way: string | undefined,
+): Flow {
   const outside = rule.out === dev || rule.out === undefined ? way : rule.out
   const [enters, leaves] = from === dev ? [dev, outside] : [outside, dev]
   return {
@@ -46,21 +50,21 @@ function toFlow({ family, in: from, state, ports, ...rule }: Rule, dev: string, 
 }
 
 /** What the host is to forward for an attachment, and the rules that pipework itself makes for it. */
-export function forwardingOf(subject: Subject, host: Host): Forwarding | undefined {
-  const { outside, hostif } = subject
-  const dev = devOf(subject)
-  const rules = needOf(subject, new Map()).rules.filter(({ act }) => act === 'accept')
+export function readForwarding(subject: HostAttachment, host: System): ForwardedTraffic | undefined {
+  const { hostServices: outside, hostif } = subject
+  const dev = hostDeviceFor(subject)
+  const rules = desiredState(subject, new Map()).rules.filter(({ action: act }) => act === 'accept')
   if (rules.length === 0) return undefined
   // What is published on 127.0.0.1 alone comes from nowhere else.
-  const isNear = outside.published.every(({ at }) => at?.ip.startsWith('127.'))
+  const isNear = outside.portMappings.every(({ listenAddress: at }) => at?.ip.startsWith('127.'))
   const routed = rules.filter((it) => !(it.in === dev && it.out === dev) && !(isNear && it.ports !== undefined))
   const nic = parseRouted(hostif)?.nic
-  const flows = ([4, 6] as const).flatMap((family): Forwarding['flows'] => {
+  const flows = ([4, 6] as const).flatMap((family): ForwardedTraffic['flows'] => {
     const own = routed.filter((it) => it.family === family)
-    const ways = nic === undefined ? readWays(family, dev, host) : [nic]
+    const ways = nic === undefined ? readOutboundDevs(family, dev, host) : [nic]
     return own.length === 0
       ? []
-      : [(ways.length === 0 ? [undefined] : ways).map((way) => own.map((rule) => toFlow(rule, dev, way)))]
+      : [(ways.length === 0 ? [undefined] : ways).map((way) => own.map((rule) => toForwardFlow(rule, dev, way)))]
   })
-  return { flows, accepts: rules.map(toAccept) }
+  return { flows, acceptRules: rules.map(toAcceptRule) }
 }

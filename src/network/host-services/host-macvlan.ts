@@ -1,57 +1,57 @@
 import { PipeworkError } from '../../model/errors'
-import { ip, type Plan, rows } from '../../plan/step'
-import { BIRTHMARK, MADE_RECORD } from '../../state/record'
-import type { Live } from './current'
-import type { Need, Shim } from './need'
-import { writeSysctls } from './sysctls'
+import { ip, type Plan, planSteps } from '../../plan/step'
+import { OWNED_ALIAS, PENDING_GROUP } from '../../state/record'
+import type { CurrentState } from './current'
+import type { DesiredState, HostMacvlan } from './need'
+import { sysctlWriteCommand } from './sysctls'
 
 /** What is not there yet of a link of the host beside the guests' on their NIC: it, its record, or that it is up. */
-export function planShims({ shims }: Need, { links }: Live): Plan {
+export function planHostMacvlans({ hostMacvlans: shims }: DesiredState, { links }: CurrentState): Plan {
   const wanted = new Map(shims.map((shim) => [shim.name, shim]))
   return [...wanted.values()].flatMap((shim) => {
     const link = links.find(({ name }) => name === shim.name)
-    if (link !== undefined && link.shim?.parent !== shim.parent)
+    if (link !== undefined && link.hostMacvlan?.parent !== shim.parent)
       throw new PipeworkError(`--host-access needs the name '${shim.name}', and something else has it`, {
         hint: `See what it is: ip -d link show ${shim.name}`,
       })
-    return completeShim(shim, link?.shim)
+    return planHostMacvlan(shim, link?.hostMacvlan)
   })
 }
 
-function completeShim(
-  { name, parent, kind, mode }: Shim,
-  live: NonNullable<Live['links'][number]['shim']> | undefined,
+function planHostMacvlan(
+  { name, parent, kind, mode }: HostMacvlan,
+  live: NonNullable<CurrentState['links'][number]['hostMacvlan']> | undefined,
 ): Plan {
-  return rows(
+  return planSteps(
     live === undefined && {
-      why: `create ${name}, past which the host reaches the guests on ${parent}`,
-      command: ip`link add link ${parent} name ${name} group ${BIRTHMARK} type ${kind} mode ${mode}`,
+      description: `create ${name}, past which the host reaches the guests on ${parent}`,
+      command: ip`link add link ${parent} name ${name} group ${PENDING_GROUP} type ${kind} mode ${mode}`,
       undo: ip`link del dev ${name}`,
     },
     !live?.isRecorded && {
-      why: `record that pipework made ${name}`,
-      command: ip`link set dev ${name} group 0 alias ${MADE_RECORD}`,
+      description: `record that pipework made ${name}`,
+      command: ip`link set dev ${name} group 0 alias ${OWNED_ALIAS}`,
     },
-    !live?.up && { why: `bring ${name} up`, command: ip`link set dev ${name} up` },
+    !live?.up && { description: `bring ${name} up`, command: ip`link set dev ${name} up` },
   )
 }
 
 /** Removes those past which nobody is reached any more. */
-export function dropShims({ shims }: Need, live: Live): Plan {
-  return live.links.flatMap(({ shim }) => {
+export function planHostMacvlanRemoval({ hostMacvlans: shims }: DesiredState, live: CurrentState): Plan {
+  return live.links.flatMap(({ hostMacvlan: shim }) => {
     if (shim === undefined || shims.some(({ name }) => name === shim.name)) return []
     const { name, parent, kind, mode, mac } = shim
     const settings = ['forwarding', 'proxy_ndp'].map((setting) => `net/ipv6/conf/${name}/${setting}`)
     const set = settings.filter((key) => live.sysctl(key) === '1')
     return [
       {
-        why: `remove ${name}: no guest is reached past it`,
+        description: `remove ${name}: no guest is reached past it`,
         command: ip`link del dev ${name}`,
         undo: [
           ip`link add link ${parent} name ${name} address ${mac} type ${kind} mode ${mode}`,
-          ip`link set dev ${name} alias ${MADE_RECORD}`,
+          ip`link set dev ${name} alias ${OWNED_ALIAS}`,
           ip`link set dev ${name} up`,
-          ...(set.length === 0 ? [] : [writeSysctls(set.map((key) => [key, '1']))]),
+          ...(set.length === 0 ? [] : [sysctlWriteCommand(set.map((key) => [key, '1']))]),
         ],
       },
     ]

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { parsePublished } from '../../model/host-services'
-import { createFakeHost } from '../../system/fake'
+import { parsePortMapping } from '../../model/host-services'
+import { createFakeSystem } from '../../system/fake'
 import { findListener } from './listeners'
 
 const HEAD = '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode'
 
 /** As Linux 6.18 shows them: sshd on all addresses, something on 127.0.0.1:8080, a connection, UDP on [fd77::10]:5353. */
-const host = createFakeHost({
+const host = createFakeSystem({
   files: {
     '/proc/net/tcp': [
       HEAD,
@@ -34,5 +34,5 @@ describe('what listens on a port that is to be published', () => {
     ['5353:53/udp', 'fd77::10 port 5353'],
     ['[fd77::10]:5353:53/udp', 'fd77::10 port 5353'],
     ['[fd77::11]:5353:53/udp', undefined],
-  ])('%s: %s', (typed, listener) => expect(findListener(parsePublished(typed), host)).toBe(listener))
+  ])('%s: %s', (typed, listener) => expect(findListener(parsePortMapping(typed), host)).toBe(listener))
 })

@@ -1,27 +1,36 @@
-import { planFirewall } from '../../firewall/write'
-import { type Address, areOverlapping } from '../../model/address'
-import { MARKER } from '../../model/host-services'
-import { bitsOf } from '../../model/ip'
+import { planFirewallRules } from '../../firewall/write'
+import { type Address, subnetsOverlap } from '../../model/address'
+import { SERVICES_MARKER } from '../../model/host-services'
+import { addressBits } from '../../model/ip'
 import { ip, type Plan, type Step } from '../../plan/step'
-import { MARK } from '../../state/record'
-import type { Live, LiveLink } from './current'
-import { dropShims, planShims } from './host-macvlan'
-import { byKey, describe, type Hairpin, type HostAddress, type HostRoute, type Need, type Proxied } from './need'
-import { dropSysctls, planSysctls, writeSysctls } from './sysctls'
+import { ROUTE_PROTO } from '../../state/record'
+import type { CurrentLink, CurrentState } from './current'
+import { planHostMacvlanRemoval, planHostMacvlans } from './host-macvlan'
+import {
+  type DesiredState,
+  describeState,
+  type HairpinPort,
+  type HostIfAddress,
+  type HostRoute,
+  type ProxyNeighbour,
+  uniqueBy,
+} from './need'
+import { planHostSysctls, planSysctlRestore, sysctlWriteCommand } from './sysctls'
 
-const routeKey = ({ dst, dev }: HostRoute) => `${dst} ${dev}`
-const proxyKey = ({ ip: address, dev }: Proxied) => `${address} ${dev}`
-const addressKey = ({ ip: address, prefix, dev }: Pick<HostAddress, 'ip' | 'prefix' | 'dev'>) =>
+const hostRouteKey = ({ dst, dev }: HostRoute) => `${dst} ${dev}`
+const proxyKey = ({ ip: address, dev }: ProxyNeighbour) => `${address} ${dev}`
+const addressKey = ({ ip: address, prefix, dev }: Pick<HostIfAddress, 'ip' | 'prefix' | 'dev'>) =>
   `${address}/${prefix} ${dev}`
 
 // --- ports ------------------------------------------------------------------------------------------------------------
 
-function planHairpins({ hairpins }: Need, live: Live): Plan {
-  const toCommand = ({ port, on }: Hairpin) => ip`link set dev ${port} type bridge_slave hairpin ${on ? 'on' : 'off'}`
+function planHairpins({ hairpins }: DesiredState, live: CurrentState): Plan {
+  const toCommand = ({ port, on }: HairpinPort) =>
+    ip`link set dev ${port} type bridge_slave hairpin ${on ? 'on' : 'off'}`
   return hairpins
     .filter(({ port, on }) => live.isHairpin(port) !== on)
     .map((it) => ({
-      why: it.on
+      description: it.on
         ? `let what the guest sends to its own published ports go back by ${it.port}`
         : `no longer send back by ${it.port} what came in by it`,
       command: toCommand(it),
@@ -31,33 +40,33 @@ function planHairpins({ hairpins }: Need, live: Live): Plan {
 
 // --- addresses --------------------------------------------------------------------------------------------------------
 
-function isLive({ dev, ip: address, prefix }: HostAddress, { links }: Live): boolean {
+function hasHostAddress({ dev, ip: address, prefix }: HostIfAddress, { links }: CurrentState): boolean {
   const link = links.find(({ name }) => name === dev)
   return link?.addresses.some((it) => it.ip === address && it.prefix === prefix) ?? false
 }
 
-function addAddress(wanted: HostAddress, { links }: Live): Step {
+function planHostAddress(wanted: HostIfAddress, { links }: CurrentState): Step {
   const { dev, ip: address, prefix, words, family } = wanted
   // On a bridge that is just being made there is nobody who could have the address.
   const isAlone = family === 6 && !links.some(({ name }) => name === dev)
   return {
-    why: `give the host ${describe.address(wanted)}`,
+    description: `give the host ${describeState.address(wanted)}`,
     command: ip`addr add ${address}/${prefix} ${words} ${isAlone && !words.includes('nodad') && 'nodad'} dev ${dev}`,
     undo: ip`addr del ${address}/${prefix} dev ${dev}`,
   }
 }
 
-type LiveAddress = LiveLink['addresses'][number] & { readonly dev: string }
+type CurrentAddress = CurrentLink['addresses'][number] & { readonly dev: string }
 
-function dropAddress({ dev, ip: address, prefix, words }: LiveAddress): Step {
+function planHostAddressRemoval({ dev, ip: address, prefix, words }: CurrentAddress): Step {
   return {
-    why: `take ${address}/${prefix} from ${dev}, where pipework put it`,
+    description: `take ${address}/${prefix} from ${dev}, where pipework put it`,
     command: ip`addr del ${address}/${prefix} dev ${dev}`,
     undo: ip`addr add ${address}/${prefix} ${words} dev ${dev}`,
   }
 }
 
-function listStaleAddresses({ addresses }: Need, { links }: Live): readonly LiveAddress[] {
+function listStaleHostAddresses({ addresses }: DesiredState, { links }: CurrentState): readonly CurrentAddress[] {
   const wanted = new Set(addresses.map(addressKey))
   return links.flatMap(({ name: dev, addresses: all }) =>
     all
@@ -68,127 +77,144 @@ function listStaleAddresses({ addresses }: Need, { links }: Live): readonly Live
 }
 
 /** Of bridges on which an address goes and others of its subnet stay: the sysctl by which these are not taken with it. */
-function listPromoting(stale: readonly LiveAddress[], { addresses }: Need, { links, sysctl }: Live): readonly string[] {
+function listPromoteSysctls(
+  stale: readonly CurrentAddress[],
+  { addresses }: DesiredState,
+  { links, sysctl }: CurrentState,
+): readonly string[] {
   const keyOf = (dev: string) => `net/ipv4/conf/${dev}/promote_secondaries`
   const isStale = (dev: string, { ip: address }: Address) => stale.some((it) => it.dev === dev && it.ip === address)
-  const hasOthers = ({ dev, ...it }: LiveAddress) => {
+  const hasOthers = ({ dev, ...it }: CurrentAddress) => {
     const all = [
       ...addresses.filter((other) => other.dev === dev),
       ...(links.find(({ name }) => name === dev)?.addresses ?? []),
     ]
-    return it.family === 4 && all.some((other) => !isStale(dev, other) && areOverlapping(other, it))
+    return it.family === 4 && all.some((other) => !isStale(dev, other) && subnetsOverlap(other, it))
   }
   const keys = new Set(stale.filter(hasOthers).map(({ dev }) => keyOf(dev)))
   return sysctl(keyOf('all')) === '1' ? [] : [...keys].filter((key) => sysctl(key) === '0')
 }
 
 /** That is on for as long as addresses come and go, also where that is taken back. */
-function setPromoting(keys: readonly string[], way: 'on' | 'off'): Plan {
-  const set = (value: string) => writeSysctls(keys.map((key) => [key, value]))
+function planPromoteSysctls(keys: readonly string[], way: 'on' | 'off'): Plan {
+  const set = (value: string) => sysctlWriteCommand(keys.map((key) => [key, value]))
   const [now, before] = way === 'on' ? ['1', '0'] : ['0', '1']
   const why = way === 'on' ? 'let no address take others of its subnet along when it goes' : 'let them do so again'
-  return keys.length === 0 ? [] : [{ why, command: set(now), undo: set(before) }]
+  return keys.length === 0 ? [] : [{ description: why, command: set(now), undo: set(before) }]
 }
 
 // --- routes and proxies -----------------------------------------------------------------------------------------------
 
-function routeWords({ dev, src }: HostRoute): readonly string[] {
-  return ['dev', dev, ...(src === undefined ? [] : ['src', src]), 'proto', MARK]
+function hostRouteArgs({ dev, src }: HostRoute): readonly string[] {
+  return ['dev', dev, ...(src === undefined ? [] : ['src', src]), 'proto', ROUTE_PROTO]
 }
 
-const toHost = ({ family, dst }: HostRoute) => `${dst}/${bitsOf(family)}`
+const hostRoutePrefix = ({ family, dst }: HostRoute) => `${dst}/${addressBits(family)}`
 
-function addRoute(route: HostRoute): Step {
+function planHostRoute(route: HostRoute): Step {
   return {
-    why: `reach ${route.dst} over ${route.dev}`,
-    command: ip`route add ${toHost(route)} ${routeWords(route)}`,
-    undo: ip`route del ${toHost(route)} dev ${route.dev}`,
-    explain: ({ stderr }) =>
+    description: `reach ${route.dst} over ${route.dev}`,
+    command: ip`route add ${hostRoutePrefix(route)} ${hostRouteArgs(route)}`,
+    undo: ip`route del ${hostRoutePrefix(route)} dev ${route.dev}`,
+    explainFailure: ({ stderr }) =>
       stderr.includes('File exists')
         ? {
             message: `the host already has a route to '${route.dst}'`,
-            hint: `Another guest has that address, perhaps: ip route show ${toHost(route)}`,
+            hint: `Another guest has that address, perhaps: ip route show ${hostRoutePrefix(route)}`,
           }
         : undefined,
   }
 }
 
-function dropRoute(route: HostRoute): Step {
+function planHostRouteRemoval(route: HostRoute): Step {
   return {
-    why: `remove ${describe.route(route)}, which nobody needs any more`,
-    command: ip`route del ${toHost(route)} dev ${route.dev}`,
-    undo: ip`route add ${toHost(route)} ${routeWords(route)}`,
+    description: `remove ${describeState.route(route)}, which nobody needs any more`,
+    command: ip`route del ${hostRoutePrefix(route)} dev ${route.dev}`,
+    undo: ip`route add ${hostRoutePrefix(route)} ${hostRouteArgs(route)}`,
   }
 }
 
-const addProxyCommand = ({ ip: address, dev }: Proxied) => ip`neigh add proxy ${address} dev ${dev} protocol ${MARK}`
-const dropProxyCommand = ({ ip: address, dev }: Proxied) => ip`neigh del proxy ${address} dev ${dev}`
+const addProxyCommand = ({ ip: address, dev }: ProxyNeighbour) =>
+  ip`neigh add proxy ${address} dev ${dev} protocol ${ROUTE_PROTO}`
+const removeProxyCommand = ({ ip: address, dev }: ProxyNeighbour) => ip`neigh del proxy ${address} dev ${dev}`
 
-function addProxy(proxy: Proxied): Step {
+function planProxyNeighbour(proxy: ProxyNeighbour): Step {
   return {
-    why: `answer for ${proxy.ip} on ${proxy.dev}`,
+    description: `answer for ${proxy.ip} on ${proxy.dev}`,
     command: addProxyCommand(proxy),
-    undo: dropProxyCommand(proxy),
+    undo: removeProxyCommand(proxy),
   }
 }
 
-function dropProxy(proxy: Proxied): Step {
+function planProxyRemoval(proxy: ProxyNeighbour): Step {
   return {
-    why: `no longer answer for ${proxy.ip} on ${proxy.dev}`,
-    command: dropProxyCommand(proxy),
+    description: `no longer answer for ${proxy.ip} on ${proxy.dev}`,
+    command: removeProxyCommand(proxy),
     undo: addProxyCommand(proxy),
   }
 }
 
 // --- all of it --------------------------------------------------------------------------------------------------------
 
-const MARK_IT = { kind: 'file', in: 'host', path: MARKER, text: 'see pipework ls' } as const
-const UNMARK_IT = { kind: 'file', in: 'host', path: MARKER } as const
+const WRITE_MARKER = { kind: 'file', in: 'host', path: SERVICES_MARKER, text: 'see pipework ls' } as const
+const REMOVE_MARKER = { kind: 'file', in: 'host', path: SERVICES_MARKER } as const
 
-function isEmpty({ addresses, routes, proxies, sysctls, shims, rules }: Need): boolean {
+function isEmptyState({
+  addresses,
+  routes,
+  proxyNeighbours: proxies,
+  sysctls,
+  hostMacvlans: shims,
+  rules,
+}: DesiredState): boolean {
   return [addresses, routes, proxies, sysctls, shims, rules].every((list) => list.length === 0)
 }
 
-function planMarker(need: Need, { isMarked }: Live): Plan {
-  if (isEmpty(need) || isMarked) return []
-  return [{ why: 'note that the host has more of ours than links', command: MARK_IT, undo: UNMARK_IT }]
+function planMarker(need: DesiredState, { hasMarker: isMarked }: CurrentState): Plan {
+  if (isEmptyState(need) || isMarked) return []
+  return [{ description: 'note that the host has more of ours than links', command: WRITE_MARKER, undo: REMOVE_MARKER }]
 }
 
-function dropMarker(need: Need, { isMarked }: Live): Plan {
-  if (!isEmpty(need) || !isMarked) return []
-  return [{ why: 'note that the host has no more of ours than links', command: UNMARK_IT, undo: MARK_IT }]
+function planMarkerRemoval(need: DesiredState, { hasMarker: isMarked }: CurrentState): Plan {
+  if (!isEmptyState(need) || !isMarked) return []
+  return [
+    { description: 'note that the host has no more of ours than links', command: REMOVE_MARKER, undo: WRITE_MARKER },
+  ]
 }
 
 /**
  * The steps after which the host has what is needed, and no more of ours. What guards is there before what it guards,
  * and goes after it: the firewall is written before forwarding begins, and forwarding ends before the firewall forgets.
  */
-export function planNeed(need: Need, live: Live): Plan {
-  const routes = byKey(need.routes, routeKey)
-  const proxies = byKey(need.proxies, proxyKey)
-  const [liveRoutes, liveProxies] = [new Set(live.routes.map(routeKey)), new Set(live.proxies.map(proxyKey))]
-  const [wantedRoutes, wantedProxies] = [new Set(routes.map(routeKey)), new Set(proxies.map(proxyKey))]
-  const stale = listStaleAddresses(need, live)
-  const promoting = listPromoting(stale, need, live)
+export function planDesiredState(need: DesiredState, live: CurrentState): Plan {
+  const routes = uniqueBy(need.routes, hostRouteKey)
+  const proxies = uniqueBy(need.proxyNeighbours, proxyKey)
+  const [liveRoutes, liveProxies] = [
+    new Set(live.routes.map(hostRouteKey)),
+    new Set(live.proxyNeighbours.map(proxyKey)),
+  ]
+  const [wantedRoutes, wantedProxies] = [new Set(routes.map(hostRouteKey)), new Set(proxies.map(proxyKey))]
+  const stale = listStaleHostAddresses(need, live)
+  const promoting = listPromoteSysctls(stale, need, live)
   return [
     ...planMarker(need, live),
-    ...planShims(need, live),
+    ...planHostMacvlans(need, live),
     ...planHairpins(need, live),
-    ...setPromoting(promoting, 'on'),
-    ...byKey(need.addresses, addressKey)
-      .filter((it) => !isLive(it, live))
-      .map((it) => addAddress(it, live)),
+    ...planPromoteSysctls(promoting, 'on'),
+    ...uniqueBy(need.addresses, addressKey)
+      .filter((it) => !hasHostAddress(it, live))
+      .map((it) => planHostAddress(it, live)),
     // What goes first makes room: an address that moves from guest to guest.
-    ...live.proxies.filter((it) => !wantedProxies.has(proxyKey(it))).map(dropProxy),
-    ...live.routes.filter((it) => !wantedRoutes.has(routeKey(it))).map(dropRoute),
-    ...routes.filter((it) => !liveRoutes.has(routeKey(it))).map(addRoute),
-    ...proxies.filter((it) => !liveProxies.has(proxyKey(it))).map(addProxy),
-    ...dropSysctls(need, live),
-    ...planFirewall(need.rules, live.firewall),
-    ...planSysctls(need, live),
-    ...stale.map(dropAddress),
-    ...setPromoting(promoting, 'off'),
-    ...dropShims(need, live),
-    ...dropMarker(need, live),
+    ...live.proxyNeighbours.filter((it) => !wantedProxies.has(proxyKey(it))).map(planProxyRemoval),
+    ...live.routes.filter((it) => !wantedRoutes.has(hostRouteKey(it))).map(planHostRouteRemoval),
+    ...routes.filter((it) => !liveRoutes.has(hostRouteKey(it))).map(planHostRoute),
+    ...proxies.filter((it) => !liveProxies.has(proxyKey(it))).map(planProxyNeighbour),
+    ...planSysctlRestore(need, live),
+    ...planFirewallRules(need.rules, live.firewall),
+    ...planHostSysctls(need, live),
+    ...stale.map(planHostAddressRemoval),
+    ...planPromoteSysctls(promoting, 'off'),
+    ...planHostMacvlanRemoval(need, live),
+    ...planMarkerRemoval(need, live),
   ]
 }

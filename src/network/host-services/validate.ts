@@ -1,28 +1,28 @@
 import { isPlainName } from '../../firewall/suggest'
-import { type Address, areOverlapping, toCidr } from '../../model/address'
+import { type Address, subnetsOverlap, toCidr } from '../../model/address'
 import { PipeworkError } from '../../model/errors'
-import { areClashing, type Published, parseRouted } from '../../model/host-services'
-import { isLinkLocal } from '../../model/ip'
-import { readProcRoutes, toBytes } from '../../state/proc-routes'
-import type { Host } from '../../system/types'
-import type { Live } from './current'
-import { devOf, type Subject } from './desired'
+import { isPortConflict, type PortMapping, parseRouted } from '../../model/host-services'
+import { isLinkLocalAddress } from '../../model/ip'
+import { hexToBytes, readProcRoutes } from '../../state/proc-routes'
+import type { System } from '../../system/types'
+import type { CurrentState } from './current'
+import { type HostAttachment, hostDeviceFor } from './desired'
 import { findListener } from './listeners'
 
 /** What a refusal is decided by. */
-export interface Case {
-  readonly subject: Subject
+export interface ServiceInputs {
+  readonly attachment: HostAttachment
   /** What the attachment was before, if it was. */
-  readonly before: Subject | undefined
-  readonly others: readonly Subject[]
-  readonly live: Live
-  readonly host: Host
+  readonly previous: HostAttachment | undefined
+  readonly others: readonly HostAttachment[]
+  readonly current: CurrentState
+  readonly host: System
 }
 
-const isOfLink = ({ ip }: Pick<Address, 'ip'>) => isLinkLocal(ip) || ip.startsWith('169.254.')
+const isLinkScoped = ({ ip }: Pick<Address, 'ip'>) => isLinkLocalAddress(ip) || ip.startsWith('169.254.')
 
-function refuseKind({ subject: { hostif, outside, hostEnd } }: Case): void {
-  const { bridgeAddresses, nat, published, hostAccess } = outside
+function validateServiceKind({ attachment: { hostif, hostServices: outside, hostEnd } }: ServiceInputs): void {
+  const { bridgeAddresses, nat, portMappings: published, hostAccess } = outside
   const routed = parseRouted(hostif)
   const isBridge = routed === undefined && hostEnd !== undefined
   if (bridgeAddresses.length > 0 && !isBridge)
@@ -47,8 +47,8 @@ function refuseKind({ subject: { hostif, outside, hostEnd } }: Case): void {
     })
 }
 
-function refuseNames({ subject }: Case): void {
-  const names = [devOf(subject), subject.hostif.replace(/^routed:/, ''), subject.outside.nat?.out]
+function validateServiceNames({ attachment: subject }: ServiceInputs): void {
+  const names = [hostDeviceFor(subject), subject.hostif.replace(/^routed:/, ''), subject.hostServices.nat?.out]
   const odd = names.find((name) => name !== undefined && name !== '' && !isPlainName(name))
   if (odd !== undefined)
     throw new PipeworkError(`'${odd}' would be a pattern in a rule of the firewall, or none at all`, {
@@ -56,18 +56,18 @@ function refuseNames({ subject }: Case): void {
     })
 }
 
-function refuseUnknown({ subject, live }: Case): void {
+function validateNatOutput({ attachment: subject, current: live }: ServiceInputs): void {
   const has = (name: string) => live.links.some((link) => link.name === name)
-  const { out } = subject.outside.nat ?? {}
+  const { out } = subject.hostServices.nat ?? {}
   if (out !== undefined && !has(out))
     throw new PipeworkError(`--nat '${out}': there is no such interface`, { hint: 'See what there is: ip -br link' })
-  if (out !== undefined && out === devOf(subject))
+  if (out !== undefined && out === hostDeviceFor(subject))
     throw new PipeworkError(`--nat '${out}': that is where the guest is`, {
       hint: 'Give the interface to the outside.',
     })
 }
 
-function refuseRouted({ subject: { hostif }, live }: Case): void {
+function validateRoutedNic({ attachment: { hostif }, current: live }: ServiceInputs): void {
   const nic = parseRouted(hostif)?.nic
   if (nic === undefined) return
   const link = live.links.find(({ name }) => name === nic)
@@ -82,8 +82,11 @@ function refuseRouted({ subject: { hostif }, live }: Case): void {
 }
 
 /** An address that the host takes for its own, or sends to the guest, must not be one that it sends others through. */
-function refuseRouter({ subject: { outside, hostif, addresses }, host }: Case): void {
-  const routers = (readProcRoutes(4, '/proc/net', host) ?? []).map(({ via }) => toBytes(via).join('.'))
+function validateRouterAddress({
+  attachment: { hostServices: outside, hostif, addresses },
+  host,
+}: ServiceInputs): void {
+  const routers = (readProcRoutes(4, '/proc/net', host) ?? []).map(({ via }) => hexToBytes(via).join('.'))
   const isSentTo = parseRouted(hostif) !== undefined || outside.hostAccess
   const taken = [...outside.bridgeAddresses, ...(isSentTo ? addresses : [])].find(({ ip }) => routers.includes(ip))
   if (taken !== undefined)
@@ -92,16 +95,16 @@ function refuseRouter({ subject: { outside, hostif, addresses }, host }: Case): 
     })
 }
 
-function refuseBridgeAddress({ subject, live }: Case): void {
-  const { outside, hostif } = subject
+function validateBridgeAddress({ attachment: subject, current: live }: ServiceInputs): void {
+  const { hostServices: outside, hostif } = subject
   for (const wanted of outside.bridgeAddresses) {
     if (subject.addresses.some(({ ip }) => ip === wanted.ip))
       throw new PipeworkError(`--bridge-address '${toCidr(wanted)}': the guest is to have that address`, {
         hint: 'The host needs another.',
       })
     for (const { name, addresses } of live.links) {
-      if (name === hostif || name === 'lo' || isOfLink(wanted)) continue
-      const other = addresses.find((it) => !isOfLink(it) && areOverlapping(wanted, it))
+      if (name === hostif || name === 'lo' || isLinkScoped(wanted)) continue
+      const other = addresses.find((it) => !isLinkScoped(it) && subnetsOverlap(wanted, it))
       if (other !== undefined)
         throw new PipeworkError(`--bridge-address '${toCidr(wanted)}' overlaps with ${toCidr(other)} on '${name}'`, {
           hint: 'The host would not know on which of the two an address is. Take another subnet.',
@@ -111,14 +114,14 @@ function refuseBridgeAddress({ subject, live }: Case): void {
 }
 
 /** What the guest sends out must come to the host, and that be on the bridge. */
-function refuseGateway({ subject, live }: Case): void {
-  const { outside, hostif, addresses } = subject
+function validateServiceGateway({ attachment: subject, current: live }: ServiceInputs): void {
+  const { hostServices: outside, hostif, addresses } = subject
   if (parseRouted(hostif) !== undefined) return
   const onBridge = [...outside.bridgeAddresses, ...(live.links.find(({ name }) => name === hostif)?.addresses ?? [])]
   const gateways = addresses.flatMap(({ gateway }) => gateway ?? [])
   if (outside.nat !== undefined) {
     if (gateways.length === 0) {
-      const ofHost = onBridge.find((it) => addresses.some((address) => areOverlapping(it, address)))?.ip
+      const ofHost = onBridge.find((it) => addresses.some((address) => subnetsOverlap(it, address)))?.ip
       throw new PipeworkError('--nat: the guest has no gateway, and would send nothing to the host', {
         hint: `Give it one, which the host is to be: IP/PREFIX@${ofHost ?? 'GATEWAY --bridge-address GATEWAY/PREFIX'}`,
       })
@@ -129,10 +132,10 @@ function refuseGateway({ subject, live }: Case): void {
         hint: `Give the bridge that address: --bridge-address ${foreign}/PREFIX`,
       })
   }
-  for (const { at } of outside.published) {
+  for (const { listenAddress: at } of outside.portMappings) {
     const unreached = addresses
       .filter(({ family }) => at === undefined || at.family === family)
-      .find((address) => !onBridge.some((it) => areOverlapping(it, address)))
+      .find((address) => !onBridge.some((it) => subnetsOverlap(it, address)))
     if (unreached !== undefined)
       throw new PipeworkError(`--publish: the host has no address on '${hostif}' to reach ${toCidr(unreached)} from`, {
         hint: 'Give it one: --bridge-address IP/PREFIX',
@@ -140,28 +143,28 @@ function refuseGateway({ subject, live }: Case): void {
   }
 }
 
-const formatPorts = ({ at, ports, protocol }: Published) =>
+const formatHostPorts = ({ listenAddress: at, hostPorts: ports, protocol }: PortMapping) =>
   `${at === undefined ? '' : `${at.ip} `}${protocol} port ${ports.first}${ports.last === ports.first ? '' : `-${ports.last}`}`
 
-function refusePublished({ subject, before, others, host }: Case): void {
-  for (const wanted of subject.outside.published) {
+function validatePortMappings({ attachment: subject, previous: before, others, host }: ServiceInputs): void {
+  for (const wanted of subject.hostServices.portMappings) {
     for (const other of others) {
-      if (!other.outside.published.some((it) => areClashing(it, wanted))) continue
-      throw new PipeworkError(`--publish: ${formatPorts(wanted)} of this host leads to '${other.guest}' already`, {
+      if (!other.hostServices.portMappings.some((it) => isPortConflict(it, wanted))) continue
+      throw new PipeworkError(`--publish: ${formatHostPorts(wanted)} of this host leads to '${other.guest}' already`, {
         hint: 'Take another port.',
       })
     }
     // What listens behind a port that is ours already came later, and hears nothing.
-    if (before?.outside.published.some((it) => areClashing(it, wanted))) continue
+    if (before?.hostServices.portMappings.some((it) => isPortConflict(it, wanted))) continue
     const listener = findListener(wanted, host)
     if (listener !== undefined)
       throw new PipeworkError(`--publish: something listens on ${listener} (${wanted.protocol}) of this host`, {
-        hint: `Take another port. See what it is: ss -lnp '( sport = :${wanted.ports.first} )'`,
+        hint: `Take another port. See what it is: ss -lnp '( sport = :${wanted.hostPorts.first} )'`,
       })
   }
 }
 
-function refuseAddress({ subject, live }: Case): void {
+function validateRoutedAddress({ attachment: subject, current: live }: ServiceInputs): void {
   if (parseRouted(subject.hostif) === undefined) return
   for (const { ip } of subject.addresses) {
     const owner = live.links.find(({ addresses }) => addresses.some((it) => it.ip === ip))
@@ -170,8 +173,8 @@ function refuseAddress({ subject, live }: Case): void {
   }
 }
 
-function refuseAccess({ subject, live }: Case): void {
-  const { outside, parent, addresses, sharing } = subject
+function validateHostAccess({ attachment: subject, current: live }: ServiceInputs): void {
+  const { hostServices: outside, parent, addresses, sharing } = subject
   if (!outside.hostAccess || parent === undefined || sharing === undefined) return
   if (addresses.length === 0)
     throw new PipeworkError('--host-access: the host reaches the guest by its address, and it is to have none', {
@@ -189,7 +192,7 @@ function refuseAccess({ subject, live }: Case): void {
       hint: 'Take the mode bridge, which is the usual one.',
     })
   const own = live.links.find(({ name }) => name === parent)?.addresses ?? []
-  const lacking = addresses.find(({ family }) => !own.some((it) => it.family === family && !isOfLink(it)))
+  const lacking = addresses.find(({ family }) => !own.some((it) => it.family === family && !isLinkScoped(it)))
   if (lacking !== undefined)
     throw new PipeworkError(`--host-access: the host has no IPv${lacking.family} address on '${parent}'`, {
       hint: 'Give it one there, or leave --host-access out.',
@@ -197,15 +200,15 @@ function refuseAccess({ subject, live }: Case): void {
 }
 
 /** Throws what stands against the wishes of a request; before the first change. */
-export function refuseWishes(all: Case): void {
-  refuseKind(all)
-  refuseNames(all)
-  refuseUnknown(all)
-  refuseRouted(all)
-  refuseRouter(all)
-  refuseAddress(all)
-  refuseBridgeAddress(all)
-  refuseGateway(all)
-  refusePublished(all)
-  refuseAccess(all)
+export function validateHostServices(all: ServiceInputs): void {
+  validateServiceKind(all)
+  validateServiceNames(all)
+  validateNatOutput(all)
+  validateRoutedNic(all)
+  validateRouterAddress(all)
+  validateRoutedAddress(all)
+  validateBridgeAddress(all)
+  validateServiceGateway(all)
+  validatePortMappings(all)
+  validateHostAccess(all)
 }

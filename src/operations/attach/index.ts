@@ -1,86 +1,90 @@
-import { findKind } from '../../drivers'
-import { recordOf } from '../../drivers/claim'
-import type { Context, LinkKind } from '../../drivers/types'
-import type { Passenger } from '../../firewall/bridge-accept'
-import { LEASES } from '../../model/address-sources'
+import { findDriver } from '../../drivers'
+import { findLinkRecord } from '../../drivers/claim'
+import type { AttachContext, LinkDriver } from '../../drivers/types'
+import type { FirewallSubject } from '../../firewall/bridge-accept'
+import { DHCP_DIR } from '../../model/address-sources'
 import { PipeworkError } from '../../model/errors'
 import { GUEST_KINDS } from '../../model/guest-name'
-import { isConcerned, isForwarded, mayHaveOutside, wishesOf } from '../../model/host-services'
+import { hostServicesOf, mayHaveHostServices, needsForwarding, needsHostServices } from '../../model/host-services'
 import type { AttachRequest } from '../../model/request'
-import { execute, failWith, type Run, takeBack } from '../../plan/execute'
+import { type ExecuteOptions, executePlan, undoPlan, withLeftovers } from '../../plan/execute'
 import type { Plan, Step } from '../../plan/step'
 import type { Guest } from '../../runtimes/find'
-import { readSeat, type Seat } from '../../state/host-links'
-import type { Ahead } from '../../system/ahead'
-import { lockLink, lockShared } from '../../system/locks'
-import type { Host, Interrupt, Pin } from '../../system/types'
+import { type HostEnd, readHostEnd } from '../../state/host-links'
+import type { IpPrespawner } from '../../system/ahead'
+import { lockHostServices, lockLink } from '../../system/locks'
+import type { HeldNetns, Interrupt, System } from '../../system/types'
 import { formatStep } from '../../ui/report'
-import type { Connected } from '../uplink'
-import { findMisfit, planAttach } from './plan'
-import { gatherFacts } from './read'
+import type { UplinkChange } from '../uplink'
+import { findIncompatibility, planLinkAndAddresses } from './plan'
+import { readAttachFacts } from './read'
 
 /** A guest, and its namespace held for this run. */
-export interface Pinned {
+export interface PinnedGuest {
   readonly guest: Guest
-  readonly pin: Pin
+  readonly pin: HeldNetns
 }
 
 /** What a change is made with. */
-export interface Means {
-  readonly host: Host
+export interface ApplyOptions {
+  readonly host: System
   readonly interrupt: Interrupt
   /** Told of each step before it runs. */
   readonly onStep?: (step: Step) => void
   /** Told that the last so many of them were taken back, to be planned anew. */
   readonly onTakenBack?: (count: number) => void
   /** Where an `ip` may wait for the first lines. */
-  readonly ahead?: Ahead
+  readonly prespawnedIp?: IpPrespawner
   /** Seconds in which somebody must confirm that an uplink works; without, its proof does. */
   readonly confirm?: number
   /** Tells of what is awaited. */
-  readonly tell?: (text: string) => void
+  readonly notify?: (text: string) => void
 }
 
 /** An attachment asked for, what was known when it was planned, and the steps that make it true. */
-export interface Planned extends Context {
-  readonly kind: LinkKind
+export interface AttachPlan extends AttachContext {
+  readonly kind: LinkDriver
   readonly plan: Plan
   /** Whether the plan begins with connecting its bridge: only who connects it, with care, may do that. */
-  readonly isUnconnected: boolean
+  readonly needsUplink: boolean
   /** What was done for the uplink of its bridge. */
-  readonly connected?: Connected
+  readonly uplinkChange?: UplinkChange
 }
 
 /** How often a plan is made anew because another run changed the host in the meantime. */
-const TRIES = 5
+const MAX_TRIES = 5
 
 /** What would be done now. Without a pin (not root) the inside of the guest is taken to be empty. Throws refusals. */
-export async function foresee(
+export async function planAttachment(
   request: AttachRequest,
-  { guest, pin }: { readonly guest: Guest; readonly pin: Pin | undefined },
-  host: Host,
-): Promise<Planned> {
-  const found = await gatherFacts(request, { guest, host, netns: pin?.netns })
-  const uplink = await foreseeUplink(request, host)
+  { guest, pin }: { readonly guest: Guest; readonly pin: HeldNetns | undefined },
+  host: System,
+): Promise<AttachPlan> {
+  const found = await readAttachFacts(request, { guest, host, netns: pin?.netns })
+  const uplink = await planRequestUplink(request, host)
   // By then the bridge is there.
   const facts = found.hostif === undefined && uplink !== undefined ? { ...found, hostif: uplink.bridge } : found
-  const context = { request, guest: toRecorded(guest, facts), facts, isUnconnected: (uplink?.plan.length ?? 0) > 0 }
-  const kind = await findKind(context).load()
-  const planRest = async (it: Context) => [
+  const context = { request, guest: toRecordedGuest(guest, facts), facts, needsUplink: (uplink?.plan.length ?? 0) > 0 }
+  const kind = await findDriver(context).load()
+  const planRest = async (it: AttachContext) => [
     ...(uplink?.plan ?? []),
-    ...(await toPlan(it, kind)),
-    ...(await toPassage(it, kind, host)),
-    ...(await planBeside(it, host)),
-    ...(await planBehind(it, host)),
+    ...(await planLinkChange(it, kind)),
+    ...(await planFirewall(it, kind, host)),
+    ...(await planServices(it, host)),
+    ...(await planParentGc(it, host)),
   ]
-  if (!mayLease(context, host)) return { ...context, kind, plan: await planRest(context) }
-  const { foreseeLeases } = await import('../../network/dhcp/plan-leases')
-  const isRemade = findMisfit(context, kind) !== undefined
-  return { ...context, kind, ...(await foreseeLeases(context, { host, netns: pin?.netns, isRemade, planRest })) }
+  if (!mayUseDhcp(context, host)) return { ...context, kind, plan: await planRest(context) }
+  const { planLeases: foreseeLeases } = await import('../../network/dhcp/plan-leases')
+  const isRemade = findIncompatibility(context, kind) !== undefined
+  return {
+    ...context,
+    kind,
+    ...(await foreseeLeases(context, { host, netns: pin?.netns, isRecreated: isRemade, planRest })),
+  }
 }
 
 /** The guest under the name that its link was made with: by the one or the other, it is the same attachment. */
-function toRecorded(guest: Guest, { recordedAs }: Context['facts']): Guest {
+function toRecordedGuest(guest: Guest, { recordedGuest: recordedAs }: AttachContext['facts']): Guest {
   const kind = GUEST_KINDS.find((it) => it === recordedAs?.kind)
   if (recordedAs === undefined || kind === undefined) return guest
   const { sharedWith: _, ...rest } = guest
@@ -88,132 +92,141 @@ function toRecorded(guest: Guest, { recordedAs }: Context['facts']): Guest {
 }
 
 /** What it takes to connect the bridge, and the bridge as it is then; nothing when it is connected. */
-async function foreseeUplink({ hostif, uplink: wish, force }: AttachRequest, host: Host) {
+async function planRequestUplink({ hostif, uplink: wish, force }: AttachRequest, host: System) {
   if (wish === undefined) return undefined
-  const { foreseeBridge } = await import('../uplink/foresee')
-  return foreseeBridge({ bridge: hostif, wish }, { force, writeUnmanaged: false }, { host })
+  const { planUplinkBridge: foreseeBridge } = await import('../uplink/foresee')
+  return foreseeBridge({ bridge: hostif, spec: wish }, { force, writeUnmanaged: false }, { host })
 }
 
 /** Connects the bridge of a request to its uplink, when it asks for one and is not. */
-async function connectUplink(
+async function ensureUplink(
   { hostif, uplink: wish, force }: AttachRequest,
-  means: Turn,
-): Promise<Connected | undefined> {
+  means: ApplyStepOptions,
+): Promise<UplinkChange | undefined> {
   if (wish === undefined) return undefined
-  const { connect } = await import('../uplink')
-  return connect({ bridge: hostif, wish }, { force, writeUnmanaged: false }, { tell: () => {}, ...means })
+  const { connectUplink: connect } = await import('../uplink')
+  return connect({ bridge: hostif, spec: wish }, { force, writeUnmanaged: false }, { notify: () => {}, ...means })
 }
 
-async function toPlan(context: Context, kind: LinkKind): Promise<Plan> {
-  const misfit = findMisfit(context, kind)
-  if (misfit === undefined) return planAttach(context, kind)
-  const { planRemake } = await import('./recreate')
+async function planLinkChange(context: AttachContext, kind: LinkDriver): Promise<Plan> {
+  const misfit = findIncompatibility(context, kind)
+  if (misfit === undefined) return planLinkAndAddresses(context, kind)
+  const { planRecreate: planRemake } = await import('./recreate')
   return planRemake(context, kind, misfit)
 }
 
 /** Whether the request, or what the attachment was before, needs more of the host than a link. */
-function concernsHost({ request, facts }: Context): boolean {
-  const record = recordOf(facts)
-  return isConcerned(request) || (record !== undefined && isConcerned(wishesOf(record)))
+function usesHostServices({ request, facts }: AttachContext): boolean {
+  const record = findLinkRecord(facts)
+  return needsHostServices(request) || (record !== undefined && needsHostServices(hostServicesOf(record)))
 }
 
 /** What is needed of the host beside the link; nothing is loaded for who needs nothing. */
-async function planBeside(context: Context, host: Host): Promise<Plan> {
-  if (!concernsHost(context)) return []
-  const { planOutside } = await import('../../network/host-services')
+async function planServices(context: AttachContext, host: System): Promise<Plan> {
+  if (!usesHostServices(context)) return []
+  const { planHostServices: planOutside } = await import('../../network/host-services')
   return planOutside(context, host)
 }
 
 /** With --force a link may leave what pipework made for it. */
-async function planBehind(context: Context, host: Host): Promise<Plan> {
-  if (!context.request.force || recordOf(context.facts) === undefined) return []
-  const { planMoved } = await import('../detach/gc')
+async function planParentGc(context: AttachContext, host: System): Promise<Plan> {
+  if (!context.request.force || findLinkRecord(context.facts) === undefined) return []
+  const { planMovedLinkGc: planMoved } = await import('../detach/gc')
   return planMoved(context, host)
 }
 
 /** With --firewall allow and --strict the firewall is looked at before the first change, and not after the last. */
-async function toPassage(context: Context, kind: LinkKind, host: Host): Promise<Plan> {
+async function planFirewall(context: AttachContext, kind: LinkDriver, host: System): Promise<Plan> {
   const { firewall, strict } = context.request
   if (!host.isRoot || !(strict || firewall === 'allow')) return []
-  const passenger = await toPassenger({ ...context, kind }, host)
+  const passenger = await toFirewallSubject({ ...context, kind }, host)
   if (!kind.isBridged && passenger.forwarding === undefined) return []
-  const { planPassage } = await import('../../firewall/bridge-accept')
+  const { planBridgeAccept: planPassage } = await import('../../firewall/bridge-accept')
   return planPassage(passenger, host)
 }
 
 /** The attachment with what the host is to forward for it; who asks for nothing of the kind loads nothing. */
-export async function toPassenger(planned: Context & Pick<Planned, 'kind'>, host: Host): Promise<Passenger> {
-  if (!isForwarded(planned.request)) return planned
-  const { forwardingFor } = await import('../../network/host-services')
+export async function toFirewallSubject(
+  planned: AttachContext & Pick<AttachPlan, 'kind'>,
+  host: System,
+): Promise<FirewallSubject> {
+  if (!needsForwarding(planned.request)) return planned
+  const { requestedForwarding: forwardingFor } = await import('../../network/host-services')
   const forwarding = forwardingFor(planned, host)
   return { ...planned, forwarding }
 }
 
 /** Whether leases are asked for, or were: nobody else waits for what knows of them. */
-function mayLease({ request, facts }: Context, host: Host): boolean {
-  return request.sources.length > 0 || recordOf(facts)?.sources !== undefined || (host.list(LEASES) ?? []).length > 0
+function mayUseDhcp({ request, facts }: AttachContext, host: System): boolean {
+  return (
+    request.sources.length > 0 || findLinkRecord(facts)?.sources !== undefined || (host.list(DHCP_DIR) ?? []).length > 0
+  )
 }
 
 /**
  * Makes what is asked of one guest true: all of it, or nothing. The requests have interfaces of their own each. Throws
  * the first refusal or failure, the guest being as it was then; or what is left.
  */
-export async function converge(
+export async function applyAttachments(
   requests: readonly AttachRequest[],
-  pinned: Pinned,
-  means: Means,
-): Promise<readonly Planned[]> {
+  pinned: PinnedGuest,
+  means: ApplyOptions,
+): Promise<readonly AttachPlan[]> {
   const locks: (() => void)[] = []
   try {
     // In one order, so that no two runs wait for each other.
     for (const ifname of requests.map((it) => it.ifname).sort()) locks.push(await lockLink(ifname, pinned, means))
-    const isShared = requests.some((it) => it.firewall === 'allow' || isConcerned(it))
-    if (isShared || mayHaveOutside(means.host)) locks.push(await lockShared(means))
+    const isShared = requests.some((it) => it.firewall === 'allow' || needsHostServices(it))
+    if (isShared || mayHaveHostServices(means.host)) locks.push(await lockHostServices(means))
     // What one of several cannot have is refused before the first of them is made.
-    if (requests.length > 1) await Promise.all(requests.map((it) => foresee(it, pinned, means.host)))
-    return await convergeInTurn(requests, pinned, means)
+    if (requests.length > 1) await Promise.all(requests.map((it) => planAttachment(it, pinned, means.host)))
+    return await applySequentially(requests, pinned, means)
   } finally {
     for (const release of locks) release()
   }
 }
 
 /** One after the other, so that each sees the routes and bridges that the one before has made. */
-async function convergeInTurn(
+async function applySequentially(
   requests: readonly AttachRequest[],
-  pinned: Pinned,
-  means: Means,
-): Promise<readonly Planned[]> {
-  const done: Planned[] = []
-  const connections: Connected[] = []
+  pinned: PinnedGuest,
+  means: ApplyOptions,
+): Promise<readonly AttachPlan[]> {
+  const done: AttachPlan[] = []
+  const connections: UplinkChange[] = []
   for (const request of requests) {
     const steps = [...done, ...connections].reduce((sum, { plan }) => sum + plan.length, 0)
     try {
-      const connected = await connectUplink(request, { ...means, before: steps })
+      const connected = await ensureUplink(request, { ...means, stepsBefore: steps })
       if (connected !== undefined) connections.push(connected)
       const before = steps + (connected?.plan.length ?? 0)
-      const planned = await convergeOne(request, pinned, { ...means, before })
-      done.push({ ...planned, ...(connected === undefined ? {} : { connected }) })
+      const planned = await applyWithRetry(request, pinned, { ...means, stepsBefore: before })
+      done.push({ ...planned, ...(connected === undefined ? {} : { uplinkChange: connected }) })
     } catch (error) {
-      const run = toRun(pinned, { ...means, before: steps })
+      const run = toExecuteOptions(pinned, { ...means, stepsBefore: steps })
       const left = error instanceof PipeworkError ? [...error.leftovers] : []
-      for (const { plan } of [...done].reverse()) left.push(...(await takeBack(plan, run)))
+      for (const { plan } of [...done].reverse()) left.push(...(await undoPlan(plan, run)))
       for (const connected of [...connections].reverse()) left.push(...(await connected.undo()))
-      throw failWith(error, left)
+      throw withLeftovers(error, left)
     }
   }
   return done
 }
 
-interface Turn extends Means {
+interface ApplyStepOptions extends ApplyOptions {
   /** Steps that the same change has done before. */
-  readonly before: number
+  readonly stepsBefore: number
 }
 
 /** Plans and acts; when that fails because the host has changed since it was looked at, looks and plans again. */
-async function convergeOne(request: AttachRequest, pinned: Pinned, turn: Turn): Promise<Planned> {
-  let failed: (Planned & { readonly error: unknown; readonly told: number }) | undefined
-  for (let tries = TRIES; ; tries -= 1) {
-    const planned = await foresee(request, pinned, turn.host)
+async function applyWithRetry(
+  request: AttachRequest,
+  pinned: PinnedGuest,
+  turn: ApplyStepOptions,
+): Promise<AttachPlan> {
+  let failed: (AttachPlan & { readonly error: unknown; readonly told: number }) | undefined
+  for (let tries = MAX_TRIES; ; tries -= 1) {
+    const planned = await planAttachment(request, pinned, turn.host)
     // A bridge of that name may be another one by now, which makes the same plan worth another try.
     const isSame =
       planned.facts.hostif?.ifindex === failed?.facts.hostif?.ifindex && isSamePlan(planned.plan, failed?.plan ?? [])
@@ -225,10 +238,10 @@ async function convergeOne(request: AttachRequest, pinned: Pinned, turn: Turn): 
       turn.onStep?.(step)
     }
     try {
-      await act(planned, pinned, { ...turn, onStep })
+      await executeAttach(planned, pinned, { ...turn, onStep })
       return planned
     } catch (error) {
-      if (!(error instanceof PipeworkError) || error.leftovers.length > 0 || turn.interrupt.heard) throw error
+      if (!(error instanceof PipeworkError) || error.leftovers.length > 0 || turn.interrupt.requested) throw error
       failed = { ...planned, error, told: told.steps }
     }
   }
@@ -238,41 +251,41 @@ function isSamePlan(a: Plan, b: Plan): boolean {
   return a.map(formatStep).join('') === b.map(formatStep).join('')
 }
 
-function toRun({ guest, pin }: Pinned, turn: Turn): Run {
+function toExecuteOptions({ guest, pin }: PinnedGuest, turn: ApplyStepOptions): ExecuteOptions {
   return { ...turn, guest, netns: pin.netns }
 }
 
-async function act(planned: Planned, pinned: Pinned, turn: Turn): Promise<void> {
+async function executeAttach(planned: AttachPlan, pinned: PinnedGuest, turn: ApplyStepOptions): Promise<void> {
   const { host } = turn
   const { guest, request, plan } = planned
-  if (planned.isUnconnected)
+  if (planned.needsUplink)
     throw new PipeworkError(
       `the uplink of '${request.hostif}' was taken away while '${guest.name}' was being attached`,
       {
         hint: 'Run the command again, if it is to be there.',
       },
     )
-  await execute(plan, {
-    ...toRun(pinned, turn),
+  await executePlan(plan, {
+    ...toExecuteOptions(pinned, turn),
     verify: () => {
       if (host.inode(guest.nsPath) !== pinned.pin.inode)
         throw new PipeworkError(`'${guest.name}' stopped while it was being attached`, {
           hint: 'Start it and run the command again.',
         })
-      if (!isSeated(planned, host)) throw unseated(planned, host)
+      if (!isAttached(planned, host)) throw notAttachedError(planned, host)
     },
   })
 }
 
 /** Whether the link's end in the host, if its kind has one, is there and hangs where it shall. */
-function isSeated(planned: Planned, host: Host): boolean {
+function isAttached(planned: AttachPlan, host: System): boolean {
   const { kind } = planned
-  const hostEnd = hostEndOf(planned, host)
-  return kind.isSeated === undefined || (hostEnd !== undefined && kind.isSeated(planned, hostEnd))
+  const hostEnd = findCurrentHostEnd(planned, host)
+  return kind.isAttached === undefined || (hostEnd !== undefined && kind.isAttached(planned, hostEnd))
 }
 
 /** Why a link that was made is not where it was put. */
-function unseated({ request, guest, facts }: Context, host: Host): PipeworkError {
+function notAttachedError({ request, guest, facts }: AttachContext, host: System): PipeworkError {
   const hostEnd = request.hostEnd ?? facts.hostEndName
   // Entering a network namespace alone (nsenter --net) leaves the /sys of the one before in place.
   const names: readonly string[] = host.read('/proc/self/net/dev')?.match(/[^\s:]+(?=:)/g) ?? []
@@ -286,8 +299,8 @@ function unseated({ request, guest, facts }: Context, host: Host): PipeworkError
 }
 
 /** The link's end in the host, when the kind has one and it is there. */
-export function hostEndOf({ request, facts }: Context, host: Host): Seat | undefined {
+export function findCurrentHostEnd({ request, facts }: AttachContext, host: System): HostEnd | undefined {
   // One that was made anew has the name that its kind gives, whatever it had before.
   const names = [request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName, facts.hostEndName]
-  return names.map((name) => readSeat(name, host)).find((seat) => seat !== undefined)
+  return names.map((name) => readHostEnd(name, host)).find((seat) => seat !== undefined)
 }

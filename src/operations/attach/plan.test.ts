@@ -1,27 +1,27 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { findKind, LINK_KINDS } from '../../drivers'
-import { toRecord } from '../../drivers/claim'
+import { DRIVERS, findDriver } from '../../drivers'
+import { formatLinkRecord } from '../../drivers/claim'
 import type { Address } from '../../model/address'
 import type { AttachOptions } from '../../model/attach-options'
 import { ExitCode } from '../../model/errors'
-import { toRequest, toWords } from '../../model/request'
+import { formatRequestWords, parseAttachRequest } from '../../model/request'
 import { type Plan, toShell } from '../../plan/step'
 import type { Guest } from '../../runtimes/find'
 import type { PortVlan } from '../../state/bridge-vlans'
-import { type GuestLink, type Route, SYSCTLS, toRoute } from '../../state/guest'
+import { GUEST_SYSCTLS, type GuestLink, type GuestRoute, toGuestRoute } from '../../state/guest'
 import type { HostLink } from '../../state/host-links'
 import type { OvsDatabase, OvsPort } from '../../state/ovsdb'
 import { policyTables } from '../../state/policy-rules'
-import { decodeRecord, type LinkRecord, MADE_RECORD } from '../../state/record'
-import type { NicState } from '../../state/saved-link'
-import { refusalOf } from '../../system/fake'
-import { toScript } from '../../ui/report'
-import { type Attached, type Detachment, planDetach } from '../detach/plan'
-import { findMisfit, planAttach } from './plan'
-import type { Facts } from './read'
-import { planRemake } from './recreate'
+import { decodeRecord, type LinkRecord, OWNED_ALIAS } from '../../state/record'
+import type { SavedLink } from '../../state/saved-link'
+import { captureError } from '../../system/fake'
+import { formatScript } from '../../ui/report'
+import { type DetachInputs, type ExistingAttachment, planDetach } from '../detach/plan'
+import { findIncompatibility, planLinkAndAddresses } from './plan'
+import type { AttachFacts } from './read'
+import { planRecreate } from './recreate'
 
 const HOST_END = 'veth1plblue'
 const MAC = '02:00:00:00:00:01'
@@ -29,12 +29,12 @@ const BRIDGE_MAC = '02:00:00:00:00:b1'
 const guest: Guest = { kind: 'netns', name: 'blue', nsPath: '/run/netns/blue' }
 
 /** A guest with nothing in it, on a host without bridge. */
-const bare: Facts = {
+const bare: AttachFacts = {
   links: [],
   routes: [],
   sysctls: {},
-  ipv6: true,
-  arping: true,
+  hasIpv6: true,
+  hasArping: true,
   hostEndName: HOST_END,
   mac: MAC,
   bridgeMac: BRIDGE_MAC,
@@ -62,10 +62,10 @@ const br1: HostLink = {
 }
 
 /** br1 as pipework makes it. */
-const ourBr1: HostLink = { ...br1, mac: BRIDGE_MAC, alias: MADE_RECORD, record: { kind: 'made' } }
+const ourBr1: HostLink = { ...br1, mac: BRIDGE_MAC, alias: OWNED_ALIAS, record: { kind: 'made' } }
 
 /** The default route through eth0 that Docker gives. */
-const eth0Default: Route = toRoute(
+const eth0Default: GuestRoute = toGuestRoute(
   { dst: 'default', gateway: '172.17.0.1', dev: 'eth0', protocol: 'boot', flags: [] },
   4,
 )
@@ -85,7 +85,7 @@ interface Typed {
   readonly options?: AttachOptions
 }
 
-const requestOf = ({ words, options = {} }: Typed) => toRequest(words.split(' '), options)
+const requestOf = ({ words, options = {} }: Typed) => parseAttachRequest(words.split(' '), options)
 
 /** The `brd +` of ip, where there is a broadcast address. */
 function broadcastOf({ family, ip, prefix }: Address): { readonly attributes?: readonly string[] } {
@@ -96,18 +96,18 @@ function broadcastOf({ family, ip, prefix }: Address): { readonly attributes?: r
 }
 
 /** The facts after an attach, as they are found when the plan has been carried out on the facts before. */
-function attached(typed: Typed, before: Facts = bare): Facts {
+function attached(typed: Typed, before: AttachFacts = bare): AttachFacts {
   const request = requestOf(typed)
   const { ifname } = request
   const has6 = request.addresses.some(({ family }) => family === 6)
   const name = request.hostEnd ?? before.hostEnd?.name ?? HOST_END
-  const alias = toRecord({ request, guest, facts: before })
+  const alias = formatLinkRecord({ request, guest, facts: before })
   const record = decodeRecord(alias)
   const gateways = request.addresses.flatMap(({ family, gateway }) =>
     gateway === undefined
       ? []
       : [
-          toRoute(
+          toGuestRoute(
             {
               dst: 'default',
               gateway,
@@ -161,21 +161,21 @@ function attached(typed: Typed, before: Facts = bare): Facts {
     links: [...before.links, inGuest],
     routes: [...kept, ...gateways],
     sysctls: {
-      [SYSCTLS.arpNotify(ifname)]: request.addresses.some(({ family }) => family === 4) ? '1' : '0',
-      [SYSCTLS.ndiscNotify(ifname)]: has6 ? '1' : '0',
-      [SYSCTLS.disableIpv6(ifname)]: '0',
+      [GUEST_SYSCTLS.arpNotify(ifname)]: request.addresses.some(({ family }) => family === 4) ? '1' : '0',
+      [GUEST_SYSCTLS.ndiscNotify(ifname)]: has6 ? '1' : '0',
+      [GUEST_SYSCTLS.disableIpv6(ifname)]: '0',
     },
   }
 }
 
-const kinds = new Map(await Promise.all(LINK_KINDS.map(async (offer) => [offer, await offer.load()] as const)))
+const kinds = new Map(await Promise.all(DRIVERS.map(async (offer) => [offer, await offer.load()] as const)))
 
-function planOf(typed: Typed, facts: Facts): Plan {
+function planOf(typed: Typed, facts: AttachFacts): Plan {
   const context = { request: requestOf(typed), guest, facts }
-  const kind = kinds.get(findKind(context))
+  const kind = kinds.get(findDriver(context))
   if (kind === undefined) throw new TypeError('a kind that is not in the list')
-  const misfit = findMisfit(context, kind)
-  return misfit === undefined ? planAttach(context, kind) : planRemake(context, kind, misfit)
+  const misfit = findIncompatibility(context, kind)
+  return misfit === undefined ? planLinkAndAddresses(context, kind) : planRecreate(context, kind, misfit)
 }
 
 // --- golden plans -----------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ interface Golden extends Typed {
   readonly name: string
   /** What makes, in a namespace of its own with the guest blue, the host that the facts describe: lines of shell. */
   readonly given: readonly string[]
-  readonly facts: Facts
+  readonly facts: AttachFacts
 }
 
 const plain = { words: 'br1 netns:blue 10.0.0.2/24' }
@@ -200,16 +200,16 @@ const replaced = attached(withGateway, { ...bare, routes: [eth0Default] })
 const pair = { words: 'br1 netns:blue 10.0.0.2/24@10.0.0.1,10.0.0.3/24,10.9.0.2/16' }
 
 /** A link that a killed run left: made, but with no record, no address, and down. */
-const halfMade = (): Facts => {
+const halfMade = (): AttachFacts => {
   const { hostEnd, inGuest, ...facts } = attached(plain, { ...bare, hostif: br1 })
   if (hostEnd === undefined || inGuest === undefined) throw new Error('nothing attached')
   const { alias: _, record: __, ...unrecorded } = hostEnd
   return {
     ...facts,
     sysctls: {
-      [SYSCTLS.arpNotify('eth1')]: '0',
-      [SYSCTLS.ndiscNotify('eth1')]: '0',
-      [SYSCTLS.disableIpv6('eth1')]: '0',
+      [GUEST_SYSCTLS.arpNotify('eth1')]: '0',
+      [GUEST_SYSCTLS.ndiscNotify('eth1')]: '0',
+      [GUEST_SYSCTLS.disableIpv6('eth1')]: '0',
     },
     hostEnd: { ...unrecorded, up: false },
     inGuest: { ...inGuest, up: false, addresses: [] },
@@ -221,9 +221,9 @@ const routed = {
   options: { routes: ['10.50.0.0/16', '10.51.0.0/16,10.9.9.9,70'] },
 }
 const overEth1 = (dst: string, more: object = {}) =>
-  toRoute({ dst, dev: 'eth1', protocol: 'boot', scope: 'link', flags: [], ...more }, 4)
+  toGuestRoute({ dst, dev: 'eth1', protocol: 'boot', scope: 'link', flags: [], ...more }, 4)
 const throughRouter = { gateway: '10.9.9.9', metric: 70, scope: 'global' }
-const withRoutes: Facts = {
+const withRoutes: AttachFacts = {
   ...attached(routed),
   routes: [
     overEth1('10.50.0.0/16'),
@@ -236,7 +236,7 @@ const withRoutes: Facts = {
 const NOTE = '/run/pipework/policy/4026532999'
 const policed = { words: 'br1 netns:blue 10.0.0.2/24', options: { policyRoute: true } }
 const { own } = policyTables('eth1')
-const withPolicy: Facts = {
+const withPolicy: AttachFacts = {
   ...attached(policed),
   policy: {
     rules: [{ family: 4, from: '10.0.0.2', table: own, priority: 10000 }],
@@ -297,7 +297,7 @@ const goldens: readonly Golden[] = [
     facts: { ...bare, mac: '02:72:6c:cd:9b:8d' },
   },
   { name: 'no-probe', ...both, options: { probe: false }, given: [BRIDGE], facts: { ...bare, hostif: br1 } },
-  { name: 'no-arping', ...plain, given: [BRIDGE], facts: { ...bare, hostif: br1, arping: false } },
+  { name: 'no-arping', ...plain, given: [BRIDGE], facts: { ...bare, hostif: br1, hasArping: false } },
   { name: 'default-replaced', ...withGateway, given: [DOCKERS_ETH0], facts: { ...bare, routes: [eth0Default] } },
   { name: 'again', ...both, given: [run('fresh-both')], facts: attached(both) },
   {
@@ -386,7 +386,7 @@ const goldens: readonly Golden[] = [
     ...both,
     options: { policyRoute: true },
     given: [DOCKERS_ETH0],
-    facts: { ...bare, rulesNote: NOTE, links: [eth0], routes: [eth0Default] },
+    facts: { ...bare, rulesFile: NOTE, links: [eth0], routes: [eth0Default] },
   },
   {
     name: 'policy-route-gone',
@@ -394,7 +394,7 @@ const goldens: readonly Golden[] = [
     given: [run('policy-route-alone')],
     facts: withPolicy,
   },
-  { name: 'policy-route-alone', ...policed, given: [], facts: { ...bare, rulesNote: NOTE } },
+  { name: 'policy-route-alone', ...policed, given: [], facts: { ...bare, rulesFile: NOTE } },
   { name: 'mtu', ...plain, options: { mtu: '1400' }, given: [], facts: bare },
   {
     name: 'tx-offload',
@@ -416,7 +416,7 @@ const goldens: readonly Golden[] = [
       ...facts,
       links: [],
       sysctls: {},
-      ...(hostEnd === undefined ? {} : { nameTaken: hostEnd }),
+      ...(hostEnd === undefined ? {} : { nameConflict: hostEnd }),
     }))(attached(plain)),
   },
 ]
@@ -430,15 +430,15 @@ const filtering: HostLink = { ...br1, filtering: true, defaultPvid: 1 }
 const vlan10 = { words: 'br1 netns:blue 10.0.0.2/24 @10' }
 
 /** After an attach to a bridge that keeps VLANs apart, of which the port is in these. */
-const inVlans = (typed: Typed, vlans: readonly PortVlan[]): Facts => ({
+const inVlans = (typed: Typed, vlans: readonly PortVlan[]): AttachFacts => ({
   ...attached(typed, { ...bare, hostif: { ...ourBr1, filtering: true, defaultPvid: 1 } }),
-  port: { vlans, defaultPvid: 1 },
+  portVlans: { vlans, defaultPvid: 1 },
 })
 const native = (id: number): PortVlan => ({ id, pvid: true, untagged: true })
 const tagged = (id: number): PortVlan => ({ id, pvid: false, untagged: false })
 
 /** After an attach that made such a link, which has no end in the host. */
-function withoutEnd(typed: Typed, link: Pick<GuestLink, 'kind' | 'mode'>, before: Facts): Facts {
+function withoutEnd(typed: Typed, link: Pick<GuestLink, 'kind' | 'mode'>, before: AttachFacts): AttachFacts {
   const { hostEnd, inGuest, hostif: _, ...facts } = attached(typed, before)
   const record = hostEnd?.record
   if (hostEnd?.alias === undefined || record === undefined || inGuest === undefined) throw new Error('nothing attached')
@@ -452,7 +452,7 @@ function withoutEnd(typed: Typed, link: Pick<GuestLink, 'kind' | 'mode'>, before
 }
 
 /** How up0 is before it moves. */
-const nicState: NicState = {
+const nicState: SavedLink = {
   name: 'up0',
   guest: 'netns:blue',
   kind: 'veth',
@@ -550,7 +550,7 @@ const kernelGoldens: readonly Golden[] = [
     words: 'up0 netns:blue 10.0.0.2/24',
     options: { direct: true },
     given: [NIC],
-    facts: { ...bare, hostif: nic, nic: nicState, nicIsKept: false },
+    facts: { ...bare, hostif: nic, savedNic: nicState, isNicSaved: false },
   },
   {
     name: 'direct-phys-wireless',
@@ -560,8 +560,8 @@ const kernelGoldens: readonly Golden[] = [
     facts: {
       ...bare,
       hostif: { ...nic, kind: 'wireless' },
-      nic: { ...nicState, phy: 'phy#3' },
-      nicIsKept: false,
+      savedNic: { ...nicState, phy: 'phy#3' },
+      isNicSaved: false,
     },
   },
   {
@@ -583,17 +583,17 @@ const kernelGoldens: readonly Golden[] = [
 
 const onOvs = { words: 'ovs1 netns:blue 10.0.0.2/24 @10' }
 const noPorts: OvsDatabase = {
-  ...{ kind: 'database', bridges: [], ports: [], fakes: [] },
-  ...{ isSwitching: true, hasKernel: false },
+  ...{ kind: 'database', bridges: [], ports: [], fakeBridges: [] },
+  ...{ isVswitchdRunning: true, hasKernelDatapath: false },
 }
 const ovs1: HostLink = { ...nic, name: 'ovs1' }
-const byHand: OvsDatabase = { ...noPorts, bridges: [{ name: 'ovs1', datapath: 'netdev', isOurs: false }] }
+const byHand: OvsDatabase = { ...noPorts, bridges: [{ name: 'ovs1', datapath: 'netdev', isOwned: false }] }
 const OVS_BRIDGE = 'ovs-vsctl add-br ovs1 -- set Bridge ovs1 datapath_type=netdev'
 
 /** The port as an attach makes it. */
 const ovsPort: OvsPort = {
   ...{ name: HOST_END, bridge: 'ovs1', tag: 10, trunks: [], transient: true, isAlive: true },
-  ids: {
+  externalIds: {
     'pipework.interface': HOST_END,
     'pipework.bridge': 'ovs1',
     'pipework.vlan': '10',
@@ -603,11 +603,11 @@ const ovsPort: OvsPort = {
 }
 const ourOvs: OvsDatabase = {
   ...{ ...noPorts, ports: [ovsPort] },
-  bridges: [{ name: 'ovs1', datapath: 'netdev', isOurs: true }],
+  bridges: [{ name: 'ovs1', datapath: 'netdev', isOwned: true }],
 }
 
 /** Attached by `ovs-fresh`. */
-const inOvs: Facts = (({ hostEnd, ...facts }) => {
+const inOvs: AttachFacts = (({ hostEnd, ...facts }) => {
   if (hostEnd === undefined) throw new Error('nothing attached')
   const { master: _, ...end } = hostEnd
   return { ...facts, ovs: ourOvs, hostEnd: end, hostif: ovs1 }
@@ -622,7 +622,7 @@ const ovsGoldens: readonly Golden[] = [
     name: 'ovs-fresh-kernel',
     ...onOvs,
     given: ["# a kernel that has Open vSwitch's module"],
-    facts: { ...bare, ovs: { ...noPorts, hasKernel: true } },
+    facts: { ...bare, ovs: { ...noPorts, hasKernelDatapath: true } },
   },
   {
     name: 'ovs-trunk',
@@ -634,7 +634,7 @@ const ovsGoldens: readonly Golden[] = [
     name: 'ovs-mended',
     words: 'lan netns:blue 10.0.0.2/24',
     given: ['ovs-vsctl add-br lan'],
-    facts: { ...bare, ovs: { ...noPorts, bridges: [{ name: 'lan', datapath: '', isOurs: false }] } },
+    facts: { ...bare, ovs: { ...noPorts, bridges: [{ name: 'lan', datapath: '', isOwned: false }] } },
   },
   {
     name: 'ovs-swept',
@@ -670,15 +670,15 @@ const ovsGoldens: readonly Golden[] = [
 ]
 
 const forGuest = (plan: Plan, words: readonly string[], given: readonly string[]) =>
-  toScript({ plan, guest, words, notes: given.map((line) => `given: ${line}`) })
+  formatScript({ plan, guest, words, notes: given.map((line) => `given: ${line}`) })
 
 interface GoldenDetach {
   readonly name: string
   readonly given: readonly string[]
-  readonly detachment: Detachment
+  readonly detachment: DetachInputs
 }
 
-function attachedBy(facts: Facts): Attached {
+function attachedBy(facts: AttachFacts): ExistingAttachment {
   const { hostEnd, inGuest } = facts
   if (hostEnd?.record?.kind !== 'link' || hostEnd.alias === undefined || inGuest === undefined)
     throw new Error('nothing attached')
@@ -686,11 +686,16 @@ function attachedBy(facts: Facts): Attached {
 }
 
 /** What disconnect knows of an attachment after an attach, with that much more in the guest. */
-function detachmentOf(facts: Facts, links: readonly GuestLink[] = []): Detachment {
+function detachmentOf(facts: AttachFacts, links: readonly GuestLink[] = []): DetachInputs {
   const attached = attachedBy(facts)
   const { inGuest } = attached
   if (inGuest === undefined) throw new Error('nothing attached')
-  return { attached, state: { links: [inGuest, ...links], routes: facts.routes }, sysctls: facts.sysctls, others: [] }
+  return {
+    attachment: attached,
+    guestState: { links: [inGuest, ...links], routes: facts.routes },
+    sysctls: facts.sysctls,
+    others: [],
+  }
 }
 
 const secondLink: Golden = {
@@ -703,9 +708,9 @@ const secondLink: Golden = {
 
 // eth1 took the default from eth0, then eth2 took it from eth1.
 const second = attached(secondLink, secondLink.facts)
-const firstOfTwo: Detachment = {
+const firstOfTwo: DetachInputs = {
   ...detachmentOf(replaced, [eth0]),
-  state: { links: [eth0], routes: second.routes },
+  guestState: { links: [eth0], routes: second.routes },
   others: [attachedBy(second)],
 }
 
@@ -718,17 +723,17 @@ const detachGoldens: readonly GoldenDetach[] = [
   {
     name: 'disconnect-bridge',
     given: [run('fresh-both')],
-    detachment: { ...detachmentOf(attached(both)), unused: ourBr1 },
+    detachment: { ...detachmentOf(attached(both)), unusedParent: ourBr1 },
   },
   {
     name: 'disconnect-default',
     given: [DOCKERS_ETH0, run('default-replaced')],
-    detachment: { ...detachmentOf(replaced, [eth0]), unused: ourBr1 },
+    detachment: { ...detachmentOf(replaced, [eth0]), unusedParent: ourBr1 },
   },
   {
     name: 'disconnect-default-gone',
     given: [DOCKERS_ETH0, run('default-replaced'), 'ip link del dev peer0'],
-    detachment: { ...detachmentOf(replaced), unused: ourBr1 },
+    detachment: { ...detachmentOf(replaced), unusedParent: ourBr1 },
   },
   {
     name: 'disconnect-relink',
@@ -740,11 +745,11 @@ const detachGoldens: readonly GoldenDetach[] = [
     given: [run('ovs-fresh')],
     detachment: {
       ...detachmentOf(inOvs),
-      unplugging: {
+      ovsRemoval: {
         port: ovsPort,
-        dead: [],
-        unused: { name: 'ovs1', datapath: 'netdev', isOurs: true },
-        isSwitching: true,
+        deadPorts: [],
+        unusedBridge: { name: 'ovs1', datapath: 'netdev', isOwned: true },
+        isDaemonRunning: true,
       },
     },
   },
@@ -753,18 +758,18 @@ const detachGoldens: readonly GoldenDetach[] = [
     given: [run('policy-route-alone')],
     detachment: {
       ...detachmentOf(withPolicy),
-      unused: ourBr1,
+      unusedParent: ourBr1,
       ...(withPolicy.policy === undefined ? {} : { policy: withPolicy.policy }),
     },
   },
   {
     name: 'disconnect-guest-gone',
     given: [run('fresh-both')],
-    detachment: (({ attached: { inGuest: _, ...attached }, others }) => ({
-      attached,
+    detachment: (({ attachment: { inGuest: _, ...attached }, others }) => ({
+      attachment: attached,
       others,
       sysctls: {},
-      unused: ourBr1,
+      unusedParent: ourBr1,
     }))(detachmentOf(attached(both))),
   },
 ]
@@ -785,13 +790,13 @@ const familyGoldens: readonly Golden[] = [...kernelGoldens, ...ovsGoldens]
 
 const scripts: readonly (readonly [name: string, script: string])[] = [
   ...[...goldens, ...kernelGoldens, ...ovsGoldens, ...familyGoldens, secondLink].map(
-    (it) => [it.name, forGuest(planOf(it, it.facts), toWords(requestOf(it)), it.given)] as const,
+    (it) => [it.name, forGuest(planOf(it, it.facts), formatRequestWords(requestOf(it)), it.given)] as const,
   ),
   ...detachGoldens.map(
     ({ name, given, detachment }) =>
       [
         name,
-        forGuest(planDetach(detachment), ['disconnect', 'netns:blue', detachment.attached.record.ifname], given),
+        forGuest(planDetach(detachment), ['disconnect', 'netns:blue', detachment.attachment.record.ifname], given),
       ] as const,
   ),
 ]
@@ -815,7 +820,7 @@ describe('golden plans', () => {
 
   test('none is the same as another but for its words', () => {
     const bodies = [...goldens, ...kernelGoldens, ...ovsGoldens, ...familyGoldens].map((it) =>
-      toScript({ plan: planOf(it, it.facts), guest, words: [] }),
+      formatScript({ plan: planOf(it, it.facts), guest, words: [] }),
     )
     expect(new Set(bodies).size).toBe(bodies.length)
   })
@@ -824,7 +829,7 @@ describe('golden plans', () => {
 // --- what needs no golden ---------------------------------------------------------------------------------------------
 
 describe('nothing to do', () => {
-  test.each<[string, Typed, Facts]>([
+  test.each<[string, Typed, AttachFacts]>([
     ['the same words', both, attached(both)],
     ['no address', { words: 'br1 netns:blue 0/0' }, attached({ words: 'br1 netns:blue 0/0' })],
     ['routes', routed, withRoutes],
@@ -865,7 +870,10 @@ describe('nothing to do', () => {
     [
       'a default route over the link that somebody added by hand',
       plain,
-      { ...attached(plain), routes: [toRoute({ dst: 'default', gateway: '10.0.0.77', dev: 'eth1', flags: [] }, 4)] },
+      {
+        ...attached(plain),
+        routes: [toGuestRoute({ dst: 'default', gateway: '10.0.0.77', dev: 'eth1', flags: [] }, 4)],
+      },
     ],
     ['the VLAN that the port is in', vlan10, inVlans(vlan10, [native(10)])],
     [
@@ -1008,9 +1016,9 @@ describe('what is not ours is left alone', () => {
     ['an interface that is not there', 'eth7'],
     ['the link itself', 'eth1'],
   ])('disconnect does not return to a default route over %s', (_, dev) => {
-    const { attached: it, ...rest } = detachmentOf(replaced, [eth0])
+    const { attachment: it, ...rest } = detachmentOf(replaced, [eth0])
     const record: LinkRecord = { ...it.record, previous: [{ family: 4, words: ['via', '172.17.0.1', 'dev', dev] }] }
-    expect(planDetach({ ...rest, attached: { ...it, record } })).toHaveLength(1)
+    expect(planDetach({ ...rest, attachment: { ...it, record } })).toHaveLength(1)
   })
 })
 
@@ -1021,9 +1029,9 @@ describe('the record keeps the default route to return to', () => {
         command.kind === 'ip' && command.words.includes('alias') ? [`${String(command.words.at(-1))}`] : [],
       )
       .at(-1)
-  const eth0Default6 = toRoute({ dst: 'default', gateway: 'fe80::9', dev: 'eth0', metric: 1024, flags: [] }, 6)
+  const eth0Default6 = toGuestRoute({ dst: 'default', gateway: 'fe80::9', dev: 'eth0', metric: 1024, flags: [] }, 6)
 
-  test.each<[string, Typed, Facts, string]>([
+  test.each<[string, Typed, AttachFacts, string]>([
     ['that was replaced', withGateway, { ...bare, routes: [eth0Default] }, ';d4=via+172.17.0.1+dev+eth0+proto+boot'],
     [
       'per family',
@@ -1035,7 +1043,10 @@ describe('the record keeps the default route to return to', () => {
     [
       'not one with another metric, which stays',
       withGateway,
-      { ...bare, routes: [toRoute({ dst: 'default', gateway: '172.17.0.1', dev: 'eth0', metric: 100, flags: [] }, 4)] },
+      {
+        ...bare,
+        routes: [toGuestRoute({ dst: 'default', gateway: '172.17.0.1', dev: 'eth0', metric: 100, flags: [] }, 4)],
+      },
       '10.0.0.1',
     ],
     [
@@ -1054,7 +1065,7 @@ describe('refusals', () => {
   const { hostEnd: ours, ...attachedFacts } = attached(plain)
   const others = (ours as HostLink & { alias: string }).alias.replace('blue', 'red')
 
-  test.each<[string, Typed, Facts, string, string]>([
+  test.each<[string, Typed, AttachFacts, string, string]>([
     // what, words, facts, message, hint
     [
       'no such interface',
@@ -1129,28 +1140,28 @@ describe('refusals', () => {
     [
       'the name of the host end',
       { ...plain, options: { l: HOST_END } },
-      { ...bare, nameTaken: taken },
+      { ...bare, nameConflict: taken },
       `the host already has an interface '${HOST_END}'`,
       '-l NAME',
     ],
     [
       'the name of the host end, taken by another attachment',
       plain,
-      { ...bare, nameTaken: { ...taken, alias: others, record: decodeRecord(others) as never } },
+      { ...bare, nameConflict: { ...taken, alias: others, record: decodeRecord(others) as never } },
       `the host already has an interface '${HOST_END}'`,
       'It is the host end of eth1 in red',
     ],
     [
       'the attachment of a container that had the name before, and runs on',
       plain,
-      { ...bare, nameTaken: ours as HostLink, renamed: 'old' },
+      { ...bare, nameConflict: ours as HostLink, renamedTo: 'old' },
       "'eth1' of 'old' was made when that was called 'blue'",
       'pipework disconnect',
     ],
     [
       'an attachment that was renamed inside the guest',
       plain,
-      { ...bare, nameTaken: ours as HostLink, takenPeer: 'lan0' },
+      { ...bare, nameConflict: ours as HostLink, conflictPeer: 'lan0' },
       "'eth1' of 'blue' was renamed inside the guest: it is 'lan0' there",
       'pipework disconnect',
     ],
@@ -1213,12 +1224,12 @@ describe('refusals', () => {
     [
       'IPv6 where there is none',
       both,
-      { ...bare, ipv6: false },
+      { ...bare, hasIpv6: false },
       'this kernel has no IPv6',
       'Leave the IPv6 address out',
     ],
   ])('%s', (_, typed, facts, message, hint) => {
-    const error = refusalOf(() => planOf(typed, facts))
+    const error = captureError(() => planOf(typed, facts))
     expect(error.exitCode).toBe(ExitCode.failed)
     expect(error.message).toContain(message)
     expect(error.hint ?? '').toContain(hint)
@@ -1240,7 +1251,7 @@ test.each<[string, AttachOptions]>([
 )
 
 test('a wireless NIC goes into a guest with its radio, which needs iw', () => {
-  const wireless = { ...bare, hostif: nic, nic: { ...nicState, phy: 'phy#3' }, nicIsKept: false }
+  const wireless = { ...bare, hostif: nic, savedNic: { ...nicState, phy: 'phy#3' }, isNicSaved: false }
   const moved = { words: 'up0 netns:blue 10.0.0.2/24', options: { direct: true } } as const
   expect(planOf(moved, wireless).length).toBeGreaterThan(0)
   expect(() => planOf(moved, { ...wireless, lacksIw: true })).toThrow("'iw', which moves it")

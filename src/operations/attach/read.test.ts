@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import type { AttachOptions } from '../../model/attach-options'
-import { toRequest } from '../../model/request'
+import { parseAttachRequest } from '../../model/request'
 import type { Guest } from '../../runtimes/find'
-import { createFakeHost } from '../../system/fake'
-import { gatherFacts } from './read'
+import { createFakeSystem } from '../../system/fake'
+import { readAttachFacts } from './read'
 
-type Options = NonNullable<Parameters<typeof createFakeHost>[0]>
+type Options = NonNullable<Parameters<typeof createFakeSystem>[0]>
 
 const proc = (file: string) => readFileSync(`src/fixtures/linux-6.18/${file}`, 'utf8')
 const stdout = readFileSync('src/fixtures/iproute2-6.1/guest.jsonl', 'utf8')
@@ -40,9 +40,9 @@ async function gather(
   { guest = web, ...attach }: AttachOptions & { guest?: Guest } = {},
 ) {
   const files = { '/etc/machine-id': 'machine\n', '/proc/sys/net/ipv6/conf/all/x': '', ...options.files }
-  const host = createFakeHost({ answers: { 'address show': { stdout } }, ...options, files })
-  const facts = await gatherFacts(toRequest(words.split(' '), attach), { guest, host, netns: 'pinned' })
-  return { facts, ran: host.ran }
+  const host = createFakeSystem({ answers: { 'address show': { stdout } }, ...options, files })
+  const facts = await readAttachFacts(parseAttachRequest(words.split(' '), attach), { guest, host, netns: 'pinned' })
+  return { facts, ran: host.calls }
 }
 
 describe('a blank guest is known by three files, without a process', () => {
@@ -117,7 +117,7 @@ describe('the host end is the one whose index and whose peer both fit', () => {
     ['when another has its name', { ...mine, ...link('wanted', { ifindex: '4', iflink: '4' }) }, 'v1', 'wanted'],
   ])('%s', async (_, files, hostEnd, nameTaken) => {
     const { facts } = await gather('br1 web 10.0.0.2/24', files === undefined ? {} : { files }, { l: 'wanted' })
-    expect([facts.hostEnd?.name, facts.nameTaken?.name]).toEqual([hostEnd, nameTaken])
+    expect([facts.hostEnd?.name, facts.nameConflict?.name]).toEqual([hostEnd, nameTaken])
   })
 
   test('renamed inside the guest, the link is known by its host end', async () => {
@@ -126,7 +126,7 @@ describe('the host end is the one whose index and whose peer both fit', () => {
       { files: link('wanted', { ifindex: '3', iflink: '2' }) },
       { i: 'lan0', l: 'wanted' },
     )
-    expect([facts.inGuest, facts.nameTaken?.name, facts.takenPeer]).toEqual([undefined, 'wanted', 'eth1'])
+    expect([facts.inGuest, facts.nameConflict?.name, facts.conflictPeer]).toEqual([undefined, 'wanted', 'eth1'])
   })
 })
 
@@ -159,7 +159,7 @@ describe('the host interface', () => {
   })
 
   test('that is missing', async () =>
-    expect((await gather('br1 web 10.0.0.2/24', { files: netOf('blank') })).facts).not.toHaveProperty('hostif'))
+    expect((await gather('br1 web 10.0.0.2/24', { files: netOf('blank') })).facts.hostif).toBeUndefined())
 })
 
 describe('what else is asked', () => {
@@ -186,12 +186,12 @@ describe('what else is asked', () => {
     ['--no-probe', { programs: ['arping'], answers: { 'arping -V': iputils } }, { probe: false }, false],
   ])('%s', async (_, options, attach, expected) => {
     const { facts } = await gather('br1 web 10.0.0.2/24', { files: netOf('blank'), ...options }, attach)
-    expect(facts.arping).toBe(expected)
+    expect(facts.hasArping).toBe(expected)
   })
 
   test('not root, the guest is taken to be empty', async () => {
-    const host = createFakeHost({ isRoot: false })
-    const facts = await gatherFacts(toRequest(['br1', 'web', '10.0.0.2/24'], {}), { guest: web, host })
-    expect([facts.links, facts.routes, facts.ipv6, host.ran]).toEqual([[], [], false, []])
+    const host = createFakeSystem({ isRoot: false })
+    const facts = await readAttachFacts(parseAttachRequest(['br1', 'web', '10.0.0.2/24'], {}), { guest: web, host })
+    expect([facts.links, facts.routes, facts.hasIpv6, host.calls]).toEqual([[], [], false, []])
   })
 })

@@ -1,40 +1,47 @@
 import type { Address } from '../../model/address'
-import { parseGuest } from '../../model/guest-name'
-import { listNearest } from '../../model/nearest'
+import { parseGuestName } from '../../model/guest-name'
+import { listClosest } from '../../model/nearest'
 import type { AttachRequest } from '../../model/request'
-import { deriveNames, type Names } from '../../network/names'
+import { type DerivedNames, deriveNames } from '../../network/names'
 import { batchLine } from '../../plan/step'
-import { findGuest, type Guest, whereIs } from '../../runtimes/find'
-import { type Port, readPort } from '../../state/bridge-vlans'
+import { findGuest, type Guest, locateGuest } from '../../runtimes/find'
+import { type PortVlans, readPortVlans } from '../../state/bridge-vlans'
 import {
-  arePeers,
-  findLower,
+  areVethPeers,
+  findMacvlanParent,
   type GuestLink,
+  type GuestRoute,
   type GuestState,
   hasAddress,
-  hasIpv6,
-  type Route,
-  readGuest,
-  readSysctls,
+  kernelHasIpv6,
+  readGuestState,
+  readGuestSysctls,
 } from '../../state/guest'
-import { DEFAULT_MTU, findByIndex, type HostLink, listPorts, readHostLink, readOurLinks } from '../../state/host-links'
 import {
-  findParked,
-  findStray,
+  DEFAULT_MTU,
+  findLinkByIndex,
+  type HostLink,
+  listBridgePortNames,
+  readHostLink,
+  readRecordedLinks,
+} from '../../state/host-links'
+import {
+  findNicOtherName,
+  findOrphanedNic,
   type NicFacts,
   readHostAddress,
   readNicFacts,
   readVlanDevice,
 } from '../../state/nic-facts'
-import { isOvsBridge, isOvsThere, mayBeOvsPort, type Ovs, readOvs, readOvsFor } from '../../state/ovsdb'
-import { mayHaveRules, type Policy, readPolicy, rulesNote } from '../../state/policy-rules'
+import { isOvsBridge, isOvsRunning, mayBeOvsPort, type OvsState, readOvs, readOvsIfRelevant } from '../../state/ovsdb'
+import { mayHavePolicyRules, type PolicyRouting, policyMarkerFile, readPolicyRouting } from '../../state/policy-rules'
 import { readProcRoutes } from '../../state/proc-routes'
 import type { LinkRecord } from '../../state/record'
-import { type NicState, readNic } from '../../state/saved-link'
-import type { Host } from '../../system/types'
+import { readSavedLink, type SavedLink } from '../../state/saved-link'
+import type { System } from '../../system/types'
 
 /** What is known of the host and the guest when the plan is made. */
-export interface Facts extends NicFacts, Names {
+export interface AttachFacts extends NicFacts, DerivedNames {
   /** The host interface of the request, when it exists. */
   readonly hostif?: HostLink
   /** The interface of that name in the guest, when there is one. */
@@ -42,58 +49,58 @@ export interface Facts extends NicFacts, Names {
   /** The host's end of that interface, when it is a veth of this host. */
   readonly hostEnd?: HostLink
   /** The guest in the link's record, where that is another name for the same namespace. */
-  readonly recordedAs?: LinkRecord['guest']
+  readonly recordedGuest?: LinkRecord['guest']
   /** The VLANs of that end, where its bridge keeps VLANs apart or is to do so. */
-  readonly port?: Port
+  readonly portVlans?: PortVlans
   /** Open vSwitch, where the request or the link that is there may concern it. */
-  readonly ovs?: Ovs
+  readonly ovs?: OvsState
   /** What the link in the guest hangs on, where that is not a veth's other end: a macvlan's NIC. */
-  readonly lower?: HostLink
+  readonly parent?: HostLink
   /** The guest's links. */
   readonly links: readonly GuestLink[]
   /** The NIC of that name, when it is in a guest. */
-  readonly away?: NicState
+  readonly nicElsewhere?: SavedLink
   /** Names that the host's interfaces have, where nothing has the one that was typed, and nothing is made of it. */
-  readonly similar?: readonly string[]
+  readonly similarNames?: readonly string[]
   /** With --direct-phys: the NIC, when it is in the guest under another name. */
-  readonly parked?: GuestLink
+  readonly nicOtherName?: GuestLink
   /** A link of the host that bears the name wanted for the host end and is not it. */
-  readonly nameTaken?: HostLink
+  readonly nameConflict?: HostLink
   /** Whether the holder of that name has its other end in this guest, and the interface's name there. */
-  readonly takenPeer?: string
+  readonly conflictPeer?: string
   /** What the container is called now that the holder of that name was made for, where it runs on under another name. */
-  readonly renamed?: string
+  readonly renamedTo?: string
   /** The guest's main routing table. */
-  readonly routes: readonly Route[]
+  readonly routes: readonly GuestRoute[]
   /** Rules and routes for replies that leave where they came in, and what is left of such for links that are gone. */
-  readonly policy?: Policy
+  readonly policy?: PolicyRouting
   /** With --policy-route: the file that says that this guest has rules. */
-  readonly rulesNote?: string
+  readonly rulesFile?: string
   /** The MTU that the bridge has without this link, where that is not to choose its own any more. */
-  readonly restMtu?: number
+  readonly otherPortsMtu?: number
   /** Where --tx-offload is given, or was: whether there is an ethtool, and what it says of the link that is there. */
   readonly offload?: { readonly ethtool: boolean; readonly state?: 'on' | 'off' }
   /** sysctls of the interface in the guest; empty while it does not exist, or needs no new address. */
   readonly sysctls: Readonly<Record<string, string>>
   /** False where the kernel knows no IPv6. */
-  readonly ipv6: boolean
+  readonly hasIpv6: boolean
   /** Whether iputils' arping is there to ask for an IPv4 address. */
-  readonly arping: boolean
+  readonly hasArping: boolean
 }
 
 /** The host's end of a link in the guest: looked for under the name it should have, else among all links. */
-function findHostEnd(inGuest: GuestLink | undefined, named: HostLink | undefined, host: Host): HostLink | undefined {
+function findHostEnd(inGuest: GuestLink | undefined, named: HostLink | undefined, host: System): HostLink | undefined {
   if (inGuest?.kind !== 'veth' || inGuest.peerIndex === undefined) return undefined
-  if (arePeers(inGuest, named)) return named
-  const link = findByIndex(inGuest.peerIndex, host)
-  return arePeers(inGuest, link) ? link : undefined
+  if (areVethPeers(inGuest, named)) return named
+  const link = findLinkByIndex(inGuest.peerIndex, host)
+  return areVethPeers(inGuest, link) ? link : undefined
 }
 
 /**
  * Whether the guest has neither an interface of that name nor a default route, as with `--network none`: three files
  * say so, and save a process. What changes after that makes the plan fail, and it is made again.
  */
-function isBlank(ifname: string, { pid }: Guest, host: Host): boolean {
+function isEmptyNamespace(ifname: string, { pid }: Guest, host: System): boolean {
   if (pid === undefined) return false
   const net = `/proc/${pid}/net`
   const links = host.read(`${net}/dev`)?.split('\n')
@@ -104,105 +111,122 @@ function isBlank(ifname: string, { pid }: Guest, host: Host): boolean {
 }
 
 /** Of a link that is to be moved, and may be a port of Open vSwitch now. */
-async function readOvsOf(
+async function readOvsIfMoved(
   hostEnd: HostLink | undefined,
   { hostif }: AttachRequest,
-  host: Host,
-): Promise<Ovs | undefined> {
+  host: System,
+): Promise<OvsState | undefined> {
   const isMoved = hostEnd?.record?.kind === 'link' && hostEnd.record.hostif !== hostif
-  return isMoved && mayBeOvsPort(hostEnd) && isOvsThere(host) ? readOvs(host) : undefined
+  return isMoved && mayBeOvsPort(hostEnd) && isOvsRunning(host) ? readOvs(host) : undefined
 }
 
 /** Where facts are gathered. */
-export interface Surroundings {
+export interface AttachReadContext {
   readonly guest: Guest
-  readonly host: Host
+  readonly host: System
   /** The name of the guest's pinned namespace. */
   readonly netns?: string | undefined
 }
 
-const EMPTY: GuestState = { links: [], routes: [] }
+const EMPTY_GUEST: GuestState = { links: [], routes: [] }
 
 /**
  * One snapshot of what the request needs to know, changing nothing. Without a netns (not root, on a dry run) the
  * inside of the guest is taken to be empty.
  */
-export async function gatherFacts(request: AttachRequest, { guest, host, netns }: Surroundings): Promise<Facts> {
-  const hostif = readHostLink(request.hostif, host) ?? (request.direct ? findStray(request.hostif, host) : undefined)
-  const ovsOfHostif = request.direct ? undefined : await readOvsFor(request.hostif, hostif, host)
+export async function readAttachFacts(
+  request: AttachRequest,
+  { guest, host, netns }: AttachReadContext,
+): Promise<AttachFacts> {
+  const hostif =
+    readHostLink(request.hostif, host) ?? (request.direct ? findOrphanedNic(request.hostif, host) : undefined)
+  const ovsOfHostif = request.direct ? undefined : await readOvsIfRelevant(request.hostif, hostif, host)
   const isOvs = isOvsBridge(request.hostif, hostif, ovsOfHostif)
   const names = await deriveNames(request, { guest, host }, isOvs ? 'ovs' : 'bridge')
   const named = readHostLink(request.hostEnd ?? names.hostEndName, host)
-  const state = await readInside(request, { hostif, named }, { guest, host, netns })
+  const state = await readGuestIfNeeded(request, { hostif, named }, { guest, host, netns })
   const inGuest = state.links.find(({ name }) => name === request.ifname)
   const hostEnd = findHostEnd(inGuest, named, host)
   const nameTaken = named !== undefined && named.ifindex !== hostEnd?.ifindex ? named : undefined
-  const ovs = ovsOfHostif ?? (await readOvsOf(hostEnd, request, host))
+  const ovs = ovsOfHostif ?? (await readOvsIfMoved(hostEnd, request, host))
   const asked = request.vlan === undefined || isOvs ? 'filtering' : 'always'
-  const port = hostEnd === undefined ? undefined : await readPort(hostEnd, asked, host)
-  const lower = findLower(inGuest, host)
+  const port = hostEnd === undefined ? undefined : await readPortVlans(hostEnd, asked, host)
+  const lower = findMacvlanParent(inGuest, host)
   const vlanDevice = readVlanDevice(request, host)
-  const parked = request.direct ? findParked(request, state) : undefined
-  const away = hostif === undefined ? readNic(request.hostif, host) : undefined
-  const similar = hostif === undefined && away === undefined ? listSimilar(request.hostif, host) : undefined
-  const takenPeer = state.links.find((link) => arePeers(link, nameTaken))?.name
+  const parked = request.direct ? findNicOtherName(request, state) : undefined
+  const away = hostif === undefined ? readSavedLink(request.hostif, host) : undefined
+  const similar = hostif === undefined && away === undefined ? listSimilarNames(request.hostif, host) : undefined
+  const takenPeer = state.links.find((link) => areVethPeers(link, nameTaken))?.name
   return {
     ...names,
-    ...known({ hostAddress: await readHostAddress(request, vlanDevice, host) }),
-    ...known({ recordedAs: await findOtherName(hostEnd ?? inGuest, guest, host) }),
-    ...known({ renamed: await findRenamed(nameTaken, guest, host) }),
-    ...known({ hostif, inGuest, hostEnd, port, ovs, lower, vlanDevice, parked, away, similar, nameTaken, takenPeer }),
+    hostAddress: await readHostAddress(request, vlanDevice, host),
+    recordedGuest: await findRecordedGuest(hostEnd ?? inGuest, guest, host),
+    renamedTo: await findNewName(nameTaken, guest, host),
+    hostif,
+    inGuest,
+    hostEnd,
+    portVlans: port,
+    ovs,
+    parent: lower,
+    vlanDevice,
+    nicOtherName: parked,
+    nicElsewhere: away,
+    similarNames: similar,
+    nameConflict: nameTaken,
+    conflictPeer: takenPeer,
     ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, host)),
     links: state.links,
     routes: state.routes,
-    ...(await readOptions(request, { links: state.links, inGuest, hostEnd, hostif }, { guest, host, netns })),
+    ...(await readOptionFacts(request, { links: state.links, inGuest, hostEnd, hostif }, { guest, host, netns })),
     sysctls:
-      netns !== undefined && needsSysctls(request, inGuest) ? await readSysctls(request.ifname, netns, host) : {},
-    ipv6: hasIpv6(host),
-    arping: needsArping(request, inGuest) && host.has('arping') && (await isIputils(host)),
+      netns !== undefined && needsSysctls(request, inGuest) ? await readGuestSysctls(request.ifname, netns, host) : {},
+    hasIpv6: kernelHasIpv6(host),
+    hasArping: needsArping(request, inGuest) && host.hasProgram('arping') && (await isIputilsArping(host)),
   }
 }
 
 /** The inside of the guest; not read where it cannot be, or where nothing is in it that matters. */
-async function readInside(
+async function readGuestIfNeeded(
   request: AttachRequest,
   { hostif, named }: { readonly hostif: HostLink | undefined; readonly named: HostLink | undefined },
-  { guest, host, netns }: Surroundings,
+  { guest, host, netns }: AttachReadContext,
 ): Promise<GuestState> {
-  if (netns === undefined) return EMPTY
+  if (netns === undefined) return EMPTY_GUEST
   const isAway = request.direct && hostif === undefined
   // Routes and rules are compared with what is there, links that have no default route among it.
-  const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHaveRules(host, netns)
-  const isEmpty = !isAway && named === undefined && mayBeBlank && isBlank(request.ifname, guest, host)
-  return isEmpty ? EMPTY : readGuest(netns, host)
+  const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHavePolicyRules(host, netns)
+  const isEmpty = !isAway && named === undefined && mayBeBlank && isEmptyNamespace(request.ifname, guest, host)
+  return isEmpty ? EMPTY_GUEST : readGuestState(netns, host)
 }
 
 /** Interfaces of the host that a name which none has may have meant; undefined for a name that makes something. */
-function listSimilar(typed: string, host: Host): readonly string[] | undefined {
+function listSimilarNames(typed: string, host: System): readonly string[] | undefined {
   if (/^(br|ovs)|:|^(ptp|dummy)$/.test(typed)) return undefined
-  const ours = readOurLinks(host).flatMap(({ name, record }) => (record?.kind === 'link' ? [name] : []))
+  const ours = readRecordedLinks(host).flatMap(({ name, record }) => (record?.kind === 'link' ? [name] : []))
   const names = (host.list('/sys/class/net') ?? []).filter((name) => name !== 'lo' && !ours.includes(name))
-  return listNearest(typed, names)
+  return listClosest(typed, names)
 }
 
 /** Whose link it is that is there, where somebody has made it under another name that is still good. */
-async function findOtherName(
+async function findRecordedGuest(
   link: GuestLink | HostLink | undefined,
   guest: Guest,
-  host: Host,
+  host: System,
 ): Promise<LinkRecord['guest'] | undefined> {
   const record = link?.record
   if (record?.kind !== 'link') return undefined
   const isSame = record.guest.kind === guest.kind && record.guest.name === guest.name
-  return isSame || (await whereIs(record.guest, host.inode(guest.nsPath), host)) !== 'here' ? undefined : record.guest
+  return isSame || (await locateGuest(record.guest, host.inode(guest.nsPath), host)) !== 'here'
+    ? undefined
+    : record.guest
 }
 
 /** Where the guest has the name of another container, which runs on: the name of that, for which the link was made. */
-async function findRenamed(link: HostLink | undefined, { name, id }: Guest, host: Host): Promise<string | undefined> {
+async function findNewName(link: HostLink | undefined, { name, id }: Guest, host: System): Promise<string | undefined> {
   if (link?.record?.kind !== 'link') return undefined
   const { kind, name: before, id: owner } = link.record.guest
   if (name !== before || owner === undefined || id?.startsWith(owner)) return undefined
-  const found = await findGuest(parseGuest(`${kind}:${owner}`), host).catch(() => undefined)
+  const found = await findGuest(parseGuestName(`${kind}:${owner}`), host).catch(() => undefined)
   return found?.name
 }
 
@@ -212,36 +236,33 @@ function needsSysctls({ force, sources, addresses }: AttachRequest, inGuest: Gue
   return inGuest !== undefined && (force || sources.length > 0 || addresses.some(isMissing))
 }
 
-/** The facts that there are. */
-function known<T extends object>(facts: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  const entries = Object.entries(facts).filter(([, value]) => value !== undefined)
-  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
-}
-
 /** What a link that is there may have of an option that is given, or was, and that no other place tells. */
-async function readOptions(
+async function readOptionFacts(
   request: AttachRequest,
-  { links, inGuest, hostEnd, hostif }: Pick<Facts, 'links' | 'inGuest' | 'hostEnd' | 'hostif'>,
-  { host, netns }: Surroundings,
-): Promise<Pick<Facts, 'policy' | 'rulesNote' | 'restMtu' | 'offload'>> {
+  { links, inGuest, hostEnd, hostif }: Pick<AttachFacts, 'links' | 'inGuest' | 'hostEnd' | 'hostif'>,
+  { host, netns }: AttachReadContext,
+): Promise<Pick<AttachFacts, 'policy' | 'rulesFile' | 'otherPortsMtu' | 'offload'>> {
   const { record } = hostEnd ?? inGuest ?? {}
   const had = (start: string) => record?.kind === 'link' && record.words.some((word) => word.startsWith(start))
-  const isPolicy = netns !== undefined && (request.policyRoute || had('--policy-route') || mayHaveRules(host, netns))
+  const isPolicy =
+    netns !== undefined && (request.policyRoute || had('--policy-route') || mayHavePolicyRules(host, netns))
   const isFreed = request.mtu === undefined && hostif?.kind === 'bridge' && had('--mtu=')
   return {
-    rulesNote: netns !== undefined && request.policyRoute ? rulesNote(netns, host) : undefined,
-    policy: isPolicy ? await readPolicy({ ifname: request.ifname, links }, netns, host) : undefined,
-    ...(isFreed ? { restMtu: readRestMtu(hostif, hostEnd, host) } : {}),
-    ...(!isFreed && request.mtu === undefined && isOvertaken(hostEnd, hostif, host) ? { restMtu: hostEnd.mtu } : {}),
+    rulesFile: netns !== undefined && request.policyRoute ? policyMarkerFile(netns, host) : undefined,
+    policy: isPolicy ? await readPolicyRouting({ ifname: request.ifname, links }, netns, host) : undefined,
+    ...(isFreed ? { otherPortsMtu: readOtherPortsMtu(hostif, hostEnd, host) } : {}),
+    ...(!isFreed && request.mtu === undefined && isMtuLoweredByOther(hostEnd, hostif, host)
+      ? { otherPortsMtu: hostEnd.mtu }
+      : {}),
     offload:
       request.txOffload !== undefined || had('--tx-offload=') ? await readOffload(inGuest, netns, host) : undefined,
   }
 }
 
 /** A bridge takes the smallest MTU of its ports, so that it may have this link's. */
-function readRestMtu({ name, mtu }: HostLink, hostEnd: HostLink | undefined, host: Host): number {
+function readOtherPortsMtu({ name, mtu }: HostLink, hostEnd: HostLink | undefined, host: System): number {
   if (hostEnd?.master !== name || mtu !== hostEnd.mtu) return mtu
-  const others = listPorts(name, host).filter((port) => port !== hostEnd.name)
+  const others = listBridgePortNames(name, host).filter((port) => port !== hostEnd.name)
   return others.length === 0 ? DEFAULT_MTU : Math.min(...others.map((port) => readHostLink(port, host)?.mtu ?? mtu))
 }
 
@@ -249,9 +270,13 @@ function readRestMtu({ name, mtu }: HostLink, hostEnd: HostLink | undefined, hos
  * Whether the bridge has a smaller MTU than this link because another link was asked to: that is no reason to change
  * this one, or two lines of a file would never both be true.
  */
-function isOvertaken(hostEnd: HostLink | undefined, hostif: HostLink | undefined, host: Host): hostEnd is HostLink {
+function isMtuLoweredByOther(
+  hostEnd: HostLink | undefined,
+  hostif: HostLink | undefined,
+  host: System,
+): hostEnd is HostLink {
   if (hostif?.kind !== 'bridge' || hostEnd?.master !== hostif.name || hostEnd.mtu <= hostif.mtu) return false
-  return readOurLinks(host).some(
+  return readRecordedLinks(host).some(
     ({ master, mtu, record }) =>
       master === hostif.name &&
       mtu === hostif.mtu &&
@@ -263,12 +288,12 @@ function isOvertaken(hostEnd: HostLink | undefined, hostif: HostLink | undefined
 async function readOffload(
   inGuest: GuestLink | undefined,
   netns: string | undefined,
-  host: Host,
-): Promise<NonNullable<Facts['offload']>> {
-  const ethtool = host.has('ethtool')
+  host: System,
+): Promise<NonNullable<AttachFacts['offload']>> {
+  const ethtool = host.hasProgram('ethtool')
   if (!ethtool || inGuest === undefined || netns === undefined) return { ethtool }
   const line = batchLine`netns exec ${netns} ethtool -k ${inGuest.name}`
-  const { stdout } = await host.ip({ lines: [line], answer: 'text' })
+  const { stdout } = await host.runIpBatch({ lines: [line], output: 'text' })
   return { ethtool, state: /^tx-checksumming: off/m.test(stdout) ? 'off' : 'on' }
 }
 
@@ -278,7 +303,7 @@ function needsArping({ probe, addresses }: AttachRequest, inGuest: GuestLink | u
 }
 
 /** Habets' arping shares the name and means something else by -D. */
-async function isIputils(host: Host): Promise<boolean> {
+async function isIputilsArping(host: System): Promise<boolean> {
   const { stdout, stderr } = await host.query(['arping', '-V'])
   return /iputils/.test(stdout + stderr)
 }

@@ -1,73 +1,79 @@
 import type { GuestName } from '../../model/guest-name'
-import { mayHaveOutside } from '../../model/host-services'
-import { planNoPolicy } from '../../network/policy-routing'
-import { execute } from '../../plan/execute'
+import { mayHaveHostServices } from '../../model/host-services'
+import { planPolicyRemoval } from '../../network/policy-routing'
+import { executePlan } from '../../plan/execute'
 import type { Plan } from '../../plan/step'
 import type { Guest } from '../../runtimes/find'
-import { readGuest } from '../../state/guest'
-import { mayHaveRules, readPolicy } from '../../state/policy-rules'
+import { readGuestState } from '../../state/guest'
+import { mayHavePolicyRules, readPolicyRouting } from '../../state/policy-rules'
 import { formatGuest } from '../../state/record'
-import { lockShared } from '../../system/locks'
-import type { Host } from '../../system/types'
-import type { Call, Outcome } from '../../ui/command'
-import { formatStep, toScript } from '../../ui/report'
-import { reachGuest } from '../look'
+import { lockHostServices } from '../../system/locks'
+import type { System } from '../../system/types'
+import type { CommandContext, CommandOutcome } from '../../ui/command'
+import { formatScript, formatStep } from '../../ui/report'
+import { resolveTargetGuest } from '../look'
 
 /** Stands for guests that have ended: nothing of this runs in one. */
-const NOBODY = { kind: 'docker', name: 'nobody', nsPath: '/proc/self/ns/net' } as const
+const NO_GUEST = { kind: 'docker', name: 'nobody', nsPath: '/proc/self/ns/net' } as const
 
 /** What is left of what is gone, and how that is told. */
-interface Litter {
+interface Leftovers {
   readonly plan: Plan
   readonly title: string
   /** Where the steps run; absent for the host. */
-  readonly inside?: { readonly guest: Guest; readonly netns: string }
+  readonly guestContext?: { readonly guest: Guest; readonly netns: string }
 }
 
 /** Takes away what the host still has for guests that have ended; undefined when there is no such thing. */
-export async function sweepHost(call: Call): Promise<Outcome | undefined> {
+export async function cleanUpHost(call: CommandContext): Promise<CommandOutcome | undefined> {
   const { host, io } = call
-  if (!host.isRoot || !mayHaveOutside(host)) return undefined
-  const { planSweep } = await import('../../network/host-services')
-  const release = await lockShared({ host, interrupt: io.interrupt })
+  if (!host.isRoot || !mayHaveHostServices(host)) return undefined
+  const { planServiceCleanup: planSweep } = await import('../../network/host-services')
+  const release = await lockHostServices({ host, interrupt: io.interrupt })
   try {
     const title = 'what this host had for guests that have ended is gone:'
-    return await clear({ plan: await planSweep(host), title }, call)
+    return await runCleanup({ plan: await planSweep(host), title }, call)
   } finally {
     release()
   }
 }
 
 /** Takes the rules away that a guest still has for interfaces of ours that somebody has deleted; undefined for none. */
-export async function sweepRules(wanted: GuestName, call: Call): Promise<Outcome | undefined> {
+export async function cleanUpGuestRules(wanted: GuestName, call: CommandContext): Promise<CommandOutcome | undefined> {
   const { host } = call
-  if (!host.isRoot || !mayHaveRules(host)) return undefined
-  const reached = await reachGuest(wanted, host)
+  if (!host.isRoot || !mayHavePolicyRules(host)) return undefined
+  const reached = await resolveTargetGuest(wanted, host)
   if (reached.guest === undefined || reached.pin === undefined) return undefined
   const { guest, pin } = reached
   try {
     const title = `what ${formatGuest(guest)} had for interfaces that are gone is gone:`
-    return await clear({ plan: await planNoRules(pin.netns, host), title, inside: { guest, netns: pin.netns } }, call)
+    return await runCleanup(
+      { plan: await planRuleCleanup(pin.netns, host), title, guestContext: { guest, netns: pin.netns } },
+      call,
+    )
   } finally {
     pin.release()
   }
 }
 
-async function planNoRules(netns: string, host: Host): Promise<Plan> {
-  const { links } = await readGuest(netns, host)
-  return planNoPolicy(await readPolicy({ links }, netns, host))
+async function planRuleCleanup(netns: string, host: System): Promise<Plan> {
+  const { links } = await readGuestState(netns, host)
+  return planPolicyRemoval(await readPolicyRouting({ links }, netns, host))
 }
 
-async function clear({ plan, title, inside }: Litter, { host, io, flag, words }: Call): Promise<Outcome | undefined> {
+async function runCleanup(
+  { plan, title, guestContext: inside }: Leftovers,
+  { host, io, hasFlag: flag, positionals: words }: CommandContext,
+): Promise<CommandOutcome | undefined> {
   if (plan.length === 0) return undefined
-  const steps = plan.map(({ why }) => why)
+  const steps = plan.map(({ description: why }) => why)
   if (flag('dry-run')) {
     const of = inside === undefined ? {} : { guest: inside.guest }
-    const script = toScript({ plan, ...of, words: ['disconnect', ...words] })
-    return { text: script, json: { ok: true, dryRun: true, steps, script }, wanted: true }
+    const script = formatScript({ plan, ...of, words: ['disconnect', ...words] })
+    return { text: script, json: { ok: true, dryRun: true, steps, script }, printWhenQuiet: true }
   }
   const onStep = flag('verbose') ? { onStep: (step: Plan[number]) => io.err(formatStep(step)) } : {}
-  await execute(plan, { host, guest: NOBODY, netns: '', ...inside, interrupt: io.interrupt, ...onStep })
+  await executePlan(plan, { host, guest: NO_GUEST, netns: '', ...inside, interrupt: io.interrupt, ...onStep })
   return {
     text: [title, ...steps.map((step) => `  ${step}`)].map((line) => `${line}\n`).join(''),
     json: { ok: true, changed: true, detached: [], steps },

@@ -1,11 +1,11 @@
-import { restoreVlans } from '../../drivers/bridge-vlans'
-import { isDefault, metricOf, restoreRoutes } from '../../drivers/claim'
-import { planUnplug, planUnused, type Unplugging } from '../../drivers/ovs'
+import { restoreVlanCommands } from '../../drivers/bridge-vlans'
+import { isDefaultRoute, restoreRouteCommands, routeMetric } from '../../drivers/claim'
+import { type OvsRemoval, planOvsBridgeRemoval, planOvsPortRemoval } from '../../drivers/ovs'
 import { planNicReturn } from '../../drivers/phys'
-import { setOffload } from '../../drivers/veth'
-import { removeVxlan, type Vxlan } from '../../drivers/vxlan'
+import { offloadCommand } from '../../drivers/veth'
+import { toVxlanRemoval, type VxlanLink } from '../../drivers/vxlan'
 import { PipeworkError } from '../../model/errors'
-import { planNoPolicy } from '../../network/policy-routing'
+import { planPolicyRemoval } from '../../network/policy-routing'
 import {
   type Command,
   guestNetns,
@@ -13,20 +13,20 @@ import {
   ip,
   ipInGuest,
   type Plan,
-  rows,
+  planSteps,
   type Step,
   sysctlInGuest,
 } from '../../plan/step'
-import type { Port } from '../../state/bridge-vlans'
-import { type GuestLink, type GuestState, type Route, toAddrWords } from '../../state/guest'
-import { type HostLink, portsOf } from '../../state/host-links'
+import type { PortVlans } from '../../state/bridge-vlans'
+import { type GuestLink, type GuestRoute, type GuestState, toAddrAddArgs } from '../../state/guest'
+import { bridgePortsDir, type HostLink } from '../../state/host-links'
 import { OVS_SYSTEM, type OvsPort } from '../../state/ovsdb'
-import type { Policy } from '../../state/policy-rules'
-import { type DefaultRoute, encodeRecord, type LinkRecord, MADE_RECORD } from '../../state/record'
-import type { NicState } from '../../state/saved-link'
+import type { PolicyRouting } from '../../state/policy-rules'
+import { type DefaultRoute, encodeRecord, type LinkRecord, OWNED_ALIAS } from '../../state/record'
+import type { SavedLink } from '../../state/saved-link'
 
 /** An attachment that pipework made: its record, and the ends of its link that are there. */
-export interface Attached {
+export interface ExistingAttachment {
   readonly record: LinkRecord
   /** The record as it stands on the link. */
   readonly alias: string
@@ -39,79 +39,89 @@ export interface Attached {
 }
 
 /** A bridge or VLAN device under links of ours. */
-export interface Below extends HostLink {
+export interface ParentDevice extends HostLink {
   readonly vlan?: { readonly nic: string; readonly id: number }
 }
 
 /** What is to be taken away, and what is known around it. */
-export interface Detachment {
-  readonly attached: Attached
+export interface DetachInputs {
+  readonly attachment: ExistingAttachment
   /** The inside of the guest, when it can be reached. */
-  readonly state?: GuestState
+  readonly guestState?: GuestState
   readonly sysctls: Readonly<Record<string, string>>
   /** Other attachments of the same guest. */
-  readonly others: readonly Attached[]
+  readonly others: readonly ExistingAttachment[]
   /** The VLANs of the end in the host. */
-  readonly port?: Port
+  readonly portVlans?: PortVlans
   /** What it is to Open vSwitch. */
-  readonly unplugging?: Unplugging
+  readonly ovsRemoval?: OvsRemoval
   /** The NIC or VLAN device under a macvlan. */
   readonly parent?: HostLink
   /** How the NIC was, where the NIC itself is in the guest. */
-  readonly nic?: NicState
+  readonly savedNic?: SavedLink
   /** Rules and routes for replies that leave where they came in. */
-  readonly policy?: Policy
+  readonly policy?: PolicyRouting
   /** What takes away what the host has for the sake of this link only. */
-  readonly release?: Plan
+  readonly servicesRemoval?: Plan
   /** A bridge or VLAN device that pipework made and that nobody uses after this. */
-  readonly unused?: Below
+  readonly unusedParent?: ParentDevice
   /** VXLANs that pipework made for its bridge, where nobody is left on that. */
-  readonly tunnels?: readonly Vxlan[]
+  readonly unusedVxlans?: readonly VxlanLink[]
   /** Takes our rules for its bridge out of the firewall, where it is the last attachment there. */
-  readonly passage?: Plan
+  readonly firewallCleanup?: Plan
 }
 
 /** The steps that take an attachment away and put back what it replaced. */
-export function planDetach(detachment: Detachment): Plan {
-  const { attached, unplugging, policy } = detachment
+export function planDetach(detachment: DetachInputs): Plan {
+  const { attachment: attached, ovsRemoval: unplugging, policy } = detachment
   const { record, hostEnd, inGuest } = attached
   if (record.nic !== undefined)
-    return [...planNoPolicy(policy), ...planReturn(detachment), ...planRelink(detachment), ...bringBack(detachment)]
-  const undo = recreate(detachment)
-  return rows(
-    planNoPolicy(policy),
-    planReturn(detachment),
-    planRelink(detachment),
-    detachment.release,
-    unplugging !== undefined && planUnplug(unplugging),
+    return [
+      ...planPolicyRemoval(policy),
+      ...planRouteRestore(detachment),
+      ...planPreviousRewrite(detachment),
+      ...planBringNicBack(detachment),
+    ]
+  const undo = restoreCommands(detachment)
+  return planSteps(
+    planPolicyRemoval(policy),
+    planRouteRestore(detachment),
+    planPreviousRewrite(detachment),
+    detachment.servicesRemoval,
+    unplugging !== undefined && planOvsPortRemoval(unplugging),
     attached.deadPort === undefined && {
-      why: `take ${record.ifname} away from ${record.guest.name}`,
+      description: `take ${record.ifname} away from ${record.guest.name}`,
       command:
         hostEnd === undefined
           ? ipInGuest`link del dev ${inGuest?.name ?? record.ifname}`
           : ip`link del dev ${hostEnd.name}`,
       undo: undo.length === 0 ? undefined : undo,
     },
-    planVacancy(detachment),
+    planUnusedRemoval(detachment),
   )
 }
 
 /** What a link hung on, where nobody uses it any more. */
-export type Vacancy = Pick<Detachment, 'passage' | 'tunnels' | 'unused' | 'unplugging'>
+export type UnusedParents = Pick<DetachInputs, 'firewallCleanup' | 'unusedVxlans' | 'unusedParent' | 'ovsRemoval'>
 
 /** The steps that take away what pipework made for links on it, when the last of them has gone. */
-export function planVacancy({ passage, tunnels = [], unused, unplugging }: Vacancy): Plan {
+export function planUnusedRemoval({
+  firewallCleanup: passage,
+  unusedVxlans: tunnels = [],
+  unusedParent: unused,
+  ovsRemoval: unplugging,
+}: UnusedParents): Plan {
   const why = (name: string) => `remove ${name}: pipework made it and nobody uses it`
-  return rows(
+  return planSteps(
     passage,
-    tunnels.map((vxlan) => ({ why: why(vxlan.name), ...removeVxlan(vxlan) })),
-    unused !== undefined && { why: why(unused.name), ...removeBelow(unused) },
-    unplugging !== undefined && planUnused(unplugging),
+    tunnels.map((vxlan) => ({ description: why(vxlan.name), ...toVxlanRemoval(vxlan) })),
+    unused !== undefined && { description: why(unused.name), ...removeParent(unused) },
+    unplugging !== undefined && planOvsBridgeRemoval(unplugging),
   )
 }
 
 /** A bridge is left to who has begun to use it in the meantime; back, both kinds are as pipework makes them. */
-function removeBelow(below: Below): Pick<Step, 'command' | 'undo'> {
+function removeParent(below: ParentDevice): Pick<Step, 'command' | 'undo'> {
   const { name, kind, up, mac, filtering, vlan } = below
   const remove = ip`link del dev ${name}`
   const shape = filtering === true && ['vlan_filtering', '1', 'vlan_default_pvid', `${below.defaultPvid}`]
@@ -119,14 +129,14 @@ function removeBelow(below: Below): Pick<Step, 'command' | 'undo'> {
     vlan === undefined
       ? ip`link add dev ${name} address ${mac} type bridge stp_state 0 ${shape}`
       : ip`link add link ${vlan.nic} name ${name} type vlan id ${vlan.id}`,
-    ip`link set dev ${name} alias ${MADE_RECORD}`,
+    ip`link set dev ${name} alias ${OWNED_ALIAS}`,
     ...(up ? [ip`link set dev ${name} up`] : []),
   ]
-  return { command: kind === 'bridge' ? { ...remove, onlyIfEmpty: portsOf(name) } : remove, undo }
+  return { command: kind === 'bridge' ? { ...remove, onlyIfEmpty: bridgePortsDir(name) } : remove, undo }
 }
 
 /** The interfaces that a route goes through. */
-function devsOf(words: readonly string[]): readonly string[] {
+function listDevs(words: readonly string[]): readonly string[] {
   return words.filter((_, index) => words[index - 1] === 'dev')
 }
 
@@ -134,7 +144,12 @@ function devsOf(words: readonly string[]): readonly string[] {
  * The NIC comes back into the host. What says that a link is that NIC stands in the guest, who can write there: so it
  * must be the guest that got the NIC, and a link of the NIC's kind.
  */
-function bringBack({ attached: { record, hostEnd, inGuest }, nic, state, sysctls }: Detachment): Plan {
+function planBringNicBack({
+  attachment: { record, hostEnd, inGuest },
+  savedNic: nic,
+  guestState: state,
+  sysctls,
+}: DetachInputs): Plan {
   const guest = `${record.guest.kind}:${record.guest.name}`
   if (nic === undefined || nic.guest !== guest || (inGuest !== undefined && inGuest.kind !== nic.kind))
     throw new PipeworkError(
@@ -149,52 +164,55 @@ function bringBack({ attached: { record, hostEnd, inGuest }, nic, state, sysctls
 }
 
 /** The default routes that the link's own replaced, as far as the interfaces they go through are still there. */
-function listReturns({ attached: { record, inGuest }, state }: Detachment) {
+function listRestorableRoutes({ attachment: { record, inGuest }, guestState: state }: DetachInputs) {
   if (inGuest === undefined || state === undefined) return []
   return record.previous.flatMap(({ family, words }) => {
-    const metric = metricOf({ family, words })
-    const isCurrent = (route: Route) => isDefault(route, family) && route.metric === metric
+    const metric = routeMetric({ family, words })
+    const isCurrent = (route: GuestRoute) => isDefaultRoute(route, family) && route.metric === metric
     const current = state.routes.find((route) => route.dev === inGuest.name && isCurrent(route))
-    const passable = devsOf(words).every(
+    const passable = listDevs(words).every(
       (dev) => dev !== inGuest.name && state.links.some(({ name, up }) => name === dev && up),
     )
     return current === undefined || !passable ? [] : [{ family, words, current }]
   })
 }
 
-function planReturn(detachment: Detachment): Plan {
-  return listReturns(detachment).map(({ family, words, current }) => {
+function planRouteRestore(detachment: DetachInputs): Plan {
+  return listRestorableRoutes(detachment).map(({ family, words, current }) => {
     const word = family === 4 ? 'default' : '::/0'
     return {
-      why: `put the earlier default route for IPv${family} back`,
+      description: `put the earlier default route for IPv${family} back`,
       command: ipInGuest`route replace ${word} ${words}`,
       undo: ipInGuest`route replace ${word} ${current.words}`,
     }
   })
 }
 
-const replaces = (a: DefaultRoute, b: DefaultRoute) => a.family === b.family && metricOf(a) === metricOf(b)
+const isSameDefault = (a: DefaultRoute, b: DefaultRoute) => a.family === b.family && routeMetric(a) === routeMetric(b)
 
 /** Where another link of ours would return to a route through this one, it now returns to what this one replaced. */
-function relink(other: Attached, { record, inGuest }: Attached): Attached {
+function rewritePrevious(other: ExistingAttachment, { record, inGuest }: ExistingAttachment): ExistingAttachment {
   const name = inGuest?.name ?? record.ifname
   const previous = other.record.previous.flatMap((route) =>
-    devsOf(route.words).includes(name) ? record.previous.filter((it) => replaces(it, route)) : [route],
+    listDevs(route.words).includes(name) ? record.previous.filter((it) => isSameDefault(it, route)) : [route],
   )
   const relinked = { ...other.record, previous }
   return { ...other, record: relinked, alias: encodeRecord(relinked) }
 }
 
 /** What the plan leaves: a dry run's next plan starts from there, where a real run looks again. */
-export function foresee(detachment: Detachment): { readonly all: readonly Attached[]; readonly state?: GuestState } {
-  const { attached, others, state } = detachment
-  const all = others.map((other) => relink(other, attached))
+export function stateAfterDetach(detachment: DetachInputs): {
+  readonly all: readonly ExistingAttachment[]
+  readonly state?: GuestState
+} {
+  const { attachment: attached, others, guestState: state } = detachment
+  const all = others.map((other) => rewritePrevious(other, attached))
   if (state === undefined) return { all }
   const gone = attached.inGuest?.name
-  const returned = listReturns(detachment).map(({ words, current }) => ({
+  const returned = listRestorableRoutes(detachment).map(({ words, current }) => ({
     ...current,
     words,
-    dev: devsOf(words)[0] ?? '',
+    dev: listDevs(words)[0] ?? '',
   }))
   return {
     all,
@@ -205,13 +223,13 @@ export function foresee(detachment: Detachment): { readonly all: readonly Attach
   }
 }
 
-function planRelink({ attached, others }: Detachment): Plan {
+function planPreviousRewrite({ attachment: attached, others }: DetachInputs): Plan {
   return others.flatMap((other) => {
-    const { alias } = relink(other, attached)
+    const { alias } = rewritePrevious(other, attached)
     if (alias === other.alias) return []
     return [
       {
-        why: `record on ${other.record.ifname} which default route is to come back after it`,
+        description: `record on ${other.record.ifname} which default route is to come back after it`,
         command: setAlias(other, alias),
         undo: setAlias(other, other.alias),
       },
@@ -219,13 +237,13 @@ function planRelink({ attached, others }: Detachment): Plan {
   })
 }
 
-function setAlias({ hostEnd, inGuest, record }: Attached, alias: string): IpCommand {
+function setAlias({ hostEnd, inGuest, record }: ExistingAttachment, alias: string): IpCommand {
   if (hostEnd !== undefined) return ip`link set dev ${hostEnd.name} alias ${alias}`
   return ipInGuest`link set dev ${inGuest?.name ?? record.ifname} alias ${alias}`
 }
 
 /** The link itself made anew, without addresses. */
-function recreateLink({ attached, port, parent }: Detachment): readonly Command[] {
+function linkRestoreCommands({ attachment: attached, portVlans: port, parent }: DetachInputs): readonly Command[] {
   const { hostEnd, inGuest, alias } = attached
   if (inGuest === undefined) return []
   const { name, kind, mac, mtu, mode } = inGuest
@@ -233,7 +251,7 @@ function recreateLink({ attached, port, parent }: Detachment): readonly Command[
     return [
       ip`link add dev ${hostEnd.name} address ${hostEnd.mac} mtu ${hostEnd.mtu} ${hostEnd.master !== undefined && hostEnd.master !== OVS_SYSTEM && ['master', hostEnd.master]} type veth peer name ${name} address ${mac} mtu ${mtu} netns ${guestNetns}`,
       ip`link set dev ${hostEnd.name} alias ${alias}`,
-      ...restoreVlans(hostEnd.name, port),
+      ...restoreVlanCommands(hostEnd.name, port),
       ...(hostEnd.up ? [ip`link set dev ${hostEnd.name} up`] : []),
     ]
   const record = ipInGuest`link set dev ${name} alias ${alias}`
@@ -247,21 +265,21 @@ function recreateLink({ attached, port, parent }: Detachment): readonly Command[
 }
 
 /** The link as it is now, made anew: the inverse of its removal. */
-function recreate(detachment: Detachment): readonly Command[] {
-  const { attached, state, sysctls } = detachment
+function restoreCommands(detachment: DetachInputs): readonly Command[] {
+  const { attachment: attached, guestState: state, sysctls } = detachment
   const { inGuest } = attached
   if (inGuest === undefined || state === undefined) return []
   const { name } = inGuest
   const settings = Object.fromEntries(Object.entries(sysctls).filter(([, value]) => value !== ''))
   const routes = state.routes.filter(({ dev, protocol }) => dev === name && protocol !== 'kernel')
   return [
-    ...recreateLink(detachment),
-    ...(attached.record.words.includes('--tx-offload=off') ? [setOffload(name, 'off')] : []),
+    ...linkRestoreCommands(detachment),
+    ...(attached.record.words.includes('--tx-offload=off') ? [offloadCommand(name, 'off')] : []),
     ...(Object.keys(settings).length === 0 ? [] : [sysctlInGuest(settings)]),
     ...(inGuest.up ? [ipInGuest`link set dev ${name} up`] : []),
     ...inGuest.addresses
       .filter(({ automatic }) => !automatic)
-      .map((address) => ipInGuest`addr add ${toAddrWords(address)} dev ${name}`),
-    ...restoreRoutes(routes),
+      .map((address) => ipInGuest`addr add ${toAddrAddArgs(address)} dev ${name}`),
+    ...restoreRouteCommands(routes),
   ]
 }

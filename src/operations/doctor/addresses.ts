@@ -1,36 +1,43 @@
-import { isDefault } from '../../drivers/claim'
-import { fingerprint } from '../../model/address'
+import { isDefaultRoute } from '../../drivers/claim'
+import { fnv1aHash } from '../../model/address'
 import type { Finding } from './findings'
-import { inGuest, portsOf, type Survey, type SurveyLink, type SurveySeat, seatsOn } from './state'
+import {
+  type DoctorAttachment,
+  type DoctorLink,
+  type DoctorState,
+  formatGuestExec,
+  listAttachmentsOn,
+  listBridgePorts,
+} from './state'
 
 /** Addresses that stand twice, and packets that a guest refuses because of where they arrive. */
-export function findAddresses(survey: Survey, hostifs: readonly string[]): readonly Finding[] {
+export function findAddressProblems(survey: DoctorState, hostifs: readonly string[]): readonly Finding[] {
   return [
-    ...hostifs.flatMap((hostif) => [...findTwins(hostif, survey), ...findSameAddress(hostif, survey)]),
-    ...survey.seats.flatMap((seat) => [...findFailed(seat), ...findRefusing(seat)]),
+    ...hostifs.flatMap((hostif) => [...findDuplicateMacs(hostif, survey), ...findDuplicateIps(hostif, survey)]),
+    ...survey.attachments.flatMap((seat) => [...findDadFailures(seat), ...findRpFilterDrops(seat)]),
   ]
 }
 
 /** One end that has an address of its own on the segment: a guest's interface, or the bridge itself. */
-interface Holder {
+interface AddressHolder {
   readonly name: string
-  readonly link: SurveyLink
+  readonly link: DoctorLink
   /** Absent for the host itself. */
-  readonly seat?: SurveySeat
+  readonly seat?: DoctorAttachment
 }
 
-function holdersOn(hostif: string, survey: Survey): readonly Holder[] {
+function listHolders(hostif: string, survey: DoctorState): readonly AddressHolder[] {
   const bridge = survey.links.find(({ name }) => name === hostif)
   return [
     ...(bridge === undefined ? [] : [{ name: `the host's ${hostif}`, link: bridge }]),
-    ...seatsOn(hostif, survey).flatMap((seat) =>
+    ...listAttachmentsOn(hostif, survey).flatMap((seat) =>
       seat.inGuest === undefined ? [] : [{ name: `${seat.inGuest.name} of '${seat.guest}'`, link: seat.inGuest, seat }],
     ),
   ]
 }
 
 /** Each later one of a pair that shares something, with the earlier: it is the later one that is changed. */
-function pairsOf<T>(all: readonly T[], shares: (a: T, b: T) => boolean): readonly (readonly [T, T])[] {
+function findPairs<T>(all: readonly T[], shares: (a: T, b: T) => boolean): readonly (readonly [T, T])[] {
   return all.flatMap((later, index) => {
     const earlier = all.slice(0, index).find((it) => shares(it, later))
     return earlier === undefined ? [] : [[earlier, later] as const]
@@ -38,32 +45,32 @@ function pairsOf<T>(all: readonly T[], shares: (a: T, b: T) => boolean): readonl
 }
 
 /** A switch sends a frame to one port: where two have its address, to the one that spoke last. */
-function findTwins(hostif: string, survey: Survey): readonly Finding[] {
+function findDuplicateMacs(hostif: string, survey: DoctorState): readonly Finding[] {
   // An ipvlan has the MAC address of its NIC, and a bridge may have that of a port.
-  const holders = holdersOn(hostif, survey).filter(({ link, seat }) => seat !== undefined && link.kind !== 'ipvlan')
-  const ports = portsOf(hostif, survey).map((link): Holder => ({ name: `the port ${link.name}`, link }))
-  const isTwin = (a: Holder, b: Holder) => a.link.mac === b.link.mac && a.link.mac !== ''
-  return pairsOf([...ports, ...holders], isTwin).flatMap(([a, { name, link, seat }]): readonly Finding[] => {
+  const holders = listHolders(hostif, survey).filter(({ link, seat }) => seat !== undefined && link.kind !== 'ipvlan')
+  const ports = listBridgePorts(hostif, survey).map((link): AddressHolder => ({ name: `the port ${link.name}`, link }))
+  const isTwin = (a: AddressHolder, b: AddressHolder) => a.link.mac === b.link.mac && a.link.mac !== ''
+  return findPairs([...ports, ...holders], isTwin).flatMap(([a, { name, link, seat }]): readonly Finding[] => {
     if (seat === undefined) return []
-    const fresh = `02:${(fingerprint(`${link.mac} ${name}`).slice(0, 10).match(/../g) ?? []).join(':')}`
+    const fresh = `02:${(fnv1aHash(`${link.mac} ${name}`).slice(0, 10).match(/../g) ?? []).join(':')}`
     return [
       {
         id: 'mac-duplicate',
         severity: 'error',
         line: `${name} has the same MAC address as ${a.name}`,
         evidence: `both have ${link.mac}`,
-        command: inGuest(seat, 'ip', 'link', 'set', 'dev', link.name, 'address', fresh),
+        command: formatGuestExec(seat, 'ip', 'link', 'set', 'dev', link.name, 'address', fresh),
         about: [hostif, seat.guest, ...(a.seat === undefined ? [] : [a.seat.guest])],
       },
     ]
   })
 }
 
-function findSameAddress(hostif: string, survey: Survey): readonly Finding[] {
-  const all = holdersOn(hostif, survey).flatMap((holder) =>
+function findDuplicateIps(hostif: string, survey: DoctorState): readonly Finding[] {
+  const all = listHolders(hostif, survey).flatMap((holder) =>
     holder.link.addresses.filter(({ isLinkLocal }) => !isLinkLocal).map((address) => ({ ...holder, address })),
   )
-  return pairsOf(all, (a, b) => a.address.ip === b.address.ip).flatMap(
+  return findPairs(all, (a, b) => a.address.ip === b.address.ip).flatMap(
     ([a, { name, link, seat, address }]): readonly Finding[] => {
       if (seat === undefined) return []
       return [
@@ -72,7 +79,7 @@ function findSameAddress(hostif: string, survey: Survey): readonly Finding[] {
           severity: 'error',
           line: `${name} has the same address as ${a.name}`,
           evidence: `both have ${address.ip}`,
-          command: inGuest(seat, 'ip', 'address', 'del', `${address.ip}/${address.prefix}`, 'dev', link.name),
+          command: formatGuestExec(seat, 'ip', 'address', 'del', `${address.ip}/${address.prefix}`, 'dev', link.name),
           about: [hostif, seat.guest, ...(a.seat === undefined ? [] : [a.seat.guest])],
         },
       ]
@@ -81,26 +88,26 @@ function findSameAddress(hostif: string, survey: Survey): readonly Finding[] {
 }
 
 /** What IPv6's duplicate address detection (RFC 4862) has found is there, and not used. */
-function findFailed(seat: SurveySeat): readonly Finding[] {
+function findDadFailures(seat: DoctorAttachment): readonly Finding[] {
   const failed = seat.inGuest?.addresses.filter(({ isDuplicate }) => isDuplicate) ?? []
   return failed.map(({ ip, prefix }) => ({
     id: 'address-duplicate',
     severity: 'error',
     line: `${seat.inGuest?.name} of '${seat.guest}' does not use ${ip}: somebody else on the link has it`,
     evidence: 'ip address show: dadfailed',
-    command: inGuest(seat, 'ip', 'address', 'del', `${ip}/${prefix}`, 'dev', seat.inGuest?.name ?? ''),
-    about: [seat.attached.record.hostif, seat.guest],
+    command: formatGuestExec(seat, 'ip', 'address', 'del', `${ip}/${prefix}`, 'dev', seat.inGuest?.name ?? ''),
+    about: [seat.attachment.record.hostif, seat.guest],
   }))
 }
 
 /** Strict reverse path filtering drops what comes from beyond the subnet by an interface that is not the way back there. */
-function findRefusing(seat: SurveySeat): readonly Finding[] {
-  const { attached, inGuest: link, routes = [], rpFilter } = seat
+function findRpFilterDrops(seat: DoctorAttachment): readonly Finding[] {
+  const { attachment: attached, inGuest: link, routes = [], rpFilter } = seat
   const { record } = attached
   const gateway = record.addresses?.find((address) => address.family === 4)?.gateway
   if (rpFilter !== 1 || link === undefined || gateway === undefined || record.words.includes('--policy-route'))
     return []
-  const [best] = routes.filter((route) => isDefault(route, 4)).sort((a, b) => a.metric - b.metric)
+  const [best] = routes.filter((route) => isDefaultRoute(route, 4)).sort((a, b) => a.metric - b.metric)
   if (best === undefined || best.dev === link.name) return []
   return [
     {
@@ -108,7 +115,7 @@ function findRefusing(seat: SurveySeat): readonly Finding[] {
       severity: 'error',
       line: `'${seat.guest}' drops what comes through the gateway ${gateway} by ${link.name}: its own way back is ${best.dev}`,
       evidence: `rp_filter of ${link.name} is 1, and the default route goes by ${best.dev}`,
-      command: inGuest(seat, 'sysctl', '-w', `net/ipv4/conf/${link.name}/rp_filter=2`),
+      command: formatGuestExec(seat, 'sysctl', '-w', `net/ipv4/conf/${link.name}/rp_filter=2`),
       advice: 'Or attach it with --policy-route: then replies leave by it.',
       about: [record.hostif, seat.guest],
     },

@@ -1,16 +1,18 @@
-import { isConcerned, parseRouted, wishesOf } from '../../model/host-services'
-import { listLacking } from '../../network/host-services'
-import { readLive } from '../../network/host-services/current'
-import { contextOf, dockerSocket } from '../../runtimes/docker'
-import { isOvsThere, mayBeOvsPort, readOvs } from '../../state/ovsdb'
-import type { Host } from '../../system/types'
-import type { Attached } from '../detach/plan'
-import { KINDS } from './host'
-import type { Machine, Survey } from './state'
+import { hostServicesOf, needsHostServices, parseRouted } from '../../model/host-services'
+import { listMissingServices } from '../../network/host-services'
+import { readCurrentState } from '../../network/host-services/current'
+import { findDockerSocket, readDockerContext } from '../../runtimes/docker'
+import { isOvsRunning, mayBeOvsPort, readOvs } from '../../state/ovsdb'
+import type { System } from '../../system/types'
+import type { ExistingAttachment } from '../detach/plan'
+import { LINK_KIND_MODULES } from './host'
+import type { DoctorState, MachineState } from './state'
 
 /** The kinds of links that the kernel does not know: it is asked in a network namespace that lasts as long as the question. */
-export async function readMissingKinds(host: Host): Promise<readonly string[]> {
-  const unsure = Object.entries(KINDS).filter(([, { module }]) => host.inode(`/sys/module/${module}`) === undefined)
+export async function readMissingLinkKinds(host: System): Promise<readonly string[]> {
+  const unsure = Object.entries(LINK_KIND_MODULES).filter(
+    ([, { module }]) => host.inode(`/sys/module/${module}`) === undefined,
+  )
   const answers = await Promise.all(
     unsure.map(async ([kind]) => {
       const argv = ['unshare', '--net', 'ip', 'link', 'add', 'name', 'pw0', 'type', kind]
@@ -22,22 +24,22 @@ export async function readMissingKinds(host: Host): Promise<readonly string[]> {
 }
 
 /** Seconds that an engine may take to say what it is. */
-const INFO_LIMIT = 3
+const INFO_TIMEOUT = 3
 
 /** Whose containers the docker command means, where they are not this machine's own. */
-export async function readDocker(host: Host): Promise<Machine['docker']> {
-  const socket = dockerSocket(host)
+export async function readDockerProblem(host: System): Promise<MachineState['docker']> {
+  const socket = findDockerSocket(host)
   const { DOCKER_HOST } = host.env
   if (socket === undefined)
     return DOCKER_HOST
       ? { kind: 'remote', evidence: `DOCKER_HOST is '${DOCKER_HOST}'`, command: 'unset DOCKER_HOST' }
       : {
           kind: 'remote',
-          evidence: `the Docker context is '${contextOf(host)}'`,
+          evidence: `the Docker context is '${readDockerContext(host)}'`,
           command: 'docker context use default',
         }
   if (host.inode(socket) === undefined) return undefined
-  const { body } = await host.get(socket, '/info', INFO_LIMIT).catch(() => ({ body: '' }))
+  const { body } = await host.httpGet(socket, '/info', INFO_TIMEOUT).catch(() => ({ body: '' }))
   return /"name=rootless"/.test(body)
     ? {
         kind: 'rootless',
@@ -48,11 +50,11 @@ export async function readDocker(host: Host): Promise<Machine['docker']> {
 }
 
 /** Why Open vSwitch does not answer, where something of ours hangs on it. */
-export async function readOvsTrouble(
-  seats: readonly Attached[],
+export async function readOvsProblem(
+  seats: readonly ExistingAttachment[],
   links: readonly string[],
-  host: Host,
-): Promise<Machine['ovs']> {
+  host: System,
+): Promise<MachineState['ovs']> {
   // A host end without a master hangs on a userspace datapath, if the record's bridge is none of the kernel's.
   const isNeeded = seats.some(
     ({ record: { hostif, nic }, hostEnd }) =>
@@ -62,10 +64,10 @@ export async function readOvsTrouble(
       mayBeOvsPort(hostEnd) &&
       !links.includes(hostif),
   )
-  if (!isNeeded && !isOvsThere(host)) return undefined
+  if (!isNeeded && !isOvsRunning(host)) return undefined
   const ovs = await readOvs(host)
   if (ovs.kind === 'silent') return isNeeded ? ovs : undefined
-  return ovs.isSwitching || !isNeeded
+  return ovs.isVswitchdRunning || !isNeeded
     ? undefined
     : {
         message: 'Open vSwitch does not switch: ovs-vswitchd does not run',
@@ -74,12 +76,15 @@ export async function readOvsTrouble(
 }
 
 /** What of the host's side of the attachments is gone; nobody is asked where none has more than a link. */
-export async function readLacking(all: readonly Attached[], host: Host): Promise<Survey['lacking']> {
-  if (!all.some(({ record }) => isConcerned(wishesOf(record)))) return new Map()
-  const live = await readLive(host)
+export async function readMissingServices(
+  all: readonly ExistingAttachment[],
+  host: System,
+): Promise<DoctorState['missingServices']> {
+  if (!all.some(({ record }) => needsHostServices(hostServicesOf(record)))) return new Map()
+  const live = await readCurrentState(host)
   return new Map(
     all.flatMap((attached) => {
-      const missing = listLacking(attached, live, host)
+      const missing = listMissingServices(attached, live, host)
       return missing.length === 0 ? [] : [[attached, missing] as const]
     }),
   )

@@ -1,49 +1,66 @@
-import type { Host } from '../../system/types'
+import type { System } from '../../system/types'
 import type { Finding } from './findings'
-import { inGuest, type Span, type Survey, type SurveyAddress, type SurveySeat, seatsOn, seatsWithin } from './state'
+import {
+  type DoctorAddress,
+  type DoctorAttachment,
+  type DoctorScope,
+  type DoctorState,
+  formatGuestExec,
+  listAttachmentsIn,
+  listAttachmentsOn,
+} from './state'
 
 /** Seconds that an answer is waited for: a neighbour answers within milliseconds. */
-const LIMIT = 1
+const ARP_TIMEOUT = 1
 
 /** Asks the LAN for each guest's own IPv4 addresses (RFC 5227): whoever answers has one of them as well. */
-export async function findTaken(survey: Survey, span: Span, host: Host): Promise<readonly Finding[]> {
-  if (!host.has('arping')) return []
+export async function findTakenAddresses(
+  survey: DoctorState,
+  span: DoctorScope,
+  host: System,
+): Promise<readonly Finding[]> {
+  if (!host.hasProgram('arping')) return []
   const found = await Promise.all(
-    seatsWithin(survey, span).flatMap(({ seat, hostif }) => {
+    listAttachmentsIn(survey, span).flatMap(({ seat, hostif }) => {
       const addresses = seat.inGuest?.addresses.filter(({ family }) => family === 4) ?? []
       // An ipvlan shares its MAC address with others, and so an answer with them.
       if (seat.inGuest?.kind === 'ipvlan') return []
-      return addresses.map((address) => ask({ seat, address, told: listTold(address, { seat, hostif }, survey) }, host))
+      return addresses.map((address) =>
+        checkDuplicate({ seat, address, expectedMacs: listExpectedMacs(address, { seat, hostif }, survey) }, host),
+      )
     }),
   )
   return found.flatMap((finding) => finding ?? [])
 }
 
 /** Whose answer is no news: the guest's own, which it gives by every interface for all its addresses, or of whom is told. */
-function listTold(
-  { ip }: SurveyAddress,
-  { seat, hostif }: { readonly seat: SurveySeat; readonly hostif: string },
-  survey: Survey,
+function listExpectedMacs(
+  { ip }: DoctorAddress,
+  { seat, hostif }: { readonly seat: DoctorAttachment; readonly hostif: string },
+  survey: DoctorState,
 ): readonly (string | undefined)[] {
-  const own = survey.seats.filter(({ guest }) => guest === seat.guest)
-  const twins = seatsOn(hostif, survey).filter(({ inGuest }) => inGuest?.addresses.some((it) => it.ip === ip))
+  const own = survey.attachments.filter(({ guest }) => guest === seat.guest)
+  const twins = listAttachmentsOn(hostif, survey).filter(({ inGuest }) => inGuest?.addresses.some((it) => it.ip === ip))
   return [...own, ...twins].map(({ inGuest }) => inGuest?.mac)
 }
 
-interface Question {
-  readonly seat: SurveySeat
-  readonly address: SurveyAddress
+interface DuplicateCheck {
+  readonly seat: DoctorAttachment
+  readonly address: DoctorAddress
   /** The MAC addresses whose answer is no news. */
-  readonly told: readonly (string | undefined)[]
+  readonly expectedMacs: readonly (string | undefined)[]
 }
 
-async function ask({ seat, address, told }: Question, host: Host): Promise<Finding | undefined> {
-  const { netns, inGuest: link, guest, attached } = seat
+async function checkDuplicate(
+  { seat, address, expectedMacs: told }: DuplicateCheck,
+  host: System,
+): Promise<Finding | undefined> {
+  const { netns, inGuest: link, guest, attachment: attached } = seat
   const { ip, prefix } = address
   if (netns === undefined || link === undefined) return undefined
-  const arping = ['arping', '-D', '-c', '1', '-w', `${LIMIT}`, '-I', link.name, ip]
+  const arping = ['arping', '-D', '-c', '1', '-w', `${ARP_TIMEOUT}`, '-I', link.name, ip]
   const { stdout } = await host
-    .query(['nsenter', `--net=/run/netns/${netns}`, ...arping], LIMIT + 10)
+    .query(['nsenter', `--net=/run/netns/${netns}`, ...arping], ARP_TIMEOUT + 10)
     .catch(() => ({ stdout: '' }))
   // What iputils prints of an answer; Habets' arping means something else by -D, and prints otherwise.
   const mac = /^Unicast reply from \S+ \[([0-9A-F:]+)\]/im.exec(stdout)?.[1]?.toLowerCase()
@@ -53,7 +70,7 @@ async function ask({ seat, address, told }: Question, host: Host): Promise<Findi
     severity: 'error',
     line: `somebody else on the LAN has the address of ${link.name} of '${guest}'`,
     evidence: `${mac} answers for ${ip}`,
-    command: inGuest(seat, 'ip', 'address', 'del', `${ip}/${prefix}`, 'dev', link.name),
+    command: formatGuestExec(seat, 'ip', 'address', 'del', `${ip}/${prefix}`, 'dev', link.name),
     advice: 'Take the address from one of the two.',
     about: [attached.record.hostif, guest],
   }

@@ -1,5 +1,5 @@
 /** How much it matters: an error stops traffic, a warning may, a note is for whoever looks for a reason. */
-export type Severity = 'error' | 'warning' | 'note'
+export type FindingSeverity = 'error' | 'warning' | 'note'
 
 /** Everything that the doctor can find, and what it is: the table in the README is this one. */
 export const FINDINGS = {
@@ -39,7 +39,7 @@ export type FindingId = keyof typeof FINDINGS
 /** Something that makes traffic vanish, or may. */
 export interface Finding {
   readonly id: FindingId
-  readonly severity: Severity
+  readonly severity: FindingSeverity
   /** What it is, in one line. */
   readonly line: string
   /** What was seen. */

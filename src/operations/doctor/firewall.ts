@@ -1,38 +1,39 @@
-import { type Blockage, describeBlockages, findBlockages, flowsOf, mendCommand } from '../../firewall/drops'
-import { tagOf, toArgv } from '../../firewall/suggest'
-import { FAMILIES } from '../../model/ip'
-import { quote } from '../../plan/step'
+import { describeDrops, type FirewallDrop, findDrops, fixCommand, portFlows } from '../../firewall/drops'
+import { acceptRuleArgv, bridgeRuleComment } from '../../firewall/suggest'
+import { ADDRESS_FAMILIES } from '../../model/ip'
+import { shellQuote } from '../../plan/step'
 import type { Finding } from './findings'
-import { portsOf, type Survey, type SurveyLink, seatsOn } from './state'
+import { type DoctorLink, type DoctorState, listAttachmentsOn, listBridgePorts } from './state'
 
 /** The addresses behind a port, where it is one of ours. */
-function ipsOf(port: SurveyLink, survey: Survey): readonly string[] {
-  const seat = survey.seats.find(({ hostEnd }) => hostEnd?.name === port.name)
+function listPortIps(port: DoctorLink, survey: DoctorState): readonly string[] {
+  const seat = survey.attachments.find(({ hostEnd }) => hostEnd?.name === port.name)
   return seat?.inGuest?.addresses.filter(({ isLinkLocal }) => !isLinkLocal).map(({ ip }) => ip) ?? []
 }
 
-function blockagesOn(bridge: string, survey: Survey): readonly Blockage[] {
-  const ports = portsOf(bridge, survey)
+function findBridgeDrops(bridge: string, survey: DoctorState): readonly FirewallDrop[] {
+  const ports = listBridgePorts(bridge, survey)
   const names = ports.map(({ name }) => name)
   // In tables for bridges every frame is seen, in those of IP only where the kernel shows them there.
-  const judge = (ruleset: Survey['ruleset'], families: Survey['families']) => {
+  const judge = (ruleset: DoctorState['ruleset'], families: DoctorState['brNetfilterFamilies']) => {
     const of = (port: string | undefined, ips: readonly string[]) =>
-      flowsOf(bridge, { ips, port }, { families, others: names.filter((it) => it !== port) })
-    const flows = ports.length === 0 ? of(undefined, []) : ports.flatMap((port) => of(port.name, ipsOf(port, survey)))
-    return findBlockages(ruleset, flows)
+      portFlows(bridge, { ips, port }, { families, others: names.filter((it) => it !== port) })
+    const flows =
+      ports.length === 0 ? of(undefined, []) : ports.flatMap((port) => of(port.name, listPortIps(port, survey)))
+    return findDrops(ruleset, flows)
   }
   const ofBridges = survey.ruleset.filter(({ family }) => family === 'bridge')
-  const unseen = FAMILIES.filter((family) => !survey.families.includes(family))
-  return [...judge(survey.ruleset, survey.families), ...judge(ofBridges, unseen)]
+  const unseen = ADDRESS_FAMILIES.filter((family) => !survey.brNetfilterFamilies.includes(family))
+  return [...judge(survey.ruleset, survey.brNetfilterFamilies), ...judge(ofBridges, unseen)]
 }
 
-function toFinding(bridge: string, survey: Survey): readonly Finding[] {
-  const blockages = blockagesOn(bridge, survey)
+function toFirewallFinding(bridge: string, survey: DoctorState): readonly Finding[] {
+  const blockages = findBridgeDrops(bridge, survey)
   const [first] = blockages
   if (first === undefined) return []
-  const command = mendCommand(blockages, survey.toolOf)
-  const [line = '', evidence = ''] = describeBlockages(blockages).split(/: (.*)/s)
-  const isSure = first.fate === 'dropped'
+  const command = fixCommand(blockages, survey.toolOf)
+  const [line = '', evidence = ''] = describeDrops(blockages).split(/: (.*)/s)
+  const isSure = first.verdict === 'dropped'
   return [
     {
       id: isSure ? 'firewall-drop' : 'firewall-maybe',
@@ -40,14 +41,14 @@ function toFinding(bridge: string, survey: Survey): readonly Finding[] {
       line,
       evidence,
       ...(command === undefined ? { advice: 'Change that rule.' } : { command }),
-      about: [bridge, ...seatsOn(bridge, survey).map(({ guest }) => guest)],
+      about: [bridge, ...listAttachmentsOn(bridge, survey).map(({ guest }) => guest)],
     },
   ]
 }
 
 /** What the rules of the host do to the frames of these bridges, and the rules of ours that serve nobody. */
-export function findFirewall(survey: Survey, bridges: readonly string[]): readonly Finding[] {
-  const sysctls = survey.families.map(
+export function findFirewallProblems(survey: DoctorState, bridges: readonly string[]): readonly Finding[] {
+  const sysctls = survey.brNetfilterFamilies.map(
     (family) => `net.bridge.bridge-nf-call-${family === 4 ? 'iptables' : 'ip6tables'}`,
   )
   const meeting: Finding = {
@@ -58,18 +59,18 @@ export function findFirewall(survey: Survey, bridges: readonly string[]): readon
     command: `sysctl -w ${sysctls.map((sysctl) => `${sysctl}=0`).join(' ')}`,
     about: bridges,
   }
-  const found = bridges.flatMap((bridge) => toFinding(bridge, survey))
+  const found = bridges.flatMap((bridge) => toFirewallFinding(bridge, survey))
   return [
     ...found,
-    ...findBarred(survey),
+    ...findBlockedForwarding(survey),
     ...(sysctls.length > 0 && bridges.length > 0 ? [meeting] : []),
-    ...findStrayRules(survey),
+    ...findUnusedRules(survey),
   ]
 }
 
 /** What the host does not forward for an attachment, though it is to. */
-function findBarred({ seats, barred }: Survey): readonly Finding[] {
-  return seats.flatMap(({ attached, guest }) => {
+function findBlockedForwarding({ attachments: seats, blockedForwarding: barred }: DoctorState): readonly Finding[] {
+  return seats.flatMap(({ attachment: attached, guest }) => {
     const { message = '', command } = barred.get(attached) ?? {}
     if (message === '') return []
     const [line = '', evidence = ''] = message.split(/: (.*)/s)
@@ -85,16 +86,19 @@ function findBarred({ seats, barred }: Survey): readonly Finding[] {
   })
 }
 
-function findStrayRules(survey: Survey): readonly Finding[] {
-  const stray = survey.openings.filter(({ bridge }) => seatsOn(bridge, survey).length === 0)
+function findUnusedRules(survey: DoctorState): readonly Finding[] {
+  const stray = survey.acceptRules.filter(({ bridge }) => listAttachmentsOn(bridge, survey).length === 0)
   return stray.map((opening) => {
-    const argv = toArgv('-D', opening, { tool: survey.toolOf(opening.chain), tag: tagOf(opening.bridge) })
+    const argv = acceptRuleArgv('-D', opening, {
+      tool: survey.toolOf(opening.chain),
+      tag: bridgeRuleComment(opening.bridge),
+    })
     return {
       id: 'rule-stray',
       severity: 'warning',
       line: `a rule of ours lets the frames of '${opening.bridge}' pass, and nothing of ours is attached there`,
-      evidence: `chain ${opening.chain.name}, comment '${tagOf(opening.bridge)}'`,
-      command: argv.map(quote).join(' '),
+      evidence: `chain ${opening.chain.name}, comment '${bridgeRuleComment(opening.bridge)}'`,
+      command: argv.map(shellQuote).join(' '),
       about: [opening.bridge],
     }
   })

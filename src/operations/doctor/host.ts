@@ -1,8 +1,8 @@
 import type { Finding } from './findings'
-import type { Survey } from './state'
+import type { DoctorState } from './state'
 
 /** What a program is for here, and the Debian package that brings it. */
-export const TOOLS: Readonly<Record<string, { readonly from: string; readonly why: string }>> = {
+export const DOCTOR_TOOLS: Readonly<Record<string, { readonly from: string; readonly why: string }>> = {
   ip: { from: 'iproute2', why: 'everything' },
   nsenter: { from: 'util-linux', why: 'running programs in guests' },
   sysctl: { from: 'procps', why: 'the settings of a new interface' },
@@ -13,7 +13,7 @@ export const TOOLS: Readonly<Record<string, { readonly from: string; readonly wh
 }
 
 /** What a kind of link is for here, and its module. */
-export const KINDS: Readonly<Record<string, { readonly module: string; readonly why: string }>> = {
+export const LINK_KIND_MODULES: Readonly<Record<string, { readonly module: string; readonly why: string }>> = {
   veth: { module: 'veth', why: 'every bridge' },
   bridge: { module: 'bridge', why: 'bridges' },
   macvlan: { module: 'macvlan', why: 'NICs' },
@@ -23,7 +23,7 @@ export const KINDS: Readonly<Record<string, { readonly module: string; readonly 
 }
 
 /** What the host itself lacks, or has otherwise than pipework needs it. */
-export function findMachine({ machine }: Survey): readonly Finding[] {
+export function findMachineProblems({ machine }: DoctorState): readonly Finding[] {
   const { missingTools, missingKinds, docker, ovs } = machine
   const found: Finding[] = []
   if (docker !== undefined)
@@ -47,13 +47,13 @@ export function findMachine({ machine }: Survey): readonly Finding[] {
       command: ovs.hint.replace(/^[^:]*: /, ''),
       about: [],
     })
-  if (missingKinds.length > 0) found.push(toMissingKinds(missingKinds))
-  if (missingTools.length > 0) found.push(toMissingTools(missingTools))
+  if (missingKinds.length > 0) found.push(describeMissingKinds(missingKinds))
+  if (missingTools.length > 0) found.push(describeMissingTools(missingTools))
   return found
 }
 
-function toMissingKinds(kinds: readonly string[]): Finding {
-  const of = kinds.flatMap((kind) => KINDS[kind] ?? [])
+function describeMissingKinds(kinds: readonly string[]): Finding {
+  const of = kinds.flatMap((kind) => LINK_KIND_MODULES[kind] ?? [])
   return {
     id: 'kernel-missing',
     severity: kinds.includes('veth') || kinds.includes('bridge') ? 'error' : 'note',
@@ -66,8 +66,8 @@ function toMissingKinds(kinds: readonly string[]): Finding {
   }
 }
 
-function toMissingTools(tools: readonly string[]): Finding {
-  const of = tools.map((tool) => ({ tool, ...TOOLS[tool] }))
+function describeMissingTools(tools: readonly string[]): Finding {
+  const of = tools.map((tool) => ({ tool, ...DOCTOR_TOOLS[tool] }))
   const packages = [...new Set(of.flatMap(({ from }) => from ?? []))]
   return {
     id: 'tool-missing',

@@ -1,46 +1,50 @@
-import { isDefault } from '../../drivers/claim'
+import { isDefaultRoute } from '../../drivers/claim'
 import { formatAddress, toCidr } from '../../model/address'
-import { quote } from '../../plan/step'
+import { shellQuote } from '../../plan/step'
 import { formatHostif } from '../../state/record'
 import type { Finding } from './findings'
-import type { Survey, SurveySeat } from './state'
+import type { DoctorAttachment, DoctorState } from './state'
 
 /** Things of pipework's own that nobody needs any more. */
-export function findLeftovers(survey: Survey): readonly Finding[] {
-  const { seats, pins } = survey
-  const orphans = seats.filter(({ away, attached }) => away?.isGone && attached.record.nic === undefined)
-  const strays = seats.filter(({ attached }) => attached.record.nic !== undefined && attached.hostEnd !== undefined)
+export function findLeftoverProblems(survey: DoctorState): readonly Finding[] {
+  const { attachments: seats, danglingNetns: pins } = survey
+  const orphans = seats.filter(
+    ({ unreachable: away, attachment: attached }) => away?.isGone && attached.record.nic === undefined,
+  )
+  const strays = seats.filter(
+    ({ attachment: attached }) => attached.record.nic !== undefined && attached.hostEnd !== undefined,
+  )
   return [
-    ...seats.flatMap((seat) => [...findLost(seat, survey), ...findGone(seat)]),
-    ...findHidden(survey),
+    ...seats.flatMap((seat) => [...findLostServices(seat, survey), ...findLostAddresses(seat)]),
+    ...findUnreachableGuests(survey),
     ...orphans.map(describeOrphan),
-    ...strays.map(describeStray),
-    ...(pins.length === 0 ? [] : [describePins(pins)]),
+    ...strays.map(describeOrphanedNic),
+    ...(pins.length === 0 ? [] : [describeDanglingNetns(pins)]),
   ]
 }
 
-const toDisconnect = ({ attached: { record }, guest }: SurveySeat) =>
-  ['pipework', 'disconnect', guest, record.ifname].map(quote).join(' ')
+const formatDisconnect = ({ attachment: { record }, guest }: DoctorAttachment) =>
+  ['pipework', 'disconnect', guest, record.ifname].map(shellQuote).join(' ')
 
-function describeOrphan(seat: SurveySeat): Finding {
+function describeOrphan(seat: DoctorAttachment): Finding {
   const {
-    attached: { record, hostEnd },
+    attachment: { record, hostEnd },
     guest,
-    away,
+    unreachable: away,
   } = seat
   return {
     id: 'link-orphan',
     severity: 'warning',
     line: `'${hostEnd?.name ?? record.ifname}' was attached to '${guest}', which is gone`,
     evidence: away?.message ?? '',
-    command: toDisconnect(seat),
+    command: formatDisconnect(seat),
     about: [record.hostif, guest],
   }
 }
 
-function describeStray(seat: SurveySeat): Finding {
+function describeOrphanedNic(seat: DoctorAttachment): Finding {
   const {
-    attached: { record, hostEnd },
+    attachment: { record, hostEnd },
     guest,
   } = seat
   return {
@@ -48,12 +52,12 @@ function describeStray(seat: SurveySeat): Finding {
     severity: 'warning',
     line: `the NIC '${record.nic}' fell back into the host as '${hostEnd?.name}', without its addresses`,
     evidence: `it was in '${guest}', which has ended`,
-    command: toDisconnect(seat),
+    command: formatDisconnect(seat),
     about: [guest],
   }
 }
 
-function describePins(pins: readonly string[]): Finding {
+function describeDanglingNetns(pins: readonly string[]): Finding {
   const [names, are] = pins.length === 1 ? ['a name', 'is'] : [`${pins.length} names`, 'are']
   return {
     id: 'pin-dangling',
@@ -66,19 +70,19 @@ function describePins(pins: readonly string[]): Finding {
 }
 
 /** The command that asks for the attachment again, and so for what belongs to it. */
-function toAgain({ attached: { record }, guest }: SurveySeat): string {
+function formatReattach({ attachment: { record }, guest }: DoctorAttachment): string {
   const { ifname, addresses = [], sources = [], words } = record
   const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
   const name = ifname === 'eth1' ? [] : ['-i', ifname]
   const list = [...sources, ...addresses.filter(({ leased }) => !leased).map(formatAddress)].join(',') || '0/0'
-  return ['pipework', formatHostif(record), ...name, guest, list, ...others, ...options].map(quote).join(' ')
+  return ['pipework', formatHostif(record), ...name, guest, list, ...others, ...options].map(shellQuote).join(' ')
 }
 
 /** Whoever is root in the guest may have taken away what was typed. A link that is down has lost it, and is told as that. */
-function findGone(seat: SurveySeat): readonly Finding[] {
-  const { attached, guest, inGuest: link, routes = [] } = seat
+function findLostAddresses(seat: DoctorAttachment): readonly Finding[] {
+  const { attachment: attached, guest, inGuest: link, routes = [] } = seat
   const { addresses = [], hostif, ifname, words } = attached.record
-  if (link?.up !== true) return []
+  if (link?.isUp !== true) return []
   const typed = addresses.filter(({ leased }) => !leased)
   const lost = typed.filter(({ ip, prefix }) => !link.addresses.some((it) => it.ip === ip && it.prefix === prefix))
   // Another interface's default route may have taken the place of this one's.
@@ -86,7 +90,7 @@ function findGone(seat: SurveySeat): readonly Finding[] {
     ({ family, gateway }) =>
       gateway !== undefined &&
       !words.includes('--no-default-route') &&
-      !routes.some((route) => isDefault(route, family)),
+      !routes.some((route) => isDefaultRoute(route, family)),
   )
   const missing = [...lost.map(toCidr), ...wayless.map(({ gateway }) => `the default route via ${gateway}`)]
   return missing.length === 0
@@ -97,22 +101,22 @@ function findGone(seat: SurveySeat): readonly Finding[] {
           severity: 'error',
           line: `${ifname} of '${guest}' no longer has what it was attached with`,
           evidence: `missing: ${missing.join(', ')}`,
-          ...toRemedy(seat),
+          ...suggestReattach(seat),
           about: [hostif, guest],
         },
       ]
 }
 
 /** To attach it again. Where the record stands in the guest, it could name whatever it likes. */
-function toRemedy(seat: SurveySeat): Pick<Finding, 'command' | 'advice'> {
-  return seat.attached.hostEnd === undefined
+function suggestReattach(seat: DoctorAttachment): Pick<Finding, 'command' | 'advice'> {
+  return seat.attachment.hostEnd === undefined
     ? { advice: 'Attach it again, with the words that it was attached with.' }
-    : { command: toAgain(seat) }
+    : { command: formatReattach(seat) }
 }
 
 /** Firewalls are flushed, and sysctls set, by people who do not know what they hold up. */
-function findLost(seat: SurveySeat, { lacking }: Survey): readonly Finding[] {
-  const { attached, guest } = seat
+function findLostServices(seat: DoctorAttachment, { missingServices: lacking }: DoctorState): readonly Finding[] {
+  const { attachment: attached, guest } = seat
   const missing = lacking.get(attached)
   if (missing === undefined) return []
   return [
@@ -121,15 +125,15 @@ function findLost(seat: SurveySeat, { lacking }: Survey): readonly Finding[] {
       severity: 'error',
       line: `what '${guest}' needs of this host for ${attached.record.ifname} is not all there`,
       evidence: `missing: ${missing.join(', ')}`,
-      ...toRemedy(seat),
+      ...suggestReattach(seat),
       about: [attached.record.hostif, guest],
     },
   ]
 }
 
 /** A runtime that does not answer hides its guests: nothing can be said of them. */
-function findHidden({ seats }: Survey): readonly Finding[] {
-  return seats.flatMap(({ away, attached: { record }, guest }): readonly Finding[] =>
+function findUnreachableGuests({ attachments: seats }: DoctorState): readonly Finding[] {
+  return seats.flatMap(({ unreachable: away, attachment: { record }, guest }): readonly Finding[] =>
     away === undefined || away.isGone
       ? []
       : [

@@ -1,21 +1,29 @@
 import type { Finding } from './findings'
-import { bridgesOf, inGuest, portsOf, type Survey, type SurveyLink, type SurveySeat, seatsOn } from './state'
+import {
+  type DoctorAttachment,
+  type DoctorLink,
+  type DoctorState,
+  formatGuestExec,
+  listAttachmentsOn,
+  listBridgePorts,
+  listBridges,
+} from './state'
 
 /** Bridges, ports and ends of links that let nothing pass as they are. */
-export function findLinks(survey: Survey, bridges: readonly string[]): readonly Finding[] {
-  const own = bridgesOf(survey).filter(({ name }) => bridges.includes(name))
+export function findLinkProblems(survey: DoctorState, bridges: readonly string[]): readonly Finding[] {
+  const own = listBridges(survey).filter(({ name }) => bridges.includes(name))
   return [
     ...own.flatMap((bridge) => [
-      ...findDown(bridge, survey),
-      ...findAddressed(bridge, survey),
-      ...findLearning(bridge, survey),
-      ...findShrinking(bridge, survey),
+      ...findDownLinks(bridge, survey),
+      ...findAddressedPorts(bridge, survey),
+      ...findStpLearning(bridge, survey),
+      ...findMtuMismatch(bridge, survey),
     ]),
-    ...survey.seats.flatMap((seat) => findSeat(seat, survey)),
+    ...survey.attachments.flatMap((seat) => findEndProblems(seat, survey)),
   ]
 }
 
-function down(name: string, what: string, about: readonly string[]): Finding {
+function describeDownLink(name: string, what: string, about: readonly string[]): Finding {
   return {
     id: what === 'bridge' ? 'bridge-down' : 'port-down',
     severity: 'error',
@@ -26,26 +34,28 @@ function down(name: string, what: string, about: readonly string[]): Finding {
   }
 }
 
-function findDown(bridge: SurveyLink, survey: Survey): readonly Finding[] {
-  const guests = seatsOn(bridge.name, survey).map(({ guest }) => guest)
-  const ports = portsOf(bridge.name, survey).filter(({ up }) => !up)
+function findDownLinks(bridge: DoctorLink, survey: DoctorState): readonly Finding[] {
+  const guests = listAttachmentsOn(bridge.name, survey).map(({ guest }) => guest)
+  const ports = listBridgePorts(bridge.name, survey).filter(({ isUp: up }) => !up)
   return [
-    ...(bridge.up ? [] : [down(bridge.name, 'bridge', [bridge.name, ...guests])]),
-    ...ports.map(({ name }) => down(name, `port of '${bridge.name}'`, [bridge.name, ...guestsOf(name, survey)])),
+    ...(bridge.isUp ? [] : [describeDownLink(bridge.name, 'bridge', [bridge.name, ...guests])]),
+    ...ports.map(({ name }) =>
+      describeDownLink(name, `port of '${bridge.name}'`, [bridge.name, ...listGuestsBehind(name, survey)]),
+    ),
   ]
 }
 
 /** The guest behind a port; all of the bridge's where it is the way out. */
-function guestsOf(port: string, survey: Survey): readonly string[] {
-  const own = survey.seats.filter(({ hostEnd }) => hostEnd?.name === port)
+function listGuestsBehind(port: string, survey: DoctorState): readonly string[] {
+  const own = survey.attachments.filter(({ hostEnd }) => hostEnd?.name === port)
   const bridge = survey.links.find(({ name }) => name === port)?.master ?? ''
-  return (own.length > 0 ? own : seatsOn(bridge, survey)).map(({ guest }) => guest)
+  return (own.length > 0 ? own : listAttachmentsOn(bridge, survey)).map(({ guest }) => guest)
 }
 
 /** A bridge takes what a port receives: the addresses of a port answer only as long as neighbours remember them. */
-function findAddressed(bridge: SurveyLink, survey: Survey): readonly Finding[] {
-  const guests = seatsOn(bridge.name, survey).map(({ guest }) => guest)
-  return portsOf(bridge.name, survey).flatMap(({ name, addresses }): readonly Finding[] => {
+function findAddressedPorts(bridge: DoctorLink, survey: DoctorState): readonly Finding[] {
+  const guests = listAttachmentsOn(bridge.name, survey).map(({ guest }) => guest)
+  return listBridgePorts(bridge.name, survey).flatMap(({ name, addresses }): readonly Finding[] => {
     const own = addresses.filter(({ isLinkLocal }) => !isLinkLocal)
     if (own.length === 0) return []
     return [
@@ -63,9 +73,9 @@ function findAddressed(bridge: SurveyLink, survey: Survey): readonly Finding[] {
 }
 
 /** With spanning tree a port listens and learns for twice the forward delay before it lets anything pass. */
-function findLearning(bridge: SurveyLink, survey: Survey): readonly Finding[] {
-  const waiting = portsOf(bridge.name, survey).filter(
-    ({ up, portState = '' }) => up && ['listening', 'learning'].includes(portState),
+function findStpLearning(bridge: DoctorLink, survey: DoctorState): readonly Finding[] {
+  const waiting = listBridgePorts(bridge.name, survey).filter(
+    ({ isUp: up, portState = '' }) => up && ['listening', 'learning'].includes(portState),
   )
   if (waiting.length === 0) return []
   const states = waiting.map(({ name }) => `bridge link set dev ${name} state 3`)
@@ -77,16 +87,16 @@ function findLearning(bridge: SurveyLink, survey: Survey): readonly Finding[] {
       evidence: waiting.map(({ name, portState }) => `${name} is ${portState}`).join(', '),
       command: [`ip link set dev ${bridge.name} type bridge stp_state 0`, ...states].join(' && '),
       advice: 'Or wait: 30 seconds with the default delay. Without spanning tree no loop is found.',
-      about: [bridge.name, ...waiting.flatMap(({ name }) => guestsOf(name, survey))],
+      about: [bridge.name, ...waiting.flatMap(({ name }) => listGuestsBehind(name, survey))],
     },
   ]
 }
 
 /** What a guest sends may be too large for another port: bridges neither fragment nor say so. */
-function findShrinking(bridge: SurveyLink, survey: Survey): readonly Finding[] {
-  const seats = seatsOn(bridge.name, survey)
+function findMtuMismatch(bridge: DoctorLink, survey: DoctorState): readonly Finding[] {
+  const seats = listAttachmentsOn(bridge.name, survey)
   const sizes = [
-    ...portsOf(bridge.name, survey).map(({ name, mtu }) => ({ name, mtu })),
+    ...listBridgePorts(bridge.name, survey).map(({ name, mtu }) => ({ name, mtu })),
     ...seats.flatMap(({ guest, inGuest: link }) =>
       link === undefined ? [] : [{ name: `${link.name} of ${guest}`, mtu: link.mtu }],
     ),
@@ -102,26 +112,26 @@ function findShrinking(bridge: SurveyLink, survey: Survey): readonly Finding[] {
         severity: 'error',
         line: `${link.name} of '${seat.guest}' sends packets of ${link.mtu} bytes, and on '${bridge.name}' only ${least.mtu} pass everywhere`,
         evidence: `the MTU of ${least.name} is ${least.mtu}`,
-        command: inGuest(seat, 'ip', 'link', 'set', 'dev', link.name, 'mtu', `${least.mtu}`),
+        command: formatGuestExec(seat, 'ip', 'link', 'set', 'dev', link.name, 'mtu', `${least.mtu}`),
         about: [bridge.name, seat.guest],
       },
     ]
   })
 }
 
-function findSeat(seat: SurveySeat, survey: Survey): readonly Finding[] {
-  const { attached, hostEnd, inGuest: link, guest } = seat
+function findEndProblems(seat: DoctorAttachment, survey: DoctorState): readonly Finding[] {
+  const { attachment: attached, hostEnd, inGuest: link, guest } = seat
   const { hostif, ifname } = attached.record
   const about = [hostif, guest]
   const isBridge = survey.links.some(({ name, kind }) => name === hostif && kind === 'bridge')
   const found: Finding[] = []
-  if (link !== undefined && !link.up)
+  if (link !== undefined && !link.isUp)
     found.push({
       id: 'port-down',
       severity: 'error',
       line: `'${link.name}' of '${guest}' is down inside the guest`,
       evidence: 'no flag UP',
-      command: inGuest(seat, 'ip', 'link', 'set', 'dev', link.name, 'up'),
+      command: formatGuestExec(seat, 'ip', 'link', 'set', 'dev', link.name, 'up'),
       about,
     })
   if (hostEnd !== undefined && isBridge && hostEnd.master !== hostif)
@@ -133,7 +143,7 @@ function findSeat(seat: SurveySeat, survey: Survey): readonly Finding[] {
       command: `ip link set dev ${hostEnd.name} master ${hostif}`,
       about,
     })
-  if (hostEnd !== undefined && !hostEnd.up && hostEnd.master === undefined)
-    found.push(down(hostEnd.name, `host end of ${ifname} of '${guest}'`, about))
+  if (hostEnd !== undefined && !hostEnd.isUp && hostEnd.master === undefined)
+    found.push(describeDownLink(hostEnd.name, `host end of ${ifname} of '${guest}'`, about))
   return found
 }

@@ -1,25 +1,25 @@
-import { filteredFamilies } from '../../firewall/br-netfilter'
-import { pickOpenings, toolFor } from '../../firewall/bridge-accept'
+import { brNetfilterFamilies } from '../../firewall/br-netfilter'
+import { iptablesToolFor, pickOwnAcceptRules } from '../../firewall/bridge-accept'
 import { readRuleset } from '../../firewall/read'
 import { parseIfname } from '../../model/address'
 import { PipeworkError } from '../../model/errors'
-import { GUEST_KINDS, parseGuest } from '../../model/guest-name'
-import { listBarred } from '../../network/host-services'
+import { GUEST_KINDS, parseGuestName } from '../../model/guest-name'
+import { listBlockedForwarding } from '../../network/host-services'
 import { batchLine } from '../../plan/step'
-import { findGuest, NoSuchGuest, pinGuest } from '../../runtimes/find'
-import { NotRunning } from '../../runtimes/types'
-import { pickGuestSide, readHostSide, readNamespaces } from '../../state/attachments'
-import { readGuest } from '../../state/guest'
-import { readManagers } from '../../state/network-managers'
-import { formatGuest, MADE_RECORD } from '../../state/record'
-import type { Host, Pin } from '../../system/types'
-import type { Attached } from '../detach/plan'
-import { readDocker, readLacking, readMissingKinds, readOvsTrouble } from './ask'
-import { TOOLS } from './host'
-import type { Machine, Survey, SurveyAddress, SurveyLink, SurveySeat } from './state'
+import { findGuest, GuestNotFoundError, holdGuestNetns } from '../../runtimes/find'
+import { GuestNotRunningError } from '../../runtimes/types'
+import { listGuestAttachments, readHostAttachments, readOtherNamespaces } from '../../state/attachments'
+import { readGuestState } from '../../state/guest'
+import { readManagedLinks } from '../../state/network-managers'
+import { formatGuest, OWNED_ALIAS } from '../../state/record'
+import type { HeldNetns, System } from '../../system/types'
+import type { ExistingAttachment } from '../detach/plan'
+import { readDockerProblem, readMissingLinkKinds, readMissingServices, readOvsProblem } from './ask'
+import { DOCTOR_TOOLS } from './host'
+import type { DoctorAddress, DoctorAttachment, DoctorLink, DoctorState, MachineState } from './state'
 
 /** What `ip -j -d address` prints, as far as it is read here (iproute2 6.1). */
-interface IpLink {
+interface DoctorIpJson {
   readonly ifname: string
   readonly ifindex: number
   readonly link_index?: number
@@ -42,7 +42,7 @@ interface IpLink {
   }[]
 }
 
-function toAddress(info: NonNullable<IpLink['addr_info']>[number]): readonly SurveyAddress[] {
+function toDoctorAddress(info: NonNullable<DoctorIpJson['addr_info']>[number]): readonly DoctorAddress[] {
   const { family, local, prefixlen: prefix, scope, dadfailed = false } = info
   if (local === undefined) return []
   return [
@@ -50,7 +50,7 @@ function toAddress(info: NonNullable<IpLink['addr_info']>[number]): readonly Sur
   ]
 }
 
-function toLink(link: IpLink, host: Host): SurveyLink {
+function toDoctorLink(link: DoctorIpJson, host: System): DoctorLink {
   const { info_kind = 'NIC', info_data, info_slave_data } = link.linkinfo ?? {}
   return {
     name: link.ifname,
@@ -58,33 +58,35 @@ function toLink(link: IpLink, host: Host): SurveyLink {
     kind: link.flags.includes('LOOPBACK') ? 'loopback' : info_kind,
     mac: link.address ?? '',
     mtu: link.mtu,
-    up: link.flags.includes('UP'),
+    isUp: link.flags.includes('UP'),
     hasCarrier: link.flags.includes('LOWER_UP'),
-    isMade: link.ifalias === MADE_RECORD,
+    isOwned: link.ifalias === OWNED_ALIAS,
     isWireless: host.list(`/sys/class/net/${link.ifname}/phy80211`) !== undefined,
     master: link.master,
     peerIndex: link.link_index,
-    stp: info_data?.stp_state === undefined ? undefined : info_data.stp_state > 0,
+    hasStp: info_data?.stp_state === undefined ? undefined : info_data.stp_state > 0,
     portState: info_slave_data?.state === undefined ? undefined : info_slave_data.state,
-    addresses: (link.addr_info ?? []).flatMap(toAddress),
+    addresses: (link.addr_info ?? []).flatMap(toDoctorAddress),
   }
 }
 
-async function readLinks(netns: string | undefined, host: Host): Promise<readonly SurveyLink[]> {
-  const { code, stdout, stderr } = await host.ip({
+async function readDoctorLinks(netns: string | undefined, host: System): Promise<readonly DoctorLink[]> {
+  const { code, stdout, stderr } = await host.runIpBatch({
     netns,
     lines: [batchLine`address show`],
-    answer: 'json',
+    output: 'json',
   })
   if (code !== 0)
     throw new PipeworkError(`the links of ${netns ?? 'this host'} cannot be read: ${stderr.trim()}`, {
       hint: 'See what `ip address` says there.',
     })
   // A guest may call its links what it likes; what could be read as more than a name is not looked at.
-  return (JSON.parse(stdout) as IpLink[]).filter(({ ifname }) => isName(ifname)).map((link) => toLink(link, host))
+  return (JSON.parse(stdout) as DoctorIpJson[])
+    .filter(({ ifname }) => isValidIfname(ifname))
+    .map((link) => toDoctorLink(link, host))
 }
 
-function isName(ifname: string): boolean {
+function isValidIfname(ifname: string): boolean {
   try {
     return parseIfname(ifname, 'link') === ifname
   } catch {
@@ -93,97 +95,110 @@ function isName(ifname: string): boolean {
 }
 
 /** The record of a macvlan stands in its guest, where somebody may have written anything. */
-function isSound({ record: { guest, ifname, hostif } }: Attached): boolean {
+function isValidRecord({ record: { guest, ifname, hostif } }: ExistingAttachment): boolean {
   try {
-    parseGuest(formatGuest(guest))
-    return isName(ifname) && /^[\w.:+=-]{1,32}$/.test(hostif)
+    parseGuestName(formatGuest(guest))
+    return isValidIfname(ifname) && /^[\w.:+=-]{1,32}$/.test(hostif)
   } catch {
     return false
   }
 }
 
 /** What is inside a guest, by its name; or why it cannot be reached. */
-type Inside = Pick<SurveySeat, 'routes' | 'netns' | 'away' | 'found'> & {
-  readonly links: readonly SurveyLink[]
+type GuestInspection = Pick<DoctorAttachment, 'routes' | 'netns' | 'unreachable' | 'resolvedGuest'> & {
+  readonly links: readonly DoctorLink[]
   readonly filters: ReadonlyMap<string, number>
 }
 
-const NOTHING = { links: [], filters: new Map<string, number>() }
+const EMPTY_INSPECTION = { links: [], filters: new Map<string, number>() }
 
 /** The strictness for IPv4 of each interface: the kernel takes the larger of the interface's own and that of all. */
-async function readFilters(
+async function readRpFilters(
   ifnames: readonly string[],
   netns: string,
-  host: Host,
+  host: System,
 ): Promise<ReadonlyMap<string, number>> {
   const keys = ['all', ...ifnames].map((name) => `net/ipv4/conf/${name}/rp_filter`)
-  const { stdout } = await host.ip({ lines: [batchLine`netns exec ${netns} sysctl -n ${keys}`], answer: 'text' })
+  const { stdout } = await host.runIpBatch({
+    lines: [batchLine`netns exec ${netns} sysctl -n ${keys}`],
+    output: 'text',
+  })
   const [all = 0, ...own] = stdout.split('\n').map(Number)
   return new Map(ifnames.map((name, index) => [name, Math.max(all, own[index] ?? 0)]))
 }
 
-async function enter({ record }: Attached, ifnames: readonly string[], { host, pins }: Means): Promise<Inside> {
+async function inspectGuest(
+  { record }: ExistingAttachment,
+  ifnames: readonly string[],
+  { host, heldNetns: pins }: DoctorReadOptions,
+): Promise<GuestInspection> {
   const kind = GUEST_KINDS.find((it) => it === record.guest.kind)
   try {
     const found = await findGuest({ kind, name: record.guest.name }, host)
-    const pin = pinGuest(found, host)
+    const pin = holdGuestNetns(found, host)
     pins.push(pin)
     const { netns } = pin
     const [links, { routes }, filters] = await Promise.all([
-      readLinks(netns, host),
-      readGuest(netns, host),
-      readFilters(ifnames, netns, host),
+      readDoctorLinks(netns, host),
+      readGuestState(netns, host),
+      readRpFilters(ifnames, netns, host),
     ])
-    return { links, routes, filters, netns, found }
+    return { links, routes, filters, netns, resolvedGuest: found }
   } catch (error) {
     if (!(error instanceof PipeworkError)) throw error
     return {
-      ...NOTHING,
-      away: {
+      ...EMPTY_INSPECTION,
+      unreachable: {
         message: error.message,
         hint: error.hint,
-        isGone: isGone(error),
+        isGone: isGuestGone(error),
       },
     }
   }
 }
 
 /** A runtime that does not answer, or is elsewhere, says nothing about its guests. */
-function isGone(error: PipeworkError): boolean {
-  return error instanceof NoSuchGuest || error instanceof NotRunning
+function isGuestGone(error: PipeworkError): boolean {
+  return error instanceof GuestNotFoundError || error instanceof GuestNotRunningError
 }
 
 /** What a survey is made with; the pins are for whoever made it to release. */
-interface Means {
-  readonly host: Host
-  readonly pins: Pin[]
+interface DoctorReadOptions {
+  readonly host: System
+  readonly heldNetns: HeldNetns[]
 }
 
 /** The link of an attachment inside its guest: the other end of its host end, else the one with its name. */
-function pickInside({ record, hostEnd, inGuest }: Attached, links: readonly SurveyLink[]): SurveyLink | undefined {
+function findGuestLink(
+  { record, hostEnd, inGuest }: ExistingAttachment,
+  links: readonly DoctorLink[],
+): DoctorLink | undefined {
   if (hostEnd === undefined) return links.find(({ name }) => name === (inGuest?.name ?? record.ifname))
   return links.find(({ ifindex, peerIndex }) => ifindex === hostEnd.peerIndex && peerIndex === hostEnd.ifindex)
 }
 
-async function readSeats(means: Means): Promise<readonly Omit<SurveySeat, 'hostEnd'>[]> {
+async function readDoctorAttachments(means: DoctorReadOptions): Promise<readonly Omit<DoctorAttachment, 'hostEnd'>[]> {
   const { host } = means
-  const all = [...readHostSide(host), ...(await readNamespaces(host, 'holding')).flatMap(pickGuestSide)].filter(isSound)
+  const all = [
+    ...readHostAttachments(host),
+    ...(await readOtherNamespaces(host, 'holding')).flatMap(listGuestAttachments),
+  ].filter(isValidRecord)
   const guests = [...new Set(all.map(({ record }) => formatGuest(record.guest)))]
   const seats = await Promise.all(
     guests.map(async (guest) => {
       const own = all.filter(({ record }) => formatGuest(record.guest) === guest)
       const [first] = own
       if (first === undefined) return []
-      const { links, filters, ...inside } = await enter(
+      const { links, filters, ...inside } = await inspectGuest(
         first,
         own.map(({ record }) => record.ifname),
         means,
       )
       return own.map((attached) => {
-        const link = pickInside(attached, links)
+        const link = findGuestLink(attached, links)
         const rpFilter = filters.get(attached.record.ifname)
         return {
-          attached,
+          attachment: attached,
           guest,
           ...inside,
           inGuest: link,
@@ -195,46 +210,46 @@ async function readSeats(means: Means): Promise<readonly Omit<SurveySeat, 'hostE
   return seats.flat()
 }
 
-function readProduct(host: Host): Pick<Machine, 'vendor' | 'product'> {
+function readDmiProduct(host: System): Pick<MachineState, 'vendor' | 'product'> {
   const dmi = (file: string) => host.read(`/sys/class/dmi/id/${file}`) ?? ''
   return { vendor: dmi('sys_vendor'), product: dmi('product_name') }
 }
 
 /** Asks everything, side by side. */
-export async function readSurvey(means: Means): Promise<Survey> {
+export async function readDoctorState(means: DoctorReadOptions): Promise<DoctorState> {
   const { host } = means
   // Before the first guest is held: that sweeps what killed runs have left.
-  const pins = (host.list('/run/netns') ?? []).filter((name) => host.dangles(`/run/netns/${name}`))
+  const pins = (host.list('/run/netns') ?? []).filter((name) => host.isDanglingLink(`/run/netns/${name}`))
   const [links, seats, ruleset, missingKinds, docker] = await Promise.all([
-    readLinks(undefined, host),
-    readSeats(means),
+    readDoctorLinks(undefined, host),
+    readDoctorAttachments(means),
     readRuleset(host, 'comments'),
-    readMissingKinds(host),
-    readDocker(host),
+    readMissingLinkKinds(host),
+    readDockerProblem(host),
   ])
   const bridges = links.filter(({ kind }) => kind === 'bridge').map(({ name }) => name)
-  const attachments = seats.map(({ attached }) => attached)
-  const ovs = await readOvsTrouble(attachments, bridges, host)
+  const attachments = seats.map(({ attachment: attached }) => attached)
+  const ovs = await readOvsProblem(attachments, bridges, host)
   return {
     links,
-    seats: seats.map((seat) => {
-      const hostEnd = links.find(({ ifindex }) => ifindex === seat.attached.hostEnd?.ifindex)
+    attachments: seats.map((seat) => {
+      const hostEnd = links.find(({ ifindex }) => ifindex === seat.attachment.hostEnd?.ifindex)
       return hostEnd === undefined ? seat : { ...seat, hostEnd }
     }),
     ruleset,
-    families: filteredFamilies(host),
-    toolOf: toolFor(host),
-    openings: pickOpenings(ruleset),
-    managers: await readManagers(links, host),
+    brNetfilterFamilies: brNetfilterFamilies(host),
+    toolOf: iptablesToolFor(host),
+    acceptRules: pickOwnAcceptRules(ruleset),
+    managers: await readManagedLinks(links, host),
     machine: {
-      ...readProduct(host),
-      missingTools: Object.keys(TOOLS).filter((tool) => !host.has(tool)),
+      ...readDmiProduct(host),
+      missingTools: Object.keys(DOCTOR_TOOLS).filter((tool) => !host.hasProgram(tool)),
       missingKinds,
       docker,
       ovs,
     },
-    pins,
-    lacking: await readLacking(attachments, host),
-    barred: listBarred(attachments, ruleset, host),
+    danglingNetns: pins,
+    missingServices: await readMissingServices(attachments, host),
+    blockedForwarding: listBlockedForwarding(attachments, ruleset, host),
   }
 }

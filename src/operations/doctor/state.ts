@@ -1,15 +1,15 @@
 import type { Ruleset } from '../../firewall/ruleset'
-import type { Opening, ToolOf } from '../../firewall/suggest'
+import type { AcceptRule, ToolResolver } from '../../firewall/suggest'
 import type { Family } from '../../model/address'
-import { quote } from '../../plan/step'
+import { shellQuote } from '../../plan/step'
 import type { Guest } from '../../runtimes/types'
-import type { Route } from '../../state/guest'
-import type { Manager } from '../../state/network-managers'
+import type { GuestRoute } from '../../state/guest'
+import type { ManagedLink } from '../../state/network-managers'
 import type { Warning } from '../../ui/report'
-import type { Attached } from '../detach/plan'
+import type { ExistingAttachment } from '../detach/plan'
 
 /** An address as `ip` shows it. */
-export interface SurveyAddress {
+export interface DoctorAddress {
   readonly family: Family
   readonly ip: string
   readonly prefix: number
@@ -19,46 +19,46 @@ export interface SurveyAddress {
 }
 
 /** A link of the host or of a guest. */
-export interface SurveyLink {
+export interface DoctorLink {
   readonly name: string
   readonly ifindex: number
   readonly kind: string
   readonly mac: string
   readonly mtu: number
-  readonly up: boolean
+  readonly isUp: boolean
   readonly hasCarrier: boolean
   readonly isWireless: boolean
   /** Whether pipework made it, as a bridge that has no guest's record. */
-  readonly isMade: boolean
+  readonly isOwned: boolean
   readonly master?: string
   /** The index of the other end of a veth, or of what a macvlan hangs on. */
   readonly peerIndex?: number
   /** Of a bridge: whether spanning tree is on. Of a port: its state, like `forwarding`. */
-  readonly stp?: boolean
+  readonly hasStp?: boolean
   readonly portState?: string
-  readonly addresses: readonly SurveyAddress[]
+  readonly addresses: readonly DoctorAddress[]
 }
 
 /** An attachment as it is: its record, its ends, and the guest it is in. */
-export interface SurveySeat {
-  readonly attached: Attached
+export interface DoctorAttachment {
+  readonly attachment: ExistingAttachment
   /** The guest as one types it. */
   readonly guest: string
-  readonly hostEnd?: SurveyLink
-  readonly inGuest?: SurveyLink
+  readonly hostEnd?: DoctorLink
+  readonly inGuest?: DoctorLink
   /** Whether the guest drops what arrives by an interface that is not the way back: 1 for strict (RFC 3704). */
   readonly rpFilter?: number
   /** The guest's main table; absent when it cannot be reached. */
-  readonly routes?: readonly Route[]
+  readonly routes?: readonly GuestRoute[]
   /** The guest's name for `ip -n`, while it is held. */
   readonly netns?: string
   /** Why the guest cannot be reached, and whether that is because it is gone. */
-  readonly away?: { readonly message: string; readonly hint?: string; readonly isGone: boolean }
-  readonly found?: Guest
+  readonly unreachable?: { readonly message: string; readonly hint?: string; readonly isGone: boolean }
+  readonly resolvedGuest?: Guest
 }
 
 /** What the host is, apart from its links. */
-export interface Machine {
+export interface MachineState {
   /** What DMI says of maker and model, where it says anything. */
   readonly vendor: string
   readonly product: string
@@ -72,54 +72,54 @@ export interface Machine {
 }
 
 /** Everything that was asked, side by side, before a finding is made. */
-export interface Survey {
-  readonly links: readonly SurveyLink[]
-  readonly seats: readonly SurveySeat[]
+export interface DoctorState {
+  readonly links: readonly DoctorLink[]
+  readonly attachments: readonly DoctorAttachment[]
   readonly ruleset: Ruleset
   /** The families in which bridges' frames meet the firewall of IP. */
-  readonly families: readonly Family[]
-  readonly toolOf: ToolOf
-  readonly openings: readonly Opening[]
-  readonly managers: readonly Manager[]
-  readonly machine: Machine
-  readonly pins: readonly string[]
+  readonly brNetfilterFamilies: readonly Family[]
+  readonly toolOf: ToolResolver
+  readonly acceptRules: readonly AcceptRule[]
+  readonly managers: readonly ManagedLink[]
+  readonly machine: MachineState
+  readonly danglingNetns: readonly string[]
   /** What of the host's side of an attachment somebody has taken away: rules, routes, addresses, sysctls. */
-  readonly lacking: ReadonlyMap<Attached, readonly string[]>
+  readonly missingServices: ReadonlyMap<ExistingAttachment, readonly string[]>
   /** What somebody's rules do to what the host is to forward for an attachment. */
-  readonly barred: ReadonlyMap<Attached, Warning>
+  readonly blockedForwarding: ReadonlyMap<ExistingAttachment, Warning>
 }
 
 /** The bridges of the host. */
-export function bridgesOf({ links }: Survey): readonly SurveyLink[] {
+export function listBridges({ links }: DoctorState): readonly DoctorLink[] {
   return links.filter(({ kind }) => kind === 'bridge')
 }
 
 /** The ports of a bridge. */
-export function portsOf(bridge: string, { links }: Survey): readonly SurveyLink[] {
+export function listBridgePorts(bridge: string, { links }: DoctorState): readonly DoctorLink[] {
   return links.filter(({ master }) => master === bridge)
 }
 
 /** The attachments on a host interface. */
-export function seatsOn(hostif: string, { seats }: Survey): readonly SurveySeat[] {
-  return seats.filter(({ attached: { record }, hostEnd }) => (hostEnd?.master ?? record.hostif) === hostif)
+export function listAttachmentsOn(hostif: string, { attachments: seats }: DoctorState): readonly DoctorAttachment[] {
+  return seats.filter(({ attachment: { record }, hostEnd }) => (hostEnd?.master ?? record.hostif) === hostif)
 }
 
 /** What is looked at: these host interfaces, and on them the guests with one of the names, or all. */
-export interface Span {
+export interface DoctorScope {
   readonly hostifs: readonly string[]
   readonly names?: readonly string[]
 }
 
 /** The attachments that are looked at, each with its host interface. */
-export function seatsWithin(survey: Survey, { hostifs, names }: Span) {
+export function listAttachmentsIn(survey: DoctorState, { hostifs, names }: DoctorScope) {
   return hostifs.flatMap((hostif) =>
-    seatsOn(hostif, survey)
+    listAttachmentsOn(hostif, survey)
       .filter(({ guest }) => names === undefined || names.includes(hostif) || names.includes(guest))
       .map((seat) => ({ seat, hostif })),
   )
 }
 
 /** The command that runs another in the network of the attachment's guest; a guest may call its links what it likes. */
-export function inGuest({ guest }: SurveySeat, ...words: readonly string[]): string {
-  return ['pipework', 'exec', guest, ...words].map(quote).join(' ')
+export function formatGuestExec({ guest }: DoctorAttachment, ...words: readonly string[]): string {
+  return ['pipework', 'exec', guest, ...words].map(shellQuote).join(' ')
 }

@@ -1,20 +1,23 @@
 import { formatAddress } from '../../model/address'
 import type { Finding } from './findings'
-import { portsOf, type Survey, type SurveyLink, type SurveySeat, seatsOn } from './state'
+import { type DoctorAttachment, type DoctorLink, type DoctorState, listAttachmentsOn, listBridgePorts } from './state'
 
 /** Kinds of links that lead out of the machine; `ip` gives a NIC no kind. */
-const NIC_KINDS = ['NIC', 'bond', 'team', 'vlan']
+const UPLINK_KINDS = ['NIC', 'bond', 'team', 'vlan']
 
 /** By which links of the host frames with the guest's own MAC address leave it. */
-function uplinksOf({ attached, hostEnd, inGuest }: SurveySeat, survey: Survey): readonly SurveyLink[] {
+function listOutgoingLinks(
+  { attachment: attached, hostEnd, inGuest }: DoctorAttachment,
+  survey: DoctorState,
+): readonly DoctorLink[] {
   if (inGuest?.kind === 'macvlan') return survey.links.filter(({ ifindex }) => ifindex === inGuest.peerIndex)
   const bridge = hostEnd?.master ?? attached.record.hostif
-  return portsOf(bridge, survey).filter(({ kind }) => NIC_KINDS.includes(kind))
+  return listBridgePorts(bridge, survey).filter(({ kind }) => UPLINK_KINDS.includes(kind))
 }
 
 interface Hypervisor {
   readonly name: string
-  readonly fits: RegExp
+  readonly pattern: RegExp
   readonly advice: string
   /** Run on the machine below, where it has a command for it. */
   readonly command?: string
@@ -24,49 +27,54 @@ interface Hypervisor {
 const HYPERVISORS: readonly Hypervisor[] = [
   {
     name: 'VMware',
-    fits: /VMware/i,
+    pattern: /VMware/i,
     advice: "In the port group's security policy accept promiscuous mode, MAC address changes and forged transmits:",
     command: 'govc host.portgroup.change -allow-promiscuous=true -forged-transmits=true -mac-changes=true PORTGROUP',
   },
   {
     name: 'VirtualBox',
-    fits: /innotek|VirtualBox/i,
+    pattern: /innotek|VirtualBox/i,
     advice: 'Let the bridged adapter be promiscuous, on the machine that runs VirtualBox:',
     command: 'VBoxManage modifyvm MACHINE --nic-promisc1 allow-all',
   },
   {
     name: 'Hyper-V',
-    fits: /Microsoft Corporation Virtual Machine/i,
+    pattern: /Microsoft Corporation Virtual Machine/i,
     advice: 'Allow MAC address spoofing, in PowerShell on the machine that runs Hyper-V:',
     command: 'Set-VMNetworkAdapter -VMName MACHINE -MacAddressSpoofing On',
   },
   {
     name: 'a cloud',
-    fits: /Amazon EC2|Google|Alibaba|DigitalOcean|Hetzner|OpenStack|Scaleway|Vultr|Linode|Akamai|UpCloud|Oracle(Cloud|Corporation)|OVH/i,
+    pattern:
+      /Amazon EC2|Google|Alibaba|DigitalOcean|Hetzner|OpenStack|Scaleway|Vultr|Linode|Akamai|UpCloud|Oracle(Cloud|Corporation)|OVH/i,
     advice: "A cloud's network carries the addresses that it gave out only. Use an ipvlan, or route to the guest.",
   },
   {
     name: 'KVM',
-    fits: /QEMU|KVM|Bochs|Red Hat|Proxmox/i,
+    pattern: /QEMU|KVM|Bochs|Red Hat|Proxmox/i,
     advice: "If frames are lost: take the filter no-mac-spoofing or clean-traffic off the domain's interface:",
     command: 'virsh edit MACHINE',
   },
 ]
 
 /** What is between a guest and the wire, and may take its frames for somebody else's. */
-export function findUplinks(survey: Survey, hostifs: readonly string[]): readonly Finding[] {
-  return [...findHypervisor(survey, hostifs), ...findWireless(survey, hostifs), ...findManagers(survey, hostifs)]
+export function findUplinkProblems(survey: DoctorState, hostifs: readonly string[]): readonly Finding[] {
+  return [
+    ...findHypervisorFilter(survey, hostifs),
+    ...findWirelessUplinks(survey, hostifs),
+    ...findInterferingManagers(survey, hostifs),
+  ]
 }
 
-function leaving(survey: Survey, hostifs: readonly string[]) {
-  const seats = hostifs.flatMap((hostif) => seatsOn(hostif, survey))
-  return seats.flatMap((seat) => uplinksOf(seat, survey).map((uplink) => ({ seat, uplink })))
+function listUsedUplinks(survey: DoctorState, hostifs: readonly string[]) {
+  const seats = hostifs.flatMap((hostif) => listAttachmentsOn(hostif, survey))
+  return seats.flatMap((seat) => listOutgoingLinks(seat, survey).map((uplink) => ({ seat, uplink })))
 }
 
-function findHypervisor(survey: Survey, hostifs: readonly string[]): readonly Finding[] {
+function findHypervisorFilter(survey: DoctorState, hostifs: readonly string[]): readonly Finding[] {
   const { vendor, product } = survey.machine
-  const hypervisor = HYPERVISORS.find(({ fits }) => fits.test(`${vendor} ${product}`))
-  const out = leaving(survey, hostifs)
+  const hypervisor = HYPERVISORS.find(({ pattern: fits }) => fits.test(`${vendor} ${product}`))
+  const out = listUsedUplinks(survey, hostifs)
   const [first] = out
   if (hypervisor === undefined || first === undefined) return []
   const { advice, command, name } = hypervisor
@@ -78,16 +86,16 @@ function findHypervisor(survey: Survey, hostifs: readonly string[]): readonly Fi
       evidence: `DMI: ${`${vendor} ${product}`.trim()}`,
       advice,
       command,
-      about: out.flatMap(({ seat }) => [seat.attached.record.hostif, seat.guest]),
+      about: out.flatMap(({ seat }) => [seat.attachment.record.hostif, seat.guest]),
     },
   ]
 }
 
 /** An access point knows a station by one MAC address (802.11 frames to it have three addresses, not four). */
-function findWireless(survey: Survey, hostifs: readonly string[]): readonly Finding[] {
-  return leaving(survey, hostifs)
+function findWirelessUplinks(survey: DoctorState, hostifs: readonly string[]): readonly Finding[] {
+  return listUsedUplinks(survey, hostifs)
     .filter(({ uplink }) => uplink.isWireless)
-    .map(({ seat: { guest, attached, inGuest }, uplink }) => {
+    .map(({ seat: { guest, attachment: attached, inGuest }, uplink }) => {
       const { ifname, addresses, sources = [] } = attached.record
       const typed = addresses?.filter(({ leased }) => !leased) ?? []
       const list = [...sources, ...typed.map(formatAddress)]
@@ -104,26 +112,26 @@ function findWireless(survey: Survey, hostifs: readonly string[]): readonly Find
 }
 
 /** Told while they run, both take off what they have put on, NetworkManager even takes the link down: so they start anew. */
-function keepOff(by: Survey['managers'][number]['by'], link: string): string {
+function formatUnmanageCommand(by: DoctorState['managers'][number]['program'], link: string): string {
   return by === 'NetworkManager'
     ? `printf '[keyfile]\\nunmanaged-devices+=interface-name:${link}\\n' > /etc/NetworkManager/conf.d/90-pipework-${link}.conf && systemctl restart NetworkManager`
     : `printf '[Match]\\nName=${link}\\n\\n[Link]\\nUnmanaged=yes\\n' > /etc/systemd/network/0-pipework-${link}.network && systemctl restart systemd-networkd`
 }
 
 /** A manager that was not told otherwise takes links down, or gives them addresses of its own. */
-function findManagers(survey: Survey, hostifs: readonly string[]): readonly Finding[] {
-  const seats = hostifs.flatMap((hostif) => seatsOn(hostif, survey))
+function findInterferingManagers(survey: DoctorState, hostifs: readonly string[]): readonly Finding[] {
+  const seats = hostifs.flatMap((hostif) => listAttachmentsOn(hostif, survey))
   // One that somebody else made may well be that manager's, ports and all.
-  const bridges = survey.links.filter((it) => it.kind === 'bridge' && it.isMade && hostifs.includes(it.name))
+  const bridges = survey.links.filter((it) => it.kind === 'bridge' && it.isOwned && hostifs.includes(it.name))
   const ours = [...bridges.map(({ name }) => name), ...seats.flatMap(({ hostEnd }) => hostEnd?.name ?? [])]
   return survey.managers
     .filter(({ link }) => ours.includes(link))
-    .map(({ link, by, evidence }) => ({
+    .map(({ link, program: by, evidence }) => ({
       id: 'manager-holds',
       severity: 'warning',
       line: `${by} manages '${link}', and may take it down or change its addresses`,
       evidence,
-      command: keepOff(by, link),
+      command: formatUnmanageCommand(by, link),
       about: [
         link,
         ...seats.filter(({ hostEnd }) => hostEnd?.name === link || hostEnd?.master === link).map(({ guest }) => guest),

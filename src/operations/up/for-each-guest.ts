@@ -1,41 +1,41 @@
 import { PipeworkError } from '../../model/errors'
 import type { GuestName } from '../../model/guest-name'
 import type { AttachRequest } from '../../model/request'
-import { findGuest, type Guest, NoSuchGuest, pinGuest } from '../../runtimes/find'
-import { NotRunning } from '../../runtimes/types'
+import { findGuest, type Guest, GuestNotFoundError, holdGuestNetns } from '../../runtimes/find'
+import { GuestNotRunningError } from '../../runtimes/types'
 import { resolveHostif } from '../../state/host-links'
-import type { Host, Pin } from '../../system/types'
-import type { Call } from '../../ui/command'
-import type { Planned } from '../attach'
-import type { Wish } from './read-files'
+import type { HeldNetns, System } from '../../system/types'
+import type { CommandContext } from '../../ui/command'
+import type { AttachPlan } from '../attach'
+import type { AttachmentLine } from './read-files'
 
 /** What came of a wish: what was planned for it, or why nothing was. */
-export type Told = { readonly wish: Wish; readonly guest?: Guest } & (
-  | { readonly state: 'planned'; readonly guest: Guest; readonly planned: Planned }
+export type LineResult = { readonly line: AttachmentLine; readonly guest?: Guest } & (
+  | { readonly state: 'planned'; readonly guest: Guest; readonly attachPlan: AttachPlan }
   /** The guest does not run. */
-  | { readonly state: 'absent'; readonly why: PipeworkError }
-  | { readonly state: 'failed'; readonly why: unknown }
+  | { readonly state: 'absent'; readonly error: PipeworkError }
+  | { readonly state: 'failed'; readonly error: unknown }
 )
 
 /** Wishes of one guest, which succeed together or not at all. */
-interface Group {
-  readonly wishes: readonly Wish[]
+interface GuestLines {
+  readonly lines: readonly AttachmentLine[]
   readonly guest: Guest
 }
 
 /** What is done with the wishes of a guest. */
-export type Action = (
+export type GuestAction = (
   requests: readonly AttachRequest[],
-  held: { readonly guest: Guest; readonly pin: Pin | undefined },
-) => Promise<readonly Planned[]>
+  held: { readonly guest: Guest; readonly pin: HeldNetns | undefined },
+) => Promise<readonly AttachPlan[]>
 
 /** How many guests are changed at once. Four take as long as 32, but for what waits: the LAN to answer, IPv6's detection. */
-const CHANGED_AT_ONCE = 32
+const MAX_CONCURRENT_GUESTS = 32
 /** How many are looked for at once: one that Docker does not know is a `podman` of 40 MB for each. */
-const SOUGHT_AT_ONCE = 8
+const MAX_CONCURRENT_LOOKUPS = 8
 
 /** Runs the action for each item, so many at once; the results in the order of the items. */
-async function inParallel<T, R>(
+async function mapConcurrently<T, R>(
   items: readonly T[],
   limit: number,
   action: (item: T) => Promise<R>,
@@ -50,29 +50,29 @@ async function inParallel<T, R>(
 }
 
 /** The guests of the wishes, each looked up once; what does not run or cannot be found is told. */
-export async function reachGuests(
-  wishes: readonly Wish[],
-  { host }: Pick<Call, 'host'>,
-): Promise<{ readonly groups: readonly Group[]; readonly told: readonly Told[] }> {
-  const byName = groupBy(wishes, ({ request }) => nameOf(request.guest))
-  const found = await inParallel([...byName.values()], SOUGHT_AT_ONCE, async (group) => ({
+export async function resolveGuests(
+  wishes: readonly AttachmentLine[],
+  { host }: Pick<CommandContext, 'host'>,
+): Promise<{ readonly groups: readonly GuestLines[]; readonly told: readonly LineResult[] }> {
+  const byName = groupBy(wishes, ({ request }) => guestKey(request.guest))
+  const found = await mapConcurrently([...byName.values()], MAX_CONCURRENT_LOOKUPS, async (group) => ({
     group,
-    reached: await reach(group, host),
+    reached: await lookUpGuest(group, host),
   }))
   const told = found.flatMap(({ group, reached }) =>
-    'guest' in reached ? [] : group.map((wish): Told => ({ wish, ...reached })),
+    'guest' in reached ? [] : group.map((wish): LineResult => ({ line: wish, ...reached })),
   )
   const reached = found.flatMap(({ group, reached }) =>
     'guest' in reached ? group.map((wish) => ({ wish, guest: reached.guest })) : [],
   )
   // `web`, `docker:web` and the beginning of its id may stand in one file.
   const groups = [...groupBy(reached, ({ guest }) => `${guest.kind}:${guest.name} ${guest.id}`).values()].flatMap(
-    (group) => (group[0] === undefined ? [] : [{ guest: group[0].guest, wishes: group.map(({ wish }) => wish) }]),
+    (group) => (group[0] === undefined ? [] : [{ guest: group[0].guest, lines: group.map(({ wish }) => wish) }]),
   )
   return { groups, told }
 }
 
-function nameOf({ kind, name }: GuestName): string {
+function guestKey({ kind, name }: GuestName): string {
   return `${kind ?? ''}:${name}`
 }
 
@@ -87,50 +87,56 @@ function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): ReadonlyMa
   return groups
 }
 
-type Reached =
+type GuestLookup =
   | { readonly guest: Guest }
-  | { readonly state: 'absent'; readonly why: PipeworkError }
-  | { readonly state: 'failed'; readonly why: unknown }
+  | { readonly state: 'absent'; readonly error: PipeworkError }
+  | { readonly state: 'failed'; readonly error: unknown }
 
-async function reach([first]: readonly Wish[], host: Host): Promise<Reached> {
+async function lookUpGuest([first]: readonly AttachmentLine[], host: System): Promise<GuestLookup> {
   if (first === undefined) throw new TypeError('a guest without wishes')
   try {
     return { guest: await findGuest(first.request.guest, host) }
   } catch (why) {
-    return why instanceof NoSuchGuest || why instanceof NotRunning ? { state: 'absent', why } : { state: 'failed', why }
+    return why instanceof GuestNotFoundError || why instanceof GuestNotRunningError
+      ? { state: 'absent', error: why }
+      : { state: 'failed', error: why }
   }
 }
 
 /** Does the action for each guest, many at once; what one cannot have does not stop the others. */
 export function forEachGuest(
-  groups: readonly Group[],
-  call: Call,
-  { action, onDone }: { readonly action: Action; readonly onDone?: (lines: number) => void },
-): Promise<readonly (readonly Told[])[]> {
-  return inParallel(groups, CHANGED_AT_ONCE, async (group) => {
-    const told = await tell(group, call, action)
-    onDone?.(group.wishes.length)
+  groups: readonly GuestLines[],
+  call: CommandContext,
+  { action, onDone }: { readonly action: GuestAction; readonly onDone?: (lines: number) => void },
+): Promise<readonly (readonly LineResult[])[]> {
+  return mapConcurrently(groups, MAX_CONCURRENT_GUESTS, async (group) => {
+    const told = await runForGuest(group, call, action)
+    onDone?.(group.lines.length)
     return told
   })
 }
 
-async function tell({ wishes, guest }: Group, { host, io }: Call, action: Action): Promise<readonly Told[]> {
+async function runForGuest(
+  { lines: wishes, guest }: GuestLines,
+  { host, io }: CommandContext,
+  action: GuestAction,
+): Promise<readonly LineResult[]> {
   try {
-    if (io.interrupt.heard) throw new PipeworkError('interrupted')
+    if (io.interrupt.requested) throw new PipeworkError('interrupted')
     const requests = wishes.map(({ request }) => resolveHostif(request, host))
-    refuseTwice(requests, guest)
-    const planned = await hold(guest, host, (pin) => action(requests, { guest, pin }))
-    return wishes.flatMap((wish, index): Told[] => {
+    validateDistinctIfnames(requests, guest)
+    const planned = await withPinnedGuest(guest, host, (pin) => action(requests, { guest, pin }))
+    return wishes.flatMap((wish, index): LineResult[] => {
       const one = planned[index]
-      return one === undefined ? [] : [{ wish, guest, state: 'planned', planned: one }]
+      return one === undefined ? [] : [{ line: wish, guest, state: 'planned', attachPlan: one }]
     })
   } catch (why) {
-    return wishes.map((wish) => ({ wish, guest, state: 'failed', why }))
+    return wishes.map((wish) => ({ line: wish, guest, state: 'failed', error: why }))
   }
 }
 
 /** One guest may stand in the files under several names. */
-function refuseTwice(requests: readonly AttachRequest[], { name }: Guest): void {
+function validateDistinctIfnames(requests: readonly AttachRequest[], { name }: Guest): void {
   const names = requests.map(({ ifname }) => ifname)
   const twice = names.find((ifname, index) => names.indexOf(ifname) !== index)
   if (twice !== undefined)
@@ -139,8 +145,12 @@ function refuseTwice(requests: readonly AttachRequest[], { name }: Guest): void 
     })
 }
 
-async function hold<T>(guest: Guest, host: Host, action: (pin: Pin | undefined) => Promise<T>): Promise<T> {
-  const pin = host.isRoot ? pinGuest(guest, host) : undefined
+async function withPinnedGuest<T>(
+  guest: Guest,
+  host: System,
+  action: (pin: HeldNetns | undefined) => Promise<T>,
+): Promise<T> {
+  const pin = host.isRoot ? holdGuestNetns(guest, host) : undefined
   try {
     return await action(pin)
   } finally {

@@ -1,75 +1,75 @@
 import { PipeworkError } from '../../model/errors'
-import { uptime } from '../../state/host'
-import { type Carrier, fail, putBack, withLock } from './run-move'
-import { type Journal, readJournal, saveJournal } from './state-file'
+import { readUptime } from '../../state/host'
+import { type MoveContext, restoreMove, toLeftoverError, withUplinkLock } from './run-move'
+import { readUplinkState, saveUplinkState, type UplinkState } from './state-file'
 
 /** What an uplink is made or taken away with. */
-export interface Connector extends Carrier {
+export interface UplinkRunOptions extends MoveContext {
   /** Seconds in which somebody must confirm the move; without, its proof does. */
   readonly confirm?: number
   /** Tells what is awaited, where somebody reads it. */
-  readonly tell: (text: string) => void
+  readonly notify: (text: string) => void
 }
 
 /** Refuses while an earlier move of that bridge waits. */
-export function refusePending(bridge: string, { host }: Carrier): void {
-  if (readJournal(bridge, host)?.stage === 'pending')
+export function validateNotPending(bridge: string, { host }: MoveContext): void {
+  if (readUplinkState(bridge, host)?.stage === 'pending')
     throw new PipeworkError(`the uplink of '${bridge}' waits to be confirmed`, {
       hint: `Keep it: pipework uplink confirm ${bridge}. Put it back: pipework uplink del ${bridge}`,
     })
 }
 
 /** The move is proven: it is kept, or waits for somebody to say so. */
-export function settle(journal: Journal, { host, confirm }: Connector): void {
-  saveJournal(
+export function markKept(journal: UplinkState, { host, confirm }: UplinkRunOptions): void {
+  saveUplinkState(
     confirm === undefined
       ? { ...journal, stage: 'kept' }
-      : { ...journal, stage: 'pending', deadline: uptime(host) + confirm },
+      : { ...journal, stage: 'pending', deadline: readUptime(host) + confirm },
     host,
   )
 }
 
 /** Seconds between two looks whether it is confirmed. */
-const POLL = 0.1
+const POLL_INTERVAL = 0.1
 
 /** Returns when it is confirmed; throws when it was put back. */
-export async function awaitConfirmation(bridge: string, connector: Connector): Promise<void> {
-  const { host, interrupt, tell, confirm } = connector
+export async function awaitConfirmation(bridge: string, connector: UplinkRunOptions): Promise<void> {
+  const { host, interrupt, notify: tell, confirm } = connector
   const typed = { enter: false }
   const isTerminal = await host.isTerminal(0)
   tell(
     `It works so far. ${isTerminal ? 'Press Enter, or type in a new session' : 'Type in a new session'}: pipework uplink confirm ${bridge}\nElse all is put back in ${confirm} s.\n`,
   )
-  const stop = isTerminal ? await host.onLine(() => (typed.enter = true)) : () => {}
+  const stop = isTerminal ? await host.onInputLine(() => (typed.enter = true)) : () => {}
   try {
     for (;;) {
-      const journal = readJournal(bridge, host)
-      if (journal?.stage !== 'pending') return refuseRestored(journal, bridge)
-      if (interrupt.heard) return await giveUp(journal, connector)
+      const journal = readUplinkState(bridge, host)
+      if (journal?.stage !== 'pending') return validateNotRestored(journal, bridge)
+      if (interrupt.requested) return await restoreInterrupted(journal, connector)
       if (typed.enter) await confirmUplink(bridge, connector)
-      else await host.sleep(POLL)
+      else await host.sleep(POLL_INTERVAL)
     }
   } finally {
     stop()
   }
 }
 
-function refuseRestored(journal: Journal | undefined, bridge: string): void {
+function validateNotRestored(journal: UplinkState | undefined, bridge: string): void {
   if (journal?.stage === 'kept' || journal?.stage === 'left') return
   throw new PipeworkError(`nobody confirmed the uplink of '${bridge}', so all was put back as it was`, {
     hint: 'If you were still connected: press Enter in time, or give it more of that with --confirm.',
   })
 }
 
-async function giveUp(journal: Journal, { host }: Carrier): Promise<never> {
+async function restoreInterrupted(journal: UplinkState, { host }: MoveContext): Promise<never> {
   // Not by withLock, which an interrupted run would not wait for.
-  throw fail(new PipeworkError('interrupted, and put back as it was'), await putBack(journal, host))
+  throw toLeftoverError(new PipeworkError('interrupted, and put back as it was'), await restoreMove(journal, host))
 }
 
 /** Keeps an uplink that waits for it. False when there was nothing to confirm. */
-export async function confirmUplink(bridge: string, carrier: Carrier): Promise<boolean> {
-  return withLock(carrier, async () => {
-    const journal = readJournal(bridge, carrier.host)
+export async function confirmUplink(bridge: string, carrier: MoveContext): Promise<boolean> {
+  return withUplinkLock(carrier, async () => {
+    const journal = readUplinkState(bridge, carrier.host)
     if (journal?.stage === 'restored' || journal === undefined)
       throw new PipeworkError(
         journal === undefined
@@ -79,8 +79,8 @@ export async function confirmUplink(bridge: string, carrier: Carrier): Promise<b
       )
     if (journal.stage !== 'pending') return false
     const { deadline, ...rest } = journal
-    if (journal.way === 'in') saveJournal({ ...rest, stage: 'kept' }, carrier.host)
-    else saveJournal({ ...rest, stage: 'left' }, carrier.host)
+    if (journal.way === 'in') saveUplinkState({ ...rest, stage: 'kept' }, carrier.host)
+    else saveUplinkState({ ...rest, stage: 'left' }, carrier.host)
     return true
   })
 }

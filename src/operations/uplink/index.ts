@@ -1,21 +1,21 @@
-import { findVxlan, planVxlan, surveyVxlan } from '../../drivers/vxlan'
+import { findBridgeVxlan, planVxlan, readVxlanFacts } from '../../drivers/vxlan'
 import { type Leftover, PipeworkError } from '../../model/errors'
-import { formatUplink, type VxlanWish } from '../../model/uplink'
+import { formatUplinkSpec, type VxlanUplinkSpec } from '../../model/uplink'
 import type { Plan } from '../../plan/step'
-import { readSnapshot } from '../../state/host'
-import { reloadOf } from '../../state/network-managers'
+import { readHostState } from '../../state/host'
+import { reloadCommandFor } from '../../state/network-managers'
 import { formatWarning } from '../../ui/report'
-import { awaitConfirmation, type Connector, refusePending, settle } from './confirm'
-import { type Connection, planNic, planVxlanEnd } from './foresee'
-import { planLeftovers } from './move-config'
-import { planDownlink, planForget, toDownlinkJournal } from './plan'
-import { findUplink, readGateways, readSsh, resolveUplink } from './read'
-import { type Carrier, carry, fail, finish, putBack, withLock } from './run-move'
-import { type Journal, readJournal, saveJournal } from './state-file'
-import { type UplinkOptions, warnOfRule } from './validate'
+import { awaitConfirmation, markKept, type UplinkRunOptions, validateNotPending } from './confirm'
+import { planNicUplink, planVxlanDisconnect, type UplinkConnection } from './foresee'
+import { planMoveCleanup } from './move-config'
+import { planUplinkCleanup, planUplinkRemoval, toUplinkRemovalState } from './plan'
+import { findUplink, readGateways, readSshClient, resolveUplinkNic } from './read'
+import { executeUplinkPlan, type MoveContext, restoreMove, runMove, toLeftoverError, withUplinkLock } from './run-move'
+import { readUplinkState, saveUplinkState, type UplinkState } from './state-file'
+import { formatRuleWarning, type UplinkOptions } from './validate'
 
 /** What was done for an uplink. */
-export interface Connected {
+export interface UplinkChange {
   readonly bridge: string
   /** As it is typed. */
   readonly uplink: string
@@ -26,37 +26,37 @@ export interface Connected {
   undo(): Promise<readonly Leftover[]>
 }
 
-const nothing = async () => []
+const undoNothing = async () => []
 
 /** Connects the bridge; nothing is done when it is connected so already. Throws, and all is as it was then. */
-export async function connect(
-  { bridge, wish }: Connection,
+export async function connectUplink(
+  { bridge, spec: wish }: UplinkConnection,
   options: UplinkOptions,
-  connector: Connector,
-): Promise<Connected> {
+  connector: UplinkRunOptions,
+): Promise<UplinkChange> {
   if (wish.kind === 'vxlan') return connectVxlan(bridge, wish, connector)
-  const request = resolveUplink({ bridge, wish }, connector.host)
-  const planned = await withLock(connector, async () => {
-    refusePending(bridge, connector)
-    const it = await planNic(request, connector, { ...options, confirm: connector.confirm, routers: 'ask' })
+  const request = resolveUplinkNic({ bridge, spec: wish }, connector.host)
+  const planned = await withUplinkLock(connector, async () => {
+    validateNotPending(bridge, connector)
+    const it = await planNicUplink(request, connector, { ...options, confirm: connector.confirm, routers: 'ask' })
     if (it === undefined) return undefined
-    if (it.facts.rule !== undefined) connector.tell(formatWarning({ message: warnOfRule(it.facts) }))
-    await carry(it.journal, it.plan, connector)
-    settle(it.journal, connector)
+    if (it.facts.firewallRule !== undefined) connector.notify(formatWarning({ message: formatRuleWarning(it.facts) }))
+    await runMove(it.state, it.plan, connector)
+    markKept(it.state, connector)
     return it
   })
-  const uplink = formatUplink(request.wish)
-  if (planned === undefined) return { bridge, uplink, plan: [], next: [], undo: nothing }
+  const uplink = formatUplinkSpec(request.spec)
+  if (planned === undefined) return { bridge, uplink, plan: [], next: [], undo: undoNothing }
   if (connector.confirm !== undefined) await awaitConfirmation(bridge, connector)
   const { plan, dropIns } = planned
-  const undo = () => disconnectQuietly(bridge, connector)
-  return { bridge, uplink, plan, next: dropIns.map(({ path }) => reloadOf(path)), undo }
+  const undo = () => tryDisconnect(bridge, connector)
+  return { bridge, uplink, plan, next: dropIns.map(({ path }) => reloadCommandFor(path)), undo }
 }
 
-async function disconnectQuietly(bridge: string, connector: Connector): Promise<readonly Leftover[]> {
-  const { confirm, before, ...rest } = connector
+async function tryDisconnect(bridge: string, connector: UplinkRunOptions): Promise<readonly Leftover[]> {
+  const { confirm, stepsBefore: before, ...rest } = connector
   try {
-    await disconnectBridge(bridge, rest)
+    await disconnectUplink(bridge, rest)
     return []
   } catch (error) {
     return error instanceof PipeworkError && error.leftovers.length > 0
@@ -66,23 +66,23 @@ async function disconnectQuietly(bridge: string, connector: Connector): Promise<
 }
 
 /** The uplink taken away, or undefined when there was none. */
-export async function disconnectBridge(bridge: string, connector: Connector): Promise<Connected | undefined> {
+export async function disconnectUplink(bridge: string, connector: UplinkRunOptions): Promise<UplinkChange | undefined> {
   const { host } = connector
-  const moved = await withLock(connector, async () => {
-    const pending = readJournal(bridge, host)
-    if (pending?.stage === 'pending') return { journal: pending, plan: await putBackNow(pending, connector) }
+  const moved = await withUplinkLock(connector, async () => {
+    const pending = readUplinkState(bridge, host)
+    if (pending?.stage === 'pending') return { journal: pending, plan: await restorePending(pending, connector) }
     const journal = findUplink(bridge, host)
     if (journal === undefined) return undefined
-    if (journal.stage === 'left') return { journal, plan: await forget(journal, connector) }
-    const now = await readSnapshot(host)
+    if (journal.stage === 'left') return { journal, plan: await cleanUpUplink(journal, connector) }
+    const now = await readHostState(host)
     const gateways = await readGateways(bridge, { now, routers: 'ask' }, host)
-    const out = toDownlinkJournal(journal, now)
-    const plan = planDownlink({ now, gateways, journal: out, ...(await readSsh(bridge, host)) })
-    await carry(out, plan, connector)
-    if (connector.confirm !== undefined) settle(out, connector)
+    const out = toUplinkRemovalState(journal, now)
+    const plan = planUplinkRemoval({ hostState: now, gateways, state: out, ...(await readSshClient(bridge, host)) })
+    await runMove(out, plan, connector)
+    if (connector.confirm !== undefined) markKept(out, connector)
     else {
-      saveJournal({ ...out, stage: 'left' }, host)
-      return { journal, plan: [...plan, ...(await forget(out, connector))] }
+      saveUplinkState({ ...out, stage: 'left' }, host)
+      return { journal, plan: [...plan, ...(await cleanUpUplink(out, connector))] }
     }
     return { journal, plan, isPending: true }
   })
@@ -90,48 +90,49 @@ export async function disconnectBridge(bridge: string, connector: Connector): Pr
   const { journal, plan } = moved
   if ('isPending' in moved) {
     await awaitConfirmation(bridge, connector)
-    await withLock(connector, async () => {
-      const left = readJournal(bridge, host)
-      if (left?.stage === 'left') await forget(left, connector)
+    await withUplinkLock(connector, async () => {
+      const left = readUplinkState(bridge, host)
+      if (left?.stage === 'left') await cleanUpUplink(left, connector)
     })
   }
-  return { bridge, uplink: journal.nic, plan, next: journal.files.map(reloadOf), undo: nothing }
+  return { bridge, uplink: journal.nic, plan, next: journal.files.map(reloadCommandFor), undo: undoNothing }
 }
 
-async function putBackNow(journal: Journal, { host }: Carrier): Promise<Plan> {
-  const plan = [{ why: `put back ${journal.nic}`, command: { kind: 'file', in: 'host', path: '' } } as const]
-  const leftovers = await putBack(journal, host)
-  if (leftovers.length > 0) throw fail(new PipeworkError(`'${journal.nic}' could not be put back`), leftovers)
+async function restorePending(journal: UplinkState, { host }: MoveContext): Promise<Plan> {
+  const plan = [{ description: `put back ${journal.nic}`, command: { kind: 'file', in: 'host', path: '' } } as const]
+  const leftovers = await restoreMove(journal, host)
+  if (leftovers.length > 0)
+    throw toLeftoverError(new PipeworkError(`'${journal.nic}' could not be put back`), leftovers)
   return plan
 }
 
-async function forget(journal: Journal, carrier: Carrier): Promise<Plan> {
-  const now = await readSnapshot(carrier.host)
-  const plan = planForget(journal, planLeftovers(journal, now))
-  await finish(plan, carrier)
+async function cleanUpUplink(journal: UplinkState, carrier: MoveContext): Promise<Plan> {
+  const now = await readHostState(carrier.host)
+  const plan = planUplinkCleanup(journal, planMoveCleanup(journal, now))
+  await executeUplinkPlan(plan, carrier)
   return plan
 }
 
 // --- VXLAN: no address moves, so that the steps' own inverses are enough ---
 
-async function connectVxlan(bridge: string, wish: VxlanWish, connector: Connector): Promise<Connected> {
+async function connectVxlan(bridge: string, wish: VxlanUplinkSpec, connector: UplinkRunOptions): Promise<UplinkChange> {
   const { host } = connector
-  const plan = await withLock(connector, async () => {
-    const it = planVxlan(await surveyVxlan(bridge, wish, host))
-    await finish(it, connector)
+  const plan = await withUplinkLock(connector, async () => {
+    const it = planVxlan(await readVxlanFacts(bridge, wish, host))
+    await executeUplinkPlan(it, connector)
     return it
   })
-  const undo = plan.length === 0 ? nothing : () => disconnectQuietly(bridge, connector)
-  return { bridge, uplink: formatUplink(wish), plan, next: [], undo }
+  const undo = plan.length === 0 ? undoNothing : () => tryDisconnect(bridge, connector)
+  return { bridge, uplink: formatUplinkSpec(wish), plan, next: [], undo }
 }
 
-async function disconnectVxlan(bridge: string, connector: Connector): Promise<Connected | undefined> {
+async function disconnectVxlan(bridge: string, connector: UplinkRunOptions): Promise<UplinkChange | undefined> {
   const { host } = connector
-  return withLock(connector, async () => {
-    const vxlan = await findVxlan(bridge, host)
+  return withUplinkLock(connector, async () => {
+    const vxlan = await findBridgeVxlan(bridge, host)
     if (vxlan === undefined) return undefined
-    const plan = await planVxlanEnd(bridge, vxlan, host)
-    await finish(plan, connector)
-    return { bridge, uplink: `vxlan:${vxlan.id},${vxlan.remote}`, plan, next: [], undo: nothing }
+    const plan = await planVxlanDisconnect(bridge, vxlan, host)
+    await executeUplinkPlan(plan, connector)
+    return { bridge, uplink: `vxlan:${vxlan.id},${vxlan.remote}`, plan, next: [], undo: undoNothing }
   })
 }

@@ -1,14 +1,14 @@
 import { readRuleset } from '../../firewall/read'
-import { vlanNameOf } from '../../model/address'
-import type { NicWish } from '../../model/uplink'
+import { vlanDeviceName } from '../../model/address'
+import type { NicUplinkSpec } from '../../model/uplink'
 import { batchLine } from '../../plan/step'
-import { readNamespaces } from '../../state/attachments'
-import { type LinkState, readSnapshot, type Snapshot } from '../../state/host'
-import { findNic, type HostLink, readHostLink } from '../../state/host-links'
-import { findDhcpClient, findKeepers, findSshClient, type Keeper } from '../../state/network-managers'
-import type { Host } from '../../system/types'
-import { findRuleOf } from './firewall'
-import { type Journal, listJournals, readJournal } from './state-file'
+import { readOtherNamespaces } from '../../state/attachments'
+import { type HostLinkState, type HostState, readHostState } from '../../state/host'
+import { type HostLink, readHostLink, resolveNicName } from '../../state/host-links'
+import { findDhcpClient, findLinkManagers, findSshClient, type LinkManager } from '../../state/network-managers'
+import type { System } from '../../system/types'
+import { findNicRule } from './firewall'
+import { listUplinkBridges, readUplinkState, type UplinkState } from './state-file'
 
 /** What is known when a NIC is to become the uplink of a bridge. */
 export interface UplinkFacts {
@@ -20,55 +20,55 @@ export interface UplinkFacts {
   readonly bridgeLink: HostLink | undefined
   readonly vlan?: { readonly id: number; readonly isThere: boolean }
   /** Its ARP hardware type of <linux/if_arp.h>: 1 for Ethernet. */
-  readonly hardware: string | undefined
-  readonly now: Snapshot
+  readonly hardwareType: string | undefined
+  readonly hostState: HostState
   /** Macvlans and ipvlans on it, also those in guests. */
   readonly children: readonly string[]
-  readonly keepers: readonly Keeper[]
+  readonly managers: readonly LinkManager[]
   readonly dhcpClient?: string
   /** Its addresses that go unless the keepers renew them. */
-  readonly leased: readonly string[]
+  readonly leasedAddresses: readonly string[]
   /** Where the user is connected from over SSH. */
   readonly sshClient?: string
   /** Whether replies to that leave by the NIC now. */
-  readonly sshByNic: boolean
+  readonly sshUsesNic: boolean
   /** The routers of the NIC, and whether they answer now. */
   readonly gateways: readonly { readonly ip: string; readonly answers: boolean }[]
   /** A rule of the firewall that speaks of the NIC, where none speaks of the bridge. */
-  readonly rule?: string
+  readonly firewallRule?: string
   /** Sysctls that the NIC has and a new link has not, by key, for the bridge. */
   readonly sysctls: readonly string[]
-  readonly lro: Journal['lro']
+  readonly lro: UplinkState['lro']
   /** The bridges that are an uplink's already. */
-  readonly uplinked: Journal | undefined
+  readonly existingUplink: UplinkState | undefined
 }
 
 /** An uplink asked for, the NIC by its name. */
-export interface UplinkRequest {
+export interface NicUplinkRequest {
   readonly bridge: string
-  readonly wish: NicWish
+  readonly spec: NicUplinkSpec
 }
 
 /** The journal of a bridge whose NIC is in it; one that was put back, or that somebody took apart by hand, says nothing. */
-export function findUplink(bridge: string, host: Host): Journal | undefined {
-  const journal = readJournal(bridge, host)
+export function findUplink(bridge: string, host: System): UplinkState | undefined {
+  const journal = readUplinkState(bridge, host)
   if (journal === undefined || journal.stage === 'restored') return undefined
   if (journal.stage === 'left') return journal
   return readHostLink(journal.nic, host)?.master === bridge ? journal : undefined
 }
 
 /** All of them. */
-export function listUplinks(host: Host): readonly Journal[] {
-  return listJournals(host).flatMap((bridge) => readJournal(bridge, host) ?? [])
+export function listUplinks(host: System): readonly UplinkState[] {
+  return listUplinkBridges(host).flatMap((bridge) => readUplinkState(bridge, host) ?? [])
 }
 
 /** The request with the NIC's name, where `mac:` was typed. */
-export function resolveUplink({ bridge, wish }: UplinkRequest, host: Host): UplinkRequest {
-  return { bridge, wish: { ...wish, nic: findNic(wish.nic, host) } }
+export function resolveUplinkNic({ bridge, spec: wish }: NicUplinkRequest, host: System): NicUplinkRequest {
+  return { bridge, spec: { ...wish, nic: resolveNicName(wish.nic, host) } }
 }
 
 /** Sysctls of the NIC that differ from what a new link has, as `sysctl -w` sets them on the bridge. */
-function readSysctls(nic: string, bridge: string, host: Host): readonly string[] {
+function readNicSysctls(nic: string, bridge: string, host: System): readonly string[] {
   return ['ipv4', 'ipv6'].flatMap((family) => {
     const conf = `/proc/sys/net/${family}/conf`
     return (host.list(`${conf}/${nic}`) ?? []).flatMap((key) => {
@@ -81,29 +81,29 @@ function readSysctls(nic: string, bridge: string, host: Host): readonly string[]
 }
 
 /** The link itself, where it has LRO on: the kernel turns it off for good on a port of a bridge. */
-async function readLro(nic: string, host: Host): Promise<readonly string[]> {
-  if (!host.has('ethtool')) return []
+async function readLroLinks(nic: string, host: System): Promise<readonly string[]> {
+  if (!host.hasProgram('ethtool')) return []
   const { stdout } = await host.run(['ethtool', '-k', nic])
   return /^large-receive-offload: on$/m.test(stdout) ? [nic] : []
 }
 
 /** Routers that the link's default routes lead to; where it has none, any that its routes lead to. */
-function listGateways(state: LinkState | undefined): readonly string[] {
-  const routes = state?.holdings.filter(({ gateway }) => gateway !== undefined) ?? []
+function listGateways(state: HostLinkState | undefined): readonly string[] {
+  const routes = state?.configItems.filter(({ gateway }) => gateway !== undefined) ?? []
   const defaults = routes.filter(({ isDefault }) => isDefault)
   return [...new Set((defaults.length > 0 ? defaults : routes).flatMap(({ gateway }) => gateway ?? []))]
 }
 
 /** Seconds that a router has to answer before anything is changed. */
-const ANSWER_LIMIT = 3
+const GATEWAY_TIMEOUT = 3
 
-async function answers(ip: string, dev: string, host: Host): Promise<boolean> {
+async function isGatewayReachable(ip: string, dev: string, host: System): Promise<boolean> {
   const look = async () =>
-    (await host.ip({ lines: [batchLine`neigh show to ${ip} dev ${dev}`], answer: 'text' })).stdout
-  const deadline = host.elapsed() + ANSWER_LIMIT * 1000
+    (await host.runIpBatch({ lines: [batchLine`neigh show to ${ip} dev ${dev}`], output: 'text' })).stdout
+  const deadline = host.elapsed() + GATEWAY_TIMEOUT * 1000
   // A cache that knows it from before is not asked again; what it does not know is asked for.
   if (/lladdr .*(REACHABLE|PERMANENT|DELAY)/.test(await look())) return true
-  await host.ip({ lines: [batchLine`neigh replace ${ip} dev ${dev} use`] })
+  await host.runIpBatch({ lines: [batchLine`neigh replace ${ip} dev ${dev} use`] })
   for (;;) {
     if (/lladdr /.test(await look())) return true
     if (host.elapsed() >= deadline) return false
@@ -114,39 +114,39 @@ async function answers(ip: string, dev: string, host: Host): Promise<boolean> {
 /** The routers of a link, and whether they answer; taken for granted where nobody may be asked. */
 export async function readGateways(
   dev: string,
-  { now, routers }: { readonly now: Snapshot; readonly routers: 'ask' | 'trust' },
-  host: Host,
+  { now, routers }: { readonly now: HostState; readonly routers: 'ask' | 'trust' },
+  host: System,
 ): Promise<UplinkFacts['gateways']> {
   return Promise.all(
     listGateways(now.links.get(dev)).map(async (ip) => ({
       ip,
-      answers: routers === 'trust' || (await answers(ip, dev, host)),
+      answers: routers === 'trust' || (await isGatewayReachable(ip, dev, host)),
     })),
   )
 }
 
 /** Where the user is connected from over SSH, and whether that is by this link. */
-export async function readSsh(dev: string, host: Host): Promise<Pick<UplinkFacts, 'sshClient' | 'sshByNic'>> {
+export async function readSshClient(dev: string, host: System): Promise<Pick<UplinkFacts, 'sshClient' | 'sshUsesNic'>> {
   const sshClient = findSshClient(host)
-  if (sshClient === undefined || !/^[\da-fA-F.:]+(%[\w.-]+)?$/.test(sshClient)) return { sshByNic: false }
+  if (sshClient === undefined || !/^[\da-fA-F.:]+(%[\w.-]+)?$/.test(sshClient)) return { sshUsesNic: false }
   const ip = sshClient.split('%')[0] ?? ''
-  const { stdout } = await host.ip({ lines: [batchLine`route get ${ip}`], answer: 'text' })
-  return { sshClient, sshByNic: stdout.includes(` dev ${dev} `) }
+  const { stdout } = await host.runIpBatch({ lines: [batchLine`route get ${ip}`], output: 'text' })
+  return { sshClient, sshUsesNic: stdout.includes(` dev ${dev} `) }
 }
 
 /** Addresses that end unless somebody renews them; the kernel itself does that for IPv6, where it listens to routers. */
-function listLeased(nic: string, { links }: Snapshot, host: Host): readonly string[] {
+function listLeasedAddresses(nic: string, { links }: HostState, host: System): readonly string[] {
   const listens = (host.read(`/proc/sys/net/ipv6/conf/${nic}/accept_ra`) ?? '0') !== '0'
-  const addresses = links.get(nic)?.holdings.filter(({ kind }) => kind === 'address') ?? []
+  const addresses = links.get(nic)?.configItems.filter(({ kind }) => kind === 'address') ?? []
   return addresses
     .filter(({ lifetimes, family }) => lifetimes !== undefined && (family === 4 || !listens))
     .map(({ what }) => what)
 }
 
 /** What takes the NIC's frames: links on it, here and in guests. */
-async function listChildren(nic: string, now: Snapshot, host: Host): Promise<readonly string[]> {
+async function listChildren(nic: string, now: HostState, host: System): Promise<readonly string[]> {
   const own = now.links.get(nic)
-  const states = await readNamespaces(host, 'all')
+  const states = await readOtherNamespaces(host, 'all')
   const likely = states.flatMap(({ links }) =>
     links.filter(({ kind, peerIndex }) => /^(macv|ipv)(lan|tap)$/.test(kind) && peerIndex === own?.ifindex),
   )
@@ -160,46 +160,46 @@ async function listChildren(nic: string, now: Snapshot, host: Host): Promise<rea
 }
 
 /** Seconds that IPv6 may still be asking for an address of the NIC: it takes two. */
-const TENTATIVE_LIMIT = 5
+const DAD_TIMEOUT = 5
 
 /** The links, when none of the NIC's addresses is being asked for any more. */
-async function readSettled(nic: string, host: Host): Promise<Snapshot> {
-  const deadline = host.elapsed() + TENTATIVE_LIMIT * 1000
+async function readAfterDad(nic: string, host: System): Promise<HostState> {
+  const deadline = host.elapsed() + DAD_TIMEOUT * 1000
   for (;;) {
-    const now = await readSnapshot(host)
-    const isTentative = now.obstacles.get(nic)?.some((it) => it.includes('tentative')) ?? false
+    const now = await readHostState(host)
+    const isTentative = now.unsupported.get(nic)?.some((it) => it.includes('tentative')) ?? false
     if (!isTentative || host.elapsed() >= deadline) return now
     await host.sleep(0.1)
   }
 }
 
 /** What needs to be known before a NIC is moved into a bridge; nothing is changed, but the routers are asked for. */
-export async function surveyUplink(
-  { bridge, wish }: UplinkRequest,
-  host: Host,
+export async function readUplinkFacts(
+  { bridge, spec: wish }: NicUplinkRequest,
+  host: System,
   routers: 'ask' | 'trust',
 ): Promise<UplinkFacts> {
   const link: HostLink | undefined = readHostLink(wish.nic, host)
   const bridgeLink = readHostLink(bridge, host)
-  const nic = wish.vlan === undefined ? wish.nic : vlanNameOf(wish.nic, wish.vlan)
-  const now = await (routers === 'ask' ? readSettled(nic, host) : readSnapshot(host))
+  const nic = wish.vlan === undefined ? wish.nic : vlanDeviceName(wish.nic, wish.vlan)
+  const now = await (routers === 'ask' ? readAfterDad(nic, host) : readHostState(host))
   const dhcpClient = findDhcpClient(nic, host)
   // Rules that cannot be read are none.
-  const rule = findRuleOf(nic, bridge, await readRuleset(host).catch(() => []))
+  const rule = findNicRule(nic, bridge, await readRuleset(host).catch(() => []))
   const uplinked = findUplink(bridge, host)
   const isThere = now.links.has(nic)
   return {
-    ...{ bridge, nic, link, bridgeLink, now, uplinked },
+    ...{ bridge, nic, link, bridgeLink, hostState: now, existingUplink: uplinked },
     vlan: wish.vlan === undefined ? undefined : { id: wish.vlan, isThere },
-    hardware: host.read(`/sys/class/net/${wish.nic}/type`),
-    leased: listLeased(nic, now, host),
-    keepers: await findKeepers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
+    hardwareType: host.read(`/sys/class/net/${wish.nic}/type`),
+    leasedAddresses: listLeasedAddresses(nic, now, host),
+    managers: await findLinkManagers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
     dhcpClient,
-    rule,
-    ...(await readSsh(nic, host)),
+    firewallRule: rule,
+    ...(await readSshClient(nic, host)),
     children: isThere ? await listChildren(nic, now, host) : [],
     gateways: isThere ? await readGateways(nic, { now, routers }, host) : [],
-    sysctls: isThere ? readSysctls(nic, bridge, host) : [],
-    lro: isThere ? await readLro(nic, host) : [],
+    sysctls: isThere ? readNicSysctls(nic, bridge, host) : [],
+    lro: isThere ? await readLroLinks(nic, host) : [],
   }
 }

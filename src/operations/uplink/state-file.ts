@@ -1,5 +1,5 @@
-import type { Holding } from '../../state/link-config'
-import type { Host } from '../../system/types'
+import type { LinkConfigItem } from '../../state/link-config'
+import type { System } from '../../system/types'
 
 /**
  * Where an uplink is: `moving` while pipework is at it, `pending` until somebody confirms it, `kept` for as long as it
@@ -8,7 +8,7 @@ import type { Host } from '../../system/types'
 export type UplinkStage = 'moving' | 'pending' | 'kept' | 'left' | 'restored'
 
 /** How a link was before. */
-export interface LinkShape {
+export interface LinkSettings {
   readonly up: boolean
   readonly mtu: number
   readonly mac: string
@@ -19,7 +19,7 @@ export interface LinkShape {
  * What pipework knows of the NIC in a bridge: what it takes to put all back, at any moment, also for another process.
  * It is written before the first change, and is root's: neither a guest nor a link can say what the host shall have.
  */
-export interface Journal {
+export interface UplinkState {
   readonly bridge: string
   readonly nic: string
   /** Whether the NIC goes into the bridge, or out of it. */
@@ -30,10 +30,10 @@ export interface Journal {
   /** Seconds since boot, when all is put back unless somebody confirms it. */
   readonly deadline?: number
   /** What moves from the one to the other. */
-  readonly holdings: readonly Holding[]
-  readonly nicWas: LinkShape
+  readonly holdings: readonly LinkConfigItem[]
+  readonly nicWas: LinkSettings
   /** Absent when pipework made the bridge. */
-  readonly bridgeWas?: LinkShape
+  readonly bridgeWas?: LinkSettings
   /** What the bridge had of its own, by the holdings' ids. */
   readonly bridgeHad: readonly string[]
   /** The VLAN device that pipework made for it on this NIC. */
@@ -46,25 +46,25 @@ export interface Journal {
   readonly why?: string
 }
 
-const DIRECTORY = '/run/pipework/uplinks'
+const UPLINKS_DIR = '/run/pipework/uplinks'
 
 /** The file in which the journal of that bridge's uplink stands. */
-export function journalFile(bridge: string): string {
-  return `${DIRECTORY}/${bridge}`
+export function uplinkStateFile(bridge: string): string {
+  return `${UPLINKS_DIR}/${bridge}`
 }
 
 /** The bridges whose uplink is written down. */
-export function listJournals(host: Host): readonly string[] {
-  return (host.list(DIRECTORY) ?? []).filter((name) => !name.endsWith('.new')).sort()
+export function listUplinkBridges(host: System): readonly string[] {
+  return (host.list(UPLINKS_DIR) ?? []).filter((name) => !name.endsWith('.new')).sort()
 }
 
 /** The journal of that bridge's uplink; undefined when there is none. */
-export function readJournal(bridge: string, host: Host): Journal | undefined {
-  const text = host.read(journalFile(bridge))
-  return text === undefined ? undefined : (JSON.parse(text) as Journal)
+export function readUplinkState(bridge: string, host: System): UplinkState | undefined {
+  const text = host.read(uplinkStateFile(bridge))
+  return text === undefined ? undefined : (JSON.parse(text) as UplinkState)
 }
 
 /** Writes it down, in one rename. */
-export function saveJournal(journal: Journal, host: Host): void {
-  host.save(journalFile(journal.bridge), JSON.stringify(journal))
+export function saveUplinkState(journal: UplinkState, host: System): void {
+  host.writeFile(uplinkStateFile(journal.bridge), JSON.stringify(journal))
 }

@@ -1,5 +1,5 @@
 import { PipeworkError } from '../../model/errors'
-import type { LinkState } from '../../state/host'
+import type { HostLinkState } from '../../state/host'
 import type { UplinkFacts } from './read'
 
 /** What may be asked beside. */
@@ -11,19 +11,23 @@ export interface UplinkOptions {
 }
 
 /** What a rule that speaks of the NIC means for the bridge. */
-export function warnOfRule({ nic, bridge, rule }: Pick<UplinkFacts, 'nic' | 'bridge' | 'rule'>): string {
+export function formatRuleWarning({
+  nic,
+  bridge,
+  firewallRule: rule,
+}: Pick<UplinkFacts, 'nic' | 'bridge' | 'firewallRule'>): string {
   return `the firewall of this host speaks of '${nic}', and what comes in by it comes in by '${bridge}' then: ${rule}`
 }
 
-const ETHERNET = '1'
+const ARPHRD_ETHER = '1'
 
-function refuseNic({ bridge, nic, link, hardware, now, children, vlan }: UplinkFacts): void {
+function validateNic({ bridge, nic, link, hardwareType: hardware, hostState: now, children, vlan }: UplinkFacts): void {
   if (link === undefined)
     throw new PipeworkError(`there is no NIC '${nic}' on this host`, { hint: 'See what there is: ip -br link' })
   const { name, kind } = link
   if (name === bridge)
     throw new PipeworkError(`'${bridge}' cannot be its own uplink`, { hint: 'Name a bridge, like br0.' })
-  if (kind === 'bridge' || kind === 'loopback' || kind === 'infiniband' || hardware !== ETHERNET)
+  if (kind === 'bridge' || kind === 'loopback' || kind === 'infiniband' || hardware !== ARPHRD_ETHER)
     throw new PipeworkError(
       `'${name}' is ${kind === 'bridge' || kind === 'loopback' ? `a ${kind}` : 'no Ethernet NIC'}`,
       {
@@ -47,9 +51,12 @@ function refuseNic({ bridge, nic, link, hardware, now, children, vlan }: UplinkF
     })
 }
 
-const isBond = (link: LinkState | undefined) => link?.kind === 'bond' || link?.kind === 'team'
+const isBond = (link: HostLinkState | undefined) => link?.kind === 'bond' || link?.kind === 'team'
 
-function refuseBridge({ bridge, bridgeLink, now, nic, uplinked }: UplinkFacts, { force }: UplinkOptions): void {
+function validateBridge(
+  { bridge, bridgeLink, hostState: now, nic, existingUplink: uplinked }: UplinkFacts,
+  { force }: UplinkOptions,
+): void {
   if (bridgeLink === undefined) {
     if (bridge.startsWith('br')) return
     if (bridge.startsWith('ovs'))
@@ -78,7 +85,10 @@ function refuseBridge({ bridge, bridgeLink, now, nic, uplinked }: UplinkFacts, {
     })
 }
 
-function refuseKeepers({ nic, bridge, keepers, dhcpClient, leased }: UplinkFacts, options: UplinkOptions): void {
+function validateManagers(
+  { nic, bridge, managers: keepers, dhcpClient, leasedAddresses: leased }: UplinkFacts,
+  options: UplinkOptions,
+): void {
   if (options.force) return
   if (dhcpClient !== undefined)
     throw new PipeworkError(`'${nic}' has its address from ${dhcpClient}, which would go on there`, {
@@ -107,8 +117,8 @@ function refuseKeepers({ nic, bridge, keepers, dhcpClient, leased }: UplinkFacts
   })
 }
 
-function refuseUnverifiable({ nic, gateways, sshClient, now }: UplinkFacts, { force }: UplinkOptions): void {
-  const [obstacle] = now.obstacles.get(nic) ?? []
+function validateVerifiable({ nic, gateways, sshClient, hostState: now }: UplinkFacts, { force }: UplinkOptions): void {
+  const [obstacle] = now.unsupported.get(nic) ?? []
   if (obstacle !== undefined)
     throw new PipeworkError(`'${nic}' cannot be moved as it is: ${obstacle}`, {
       hint: 'Nothing was changed. Take that away first, and make it anew on the bridge.',
@@ -126,13 +136,13 @@ function refuseUnverifiable({ nic, gateways, sshClient, now }: UplinkFacts, { fo
 }
 
 /** Refuses what cannot be made the uplink of a bridge, or not safely. */
-export function refuseUplink(facts: UplinkFacts, options: UplinkOptions): void {
-  refuseNic(facts)
-  refuseBridge(facts, options)
-  refuseKeepers(facts, options)
-  refuseUnverifiable(facts, options)
-  if (facts.rule !== undefined && !options.force && options.confirm === undefined)
-    throw new PipeworkError(warnOfRule(facts), {
+export function validateUplink(facts: UplinkFacts, options: UplinkOptions): void {
+  validateNic(facts)
+  validateBridge(facts, options)
+  validateManagers(facts, options)
+  validateVerifiable(facts, options)
+  if (facts.firewallRule !== undefined && !options.force && options.confirm === undefined)
+    throw new PipeworkError(formatRuleWarning(facts), {
       hint: `Let it say the same of '${facts.bridge}' first; or try, with --confirm 60, which puts all back unless you confirm. To go on: --force.`,
     })
 }

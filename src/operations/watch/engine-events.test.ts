@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { createFakeHost } from '../../system/fake'
-import type { Source } from '../../system/types'
-import { type ContainerEvent, followEngine, parseEvent } from './engine-events'
+import { createFakeSystem } from '../../system/fake'
+import type { LineSource } from '../../system/types'
+import { type ContainerEvent, followEngineEvents, parseContainerEvent } from './engine-events'
 
 const ID = 'caab5d29fe85bcd75d70ebb1a616a8b57f3e56eac86e979b602bf1110567872d'
-const start = { engine: 'docker', what: 'start', id: ID, name: 'web' }
+const start = { engine: 'docker', action: 'start', id: ID, name: 'web' }
 
 // As recorded: Docker 20.10, Podman 4.3's service, `podman events`.
 const docker = (action: string) =>
@@ -23,25 +23,25 @@ describe('parseEvent', () => {
     [podman('died'), 'end'],
     [podman('remove'), 'end'],
   ])('%s', (line, what) => {
-    expect(parseEvent(line, 'docker')).toEqual({ ...start, what })
+    expect(parseContainerEvent(line, 'docker')).toEqual({ ...start, action: what })
   })
 
   test.each([docker('exec_create: sh'), podman('init'), docker('start').replace('"container"', '"network"'), '{', ''])(
     'is nothing: %s',
-    (line) => expect(parseEvent(line, 'docker')).toBeUndefined(),
+    (line) => expect(parseContainerEvent(line, 'docker')).toBeUndefined(),
   )
 })
 
 describe('followEngine', () => {
   test('asks from a moment before the connection on, and again with longer pauses, telling of an end once', async () => {
     const socket = '/var/run/docker.sock'
-    const fake = createFakeHost({ inodes: { [socket]: 1 } })
+    const fake = createFakeSystem({ inodes: { [socket]: 1 } })
     const stop = new AbortController()
-    const [asked, told]: [Source[], (ContainerEvent | string)[]] = [[], []]
+    const [asked, told]: [LineSource[], (ContainerEvent | string)[]] = [[], []]
     const host = {
       ...fake,
       now: () => 1000,
-      follow: async (source: Source, { onOpen, onLine }: { onOpen(): void; onLine(line: string): void }) => {
+      followLines: async (source: LineSource, { onOpen, onLine }: { onOpen(): void; onLine(line: string): void }) => {
         asked.push(source)
         if (asked.length === 4) stop.abort()
         if (asked.length !== 2) return 'ECONNREFUSED'
@@ -51,13 +51,13 @@ describe('followEngine', () => {
       },
     }
     const listener = {
-      onUp: () => told.push('up'),
+      onConnect: () => told.push('up'),
       onEvent: (event: ContainerEvent) => told.push(event),
-      onDown: (_: string, why: string) => told.push(why),
+      onDisconnect: (_: string, why: string) => told.push(why),
     }
-    await followEngine('docker', listener, { host, signal: stop.signal })
+    await followEngineEvents('docker', listener, { host, signal: stop.signal })
     expect(told).toEqual(['ECONNREFUSED', 'up', start, 'it closed the connection'])
-    expect(fake.ran.filter((it) => it.startsWith('sleep'))).toEqual([
+    expect(fake.calls.filter((it) => it.startsWith('sleep'))).toEqual([
       'sleep 0.25',
       'sleep 0.25',
       'sleep 0.5',

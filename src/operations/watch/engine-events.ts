@@ -1,10 +1,10 @@
-import { type EventfulKind, engineSocket, hasCommand } from '../../runtimes/running'
-import type { Host, Source } from '../../system/types'
+import { type EngineKind, findEngineSocket, usesEngineCommand } from '../../runtimes/running'
+import type { LineSource, System } from '../../system/types'
 
 /** What happened to a container. */
 export interface ContainerEvent {
-  readonly engine: EventfulKind
-  readonly what: 'start' | 'rename' | 'end'
+  readonly engine: EngineKind
+  readonly action: 'start' | 'rename' | 'end'
   /** The full id. */
   readonly id: string
   /** Its name: after a renaming, the new one. */
@@ -12,16 +12,16 @@ export interface ContainerEvent {
 }
 
 /** Who is told what becomes of a stream. */
-export interface Listener {
+export interface EngineListener {
   /** The stream has begun: from `since` on, nothing is missed. */
-  onUp(engine: EventfulKind): void
+  onConnect(engine: EngineKind): void
   onEvent(event: ContainerEvent): void
   /** It has ended, or could not begin; told once until it has begun again. */
-  onDown(engine: EventfulKind, why: string): void
+  onDisconnect(engine: EngineKind, why: string): void
 }
 
 /** What the runtimes call the events that matter; Podman has words of its own for two of them. */
-const EVENTS: Readonly<Record<string, ContainerEvent['what']>> = {
+const EVENT_ACTIONS: Readonly<Record<string, ContainerEvent['action']>> = {
   start: 'start',
   rename: 'rename',
   die: 'end',
@@ -32,11 +32,11 @@ const EVENTS: Readonly<Record<string, ContainerEvent['what']>> = {
 }
 
 /** Seconds until the next try after a stream has ended: doubled each time. */
-const FIRST_PAUSE = 0.25
-const LONGEST_PAUSE = 5
+const FIRST_RETRY_DELAY = 0.25
+const MAX_RETRY_DELAY = 5
 
 /** An event as Docker's API tells it, and Podman's; and as `podman events` prints it. */
-interface Told {
+interface EngineEventJson {
   readonly Type?: string
   readonly Action?: string
   readonly Status?: string
@@ -48,37 +48,37 @@ interface Told {
 }
 
 /** One line of a stream; undefined when it is nothing to us. */
-export function parseEvent(line: string, engine: EventfulKind): ContainerEvent | undefined {
-  const told = parse(line)
-  const what = EVENTS[told?.Action ?? told?.Status ?? told?.status ?? '']
+export function parseContainerEvent(line: string, engine: EngineKind): ContainerEvent | undefined {
+  const told = parseEventJson(line)
+  const what = EVENT_ACTIONS[told?.Action ?? told?.Status ?? told?.status ?? '']
   const id = told?.Actor?.ID ?? told?.ID ?? told?.id
   const name = told?.Actor?.Attributes?.name ?? told?.Name
   if (what === undefined || !id || !name || (told?.Type ?? 'container') !== 'container') return undefined
-  return { engine, what, id, name: name.replace(/^\//, '') }
+  return { engine, action: what, id, name: name.replace(/^\//, '') }
 }
 
-function parse(line: string): Told | undefined {
+function parseEventJson(line: string): EngineEventJson | undefined {
   try {
-    return JSON.parse(line) as Told
+    return JSON.parse(line) as EngineEventJson
   } catch {
     return undefined // cut off, or a word of something else that listens there
   }
 }
 
 /** Where the events of an engine come from, as it is now; undefined when it is not there. */
-function findSource(engine: EventfulKind, since: number, host: Host): Source | undefined {
-  const socket = engineSocket(engine, host)
+function findEventSource(engine: EngineKind, since: number, host: System): LineSource | undefined {
+  const socket = findEngineSocket(engine, host)
   if (socket !== undefined) {
-    const filters = JSON.stringify({ type: ['container'], event: Object.keys(EVENTS) })
+    const filters = JSON.stringify({ type: ['container'], event: Object.keys(EVENT_ACTIONS) })
     return { socket, path: `/events?since=${(since / 1000).toFixed(3)}&filters=${encodeURIComponent(filters)}` }
   }
-  if (!hasCommand(engine, host)) return undefined
+  if (!usesEngineCommand(engine, host)) return undefined
   // Without a service, or where only the command knows the way (contexts, TLS).
   const format = engine === 'docker' ? '{{json .}}' : 'json'
   const moment = new Date(since).toISOString()
   const stream = engine === 'docker' ? [] : ['--stream']
   // It shall not outlive a watch that is killed: it would only notice at the next event.
-  const bound = host.has('setpriv') ? ['setpriv', '--pdeathsig', 'TERM'] : []
+  const bound = host.hasProgram('setpriv') ? ['setpriv', '--pdeathsig', 'TERM'] : []
   const options = [...stream, '--since', moment, '--filter', 'type=container', '--format', format]
   return { argv: [...bound, engine, 'events', ...options] }
 }
@@ -87,30 +87,30 @@ function findSource(engine: EventfulKind, since: number, host: Host): Source | u
  * Follows the events of an engine for as long as the signal lets it, through restarts of its daemon. It asks from a
  * moment before the connection on: whatever happens while that is being made is told, too.
  */
-export async function followEngine(
-  engine: EventfulKind,
-  listener: Listener,
-  { host, signal }: { readonly host: Host; readonly signal: AbortSignal },
+export async function followEngineEvents(
+  engine: EngineKind,
+  listener: EngineListener,
+  { host, signal }: { readonly host: System; readonly signal: AbortSignal },
 ): Promise<void> {
-  let pause = FIRST_PAUSE
+  let pause = FIRST_RETRY_DELAY
   let isTold = false
   while (!signal.aborted) {
-    const source = findSource(engine, host.now(), host)
+    const source = findEventSource(engine, host.now(), host)
     const follower = {
       onOpen: () => {
-        pause = FIRST_PAUSE
+        pause = FIRST_RETRY_DELAY
         isTold = false
-        listener.onUp(engine)
+        listener.onConnect(engine)
       },
       onLine: (line: string) => {
-        const event = parseEvent(line, engine)
+        const event = parseContainerEvent(line, engine)
         if (event !== undefined) listener.onEvent(event)
       },
     }
-    const why = source === undefined ? 'it is not there' : await host.follow(source, follower, signal)
-    if (!isTold && !signal.aborted) listener.onDown(engine, why)
+    const why = source === undefined ? 'it is not there' : await host.followLines(source, follower, signal)
+    if (!isTold && !signal.aborted) listener.onDisconnect(engine, why)
     isTold = true
     await host.sleep(pause, signal)
-    pause = Math.min(2 * pause, LONGEST_PAUSE)
+    pause = Math.min(2 * pause, MAX_RETRY_DELAY)
   }
 }

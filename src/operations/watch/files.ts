@@ -1,14 +1,14 @@
-import type { Host } from '../../system/types'
-import type { Call } from '../../ui/command'
-import { placeOf, readFiles } from '../up/read-files'
-import type { Wish } from './labels'
+import type { System } from '../../system/types'
+import type { CommandContext } from '../../ui/command'
+import { formatLocation, readAttachmentFiles } from '../up/read-files'
+import type { DesiredAttachment } from './labels'
 
 /** Where the files are that are watched when none is named. */
-const DEFAULT_DIRECTORY = '/etc/pipework'
+const DEFAULT_WATCH_DIR = '/etc/pipework'
 
 /** The files that the words name; of a directory those in it that end in `.pipework`. */
-export function listFiles(words: readonly string[], host: Host): readonly string[] {
-  const paths = words.length === 0 ? [DEFAULT_DIRECTORY] : words
+export function listWatchedFiles(words: readonly string[], host: System): readonly string[] {
+  const paths = words.length === 0 ? [DEFAULT_WATCH_DIR] : words
   return paths.flatMap((path) => {
     const names = host.list(path)
     if (names === undefined) return words.length === 0 ? [] : [path]
@@ -18,8 +18,14 @@ export function listFiles(words: readonly string[], host: Host): readonly string
 }
 
 /** All lines of all files. Throws one error with every mistake in them. */
-export async function readBook(files: readonly string[], call: Call): Promise<readonly Wish[]> {
+export async function readWatchedFiles(
+  files: readonly string[],
+  call: CommandContext,
+): Promise<readonly DesiredAttachment[]> {
   if (files.length === 0) return []
-  const wishes = await readFiles({ ...call, words: files })
-  return wishes.map(({ request, path, line }) => ({ request, where: placeOf({ path, line }) }))
+  const wishes = await readAttachmentFiles({ ...call, positionals: files })
+  return wishes.map(({ request, path, lineNumber: line }) => ({
+    request,
+    source: formatLocation({ path, lineNumber: line }),
+  }))
 }

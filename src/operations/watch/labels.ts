@@ -1,25 +1,25 @@
-import { readRequest } from '../../commands/attach'
-import { readLines } from '../../model/attachment-file'
+import { parseRequestLine } from '../../commands/attach'
+import { parseLines } from '../../model/attachment-file'
 import { PipeworkError } from '../../model/errors'
 import type { GuestKind, GuestName } from '../../model/guest-name'
 import {
-  type Asked,
   expandMacros,
   insertGuest,
-  listLabels,
-  listVariables,
-  refuseLabel,
-  refuseOtherGuest,
+  type LabelEntry,
+  listEnvCommands,
+  listPipeworkLabels,
+  validateLabel,
+  validateOwnGuest,
 } from '../../model/labels'
 import type { AttachRequest } from '../../model/request'
 import type { ContainerConfig } from '../../runtimes/running'
-import type { Line, Typed } from '../../ui/command'
+import type { CommandArgs, CommandLine } from '../../ui/command'
 
 /** An attachment that is to be kept, and where that is written. */
-export interface Wish {
+export interface DesiredAttachment {
   readonly request: AttachRequest
   /** `lan.pipework:3`, or the label. */
-  readonly where: string
+  readonly source: string
 }
 
 /** What labels may ask for. */
@@ -32,49 +32,52 @@ export interface LabelRules {
 }
 
 /** Wishes out of labels, and what was refused of them. */
-export interface LabelWishes {
-  readonly wishes: readonly Wish[]
-  readonly refused: readonly { readonly where: string; readonly why: PipeworkError }[]
+export interface LabelAttachments {
+  readonly attachments: readonly DesiredAttachment[]
+  readonly rejected: readonly { readonly where: string; readonly why: PipeworkError }[]
 }
 
-interface Owner {
+interface ContainerRef {
   readonly kind: GuestKind
   readonly id: string
   readonly name: string
 }
 
 /** Whether a line's guest may be that container; of a bare name, another runtime may have a better claim. */
-export function isMeant(typed: GuestName, { kind, id, name }: Owner): boolean {
+export function matchesContainer(typed: GuestName, { kind, id, name }: ContainerRef): boolean {
   if (typed.kind !== undefined && typed.kind !== kind) return false
   return typed.name === name || (typed.name.length >= 12 && id.startsWith(typed.name))
 }
 
 /** The words of a label: never of several lines, never with a variable of ours in it. */
-function splitLabel({ text }: Asked): readonly string[] {
-  const { lines, mistakes } = readLines(text, {})
+function parseLabelWords({ text }: LabelEntry): readonly string[] {
+  const { lines, errors: mistakes } = parseLines(text, {})
   const [mistake] = mistakes
   if (mistake !== undefined) throw new PipeworkError(mistake.message)
   if (lines.length !== 1) throw new PipeworkError(lines.length === 0 ? 'it is empty' : 'it has more than one line')
   return (lines[0]?.words ?? []).map(({ text: word }) => word)
 }
 
-type Parse = (argv: readonly string[]) => Promise<Line>
+type LineParser = (argv: readonly string[]) => Promise<CommandLine>
 
 /** The wishes of one container, each looked at by itself: what one may not ask for is no reason to refuse another. */
-export async function readLabelWishes(
+export async function readLabelAttachments(
   container: ContainerConfig,
   rules: LabelRules,
-  parse: Parse,
-): Promise<LabelWishes> {
-  const wishes: Wish[] = []
+  parse: LineParser,
+): Promise<LabelAttachments> {
+  const wishes: DesiredAttachment[] = []
   const refused: { where: string; why: PipeworkError }[] = []
-  const read = async (asked: Asked, toLine: (words: readonly string[]) => Promise<Line>) => {
+  const read = async (asked: LabelEntry, toLine: (words: readonly string[]) => Promise<CommandLine>) => {
     const where = asked.key
     try {
-      const line = await toLine(splitLabel(asked))
-      const request = readRequest(line)
-      refuseLabel({ command: line.command, words: line.words, options: line.options, request }, rules.allowed)
-      wishes.push({ request, where })
+      const line = await toLine(parseLabelWords(asked))
+      const request = parseRequestLine(line)
+      validateLabel(
+        { command: line.command, positionals: line.positionals, givenOptions: line.givenOptions, request },
+        rules.allowed,
+      )
+      wishes.push({ request, source: where })
     } catch (why) {
       if (!(why instanceof PipeworkError)) throw why
       refused.push({ where, why })
@@ -82,21 +85,21 @@ export async function readLabelWishes(
   }
   const guest = `${container.kind}:${container.name}`
   if (rules.labels)
-    for (const asked of listLabels(container))
+    for (const asked of listPipeworkLabels(container))
       await read(asked, async (words) => {
         const line = await parse(words)
-        return withWords(line, insertGuest(line.words, guest))
+        return withWords(line, insertGuest(line.positionals, guest))
       })
   if (rules.envCompat)
-    for (const asked of listVariables(container))
+    for (const asked of listEnvCommands(container))
       await read(asked, async (words) => {
         const line = await parse(words.map((word) => expandMacros(word, container)))
-        refuseOtherGuest(line.words, container)
+        validateOwnGuest(line.positionals, container)
         return line
       })
-  return { wishes, refused }
+  return { attachments: wishes, rejected: refused }
 }
 
-function withWords<T extends Typed>(line: T, words: readonly string[]): T {
-  return { ...line, words }
+function withWords<T extends CommandArgs>(line: T, words: readonly string[]): T {
+  return { ...line, positionals: words }
 }

@@ -1,13 +1,13 @@
-import type { Host } from '../../system/types'
+import type { System } from '../../system/types'
 
 /** How much an entry matters: the priorities of syslog(3) that are used. */
-const PRIORITY = { error: 3, warning: 4, notice: 5, info: 6 } as const
+const SYSLOG_PRIORITY = { error: 3, warning: 4, notice: 5, info: 6 } as const
 
-export type Level = keyof typeof PRIORITY
+export type LogLevel = keyof typeof SYSLOG_PRIORITY
 
 /** One line of the log. */
-export interface Entry {
-  readonly level: Level
+export interface LogEntry {
+  readonly level: LogLevel
   /** The container it is about, as one types it; or the engine, or the file. */
   readonly about?: string
   readonly text: string
@@ -17,7 +17,7 @@ export interface Entry {
   readonly details?: Readonly<Record<string, unknown>>
 }
 
-export type Log = (entry: Entry) => void
+export type Logger = (entry: LogEntry) => void
 
 /** Nothing that comes from a label or from a program may begin a line of its own, or speak to the terminal. */
 function toOneLine(text: string): string {
@@ -31,7 +31,7 @@ function toOneLine(text: string): string {
  * A line for each entry: JSON with --json, else words. With a time in front, but in systemd's journal, which has its
  * own, and where a number in front says how much the line matters (sd-daemon(3)).
  */
-export function createLog(host: Host, form: 'json' | 'text', write: (line: string) => void): Log {
+export function createLogger(host: System, form: 'json' | 'text', write: (line: string) => void): Logger {
   // Whoever is started from a service inherits the variable; the stream itself is told by its number (systemd.exec(5)).
   const journal = host.env.JOURNAL_STREAM?.split(':')[1]
   const isJournal = journal !== undefined && `${host.inode('/proc/self/fd/1')}` === journal
@@ -43,6 +43,6 @@ export function createLog(host: Host, form: 'json' | 'text', write: (line: strin
       return
     }
     const line = toOneLine([about === undefined ? text : `${about}: ${text}`, hint ?? ''].join('\n'))
-    write(isJournal ? `<${PRIORITY[level]}>${line}\n` : `${time} ${line}\n`)
+    write(isJournal ? `<${SYSLOG_PRIORITY[level]}>${line}\n` : `${time} ${line}\n`)
   }
 }

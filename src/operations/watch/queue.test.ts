@@ -1,10 +1,10 @@
 import { describe, expect, test, vi } from 'vitest'
-import { createFakeHost } from '../../system/fake'
-import { Queues, type Work } from './queue'
+import { createFakeSystem } from '../../system/fake'
+import { type QueuedWork, WorkQueues } from './queue'
 
 /** A host whose time passes as it does here, for whole seconds a hundredth. */
 const host = {
-  ...createFakeHost(),
+  ...createFakeSystem(),
   sleep: (seconds: number, signal?: AbortSignal) =>
     new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, seconds * 10)
@@ -20,11 +20,11 @@ function createWork() {
   const gates = new Map<string, () => void>()
   /** Work that goes on until its gate is opened. */
   const work =
-    (name: string): Work =>
+    (name: string): QueuedWork =>
     async (interrupt) => {
       done.push(`${name} begins`)
       await new Promise<void>((resolve) => gates.set(name, resolve))
-      done.push(`${name} ends${interrupt.isLate ? ', too late' : interrupt.heard ? ', interrupted' : ''}`)
+      done.push(`${name} ends${interrupt.isLate ? ', too late' : interrupt.requested ? ', interrupted' : ''}`)
     }
   const open = async (name: string) => {
     await vi.waitFor(() => expect(gates.has(name)).toBe(true), { interval: 5, timeout: 5000 })
@@ -35,7 +35,11 @@ function createWork() {
 
 const make = (atOnce = 8, share = 1000, limit = 1000) => {
   const [onSlow, onError] = [vi.fn(), vi.fn()]
-  return { queues: new Queues({ host, atOnce, share, limit, onSlow, onError }), onSlow, onError }
+  return {
+    queues: new WorkQueues({ host, concurrency: atOnce, slotTime: share, timeout: limit, onTimeout: onSlow, onError }),
+    onSlow,
+    onError,
+  }
 }
 
 describe('Queues', () => {

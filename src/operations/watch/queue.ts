@@ -1,51 +1,51 @@
-import type { Host, Interrupt } from '../../system/types'
+import type { Interrupt, System } from '../../system/types'
 
 /** Heard by work that is to end. */
-export interface Ending extends Interrupt {
+export interface WorkInterrupt extends Interrupt {
   /** It has taken too long; else what it is for has passed. */
   readonly isLate: boolean
 }
 
 /** Work for one container. It ends early when `interrupt` is heard, having taken back what it began. */
-export type Work = (interrupt: Ending) => Promise<void>
+export type QueuedWork = (interrupt: WorkInterrupt) => Promise<void>
 
-export interface QueueOptions {
-  readonly host: Host
+export interface WorkQueueOptions {
+  readonly host: System
   /** How many containers are worked on side by side. */
-  readonly atOnce: number
+  readonly concurrency: number
   /** Seconds after which a place goes to others: what takes longer waits for the network, and not for this machine. */
-  readonly share: number
+  readonly slotTime: number
   /** Seconds that one piece of work may take before it is interrupted. */
-  readonly limit: number
+  readonly timeout: number
   /** Told when that happens. */
-  onSlow(key: string): void
+  onTimeout(key: string): void
   /** Told of what work throws: it is meant to throw nothing. */
   onError(key: string, error: unknown): void
 }
 
 /** What there is for one container: one piece of work at most is under way, one at most waits. */
-interface Entry {
-  running?: { heard: boolean; isLate: boolean }
-  waiting?: Work
+interface QueueEntry {
+  running?: { requested: boolean; isLate: boolean }
+  waiting?: QueuedWork
   /** Ends the delay of what waits; absent when it may begin. */
-  hold?: AbortController
+  delay?: AbortController
 }
 
 /** A number of places, given in the order of asking. */
-interface Places {
-  take(): Promise<void>
-  give(): void
+interface Semaphore {
+  acquire(): Promise<void>
+  release(): void
 }
 
-function createPlaces(count: number): Places {
+function createSemaphore(count: number): Semaphore {
   const asking: (() => void)[] = []
   const free = { count }
   return {
-    async take(): Promise<void> {
+    async acquire(): Promise<void> {
       if (free.count > 0) free.count -= 1
       else await new Promise<void>((resolve) => asking.push(resolve))
     },
-    give(): void {
+    release(): void {
       const next = asking.shift()
       if (next === undefined) free.count += 1
       else next()
@@ -57,35 +57,35 @@ function createPlaces(count: number): Places {
  * One queue for each container, in which the newest wins: of several events only the last is worked on, and never two
  * at once. Nothing is kept of a container that has nothing to do.
  */
-export class Queues {
-  private readonly entries = new Map<string, Entry>()
-  private readonly places: Places
+export class WorkQueues {
+  private readonly entries = new Map<string, QueueEntry>()
+  private readonly places: Semaphore
   private readonly awaited: (() => void)[] = []
 
-  constructor(private readonly options: QueueOptions) {
-    this.places = createPlaces(options.atOnce)
+  constructor(private readonly options: WorkQueueOptions) {
+    this.places = createSemaphore(options.concurrency)
   }
 
   /**
    * Puts work into the queue of that container, in place of what still waits there. Without a delay (in seconds) it
    * interrupts what is under way.
    */
-  put(key: string, work: Work, delay = 0): void {
+  put(key: string, work: QueuedWork, delay = 0): void {
     const entry = this.entries.get(key) ?? {}
     this.entries.set(key, entry)
-    release(entry)
+    cancelDelay(entry)
     entry.waiting = work
     if (delay > 0) {
       const hold = new AbortController()
-      entry.hold = hold
+      entry.delay = hold
       void this.options.host.sleep(delay, hold.signal).then(() => {
         if (hold.signal.aborted) return
-        delete entry.hold
+        delete entry.delay
         this.advance(key, entry)
       })
       return
     }
-    interrupt(entry)
+    interruptRunning(entry)
     this.advance(key, entry)
   }
 
@@ -93,9 +93,9 @@ export class Queues {
   drop(key: string): void {
     const entry = this.entries.get(key)
     if (entry === undefined) return
-    release(entry)
+    cancelDelay(entry)
     delete entry.waiting
-    interrupt(entry)
+    interruptRunning(entry)
     this.advance(key, entry)
   }
 
@@ -116,16 +116,16 @@ export class Queues {
   }
 
   private isQuiet(): boolean {
-    return [...this.entries.values()].every(({ running, hold }) => running === undefined && hold !== undefined)
+    return [...this.entries.values()].every(({ running, delay: hold }) => running === undefined && hold !== undefined)
   }
 
-  private advance(key: string, entry: Entry): void {
-    const { running, waiting, hold } = entry
+  private advance(key: string, entry: QueueEntry): void {
+    const { running, waiting, delay: hold } = entry
     if (running !== undefined || hold !== undefined) return
     if (waiting === undefined) this.entries.delete(key)
     else {
       delete entry.waiting
-      entry.running = { heard: false, isLate: false }
+      entry.running = { requested: false, isLate: false }
       void this.perform(key, waiting, entry.running).then(() => {
         delete entry.running
         this.advance(key, entry)
@@ -135,14 +135,14 @@ export class Queues {
   }
 
   /** While it goes on, and be it for long, the container's own queue is held. */
-  private async perform(key: string, work: Work, running: NonNullable<Entry['running']>): Promise<void> {
-    const { host, share, limit, onSlow, onError } = this.options
-    await this.places.take()
+  private async perform(key: string, work: QueuedWork, running: NonNullable<QueueEntry['running']>): Promise<void> {
+    const { host, slotTime: share, timeout: limit, onTimeout: onSlow, onError } = this.options
+    await this.places.acquire()
     const done = new AbortController()
-    void host.sleep(share, done.signal).then(() => this.places.give())
+    void host.sleep(share, done.signal).then(() => this.places.release())
     void host.sleep(limit, done.signal).then(() => {
-      if (done.signal.aborted || running.heard) return
-      Object.assign(running, { heard: true, isLate: true })
+      if (done.signal.aborted || running.requested) return
+      Object.assign(running, { requested: true, isLate: true })
       onSlow(key)
     })
     await work(running).catch((error: unknown) => onError(key, error))
@@ -151,12 +151,12 @@ export class Queues {
 }
 
 /** What is under way is for a state of the container that has passed. */
-function interrupt({ running }: Entry): void {
-  if (running !== undefined) Object.assign(running, { heard: true, isLate: false })
+function interruptRunning({ running }: QueueEntry): void {
+  if (running !== undefined) Object.assign(running, { requested: true, isLate: false })
 }
 
 /** What has been put off may begin, or be replaced. */
-function release(entry: Entry): void {
-  entry.hold?.abort()
-  delete entry.hold
+function cancelDelay(entry: QueueEntry): void {
+  entry.delay?.abort()
+  delete entry.delay
 }

@@ -1,22 +1,26 @@
 import { PipeworkError } from '../../model/errors'
-import type { Host } from '../../system/types'
+import type { System } from '../../system/types'
 
 /** What systemd is told of a service of `Type=notify` (sd_notify(3)). */
-export interface Notifier {
+export interface SystemdNotifier {
   ready(status: string): Promise<void>
   reloading(): Promise<void>
   stopping(): Promise<void>
 }
 
 /** Microseconds in a second. */
-const MICRO = 1e6
+const MICROSECONDS = 1e6
 
 /**
  * Tells systemd how the watch is, and that it is alive, for as long as the signal lets it; without systemd nothing at
  * all. The socket takes datagrams, which Node cannot send over Unix sockets: systemd's own program does it, in the name
  * of its parent, which is the service's main process. At one call in half the watchdog's time that is no load.
  */
-export function createNotifier(host: Host, signal: AbortSignal, onError: (why: string) => void): Notifier {
+export function createSystemdNotifier(
+  host: System,
+  signal: AbortSignal,
+  onError: (why: string) => void,
+): SystemdNotifier {
   const { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID } = host.env
   const broken = { told: false }
   const tell = async (...words: readonly string[]) => {
@@ -28,7 +32,7 @@ export function createNotifier(host: Host, signal: AbortSignal, onError: (why: s
     if (why !== undefined && !broken.told) onError(`systemd cannot be told how it is: ${why}`)
     broken.told = why !== undefined
   }
-  const period = Number(WATCHDOG_USEC) / MICRO / 2
+  const period = Number(WATCHDOG_USEC) / MICROSECONDS / 2
   const isMeant = !WATCHDOG_PID || WATCHDOG_PID === `${host.pid}`
   const keepAlive = async () => {
     while (!signal.aborted) {

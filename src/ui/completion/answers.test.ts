@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { refusalOf } from '../../system/fake'
-import { formatTree, type Hub } from '../format/diagram'
-import { FIELDS, formatListing, toFields } from '../format/list'
+import { captureError } from '../../system/fake'
+import { type DiagramNode, formatDiagramTree } from '../format/diagram'
+import { formatAttachmentTable, LIST_FIELDS, toTemplateFields } from '../format/list'
 import { formatDot, formatSvg } from '../format/svg'
 import { parseTemplate } from '../format/template'
-import type { Attachment } from '../report'
+import type { AttachmentReport } from '../report'
 
-const web: Attachment = {
+const web: AttachmentReport = {
   guest: { kind: 'docker', name: 'web', id: '3f2a9c1d0b7e' },
   ifname: 'eth1',
   addresses: ['192.168.1.10/24@192.168.1.1', 'fd00::10/64@fd00::1'],
@@ -16,7 +16,7 @@ const web: Attachment = {
   mtu: 1500,
   state: 'up',
 }
-const blue: Attachment = {
+const blue: AttachmentReport = {
   ...web,
   guest: { kind: 'netns', name: 'blue' },
   addresses: null,
@@ -65,13 +65,13 @@ netns:blue eth1
   ?
 `,
     ],
-  ])('in %s columns', (columns, expected) => expect(formatListing(all, columns)).toBe(expected.slice(1)))
+  ])('in %s columns', (columns, expected) => expect(formatAttachmentTable(all, columns)).toBe(expected.slice(1)))
 })
 
 test('ls tells of leases, and of what is missing on this host', () => {
   const lease = { family: 4, client: 'udhcpc', address: '10.0.0.9/24', router: null, dns: [] } as const
   const kept = { ...lease, server: '10.0.0.1', expires: '2026-11-21T15:00:00.000Z', state: 'kept' } as const
-  const table = formatListing(
+  const table = formatAttachmentTable(
     [
       { ...web, addresses: ['10.0.0.9/24'], leases: [kept] },
       { ...blue, missing: ['a rule'], firewall: { message: 'it drops IPv4', command: 'nft it' } },
@@ -91,7 +91,9 @@ blue eth1: it drops IPv4; mend it: nft it
 
 describe('--format', () => {
   const format = (template: string) =>
-    parseTemplate(template, Object.keys(FIELDS)).format(all.map((whole) => ({ fields: toFields(whole), whole })))
+    parseTemplate(template, Object.keys(LIST_FIELDS)).format(
+      all.map((whole) => ({ fields: toTemplateFields(whole), whole })),
+    )
 
   test.each<[string, string]>([
     ['{{.Guest}}', 'web\nnetns:blue\n'],
@@ -112,7 +114,7 @@ describe('--format', () => {
     ['{{.}}', /nothing that can be filled in/, '{{json .}}'],
     ['{{.Guest', /stands alone/, '{{.Guest}}'],
   ])('%s is refused', (template, message, hint) => {
-    const refusal = refusalOf(() => format(template))
+    const refusal = captureError(() => format(template))
     expect([refusal.message, refusal.hint, refusal.exitCode]).toEqual([
       expect.stringMatching(message),
       expect.stringContaining(hint),
@@ -122,7 +124,7 @@ describe('--format', () => {
 })
 
 describe('a diagram', () => {
-  const hubs: readonly Hub[] = [
+  const hubs: readonly DiagramNode[] = [
     {
       name: 'br<1>&"',
       kind: 'bridge',
@@ -150,7 +152,7 @@ describe('a diagram', () => {
   const screen = { columns: undefined, isUnicode: true, bold: (text: string) => text }
 
   test('as a tree', () => {
-    expect(formatTree(hubs, screen)).toBe(
+    expect(formatDiagramTree(hubs, screen)).toBe(
       `
 br<1>&"  bridge, up, MTU 1500
 ├─ eth0       uplink
@@ -161,8 +163,8 @@ eth9  NIC
 └─ macvlan  web eth2
 `.slice(1),
     )
-    expect(formatTree(hubs, { ...screen, isUnicode: false })).toMatch(/^[\n\x20-\x7e]*$/)
-    expect(formatTree([], screen)).toBe('nothing is attached to any bridge or NIC\n')
+    expect(formatDiagramTree(hubs, { ...screen, isUnicode: false })).toMatch(/^[\n\x20-\x7e]*$/)
+    expect(formatDiagramTree([], screen)).toBe('nothing is attached to any bridge or NIC\n')
   })
 
   test('as DOT, in which nothing ends its string too soon', () => {

@@ -1,5 +1,5 @@
 /** A word that completion offers, and what is said of it where the shell has room. */
-export interface Candidate {
+export interface CompletionItem {
   readonly value: string
   readonly text: string
 }

@@ -1,14 +1,20 @@
 import { describe, expect, test } from 'vitest'
 import { COMMANDS, GLOBAL_OPTIONS } from '../../commands'
-import { locate } from './cursor'
-import { nextSlots, parseSynopsis } from './grammar'
+import { parseCursor } from './cursor'
+import { listNextSlots, parseSynopsis } from './grammar'
 
 const table = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: {} }
 
 /** `line` ends at the cursor. */
 function at(line: string) {
   const words = line.split(' ')
-  const { command, wanted, words: before, prefix, current } = locate(words.slice(0, -1), words.at(-1) ?? '', table)
+  const {
+    command,
+    target: wanted,
+    words: before,
+    prefix,
+    current,
+  } = parseCursor(words.slice(0, -1), words.at(-1) ?? '', table)
   const detail =
     (wanted.kind === 'value' && wanted.option) ||
     (wanted.kind === 'handover' && `${wanted.from} ${wanted.words.join(' ')}`) ||
@@ -51,7 +57,7 @@ test.each<[string, string, string, string, string]>([
 
 describe('a synopsis is read as it is written', () => {
   const next = (word: string, synopsis: string, ...words: readonly string[]) =>
-    nextSlots(parseSynopsis({ word, synopsis }), words).map((it) =>
+    listNextSlots(parseSynopsis({ word, synopsis }), words).map((it) =>
       it.kind === 'value' ? it.name : it.words.join('|'),
     )
 

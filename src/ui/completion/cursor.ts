@@ -1,12 +1,12 @@
-import type { CommandTable, OptionSpec, OptionTable, Subcommand } from '../command'
-import { nextSlots, parseSynopsis, type Slot } from './grammar'
+import type { CommandSpec, CommandTable, OptionSpec, OptionTable } from '../command'
+import { listNextSlots, parseSynopsis, type SynopsisSlot } from './grammar'
 
 /** What is asked for at the cursor. */
-export type Wanted =
+export type CursorTarget =
   /** The first word: an interface, a keyword or a command. */
   | { readonly kind: 'first' }
   /** One of these words may come. */
-  | { readonly kind: 'words'; readonly slots: readonly Slot[] }
+  | { readonly kind: 'words'; readonly slots: readonly SynopsisSlot[] }
   /** The value of an option; behind `--name=` that is part of the word. */
   | { readonly kind: 'value'; readonly option: string; readonly spec: OptionSpec }
   | { readonly kind: 'options' }
@@ -14,9 +14,9 @@ export type Wanted =
   | { readonly kind: 'handover'; readonly from: number; readonly words: readonly string[] }
 
 /** Where the cursor stands in a command line. */
-export interface Position {
-  readonly command: Subcommand
-  readonly wanted: Wanted
+export interface CursorContext {
+  readonly command: CommandSpec
+  readonly target: CursorTarget
   /** The words before the cursor that are neither options nor the command. */
   readonly words: readonly string[]
   /** The options before it, by their long name, with their last value. */
@@ -28,15 +28,15 @@ export interface Position {
 }
 
 /** What the original's words are short for: the program whose own completion knows what follows the guest. */
-const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
+const PASS_THROUGH_PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   route: ['ip', 'route'],
   rule: ['ip', 'rule'],
   tc: ['tc'],
   exec: [],
 }
 
-interface Walk {
-  readonly command?: Subcommand
+interface CursorState {
+  readonly command?: CommandSpec
   readonly words: readonly string[]
   readonly values: ReadonlyMap<string, string>
   /** The option whose value comes next. */
@@ -54,19 +54,26 @@ function findOption(typed: string, table: OptionTable): string | undefined {
 }
 
 /** All options that a line may have: before its command is known, those of every command. */
-export function optionsOf({ commands, options }: CommandTable, command: Subcommand | undefined): OptionTable {
+export function listAvailableOptions(
+  { commands, options }: CommandTable,
+  command: CommandSpec | undefined,
+): OptionTable {
   const own = command === undefined ? commands.map((it) => it.options) : [command.options]
   return Object.assign({}, ...own, options) as OptionTable
 }
 
-function step(walk: Walk, typed: string, { table, index }: { table: CommandTable; index: number }): Walk {
+function consumeArgument(
+  walk: CursorState,
+  typed: string,
+  { table, index }: { table: CommandTable; index: number },
+): CursorState {
   const { pending, ...rest } = walk
   if (walk.from !== undefined) return walk
   if (pending !== undefined) return { ...rest, values: new Map(walk.values).set(pending, typed) }
-  if (walk.isPlain || !/^-./.test(typed)) return takeWord(walk, typed, { table, index })
+  if (walk.isPlain || !/^-./.test(typed)) return consumePositional(walk, typed, { table, index })
   if (typed === '--') return { ...walk, isPlain: true }
   const [, written = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(typed) ?? []
-  const options = optionsOf(table, walk.command)
+  const options = listAvailableOptions(table, walk.command)
   const name = findOption(written, options)
   if (name === undefined) return walk
   const next = { ...walk, values: new Map(walk.values).set(name, value ?? '') }
@@ -74,19 +81,23 @@ function step(walk: Walk, typed: string, { table, index }: { table: CommandTable
   return called !== undefined && optional !== true && value === undefined ? { ...next, pending: name } : next
 }
 
-function takeWord(walk: Walk, typed: string, { table, index }: { table: CommandTable; index: number }): Walk {
+function consumePositional(
+  walk: CursorState,
+  typed: string,
+  { table, index }: { table: CommandTable; index: number },
+): CursorState {
   if (walk.command === undefined) {
     const named = walk.isPlain ? undefined : table.commands.find(({ word }) => word !== '' && word === typed)
     const main = table.commands.find(({ word }) => word === '')
     if (named !== undefined) return { ...walk, command: named }
     return { ...walk, ...(main === undefined ? {} : { command: main }), words: [typed] }
   }
-  return { ...walk, words: [...walk.words, typed], ...(walk.command.verbatim ? { from: index + 1 } : {}) }
+  return { ...walk, words: [...walk.words, typed], ...(walk.command.passThrough ? { from: index + 1 } : {}) }
 }
 
 /** What there is to say at the cursor: `before` are the words after `pipework`, `at` is the one being written. */
-export function locate(before: readonly string[], at: string, table: CommandTable): Position {
-  const walk = before.reduce<Walk>((so, typed, index) => step(so, typed, { table, index }), {
+export function parseCursor(before: readonly string[], at: string, table: CommandTable): CursorContext {
+  const walk = before.reduce<CursorState>((so, typed, index) => consumeArgument(so, typed, { table, index }), {
     words: [],
     values: new Map(),
   })
@@ -94,20 +105,23 @@ export function locate(before: readonly string[], at: string, table: CommandTabl
   const command = walk.command ?? byOption ?? table.commands.find(({ word }) => word === '')
   if (command === undefined) throw new RangeError('the table has no main form')
   const position = { command, words: walk.words, values: walk.values, prefix: '', current: at }
-  const options = optionsOf(table, walk.command ?? byOption)
+  const options = listAvailableOptions(table, walk.command ?? byOption)
   if (walk.from !== undefined)
-    return { ...position, wanted: { kind: 'handover', from: walk.from, words: PROGRAMS[command.word] ?? [] } }
-  if (walk.pending !== undefined) return { ...position, ...wantValue(walk.pending, options) }
+    return {
+      ...position,
+      target: { kind: 'handover', from: walk.from, words: PASS_THROUGH_PROGRAMS[command.word] ?? [] },
+    }
+  if (walk.pending !== undefined) return { ...position, ...toValueTarget(walk.pending, options) }
   const [, written = '', value] = /^(--[^=]+=)(.*)$/s.exec(at) ?? []
   const name = walk.isPlain || value === undefined ? undefined : findOption(written.slice(0, -1), options)
-  if (name !== undefined) return { ...position, prefix: written, current: value ?? '', ...wantValue(name, options) }
-  if (!walk.isPlain && at.startsWith('-')) return { ...position, wanted: { kind: 'options' } }
-  if (walk.command === undefined && byOption === undefined) return { ...position, wanted: { kind: 'first' } }
-  const slots = nextSlots(parseSynopsis(command), walk.words)
-  return { ...position, wanted: slots.length > 0 ? { kind: 'words', slots } : { kind: 'options' } }
+  if (name !== undefined) return { ...position, prefix: written, current: value ?? '', ...toValueTarget(name, options) }
+  if (!walk.isPlain && at.startsWith('-')) return { ...position, target: { kind: 'options' } }
+  if (walk.command === undefined && byOption === undefined) return { ...position, target: { kind: 'first' } }
+  const slots = listNextSlots(parseSynopsis(command), walk.words)
+  return { ...position, target: slots.length > 0 ? { kind: 'words', slots } : { kind: 'options' } }
 }
 
-function wantValue(option: string, options: OptionTable): Pick<Position, 'wanted'> {
+function toValueTarget(option: string, options: OptionTable): Pick<CursorContext, 'target'> {
   const spec = options[option] ?? { summary: '' }
-  return { wanted: { kind: 'value', option, spec } }
+  return { target: { kind: 'value', option, spec } }
 }

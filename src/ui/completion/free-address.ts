@@ -1,13 +1,13 @@
 import { type Address, type Family, formatAddress, isOnLink } from '../../model/address'
-import { bitsOf } from '../../model/ip'
-import { type Subnets, toIp6 } from './subnets'
+import { addressBits } from '../../model/ip'
+import { formatIpv6Hex, type HostSubnets } from './subnets'
 
-const toNumber = (ip: string) =>
+const ipToNumber = (ip: string) =>
   ip.includes(':')
-    ? BigInt(`0x${expand(ip)}`)
+    ? BigInt(`0x${expandIpv6(ip)}`)
     : BigInt(ip.split('.').reduce((sum, byte) => sum * 256 + Number(byte), 0))
 
-function expand(ip: string): string {
+function expandIpv6(ip: string): string {
   const [head = '', tail] = ip.split('::')
   const groups = (text: string | undefined) => (text ? text.split(':') : [])
   const filled = tail === undefined ? groups(head) : [...groups(head), ...groups(tail)]
@@ -16,44 +16,44 @@ function expand(ip: string): string {
   return all.map((group) => group.padStart(4, '0')).join('')
 }
 
-function fromNumber(number: bigint, family: Family): string {
-  if (family === 6) return toIp6(number.toString(16).padStart(32, '0'))
+function numberToIp(number: bigint, family: Family): string {
+  if (family === 6) return formatIpv6Hex(number.toString(16).padStart(32, '0'))
   return [24n, 16n, 8n, 0n].map((shift) => `${(number >> shift) & 255n}`).join('.')
 }
 
 /** How many addresses are tried: a subnet of IPv6 has no end. */
-const TRIES = 65536n
+const MAX_TRIES = 65536n
 
 /** The first address of the subnet behind `after` that nobody is known to have, going round at its end. */
-export function nextFree(
+export function nextFreeAddress(
   subnet: Pick<Address, 'family' | 'ip' | 'prefix'>,
   after: string,
   taken: readonly string[],
 ): string | undefined {
   const { family, prefix } = subnet
-  const size = 1n << BigInt(bitsOf(family) - prefix)
+  const size = 1n << BigInt(addressBits(family) - prefix)
   if (size < 4n) return undefined
-  const first = (toNumber(subnet.ip) / size) * size
-  const used = new Set(taken.map(toNumber))
-  const start = toNumber(after) - first
+  const first = (ipToNumber(subnet.ip) / size) * size
+  const used = new Set(taken.map(ipToNumber))
+  const start = ipToNumber(after) - first
   // Without the subnet's own address and, in IPv4, its broadcast address.
   const last = family === 4 ? size - 2n : size - 1n
-  for (let offset = 1n; offset <= last && offset <= TRIES; offset += 1n) {
+  for (let offset = 1n; offset <= last && offset <= MAX_TRIES; offset += 1n) {
     const candidate = first + 1n + ((start + offset - 1n) % last)
-    if (!used.has(candidate)) return fromNumber(candidate, family)
+    if (!used.has(candidate)) return numberToIp(candidate, family)
   }
   return undefined
 }
 
 /** What to base a suggestion on: the host's subnets, and what other attachments of the same host interface have. */
-export interface Ground {
+export interface AddressSuggestionInput {
   readonly hostif: string
-  readonly subnets: Subnets
+  readonly subnets: HostSubnets
   readonly recorded: readonly Address[]
 }
 
 /** An address to suggest, as it is typed, for each subnet that the host interface is known to be in. */
-export function suggestAddresses({ hostif, subnets, recorded }: Ground): readonly string[] {
+export function suggestAddresses({ hostif, subnets, recorded }: AddressSuggestionInput): readonly string[] {
   const own = subnets.addresses.filter(({ dev }) => dev === hostif)
   const known: readonly Pick<Address, 'family' | 'ip' | 'prefix'>[] = [...own, ...recorded]
   const distinct = known.filter((it, index) => known.findIndex((other) => isSameSubnet(other, it)) === index)
@@ -62,8 +62,8 @@ export function suggestAddresses({ hostif, subnets, recorded }: Ground): readonl
   const taken = [...all, ...gateways, ...subnets.neighbours]
   return distinct.flatMap((subnet) => {
     const inside = recorded.filter((it) => isSameSubnet(it, subnet))
-    const highest = inside.map(({ ip }) => ip).sort((a, b) => Number(toNumber(b) - toNumber(a)))[0]
-    const ip = nextFree(subnet, highest ?? subnet.ip, taken)
+    const highest = inside.map(({ ip }) => ip).sort((a, b) => Number(ipToNumber(b) - ipToNumber(a)))[0]
+    const ip = nextFreeAddress(subnet, highest ?? subnet.ip, taken)
     const gateway =
       inside.find((it) => it.gateway !== undefined)?.gateway ??
       subnets.gateways.find((it) => it.dev === hostif && isOnLink({ ...subnet }, it.ip))?.ip ??

@@ -1,18 +1,18 @@
 /** What can stand at one place of a command line. */
-export type Slot =
+export type SynopsisSlot =
   /** One of these words. */
   | { readonly kind: 'literal'; readonly words: readonly string[] }
   /** Something of that name, as the synopsis calls it: `guest`, `ifname`, `bridge`. */
   | { readonly kind: 'value'; readonly name: string }
 
 /** One way to write a command: its words in order; the last may go on for ever. */
-export interface Form {
-  readonly slots: readonly Slot[]
-  readonly isOpen: boolean
+export interface SynopsisForm {
+  readonly slots: readonly SynopsisSlot[]
+  readonly isRepeatable: boolean
 }
 
 /** Words at depth 0: `[-i ifname]` is one. */
-function splitTop(text: string): readonly string[] {
+function splitTopLevel(text: string): readonly string[] {
   const words: string[] = []
   let [depth, word] = [0, '']
   for (const char of text) {
@@ -27,17 +27,17 @@ function splitTop(text: string): readonly string[] {
   return word === '' ? words : [...words, word]
 }
 
-function toSlot(word: string): Slot {
+function parseSlot(word: string): SynopsisSlot {
   const name = /^[[<]+([\w:]+)/.exec(word)?.[1]
   return name === undefined ? { kind: 'literal', words: word.split('|') } : { kind: 'value', name }
 }
 
-function toForm(text: string, word: string): Form {
-  const words = splitTop(text)
+function parseForm(text: string, word: string): SynopsisForm {
+  const words = splitTopLevel(text)
   const after = words[0] === word ? words.slice(1) : words
   // An option's value stands in its brackets; one without brackets has none.
   const positional = after.filter((it) => !/^\[?-/.test(it))
-  return { slots: positional.map(toSlot), isOpen: positional.at(-1)?.includes('…') === true }
+  return { slots: positional.map(parseSlot), isRepeatable: positional.at(-1)?.includes('…') === true }
 }
 
 /** Reads a synopsis, so that what help says of a command and what completion offers are the same text. */
@@ -47,13 +47,13 @@ export function parseSynopsis({
 }: {
   readonly word: string
   readonly synopsis: string
-}): readonly Form[] {
-  return synopsis.split(' | ').map((text) => toForm(text, word))
+}): readonly SynopsisForm[] {
+  return synopsis.split(' | ').map((text) => parseForm(text, word))
 }
 
 /** What may come after these words, in any of the forms that they fit. */
-export function nextSlots(forms: readonly Form[], words: readonly string[]): readonly Slot[] {
-  return forms.flatMap(({ slots, isOpen }) => {
+export function listNextSlots(forms: readonly SynopsisForm[], words: readonly string[]): readonly SynopsisSlot[] {
+  return forms.flatMap(({ slots, isRepeatable: isOpen }) => {
     const at = (index: number) => slots[index] ?? (isOpen ? slots.at(-1) : undefined)
     const fits = words.every((word, index) => {
       const slot = at(index)

@@ -1,10 +1,10 @@
-import { parseGuest } from '../../model/guest-name'
+import { parseGuestName } from '../../model/guest-name'
 import { batchLine } from '../../plan/step'
-import { dockerSocket } from '../../runtimes/docker'
-import { pickName } from '../../runtimes/engine'
-import type { Host } from '../../system/types'
-import type { Candidate } from './candidate'
-import { listAttached } from './records'
+import { findDockerSocket } from '../../runtimes/docker'
+import { pickContainerName } from '../../runtimes/engine'
+import type { System } from '../../system/types'
+import type { CompletionItem } from './candidate'
+import { listAttachedGuests } from './records'
 
 /** Seconds that an engine may take before completion does without it. */
 const ENGINE_LIMIT = 0.3
@@ -14,7 +14,7 @@ const COMMAND_LIMIT = 1
 const PODMAN_SOCKET = '/run/podman/podman.sock'
 
 /** What we read of GET /containers/json. */
-interface Listed {
+interface EngineContainer {
   readonly Id: string
   readonly Names?: readonly string[]
   readonly State?: string
@@ -30,24 +30,28 @@ export interface GuestQuery {
 }
 
 /** A container of an engine that speaks Docker's API, under its name and under its id. */
-interface Container {
+interface ContainerItem {
   readonly name: string
   readonly id: string
   readonly text: string
 }
 
-async function askEngine(socket: string, { stopped }: GuestQuery, host: Host): Promise<readonly Container[]> {
+async function listEngineContainers(
+  socket: string,
+  { stopped }: GuestQuery,
+  host: System,
+): Promise<readonly ContainerItem[]> {
   try {
-    const { status, body } = await host.get(
+    const { status, body } = await host.httpGet(
       socket,
       `/containers/json${stopped === 'with' ? '?all=1' : ''}`,
       ENGINE_LIMIT,
     )
-    const all = status === 200 ? (JSON.parse(body) as readonly Listed[]) : []
+    const all = status === 200 ? (JSON.parse(body) as readonly EngineContainer[]) : []
     return all.flatMap(({ Id, Names = [], State = '', Status = State, Image = '', HostConfig }) => {
       const isUsable = State === 'running' || (stopped === 'with' && State !== 'paused')
       if (!isUsable || HostConfig?.NetworkMode === 'host') return []
-      const name = pickName(Names) ?? Id
+      const name = pickContainerName(Names) ?? Id
       return [{ name, id: Id, text: `${Image}, ${Status}` }]
     })
   } catch {
@@ -56,7 +60,11 @@ async function askEngine(socket: string, { stopped }: GuestQuery, host: Host): P
 }
 
 /** A word of hexadecimal digits may be the beginning of an id; the shortest that tells anything has two. */
-function byIdToo(containers: readonly Container[], prefix: string, typed: string): readonly Candidate[] {
+function toContainerItems(
+  containers: readonly ContainerItem[],
+  prefix: string,
+  typed: string,
+): readonly CompletionItem[] {
   const rest = typed.slice(prefix.length)
   const names = containers.map(({ name, text }) => ({ value: `${prefix}${name}`, text }))
   const isId = typed.startsWith(prefix) && /^[0-9a-f]{2,64}$/.test(rest)
@@ -68,16 +76,20 @@ function byIdToo(containers: readonly Container[], prefix: string, typed: string
   ]
 }
 
-async function listDocker(query: GuestQuery, host: Host): Promise<readonly Candidate[]> {
-  const socket = dockerSocket(host)
+async function listDockerItems(query: GuestQuery, host: System): Promise<readonly CompletionItem[]> {
+  const socket = findDockerSocket(host)
   // What only the docker command can reach is on another machine, where nothing can be attached.
   if (socket === undefined || host.inode(socket) === undefined) return []
-  const containers = await askEngine(socket, query, host)
+  const containers = await listEngineContainers(socket, query, host)
   const prefix = query.typed.startsWith('docker:') ? 'docker:' : ''
-  return byIdToo(containers, prefix, query.typed)
+  return toContainerItems(containers, prefix, query.typed)
 }
 
-async function listByCommand(argv: readonly string[], prefix: string, host: Host): Promise<readonly Candidate[]> {
+async function listByCommand(
+  argv: readonly string[],
+  prefix: string,
+  host: System,
+): Promise<readonly CompletionItem[]> {
   try {
     const { code, stdout } = await host.run(argv, COMMAND_LIMIT)
     const names = code === 0 ? stdout.split(/[\n,]/).filter(Boolean) : []
@@ -88,68 +100,69 @@ async function listByCommand(argv: readonly string[], prefix: string, host: Host
 }
 
 /** Podman over its socket where it has one; its command only for who has typed the prefix. */
-async function listPodman(query: GuestQuery, host: Host): Promise<readonly Candidate[]> {
+async function listPodmanItems(query: GuestQuery, host: System): Promise<readonly CompletionItem[]> {
   const prefix = 'podman:'
   const socket = /^unix:\/\/(.+)$/.exec(host.env.CONTAINER_HOST ?? '')?.[1] ?? PODMAN_SOCKET
-  if (host.inode(socket) !== undefined) return byIdToo(await askEngine(socket, query, host), prefix, query.typed)
-  if (!query.typed.startsWith(prefix)) return mention(prefix, 'podman', host)
+  if (host.inode(socket) !== undefined)
+    return toContainerItems(await listEngineContainers(socket, query, host), prefix, query.typed)
+  if (!query.typed.startsWith(prefix)) return runtimePrefixItem(prefix, 'podman', host)
   const all = query.stopped === 'with' ? ['--all'] : []
   return listByCommand(['podman', 'ps', ...all, '--format', '{{.Names}}'], prefix, host)
 }
 
-async function listNerdctl({ typed }: GuestQuery, host: Host): Promise<readonly Candidate[]> {
+async function listNerdctlItems({ typed }: GuestQuery, host: System): Promise<readonly CompletionItem[]> {
   const prefix = 'nerdctl:'
-  if (!typed.startsWith(prefix)) return mention(prefix, 'nerdctl', host)
+  if (!typed.startsWith(prefix)) return runtimePrefixItem(prefix, 'nerdctl', host)
   return listByCommand(['nerdctl', 'ps', '--format', '{{.Names}}'], prefix, host)
 }
 
-function mention(prefix: string, program: string, host: Host): readonly Candidate[] {
-  return host.has(program) ? [{ value: prefix, text: `a container of ${program}` }] : []
+function runtimePrefixItem(prefix: string, program: string, host: System): readonly CompletionItem[] {
+  return host.hasProgram(program) ? [{ value: prefix, text: `a container of ${program}` }] : []
 }
 
 /** Each running container of LXC listens on an abstract socket; lxc-ls looks there, too, and takes 25 ms. */
-function listLxc(host: Host): readonly Candidate[] {
+function listLxcItems(host: System): readonly CompletionItem[] {
   const sockets = host.read('/proc/net/unix') ?? ''
   const names = [...sockets.matchAll(/@\/\S*\/lxc\/([^/\s]+)\/command$/gm)].map(([, name = '']) => name)
   return [...new Set(names)].map((name) => ({ value: `lxc:${name}`, text: 'container of LXC' }))
 }
 
-function listNetns(host: Host): readonly Candidate[] {
+function listNetnsItems(host: System): readonly CompletionItem[] {
   const names = (host.list('/run/netns') ?? []).filter((name) => !name.startsWith('pipework-'))
   return names.map((name) => ({ value: `netns:${name}`, text: 'namespace of ip netns' }))
 }
 
 /** What the parser would refuse is not offered. */
-function isGuest({ value }: Candidate): boolean {
+function isValidGuest({ value }: CompletionItem): boolean {
   if (value.endsWith(':')) return true
   try {
-    return parseGuest(value) !== undefined
+    return parseGuestName(value) !== undefined
   } catch {
     return false
   }
 }
 
 /** The guests that can be meant, those of Docker first. */
-export async function listGuests(query: GuestQuery, host: Host): Promise<readonly Candidate[]> {
+export async function completeGuests(query: GuestQuery, host: System): Promise<readonly CompletionItem[]> {
   const [docker, podman, nerdctl] = await Promise.all([
-    listDocker(query, host),
-    listPodman(query, host),
-    listNerdctl(query, host),
+    listDockerItems(query, host),
+    listPodmanItems(query, host),
+    listNerdctlItems(query, host),
   ])
   // Who may not ask an engine still sees the links of its containers.
-  const seen = docker.length > 0 ? [] : listAttached(host)
-  const all = [...docker, ...seen, ...podman, ...listLxc(host), ...nerdctl, ...listNetns(host)]
-  return all.filter((it, index) => isGuest(it) && all.findIndex(({ value }) => value === it.value) === index)
+  const seen = docker.length > 0 ? [] : listAttachedGuests(host)
+  const all = [...docker, ...seen, ...podman, ...listLxcItems(host), ...nerdctl, ...listNetnsItems(host)]
+  return all.filter((it, index) => isValidGuest(it) && all.findIndex(({ value }) => value === it.value) === index)
 }
 
 /** The names of a guest's interfaces, or undefined when nobody tells. */
-export async function listInterfaces(typed: string, host: Host): Promise<readonly string[] | undefined> {
+export async function listGuestIfnames(typed: string, host: System): Promise<readonly string[] | undefined> {
   try {
-    const { kind, name } = parseGuest(typed)
-    if (kind === 'netns') return await listNetnsInterfaces(name, host)
-    const socket = kind === undefined || kind === 'docker' ? dockerSocket(host) : PODMAN_SOCKET
+    const { kind, name } = parseGuestName(typed)
+    if (kind === 'netns') return await listNetnsIfnames(name, host)
+    const socket = kind === undefined || kind === 'docker' ? findDockerSocket(host) : PODMAN_SOCKET
     if (socket === undefined) return undefined
-    const { status, body } = await host.get(socket, `/containers/${encodeURIComponent(name)}/json`, ENGINE_LIMIT)
+    const { status, body } = await host.httpGet(socket, `/containers/${encodeURIComponent(name)}/json`, ENGINE_LIMIT)
     const pid = status === 200 ? (JSON.parse(body) as { State?: { Pid?: number } }).State?.Pid : undefined
     const dev = pid === undefined ? undefined : host.read(`/proc/${pid}/net/dev`)
     return dev === undefined ? undefined : [...dev.matchAll(/^\s*([^\s:]+):/gm)].map(([, it = '']) => it)
@@ -158,9 +171,9 @@ export async function listInterfaces(typed: string, host: Host): Promise<readonl
   }
 }
 
-async function listNetnsInterfaces(name: string, host: Host): Promise<readonly string[] | undefined> {
+async function listNetnsIfnames(name: string, host: System): Promise<readonly string[] | undefined> {
   if (!host.isRoot) return undefined
-  const { code, stdout } = await host.ip({ netns: name, lines: [batchLine`link show`], answer: 'json' })
+  const { code, stdout } = await host.runIpBatch({ netns: name, lines: [batchLine`link show`], output: 'json' })
   if (code !== 0) return undefined
   return (JSON.parse(stdout) as readonly { readonly ifname: string }[]).map(({ ifname }) => ifname)
 }

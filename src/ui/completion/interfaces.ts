@@ -1,30 +1,30 @@
-import { NET, readLink, type SysfsLink } from '../../state/sysfs'
-import type { Host } from '../../system/types'
+import { readSysfsLink, SYSFS_NET, type SysfsLink } from '../../state/sysfs'
+import type { System } from '../../system/types'
 import type { CommandTable } from '../command'
-import type { Candidate } from './candidate'
+import type { CompletionItem } from './candidate'
 import { readSubnets } from './subnets'
 
 /** Seconds that Open vSwitch may take to list its bridges; one that is healthy takes a hundredth. */
 const OVS_LIMIT = 0.5
 
 /** The host interfaces that an attachment can hang on, sorted by what they are. */
-export interface HostIfs {
-  readonly bridges: readonly Candidate[]
-  readonly nics: readonly Candidate[]
+export interface HostInterfaces {
+  readonly bridges: readonly CompletionItem[]
+  readonly nics: readonly CompletionItem[]
   /** The NICs once more, by address. */
-  readonly macs: readonly Candidate[]
+  readonly macs: readonly CompletionItem[]
 }
 
-function describe(link: SysfsLink, kind: string, addresses: readonly string[]): string {
+function describeLink(link: SysfsLink, kind: string, addresses: readonly string[]): string {
   return [kind, link.up ? 'up' : 'down', `MTU ${link.mtu}`, ...addresses].join(', ')
 }
 
-async function listOvsBridges(host: Host): Promise<readonly string[]> {
+async function listOvsBridges(host: System): Promise<readonly string[]> {
   // Where it does not run, what reads its database is not even loaded.
   const runs = host.inode(host.env.OVS_RUNDIR ?? '/var/run/openvswitch') !== undefined
   if (!host.isRoot || !runs) return []
   try {
-    const { isOvsThere } = await import('../../state/ovsdb')
+    const { isOvsRunning: isOvsThere } = await import('../../state/ovsdb')
     if (!isOvsThere(host)) return []
     const { code, stdout } = await host.query(['ovs-vsctl', '--timeout=1', 'list-br'], OVS_LIMIT)
     return code === 0 ? stdout.split('\n').filter(Boolean) : []
@@ -34,7 +34,7 @@ async function listOvsBridges(host: Host): Promise<readonly string[]> {
 }
 
 /** A link that somebody has, we among them, or that is no way out, is not offered: it would be refused. */
-function isNic({ kind, master, alias, name }: SysfsLink): boolean {
+function isUsableNic({ kind, master, alias, name }: SysfsLink): boolean {
   const isOurs = alias?.startsWith('pipework') === true
   return (
     kind !== 'bridge' && kind !== 'loopback' && master === undefined && !isOurs && !/^ovs-(system|netdev)$/.test(name)
@@ -42,16 +42,16 @@ function isNic({ kind, master, alias, name }: SysfsLink): boolean {
 }
 
 /** Reads them. Open vSwitch is asked only where it runs, and not for long. */
-export async function listHostIfs(host: Host): Promise<HostIfs> {
-  const links = (host.list(NET) ?? []).flatMap((name) => readLink(name, host) ?? [])
+export async function listHostInterfaces(host: System): Promise<HostInterfaces> {
+  const links = (host.list(SYSFS_NET) ?? []).flatMap((name) => readSysfsLink(name, host) ?? [])
   const ovs = await listOvsBridges(host)
   const { addresses } = readSubnets(host)
   const of = (name: string) => addresses.filter(({ dev }) => dev === name).map(({ ip, prefix }) => `${ip}/${prefix}`)
   const toCandidate = (link: SysfsLink, kind: string) => ({
     value: link.name,
-    text: describe(link, kind, of(link.name)),
+    text: describeLink(link, kind, of(link.name)),
   })
-  const nics = links.filter((link) => isNic(link) && !ovs.includes(link.name))
+  const nics = links.filter((link) => isUsableNic(link) && !ovs.includes(link.name))
   const known = ovs.map((name) => links.find((link) => link.name === name) ?? name)
   return {
     bridges: [
@@ -75,11 +75,11 @@ const KEYWORDS: Readonly<Record<string, string>> = {
 }
 
 /** What the first word can be: interfaces, keywords, commands. */
-export async function listFirst(
+export async function listFirstWords(
   current: string,
-  { table, host }: { readonly table: CommandTable; readonly host: Host },
-): Promise<readonly Candidate[]> {
-  const { bridges, nics, macs } = await listHostIfs(host)
+  { table, host }: { readonly table: CommandTable; readonly host: System },
+): Promise<readonly CompletionItem[]> {
+  const { bridges, nics, macs } = await listHostInterfaces(host)
   // The uplink of a bridge, and the NIC of a route.
   const before = /^([^@]+@|routed:)/.exec(current)?.[0]
   if (before !== undefined) return nics.map((nic) => ({ ...nic, value: `${before}${nic.value}` }))

@@ -6,6 +6,6 @@ import fish from '../../../completions/pipework.fish?raw'
  * What a shell reads to complete pipework. What can be typed stands in the command table alone: the scripts ask the
  * tool at each TAB, so they never disagree with it.
  */
-export const SCRIPTS = { bash, zsh, fish } as const
+export const COMPLETION_SCRIPTS = { bash, zsh, fish } as const
 
-export type Shell = keyof typeof SCRIPTS
+export type CompletionShell = keyof typeof COMPLETION_SCRIPTS

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { parseAddress } from '../../model/address'
-import { createFakeHost } from '../../system/fake'
-import { nextFree, suggestAddresses } from './free-address'
-import { readSubnets, type Subnets } from './subnets'
+import { createFakeSystem } from '../../system/fake'
+import { nextFreeAddress, suggestAddresses } from './free-address'
+import { type HostSubnets, readSubnets } from './subnets'
 
 /** As /proc showed it (Linux 6.18), with two bridges, one of them without a carrier. */
 const files = {
@@ -35,7 +35,7 @@ fd000000000000000000000000000002 04 40 00 82     eth0
 }
 
 test('what /proc says', () =>
-  expect(readSubnets(createFakeHost({ files }))).toEqual({
+  expect(readSubnets(createFakeSystem({ files }))).toEqual({
     addresses: [
       { family: 4, ip: '10.7.0.1', prefix: 24, dev: 'br7' },
       { family: 4, ip: '192.0.2.2', prefix: 24, dev: 'eth0' },
@@ -49,7 +49,7 @@ test('what /proc says', () =>
   }))
 
 test('a /proc that cannot be read is an empty one', () =>
-  expect(readSubnets(createFakeHost())).toEqual({ addresses: [], gateways: [], neighbours: [] }))
+  expect(readSubnets(createFakeSystem())).toEqual({ addresses: [], gateways: [], neighbours: [] }))
 
 describe('the next free address', () => {
   test.each<[string, string, readonly string[], string | undefined]>([
@@ -64,15 +64,15 @@ describe('the next free address', () => {
   ])('in %s, behind %s, beside %j: %s', (subnet, after, taken, expected) => {
     const [ip = '', prefix] = subnet.split('/')
     const family = ip.includes(':') ? 6 : 4
-    expect(nextFree({ family, ip, prefix: Number(prefix) }, after, taken)).toBe(expected)
+    expect(nextFreeAddress({ family, ip, prefix: Number(prefix) }, after, taken)).toBe(expected)
   })
 })
 
 describe('a suggestion', () => {
-  const none: Subnets = { addresses: [], gateways: [], neighbours: [] }
+  const none: HostSubnets = { addresses: [], gateways: [], neighbours: [] }
   const br1 = { family: 4, ip: '10.1.0.1', prefix: 24, dev: 'br1' } as const
 
-  test.each<[string, Partial<Subnets>, readonly string[], readonly string[]]>([
+  test.each<[string, Partial<HostSubnets>, readonly string[], readonly string[]]>([
     ['of nothing', {}, [], []],
     ['the bridge is the gateway', { addresses: [br1] }, [], ['10.1.0.2/24@10.1.0.1']],
     ['its uplink’s is', { addresses: [br1], gateways: [{ ...br1, ip: '10.1.0.254' }] }, [], ['10.1.0.2/24@10.1.0.254']],

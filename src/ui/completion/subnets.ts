@@ -1,9 +1,9 @@
 import type { Family } from '../../model/address'
-import { readProcRoutes, toBytes } from '../../state/proc-routes'
-import type { Host } from '../../system/types'
+import { hexToBytes, readProcRoutes } from '../../state/proc-routes'
+import type { System } from '../../system/types'
 
 /** An address of the host, on the link that its subnet is reached by. */
-export interface HostAddress {
+export interface SubnetAddress {
   readonly family: Family
   readonly ip: string
   readonly prefix: number
@@ -11,71 +11,72 @@ export interface HostAddress {
 }
 
 /** What the host knows of its subnets, out of /proc: no process is started, and a link that is down is known too. */
-export interface Subnets {
-  readonly addresses: readonly HostAddress[]
+export interface HostSubnets {
+  readonly addresses: readonly SubnetAddress[]
   /** Gateways of default routes. */
-  readonly gateways: readonly Pick<HostAddress, 'family' | 'ip' | 'dev'>[]
+  readonly gateways: readonly Pick<SubnetAddress, 'family' | 'ip' | 'dev'>[]
   /** Neighbours that have answered, or were asked for. */
   readonly neighbours: readonly string[]
 }
 
-const PROC = '/proc/net'
+const PROC_NET = '/proc/net'
 
-const linesOf = (text: string | undefined) => (text ?? '').split('\n').map((line) => line.trim().split(/\s+/))
+const splitFields = (text: string | undefined) => (text ?? '').split('\n').map((line) => line.trim().split(/\s+/))
 
 /** 32 hexadecimal digits, shortened as RFC 5952 says. */
-export function toIp6(hex: string): string {
+export function formatIpv6Hex(hex: string): string {
   return new URL(`http://[${hex.match(/.{4}/g)?.join(':')}]`).hostname.slice(1, -1)
 }
 
-function countBits(mask: readonly number[]): number {
+function countPrefixBits(mask: readonly number[]): number {
   return mask.map((byte) => byte.toString(2).replaceAll('0', '').length).reduce((sum, bits) => sum + bits, 0)
 }
 
 /** The addresses in the trie that are the host's own. */
-function readLocal4(host: Host): readonly string[] {
-  const lines = (host.read(`${PROC}/fib_trie`) ?? '').split('\n')
+function readLocalIpv4(host: System): readonly string[] {
+  const lines = (host.read(`${PROC_NET}/fib_trie`) ?? '').split('\n')
   return lines.flatMap((line, index) => {
     const [, ip] = line.split('|-- ')
     return ip !== undefined && lines[index + 1]?.endsWith('/32 host LOCAL') ? [ip] : []
   })
 }
 
-function read4(host: Host): Pick<Subnets, 'addresses' | 'gateways'> {
-  const routes = readProcRoutes(4, PROC, host) ?? []
-  const local = [...new Set(readLocal4(host))]
+function readIpv4Subnets(host: System): Pick<HostSubnets, 'addresses' | 'gateways'> {
+  const routes = readProcRoutes(4, PROC_NET, host) ?? []
+  const local = [...new Set(readLocalIpv4(host))]
   const addresses = routes.flatMap(({ dev, dst, via, mask }) => {
-    const [network, bits] = [toBytes(dst), toBytes(mask)]
-    const prefix = countBits(bits)
+    const [network, bits] = [hexToBytes(dst), hexToBytes(mask)]
+    const prefix = countPrefixBits(bits)
     if (via !== '00000000' || prefix === 0) return []
     const isInside = (ip: string) =>
       ip.split('.').every((byte, index) => (Number(byte) & (bits[index] ?? 0)) === network[index])
     return local.filter(isInside).map((ip) => ({ family: 4 as const, ip, prefix, dev }))
   })
   const gateways = routes.flatMap(({ dev, via, isDefault }) =>
-    isDefault && via !== '00000000' ? [{ family: 4 as const, ip: toBytes(via).join('.'), dev }] : [],
+    isDefault && via !== '00000000' ? [{ family: 4 as const, ip: hexToBytes(via).join('.'), dev }] : [],
   )
   return { addresses, gateways }
 }
 
-function read6(host: Host): Pick<Subnets, 'addresses' | 'gateways'> {
-  const addresses = linesOf(host.read(`${PROC}/if_inet6`)).flatMap(([hex = '', , prefix = '', scope, , dev = '']) =>
-    hex.length === 32 && scope === '00' && dev !== 'lo'
-      ? [{ family: 6 as const, ip: toIp6(hex), prefix: Number.parseInt(prefix, 16), dev }]
-      : [],
+function readIpv6Subnets(host: System): Pick<HostSubnets, 'addresses' | 'gateways'> {
+  const addresses = splitFields(host.read(`${PROC_NET}/if_inet6`)).flatMap(
+    ([hex = '', , prefix = '', scope, , dev = '']) =>
+      hex.length === 32 && scope === '00' && dev !== 'lo'
+        ? [{ family: 6 as const, ip: formatIpv6Hex(hex), prefix: Number.parseInt(prefix, 16), dev }]
+        : [],
   )
-  const gateways = (readProcRoutes(6, PROC, host) ?? []).flatMap(({ dev, via, isDefault }) =>
+  const gateways = (readProcRoutes(6, PROC_NET, host) ?? []).flatMap(({ dev, via, isDefault }) =>
     isDefault && via.length === 32 && !/^0+$/.test(via) && !via.startsWith('fe8')
-      ? [{ family: 6 as const, ip: toIp6(via), dev }]
+      ? [{ family: 6 as const, ip: formatIpv6Hex(via), dev }]
       : [],
   )
   return { addresses, gateways }
 }
 
 /** Reads them. What cannot be read is taken to be empty. */
-export function readSubnets(host: Host): Subnets {
-  const [v4, v6] = [read4(host), read6(host)]
-  const neighbours = linesOf(host.read(`${PROC}/arp`)).flatMap(([ip = '', , flags]) =>
+export function readSubnets(host: System): HostSubnets {
+  const [v4, v6] = [readIpv4Subnets(host), readIpv6Subnets(host)]
+  const neighbours = splitFields(host.read(`${PROC_NET}/arp`)).flatMap(([ip = '', , flags]) =>
     /^\d/.test(ip) && flags !== '0x0' ? [ip] : [],
   )
   return {

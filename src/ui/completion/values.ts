@@ -2,34 +2,38 @@ import { formatAddress } from '../../model/address'
 import { DHCP_CLIENTS } from '../../model/address-sources'
 import { SHARE_MODES } from '../../model/attach-options'
 import { formatGuest, type LinkRecord } from '../../state/record'
-import type { Host } from '../../system/types'
+import type { System } from '../../system/types'
 import type { CommandTable } from '../command'
-import type { Candidate } from './candidate'
-import type { Position } from './cursor'
+import type { CompletionItem } from './candidate'
+import type { CursorContext } from './cursor'
 import { suggestAddresses } from './free-address'
-import type { Slot } from './grammar'
-import { listHostIfs } from './interfaces'
-import { listAttached, listRecords, toGuests } from './records'
+import type { SynopsisSlot } from './grammar'
+import { listHostInterfaces } from './interfaces'
+import { listAttachedGuests, listHostRecords, toGuestItems } from './records'
 import { readSubnets } from './subnets'
 
-interface Means {
+interface CompletionContext {
   readonly table: CommandTable
-  readonly host: Host
+  readonly host: System
 }
 
-type Found = readonly Candidate[] | 'files'
+type CompletionValues = readonly CompletionItem[] | 'files'
 
 /** What can be found on the host for the words and values that a position asks for. */
-export async function listFound(position: Position, means: Means): Promise<Found> {
-  const { wanted } = position
-  if (wanted.kind === 'value') return listValues(position, means)
-  return wanted.kind === 'words' ? listSlots(wanted.slots, position, means) : []
+export async function listCompletionValues(
+  position: CursorContext,
+  means: CompletionContext,
+): Promise<CompletionValues> {
+  const { target: wanted } = position
+  if (wanted.kind === 'value') return listOptionValues(position, means)
+  return wanted.kind === 'words' ? listSlotValues(wanted.slots, position, means) : []
 }
 
-const plain = (values: readonly string[], text = ''): readonly Candidate[] => values.map((value) => ({ value, text }))
+const toItems = (values: readonly string[], text = ''): readonly CompletionItem[] =>
+  values.map((value) => ({ value, text }))
 
 /** Suggestions for values that are called so in the table. */
-const VALUES: Readonly<Record<string, readonly string[]>> = {
+const SAMPLE_VALUES: Readonly<Record<string, readonly string[]>> = {
   seconds: ['5', '10', '30', '60'],
   bytes: ['1500', '1400', '9000'],
   number: ['100', '200'],
@@ -37,91 +41,103 @@ const VALUES: Readonly<Record<string, readonly string[]>> = {
   template: ['{{.Guest}}', '{{json .}}'],
 }
 
-async function listValues(position: Position, means: Means): Promise<Found> {
-  if (position.wanted.kind !== 'value') return []
-  const { spec, option } = position.wanted
+async function listOptionValues(position: CursorContext, means: CompletionContext): Promise<CompletionValues> {
+  if (position.target.kind !== 'value') return []
+  const { spec, option } = position.target
   const name = spec.value ?? ''
-  if (name === 'ifname') return listIfnames(position, means.host)
-  if (name === 'mode') return plain(SHARE_MODES[position.values.get('kind') === 'ipvlan' ? 'ipvlan' : 'macvlan'])
-  if (option === 'filter') return listFilters(position, means.host)
+  if (name === 'ifname') return listFreeIfnames(position, means.host)
+  if (name === 'mode') return toItems(SHARE_MODES[position.values.get('kind') === 'ipvlan' ? 'ipvlan' : 'macvlan'])
+  if (option === 'filter') return listFilterItems(position, means.host)
   if (/^(file|path)/.test(name)) return 'files'
-  if (name === 'out-interface') return listLinks('nic', means.host)
-  if (/^[\w.-]+(\|[\w.-]+)+$/.test(name)) return plain(name.split('|'))
-  return plain(VALUES[name] ?? [])
+  if (name === 'out-interface') return listLinkItems('nic', means.host)
+  if (/^[\w.-]+(\|[\w.-]+)+$/.test(name)) return toItems(name.split('|'))
+  return toItems(SAMPLE_VALUES[name] ?? [])
 }
 
-function listFilters({ current }: Position, host: Host): readonly Candidate[] {
-  if (current.startsWith('guest=')) return listAttached(host).map((it) => ({ ...it, value: `guest=${it.value}` }))
-  if (!current.startsWith('bridge=')) return plain(['guest=', 'bridge='])
-  return plain([...new Set(listRecords(host).map(({ hostif }) => `bridge=${hostif}`))])
+function listFilterItems({ current }: CursorContext, host: System): readonly CompletionItem[] {
+  if (current.startsWith('guest=')) return listAttachedGuests(host).map((it) => ({ ...it, value: `guest=${it.value}` }))
+  if (!current.startsWith('bridge=')) return toItems(['guest=', 'bridge='])
+  return toItems([...new Set(listHostRecords(host).map(({ hostif }) => `bridge=${hostif}`))])
 }
 
-async function listSlots(slots: readonly Slot[], position: Position, means: Means): Promise<Found> {
-  const found = await Promise.all(slots.map((slot) => listSlot(slot, position, means)))
+async function listSlotValues(
+  slots: readonly SynopsisSlot[],
+  position: CursorContext,
+  means: CompletionContext,
+): Promise<CompletionValues> {
+  const found = await Promise.all(slots.map((slot) => listOneSlot(slot, position, means)))
   return found.includes('files') ? 'files' : found.flatMap((it) => (it === 'files' ? [] : it))
 }
 
-async function listSlot(slot: Slot, position: Position, means: Means): Promise<Found> {
+async function listOneSlot(
+  slot: SynopsisSlot,
+  position: CursorContext,
+  means: CompletionContext,
+): Promise<CompletionValues> {
   const { host, table } = means
-  if (slot.kind === 'literal') return plain(slot.words)
+  if (slot.kind === 'literal') return toItems(slot.words)
   const { name } = slot
-  if (name === 'guest') return findGuests(position, host)
+  if (name === 'guest') return listGuestItems(position, host)
   if (name === 'ifname') return listAttachedIfnames(position, host)
-  if (name === 'ip') return listAddresses(position, host)
-  if (name === 'command') return table.commands.filter(({ hidden }) => !hidden).flatMap(toCommandCandidate)
-  if (/^(bridge|nic)/.test(name)) return listLinks(name, host)
+  if (name === 'ip') return listAddressItems(position, host)
+  if (name === 'command') return table.commands.filter(({ hidden }) => !hidden).flatMap(toCommandItems)
+  if (/^(bridge|nic)/.test(name)) return listLinkItems(name, host)
   return /^(file|path)/.test(name) ? 'files' : []
 }
 
-function toCommandCandidate({ word, summary }: CommandTable['commands'][number]): readonly Candidate[] {
+function toCommandItems({ word, summary }: CommandTable['commands'][number]): readonly CompletionItem[] {
   return word === '' ? [] : [{ value: word, text: summary }]
 }
 
-async function listLinks(name: string, host: Host): Promise<readonly Candidate[]> {
-  const { bridges, nics } = await listHostIfs(host)
+async function listLinkItems(name: string, host: System): Promise<readonly CompletionItem[]> {
+  const { bridges, nics } = await listHostInterfaces(host)
   return name.startsWith('bridge') ? bridges : nics
 }
 
 /** Commands that only make sense for what is attached already. */
-const OF_ATTACHED = ['disconnect', 'ls', 'inspect']
+const ATTACHED_ONLY_COMMANDS = ['disconnect', 'ls', 'inspect']
 
-async function findGuests({ command, values, current }: Position, host: Host): Promise<readonly Candidate[]> {
-  if (OF_ATTACHED.includes(command.word)) return host.isRoot ? toGuests(await listAllRecords(host)) : listAttached(host)
-  const { listGuests } = await import('./guests')
+async function listGuestItems(
+  { command, values, current }: CursorContext,
+  host: System,
+): Promise<readonly CompletionItem[]> {
+  if (ATTACHED_ONLY_COMMANDS.includes(command.word))
+    return host.isRoot ? toGuestItems(await listAllRecords(host)) : listAttachedGuests(host)
+  const { completeGuests: listGuests } = await import('./guests')
   return listGuests({ typed: current, stopped: values.has('wait-guest') ? 'with' : 'without' }, host)
 }
 
 /** Those of links in guests as well: a macvlan has no end in the host. */
-async function listAllRecords(host: Host): Promise<readonly LinkRecord[]> {
+async function listAllRecords(host: System): Promise<readonly LinkRecord[]> {
   try {
     const { readAttachments } = await import('../../state/attachments')
     return (await readAttachments(host)).map(({ record }) => record)
   } catch {
-    return listRecords(host)
+    return listHostRecords(host)
   }
 }
 
-async function listAttachedIfnames({ words }: Position, host: Host): Promise<readonly Candidate[]> {
+async function listAttachedIfnames({ words }: CursorContext, host: System): Promise<readonly CompletionItem[]> {
   const [guest = ''] = words
-  const records = (await listAllRecords(host)).filter((it) => isOf(it, guest))
+  const records = (await listAllRecords(host)).filter((it) => isRecordOfGuest(it, guest))
   return records.map(({ ifname, hostif, addresses }) => ({
     value: ifname,
     text: [`on ${hostif}`, ...(addresses ?? []).map(formatAddress)].join(', '),
   }))
 }
 
-function isOf({ guest }: LinkRecord, typed: string): boolean {
+function isRecordOfGuest({ guest }: LinkRecord, typed: string): boolean {
   return formatGuest(guest) === typed || `${guest.kind}:${guest.name}` === typed || guest.id === typed
 }
 
 /** The next name that is free in the guest, then those that can be changed in place. */
-async function listIfnames({ command, words }: Position, host: Host): Promise<readonly Candidate[]> {
+async function listFreeIfnames({ command, words }: CursorContext, host: System): Promise<readonly CompletionItem[]> {
   if (command.word !== '')
     return (host.list('/sys/class/net') ?? []).filter((it) => it !== 'lo').map((value) => ({ value, text: '' }))
   const [, guest] = words
-  if (guest === undefined) return plain(['eth1', 'eth2', 'eth3'])
-  const own = listRecords(host).filter((it) => isOf(it, guest))
-  const { listInterfaces } = await import('./guests')
+  if (guest === undefined) return toItems(['eth1', 'eth2', 'eth3'])
+  const own = listHostRecords(host).filter((it) => isRecordOfGuest(it, guest))
+  const { listGuestIfnames: listInterfaces } = await import('./guests')
   const there = [...((await listInterfaces(guest, host)) ?? []), ...own.map(({ ifname }) => ifname)]
   const free = Array.from({ length: there.length + 1 }, (_, index) => `eth${index + 1}`).find(
     (it) => !there.includes(it),
@@ -133,8 +149,8 @@ async function listIfnames({ command, words }: Position, host: Host): Promise<re
 }
 
 /** The words that ask for an address from elsewhere, as far as what they need is installed. */
-function listSources(host: Host): readonly Candidate[] {
-  const clients = DHCP_CLIENTS.filter((it) => host.has(it) || (it === 'udhcpc' && host.has('busybox')))
+function listAddressSources(host: System): readonly CompletionItem[] {
+  const clients = DHCP_CLIENTS.filter((it) => host.hasProgram(it) || (it === 'udhcpc' && host.hasProgram('busybox')))
   return [
     { value: 'dhcp', text: 'DHCP, by the first client that is installed' },
     ...clients.map((value) => ({ value, text: `DHCP, by ${value}` })),
@@ -143,17 +159,17 @@ function listSources(host: Host): readonly Candidate[] {
   ]
 }
 
-async function listAddresses({ words, current }: Position, host: Host): Promise<readonly Candidate[]> {
+async function listAddressItems({ words, current }: CursorContext, host: System): Promise<readonly CompletionItem[]> {
   const [hostif = ''] = words
   const start = current.slice(0, current.lastIndexOf(',') + 1)
   // What hangs on a NIC has no end in the host: its record is in the guest.
   const isNic =
     host.inode(`/sys/class/net/${hostif}`) !== undefined && host.inode(`/sys/class/net/${hostif}/bridge`) === undefined
-  const records = isNic ? await listAllRecords(host) : listRecords(host)
+  const records = isNic ? await listAllRecords(host) : listHostRecords(host)
   const recorded = records.filter((it) => it.hostif === hostif).flatMap(({ addresses }) => addresses ?? [])
   const suggested = suggestAddresses({ hostif, subnets: readSubnets(host), recorded })
   const free = suggested.map((value) => ({ value: `${start}${value}`, text: `the next free address on ${hostif}` }))
-  const leases = listSources(host)
+  const leases = listAddressSources(host)
   const other = start === '' ? [{ value: '0/0', text: 'no address' }] : []
   return [...free, ...leases.map((it) => ({ ...it, value: `${start}${it.value}` })), ...other]
 }

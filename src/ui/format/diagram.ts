@@ -1,12 +1,12 @@
 import { formatAddress } from '../../model/address'
-import type { Attached } from '../../operations/detach/plan'
+import type { ExistingAttachment } from '../../operations/detach/plan'
 import type { HostLink } from '../../state/host-links'
 import { formatGuest } from '../../state/record'
-import type { Subnets } from '../completion/subnets'
-import type { Screen } from '../terminal'
+import type { HostSubnets } from '../completion/subnets'
+import type { Terminal } from '../terminal'
 
 /** A port of something: an attachment of ours, an uplink, or whatever others have put there. */
-export interface Port {
+export interface DiagramPort {
   /** The name of its end in the host; none has a macvlan. */
   readonly name: string
   readonly kind: 'attachment' | 'uplink' | 'other'
@@ -17,25 +17,25 @@ export interface Port {
 }
 
 /** A bridge or a NIC, with what hangs on it. */
-export interface Hub {
+export interface DiagramNode {
   readonly name: string
   readonly kind: string
   readonly notes: readonly string[]
-  readonly ports: readonly Port[]
+  readonly ports: readonly DiagramPort[]
 }
 
 /** What a diagram is drawn of. */
-export interface Scene {
+export interface DiagramData {
   readonly links: readonly HostLink[]
-  readonly attachments: readonly Attached[]
-  readonly subnets: Subnets
+  readonly attachments: readonly ExistingAttachment[]
+  readonly subnets: HostSubnets
   /** NICs that pipework has put into bridges. */
   readonly uplinks: readonly string[]
   /** Bridges of Open vSwitch, with their ports. */
-  readonly switches: readonly { readonly name: string; readonly ports: readonly string[] }[]
+  readonly ovsBridges: readonly { readonly name: string; readonly ports: readonly string[] }[]
 }
 
-function toAttachmentPort({ record, hostEnd, inGuest }: Attached): Port {
+function toAttachmentPort({ record, hostEnd, inGuest }: ExistingAttachment): DiagramPort {
   const link = hostEnd ?? inGuest
   const vlan = record.words.find((it) => it.startsWith('@') || /@\S+$/.test(it))?.replace(/^.*@/, '')
   const addresses = record.addresses?.map(formatAddress) ?? ['?']
@@ -48,27 +48,33 @@ function toAttachmentPort({ record, hostEnd, inGuest }: Attached): Port {
 }
 
 /** A port that leads out: a veth of somebody else's leads to a guest of his, and has no name that says so. */
-function toOtherPort(link: HostLink, uplinks: readonly string[]): Port {
+function toOtherPort(link: HostLink, uplinks: readonly string[]): DiagramPort {
   const isUplink = link.peerIndex === link.ifindex || link.kind === 'vlan' || uplinks.includes(link.name)
   return { name: link.name, kind: isUplink ? 'uplink' : 'other', notes: link.up ? [] : ['down'] }
 }
 
-function notesOf(link: HostLink | undefined, { addresses }: Subnets): readonly string[] {
+function formatLinkNotes(link: HostLink | undefined, { addresses }: HostSubnets): readonly string[] {
   if (link === undefined) return []
   const own = addresses.filter(({ dev }) => dev === link.name).map(({ ip, prefix }) => `${ip}/${prefix}`)
   return [link.up ? 'up' : 'down', `MTU ${link.mtu}`, ...own]
 }
 
 /** The bridges and NICs that something hangs on, bridges first. */
-export function listHubs({ links, attachments, subnets, switches, uplinks }: Scene): readonly Hub[] {
+export function listDiagramNodes({
+  links,
+  attachments,
+  subnets,
+  ovsBridges: switches,
+  uplinks,
+}: DiagramData): readonly DiagramNode[] {
   const linkOf = (name: string) => links.find((link) => link.name === name)
   const ours = new Set(attachments.flatMap(({ hostEnd }) => hostEnd?.name ?? []))
   const on = (name: string) =>
     attachments.filter((it) => (it.hostEnd?.master ?? it.record.hostif) === name || it.record.hostif === name)
-  const toHub = (name: string, kind: string, others: readonly HostLink[]): Hub => ({
+  const toHub = (name: string, kind: string, others: readonly HostLink[]): DiagramNode => ({
     name,
     kind,
-    notes: notesOf(linkOf(name), subnets),
+    notes: formatLinkNotes(linkOf(name), subnets),
     ports: [
       ...others.filter((link) => !ours.has(link.name)).map((link) => toOtherPort(link, uplinks)),
       ...on(name).map(toAttachmentPort),
@@ -96,18 +102,18 @@ export function listHubs({ links, attachments, subnets, switches, uplinks }: Sce
   ].filter(({ ports }) => ports.length > 0)
 }
 
-const describePort = ({ kind, guest, notes }: Port): string =>
+const formatPort = ({ kind, guest, notes }: DiagramPort): string =>
   guest === undefined
     ? [kind === 'uplink' ? 'uplink' : "a port that is not pipework's", ...notes].join(', ')
     : [`${guest.name} ${guest.ifname}`, ...guest.addresses, ...notes].join('  ')
 
 /** A tree for each bridge or NIC. */
-export function formatTree(hubs: readonly Hub[], { isUnicode }: Screen): string {
+export function formatDiagramTree(hubs: readonly DiagramNode[], { isUnicode }: Terminal): string {
   const [fork, last] = isUnicode ? ['├─', '└─'] : ['|-', '`-']
   const trees = hubs.map(({ name, kind, notes, ports }) => {
     const width = Math.max(...ports.map((port) => port.name.length))
     const lines = ports.map(
-      (port, index) => `${index < ports.length - 1 ? fork : last} ${port.name.padEnd(width)}  ${describePort(port)}`,
+      (port, index) => `${index < ports.length - 1 ? fork : last} ${port.name.padEnd(width)}  ${formatPort(port)}`,
     )
     return [`${name}  ${[kind, ...notes].join(', ')}`, ...lines].map((line) => `${line}\n`).join('')
   })

@@ -1,13 +1,13 @@
 import { type Address, formatAddress } from '../../model/address'
 import type { PipeworkError } from '../../model/errors'
 import type { Guest } from '../../runtimes/find'
-import type { GuestLink, GuestState, Route } from '../../state/guest'
+import type { GuestLink, GuestRoute, GuestState } from '../../state/guest'
 import type { HostLink } from '../../state/host-links'
 import type { LeaseReport } from '../report'
 import { formatLease } from './list'
 
 /** An interface that pipework attached. */
-export interface Entry {
+export interface InspectEntry {
   readonly ifname: string
   readonly hostif: string
   readonly hostEnd?: HostLink
@@ -33,17 +33,17 @@ export interface Entry {
 }
 
 /** What `inspect` shows of a guest. */
-export interface Page {
+export interface InspectView {
   readonly title: string
   readonly guest?: Guest
   readonly state?: GuestState
   readonly rules?: readonly string[]
   /** Why there is no more. */
   readonly why?: PipeworkError
-  readonly attachments: readonly Entry[]
+  readonly attachments: readonly InspectEntry[]
 }
 
-type Row = readonly [string, string]
+type InspectRow = readonly [string, string]
 
 const RUNTIMES: Readonly<Record<string, string>> = {
   docker: 'container of Docker',
@@ -54,7 +54,7 @@ const RUNTIMES: Readonly<Record<string, string>> = {
   pid: 'process',
 }
 
-function headOf({ title, guest }: Page): readonly string[] {
+function formatTitle({ title, guest }: InspectView): readonly string[] {
   if (guest === undefined) return [title]
   const { kind, id, pid, sharedWith } = guest
   const parts = [
@@ -69,58 +69,61 @@ function headOf({ title, guest }: Page): readonly string[] {
 }
 
 /** What is live is told as it is; what is recorded as it was asked for. */
-function addressesOf(addresses: readonly Address[], link: GuestLink | undefined): readonly string[] {
+function listAddressTexts(addresses: readonly Address[], link: GuestLink | undefined): readonly string[] {
   const live = link?.addresses.map((it) => `${it.ip}/${it.prefix}${it.tentative ? ' (not yet in use)' : ''}`)
   const missing = addresses.filter((it) => live !== undefined && !live.some((text) => text.startsWith(`${it.ip}/`)))
   return [...(live ?? addresses.map(formatAddress)), ...missing.map((it) => `${formatAddress(it)} is missing`)]
 }
 
-function linkNotes(link: GuestLink | HostLink): string {
+function formatLinkState(link: GuestLink | HostLink): string {
   return [link.up ? 'up' : 'down', `MTU ${link.mtu}`, ...(link.mac === '' ? [] : [link.mac])].join(', ')
 }
 
-function toRows(entry: Entry): readonly Row[] {
+function toInspectRows(entry: InspectEntry): readonly InspectRow[] {
   const { hostif, uplink, hostEnd, inGuest, addresses, command, undo } = entry
   const gateways = [...new Set(addresses.flatMap(({ gateway }) => gateway ?? []))]
   const port = hostEnd?.master === undefined ? '' : `, port of ${hostEnd.master}`
   return [
     ['on', uplink === undefined ? hostif : `${hostif}, whose uplink is ${uplink}`],
-    ...addressesOf(addresses, inGuest).map((it): Row => ['address', it]),
-    ...entry.leases.map((it): Row => ['lease', `${formatLease(it)}, by ${it.client}`]),
-    ...gateways.map((it): Row => ['gateway', it]),
+    ...listAddressTexts(addresses, inGuest).map((it): InspectRow => ['address', it]),
+    ...entry.leases.map((it): InspectRow => ['lease', `${formatLease(it)}, by ${it.client}`]),
+    ...gateways.map((it): InspectRow => ['gateway', it]),
     ...(hostEnd === undefined ? [] : [['host end', `${hostEnd.name}, ${hostEnd.up ? 'up' : 'down'}${port}`] as const]),
     ...entry.outside,
-    ...entry.missing.map((it): Row => ['missing', `${it}: make it again with the command below`]),
-    ...(entry.firewall ?? []).map((it): Row => ['firewall', it]),
+    ...entry.missing.map((it): InspectRow => ['missing', `${it}: make it again with the command below`]),
+    ...(entry.firewall ?? []).map((it): InspectRow => ['firewall', it]),
     ...(command === undefined ? [] : [['made by', command] as const]),
     ...(entry.file === undefined ? [] : [['from', entry.file] as const]),
     ['undo', undo],
   ]
 }
 
-function formatRows(rows: readonly Row[]): readonly string[] {
+function formatRows(rows: readonly InspectRow[]): readonly string[] {
   return rows.map(([key, value], index) => `  ${(rows[index - 1]?.[0] === key ? '' : key).padEnd(9)} ${value}`)
 }
 
-function formatRoute({ dst, words }: Route): string {
+function formatRoute({ dst, words }: GuestRoute): string {
   return [dst, ...words].join(' ')
 }
 
 /** The page as text. */
-export function formatPage(page: Page): string {
+export function formatInspectView(page: InspectView): string {
   const { attachments, state, rules = [], why } = page
   const ours = attachments.map(({ inGuest }) => inGuest?.name)
   const others = (state?.links ?? []).filter(({ name }) => name !== 'lo' && !ours.includes(name))
   const sections = [
-    headOf(page),
+    formatTitle(page),
     ...attachments.map((entry) => {
       const { ifname, inGuest } = entry
       const missing = state === undefined ? '' : '  is not there'
-      return [`${ifname}${inGuest === undefined ? missing : `  ${linkNotes(inGuest)}`}`, ...formatRows(toRows(entry))]
+      return [
+        `${ifname}${inGuest === undefined ? missing : `  ${formatLinkState(inGuest)}`}`,
+        ...formatRows(toInspectRows(entry)),
+      ]
     }),
     ...others.map((link) => [
-      `${link.name}  ${linkNotes(link)}, not pipework's`,
-      ...formatRows(addressesOf([], link).map((it): Row => ['address', it])),
+      `${link.name}  ${formatLinkState(link)}, not pipework's`,
+      ...formatRows(listAddressTexts([], link).map((it): InspectRow => ['address', it])),
     ]),
     ...((state?.routes.length ?? 0) > 0
       ? [['routes', ...(state?.routes ?? []).map((it) => `  ${formatRoute(it)}`)]]

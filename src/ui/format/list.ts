@@ -1,28 +1,28 @@
 import { formatGuest, formatHostif } from '../../state/record'
-import { type Attachment, escapeControls, formatTable, type LeaseReport } from '../report'
-import type { Fields } from './template'
+import { type AttachmentReport, escapeControls, formatTable, type LeaseReport } from '../report'
+import type { TemplateFields } from './template'
 
 /** What `ls` shows of an attachment: a title, and the lines below it. */
-interface Column {
+interface ListColumn {
   readonly title: string
-  cells(attachment: Attachment): readonly string[]
+  cells(attachment: AttachmentReport): readonly string[]
 }
 
-const joined: Column = {
+const joinedAddressColumn: ListColumn = {
   title: 'ADDRESS',
   cells: ({ addresses }) => [addresses === null ? '?' : addresses.join(',') || '-'],
 }
-const stacked: Column = {
+const stackedAddressColumn: ListColumn = {
   title: 'ADDRESS',
   cells: ({ addresses }) => (addresses === null ? ['?'] : addresses.length > 0 ? addresses : ['-']),
 }
-const hostEndColumn: Column = { title: 'HOST END', cells: ({ hostEnd }) => [hostEnd ?? '-'] }
-const stateColumn: Column = { title: 'STATE', cells: ({ state }) => [state] }
-const guestColumn: Column = { title: 'GUEST', cells: ({ guest }) => [formatGuest(guest)] }
-const ifnameColumn: Column = { title: 'INTERFACE', cells: ({ ifname }) => [ifname] }
-const onColumn: Column = { title: 'ON', cells: (attachment) => [formatHostif(attachment)] }
+const hostEndColumn: ListColumn = { title: 'HOST END', cells: ({ hostEnd }) => [hostEnd ?? '-'] }
+const stateColumn: ListColumn = { title: 'STATE', cells: ({ state }) => [state] }
+const guestColumn: ListColumn = { title: 'GUEST', cells: ({ guest }) => [formatGuest(guest)] }
+const ifnameColumn: ListColumn = { title: 'INTERFACE', cells: ({ ifname }) => [ifname] }
+const hostifColumn: ListColumn = { title: 'ON', cells: (attachment) => [formatHostif(attachment)] }
 
-const leaseColumn: Column = { title: 'LEASE', cells: ({ leases = [] }) => leases.map(formatLease) }
+const leaseColumn: ListColumn = { title: 'LEASE', cells: ({ leases = [] }) => leases.map(formatLease) }
 
 /** A lease in a few words: who gave it, until when, and whether somebody renews it. */
 export function formatLease({ server, expires, state }: LeaseReport): string {
@@ -31,14 +31,14 @@ export function formatLease({ server, expires, state }: LeaseReport): string {
 }
 
 /** From the most telling to the narrowest: several addresses one below the other, then without what matters least. */
-const LAYOUTS: readonly (readonly Column[])[] = [
-  [guestColumn, ifnameColumn, joined, onColumn, hostEndColumn, stateColumn],
-  [guestColumn, ifnameColumn, stacked, onColumn, hostEndColumn, stateColumn],
-  [guestColumn, ifnameColumn, stacked, onColumn, stateColumn],
-  [guestColumn, ifnameColumn, stacked, onColumn],
+const LAYOUTS: readonly (readonly ListColumn[])[] = [
+  [guestColumn, ifnameColumn, joinedAddressColumn, hostifColumn, hostEndColumn, stateColumn],
+  [guestColumn, ifnameColumn, stackedAddressColumn, hostifColumn, hostEndColumn, stateColumn],
+  [guestColumn, ifnameColumn, stackedAddressColumn, hostifColumn, stateColumn],
+  [guestColumn, ifnameColumn, stackedAddressColumn, hostifColumn],
 ]
 
-function layOut(attachments: readonly Attachment[], columns: readonly Column[]): string {
+function formatColumns(attachments: readonly AttachmentReport[], columns: readonly ListColumn[]): string {
   const rows = attachments.flatMap((attachment) => {
     const cells = columns.map((column) => column.cells(attachment))
     const height = Math.max(1, ...cells.map(({ length }) => length))
@@ -51,7 +51,7 @@ function layOut(attachments: readonly Attachment[], columns: readonly Column[]):
 }
 
 /** Where no table fits, an attachment is a paragraph. */
-function toParagraph(attachment: Attachment): string {
+function toParagraph(attachment: AttachmentReport): string {
   const { guest, ifname, addresses, state, leases = [] } = attachment
   const lines = [...(addresses === null ? ['?'] : addresses), ...leases.map(formatLease)]
   return [
@@ -63,17 +63,17 @@ function toParagraph(attachment: Attachment): string {
     .join('')
 }
 
-const widthOf = (text: string) => Math.max(...text.split('\n').map(({ length }) => length))
+const textWidth = (text: string) => Math.max(...text.split('\n').map(({ length }) => length))
 
 /** The attachments as a table that fits, and what is missing of them; a pipe has room for all of it. */
-export function formatListing(attachments: readonly Attachment[], columns: number | undefined): string {
+export function formatAttachmentTable(attachments: readonly AttachmentReport[], columns: number | undefined): string {
   const hasLeases = attachments.some(({ leases }) => leases !== undefined)
-  const tables = LAYOUTS.map((layout) => layOut(attachments, hasLeases ? [...layout, leaseColumn] : layout))
-  const fitting = tables.find((table) => columns === undefined || widthOf(table) <= columns)
-  return (fitting ?? attachments.map(toParagraph).join('')) + attachments.map(noteOf).join('')
+  const tables = LAYOUTS.map((layout) => formatColumns(attachments, hasLeases ? [...layout, leaseColumn] : layout))
+  const fitting = tables.find((table) => columns === undefined || textWidth(table) <= columns)
+  return (fitting ?? attachments.map(toParagraph).join('')) + attachments.map(formatProblems).join('')
 }
 
-function noteOf({ guest, ifname, missing = [], firewall }: Attachment): string {
+function formatProblems({ guest, ifname, missing = [], firewall }: AttachmentReport): string {
   const name = `${guest.name} ${ifname}`
   const mend = firewall?.command === undefined ? '' : `; mend it: ${firewall.command}`
   const barred = firewall === undefined ? '' : `${name}: ${firewall.message}${mend}\n`
@@ -82,7 +82,7 @@ function noteOf({ guest, ifname, missing = [], firewall }: Attachment): string {
 }
 
 /** The fields of `--format`, with docker's spelling. */
-export const FIELDS: Readonly<Record<string, (attachment: Attachment) => string>> = {
+export const LIST_FIELDS: Readonly<Record<string, (attachment: AttachmentReport) => string>> = {
   Guest: ({ guest }) => formatGuest(guest),
   Kind: ({ guest }) => guest.kind,
   Name: ({ guest }) => guest.name,
@@ -99,6 +99,6 @@ export const FIELDS: Readonly<Record<string, (attachment: Attachment) => string>
 }
 
 /** An attachment's fields for a template. */
-export function toFields(attachment: Attachment): Fields {
-  return Object.fromEntries(Object.entries(FIELDS).map(([name, read]) => [name, read(attachment)]))
+export function toTemplateFields(attachment: AttachmentReport): TemplateFields {
+  return Object.fromEntries(Object.entries(LIST_FIELDS).map(([name, read]) => [name, read(attachment)]))
 }

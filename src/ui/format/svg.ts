@@ -1,13 +1,13 @@
-import type { Hub, Port } from './diagram'
+import type { DiagramNode, DiagramPort } from './diagram'
 
 /** A guest in a picture: one box, however many interfaces lead to it. */
-interface Box {
+interface DiagramBox {
   readonly id: string
   readonly title: string
   readonly lines: readonly string[]
 }
 
-interface Edge {
+interface DiagramEdge {
   readonly from: string
   readonly to: string
   /** The line of the box at which it ends; 0 is its title. */
@@ -15,20 +15,23 @@ interface Edge {
   readonly label: string
 }
 
-interface Picture {
+interface DiagramGraph {
   /** Columns from left to right: uplinks, bridges and NICs, guests. */
-  readonly columns: readonly (readonly Box[])[]
-  readonly edges: readonly Edge[]
+  readonly columns: readonly (readonly DiagramBox[])[]
+  readonly edges: readonly DiagramEdge[]
 }
 
-const isAttached = (port: Port): port is Port & Required<Pick<Port, 'guest'>> => port.guest !== undefined
+const isAttachmentPort = (port: DiagramPort): port is DiagramPort & Required<Pick<DiagramPort, 'guest'>> =>
+  port.guest !== undefined
 
-function toPicture(hubs: readonly Hub[]): Picture {
-  const attached = hubs.flatMap(({ name, ports }) => ports.filter(isAttached).map((port) => ({ hub: name, port })))
+function toDiagramGraph(hubs: readonly DiagramNode[]): DiagramGraph {
+  const attached = hubs.flatMap(({ name, ports }) =>
+    ports.filter(isAttachmentPort).map((port) => ({ hub: name, port })),
+  )
   const guests = [...new Set(attached.map(({ port }) => port.guest.name))]
   const rowsOf = (guest: string) => attached.filter(({ port }) => port.guest.name === guest)
   const outside = hubs.flatMap(({ name, ports }) =>
-    ports.filter((port) => !isAttached(port)).map((port) => ({ hub: name, port })),
+    ports.filter((port) => !isAttachmentPort(port)).map((port) => ({ hub: name, port })),
   )
   return {
     columns: [
@@ -66,8 +69,8 @@ function toPicture(hubs: readonly Hub[]): Picture {
 const quoteDot = (text: string) => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`
 
 /** The picture in the language of Graphviz. */
-export function formatDot(hubs: readonly Hub[]): string {
-  const { columns, edges } = toPicture(hubs)
+export function formatDot(hubs: readonly DiagramNode[]): string {
+  const { columns, edges } = toDiagramGraph(hubs)
   const boxes = columns.flatMap((column) =>
     column.map(({ id, title, lines }) => {
       const label = [title, ...lines].map((line) => quoteDot(line).slice(1, -1)).join('\\n')
@@ -87,30 +90,36 @@ export function formatDot(hubs: readonly Hub[]): string {
   ].join('\n')
 }
 
-const XML: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
+const XML_ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+}
 const escapeXml = (text: string) =>
   // Control characters are no part of XML, escaped or not.
-  text.replaceAll(/\p{Cc}/gu, '\uFFFD').replaceAll(/[&<>"']/g, (char) => XML[char] ?? char)
+  text.replaceAll(/\p{Cc}/gu, '\uFFFD').replaceAll(/[&<>"']/g, (char) => XML_ENTITIES[char] ?? char)
 
 const [CHAR, LINE, PAD, GAP, LABEL] = [7.3, 18, 10, 24, 130]
 /** Between the lines of two hubs where they go up and down. */
-const APART = 8
+const EDGE_SPACING = 8
 /** Told apart by who does not see all colours as well. */
 const COLOURS = ['#1f6f9f', '#b3541e', '#3a7d44', '#7a4b94', '#8a6d00', '#a8324a'] as const
 
-interface Placed extends Box {
+interface PlacedBox extends DiagramBox {
   readonly x: number
   readonly y: number
   readonly width: number
   readonly height: number
 }
 
-const widthOf = (column: readonly Box[]) =>
+const columnWidth = (column: readonly DiagramBox[]) =>
   Math.ceil(Math.max(...column.flatMap(({ title, lines }) => [title, ...lines]).map(({ length }) => length)) * CHAR) +
   2 * PAD
 
-function placeColumn(column: readonly Box[], x: number): readonly Placed[] {
-  const width = widthOf(column)
+function placeColumn(column: readonly DiagramBox[], x: number): readonly PlacedBox[] {
+  const width = columnWidth(column)
   const heights = column.map(({ lines }) => (lines.length + 1) * LINE + PAD)
   return column.map((box, index) => {
     const y = heights.slice(0, index).reduce((sum, height) => sum + height + GAP, PAD)
@@ -119,9 +128,9 @@ function placeColumn(column: readonly Box[], x: number): readonly Placed[] {
 }
 
 /** Uplinks have lines without a label, which need no room. */
-function place([uplinks = [], hubs = [], guests = []]: Picture['columns']): readonly Placed[] {
-  const [first, second] = [PAD, PAD + (uplinks.length === 0 ? 0 : widthOf(uplinks) + 2 * GAP)]
-  const third = second + (hubs.length === 0 ? 0 : widthOf(hubs) + GAP + hubs.length * APART + LABEL)
+function placeBoxes([uplinks = [], hubs = [], guests = []]: DiagramGraph['columns']): readonly PlacedBox[] {
+  const [first, second] = [PAD, PAD + (uplinks.length === 0 ? 0 : columnWidth(uplinks) + 2 * GAP)]
+  const third = second + (hubs.length === 0 ? 0 : columnWidth(hubs) + GAP + hubs.length * EDGE_SPACING + LABEL)
   return [
     ...(uplinks.length === 0 ? [] : placeColumn(uplinks, first)),
     ...(hubs.length === 0 ? [] : placeColumn(hubs, second)),
@@ -129,45 +138,45 @@ function place([uplinks = [], hubs = [], guests = []]: Picture['columns']): read
   ]
 }
 
-function drawBox({ x, y, width, height, title, lines }: Placed): readonly string[] {
+function drawBox({ x, y, width, height, title, lines }: PlacedBox): readonly string[] {
   const text = (line: string, index: number) =>
     `<text x="${x + PAD}" y="${y + (index + 1) * LINE}"${index === 0 ? ' class="title"' : ''}>${escapeXml(line)}</text>`
   return [`<rect x="${x}" y="${y}" width="${width}" height="${height}" rx="4"/>`, ...[title, ...lines].map(text)]
 }
 
 /** Where a line ends at a row of a box: in the middle of its text. All of these are even. */
-const middleOf = ({ y }: Placed, row: number) => y + row * LINE + LINE - 4
+const rowAnchorY = ({ y }: PlacedBox, row: number) => y + row * LINE + LINE - 4
 /** Where lines leave a box, and come to its title: at no height at which one comes to a row. */
-const doorOf = (box: Placed) => middleOf(box, 0) + 3
+const titleAnchorY = (box: PlacedBox) => rowAnchorY(box, 0) + 3
 
-function drawEdge({ from, to, row, label }: Edge, boxes: readonly Placed[]): readonly string[] {
+function drawEdge({ from, to, row, label }: DiagramEdge, boxes: readonly PlacedBox[]): readonly string[] {
   const [a, b] = [boxes.find(({ id }) => id === from), boxes.find(({ id }) => id === to)]
   if (a === undefined || b === undefined) return []
-  const [x1, y1, x2, y2] = [a.x + a.width, doorOf(a), b.x, row === 0 ? doorOf(b) : middleOf(b, row)]
+  const [x1, y1, x2, y2] = [a.x + a.width, titleAnchorY(a), b.x, row === 0 ? titleAnchorY(b) : rowAnchorY(b, row)]
   // The lines of each hub turn at a place of their own, and have a colour of their own.
   const hubs = boxes.filter(({ id }) => id.startsWith('hub '))
   const index = hubs.indexOf(label === '' && row === 0 ? b : a)
-  const turn = row === 0 ? x1 + GAP : x1 + GAP / 2 + Math.max(index, 0) * APART
+  const turn = row === 0 ? x1 + GAP : x1 + GAP / 2 + Math.max(index, 0) * EDGE_SPACING
   const colour = COLOURS[Math.max(index, 0) % COLOURS.length]
   const name = `<text class="edge" x="${x2 - 6}" y="${y2 - 4}" text-anchor="end">${escapeXml(label)}</text>`
   return [`<path d="M${x1} ${y1} H${turn} V${y2} H${x2}" stroke="${colour}"/>`, ...(label === '' ? [] : [name])]
 }
 
-const STYLE =
+const SVG_STYLE =
   'text{font-family:monospace;font-size:12px;fill:#222}.title{font-weight:bold}.edge{font-size:10px;fill:#555}' +
   'rect{fill:#f5f8fb;stroke:#456}.page{fill:#fff;stroke:none}path{fill:none;stroke-width:1.5}'
 
 /** The picture as SVG, which needs nothing but a browser. It has a page of its own, to be read on a dark one as well. */
-export function formatSvg(hubs: readonly Hub[]): string {
-  const { columns, edges } = toPicture(hubs)
-  const boxes = place(columns)
+export function formatSvg(hubs: readonly DiagramNode[]): string {
+  const { columns, edges } = toDiagramGraph(hubs)
+  const boxes = placeBoxes(columns)
   const width = Math.max(0, ...boxes.map((it) => it.x + it.width)) + PAD
   const height = Math.max(0, ...boxes.map((it) => it.y + it.height)) + PAD
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,
     '<title>What hangs on which bridge of this host, drawn by pipework</title>',
-    `<style>${STYLE}</style>`,
+    `<style>${SVG_STYLE}</style>`,
     `<rect class="page" width="${width}" height="${height}"/>`,
     ...edges.flatMap((edge) => drawEdge(edge, boxes)),
     ...boxes.flatMap(drawBox),

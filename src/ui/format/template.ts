@@ -1,14 +1,14 @@
 import { usageError } from '../../model/errors'
-import { listNearest } from '../../model/nearest'
+import { listClosest } from '../../model/nearest'
 import { formatTable } from '../report'
 
 /** What a template can name. */
-export type Fields = Readonly<Record<string, string>>
+export type TemplateFields = Readonly<Record<string, string>>
 
-type Part = (fields: Fields, whole: object) => string
+type TemplatePart = (fields: TemplateFields, whole: object) => string
 
 /** `{{.Guest}}`, `{{json .}}`, `{{json .Guest}}`: as much of Go's templates as one types at a prompt. */
-function toPart(action: string, names: readonly string[]): Part {
+function parseTemplateAction(action: string, names: readonly string[]): TemplatePart {
   const [, json, name] = /^(json\s+)?\.(\w*)$/.exec(action.trim()) ?? []
   if (name === undefined || (name === '' && json === undefined))
     throw usageError(
@@ -17,7 +17,7 @@ function toPart(action: string, names: readonly string[]): Part {
     )
   if (name === '') return (_, whole) => JSON.stringify(whole)
   if (!names.includes(name)) {
-    const near = listNearest(name, names)
+    const near = listClosest(name, names)
     throw usageError(
       `--format: there is no field '.${name}'`,
       near.length > 0
@@ -29,19 +29,19 @@ function toPart(action: string, names: readonly string[]): Part {
 }
 
 /** A line of output for each thing, or with `table ` in front an aligned table with a head, as docker prints it. */
-export interface Template {
-  format(all: readonly { readonly fields: Fields; readonly whole: object }[]): string
+export interface ListTemplate {
+  format(all: readonly { readonly fields: TemplateFields; readonly whole: object }[]): string
 }
 
 /** Reads a template. Throws usage errors. */
-export function parseTemplate(typed: string, names: readonly string[]): Template {
+export function parseTemplate(typed: string, names: readonly string[]): ListTemplate {
   const isTable = typed.startsWith('table ')
   const text = (isTable ? typed.slice(6) : typed).replaceAll('\\t', '\t').replaceAll('\\n', '\n')
   const pieces = text.split(/\{\{(.*?)\}\}/s)
   if (/\{\{|\}\}/.test(pieces.filter((_, index) => index % 2 === 0).join(' ')))
     throw usageError(`--format '${typed}': a {{ or }} stands alone`, 'Write {{.Guest}}.')
-  const parts = pieces.map((piece, index) => (index % 2 === 0 ? () => piece : toPart(piece, names)))
-  const fill: Part = (fields, whole) => parts.map((part) => part(fields, whole)).join('')
+  const parts = pieces.map((piece, index) => (index % 2 === 0 ? () => piece : parseTemplateAction(piece, names)))
+  const fill: TemplatePart = (fields, whole) => parts.map((part) => part(fields, whole)).join('')
   if (!isTable) return { format: (all) => all.map(({ fields, whole }) => `${fill(fields, whole)}\n`).join('') }
   const titles = Object.fromEntries(names.map((name) => [name, name.toUpperCase()]))
   const head = pieces

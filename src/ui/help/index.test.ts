@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { COMMANDS, GLOBAL_OPTIONS, OPTION_GROUPS } from '../../commands'
-import { createFakeHost } from '../../system/fake'
-import { fitScreen, screenOf, toLocale, wrap } from '../terminal'
+import { createFakeSystem } from '../../system/fake'
+import { toLocaleText, toTerminal, wrapText, wrapToTerminal } from '../terminal'
 import { formatHelp } from '.'
 import { formatManual } from './manual'
 
 const table = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: OPTION_GROUPS }
 const shown = COMMANDS.filter(({ hidden }) => hidden !== true)
-const on = (options: Parameters<typeof createFakeHost>[0]) => screenOf(createFakeHost(options))
+const on = (options: Parameters<typeof createFakeSystem>[0]) => toTerminal(createFakeSystem(options))
 
 describe.each(shown.map((command) => [command.word || 'the main form', command] as const))(
   'help of %s',
@@ -39,7 +39,7 @@ test('lines are broken between words', async () => {
 })
 
 test('headings are bold on a terminal, and nowhere else', async () => {
-  const help = (options: Parameters<typeof createFakeHost>[0]) => formatHelp(shown[0] ?? never(), table, on(options))
+  const help = (options: Parameters<typeof createFakeSystem>[0]) => formatHelp(shown[0] ?? never(), table, on(options))
   expect(await help({ columns: 80 })).toContain('\x1b[1mExamples:\x1b[0m')
   expect(await help({ columns: 80, env: { NO_COLOR: '1' } })).not.toContain('\x1b')
   expect(await help({ columns: 80, env: { TERM: 'dumb' } })).not.toContain('\x1b')
@@ -59,14 +59,14 @@ test.each<[Record<string, string>, boolean]>([
   [{ LANG: 'C', LC_CTYPE: 'C.UTF-8' }, true],
 ])('characters beyond ASCII in %j: %s', (env, expected) => {
   expect(on({ env }).isUnicode).toBe(expected)
-  expect(toLocale('a…b ’ ├─ ü', env)).toBe(expected ? 'a…b ’ ├─ ü' : "a...b ' |- ü")
+  expect(toLocaleText('a…b ’ ├─ ü', env)).toBe(expected ? 'a…b ’ ├─ ü' : "a...b ' |- ü")
 })
 
 test.each<[string, number, readonly string[]]>([
   ['a bc def', 4, ['a bc', 'def']],
   ['abcdef g', 3, ['abcdef', 'g']],
   ['a', 3, ['a']],
-])('wrap %j to %i', (text, width, expected) => expect(wrap(text, width)).toEqual(expected))
+])('wrap %j to %i', (text, width, expected) => expect(wrapText(text, width)).toEqual(expected))
 
 describe('the manual page', () => {
   const page = formatManual(table, '1.2.3')
@@ -96,6 +96,6 @@ test.each<[string, string]>([
   ['  do: ip link set dev br1 up and more', '  do: ip link set dev br1 up and more'],
   ['  undo      pipework disconnect web', '  undo      pipework disconnect web'],
 ])('fit %j to 24 columns', (text, expected) => {
-  expect(fitScreen(text, { columns: 24 })).toBe(expected)
-  expect(fitScreen(text, { columns: undefined })).toBe(text)
+  expect(wrapToTerminal(text, { columns: 24 })).toBe(expected)
+  expect(wrapToTerminal(text, { columns: undefined })).toBe(text)
 })

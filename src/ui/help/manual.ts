@@ -1,5 +1,5 @@
-import type { CommandTable, Example, Subcommand } from '../command'
-import { type Group, groupOptions, sentence, writeOption } from '.'
+import type { CommandExample, CommandSpec, CommandTable } from '../command'
+import { formatOption, groupOptions, type OptionGroup, toSentence } from '.'
 
 /** Text as roff takes it: its own characters escaped, and what is no ASCII by its name (groff_char(7)). */
 function toRoff(text: string): string {
@@ -16,54 +16,54 @@ function toRoff(text: string): string {
   return /^[.']/.test(escaped) ? `\\&${escaped}` : escaped
 }
 
-const bold = (text: string) => `\\fB${toRoff(text)}\\fR`
-const heading = (title: string) => `.SH ${title}`
+const roffBold = (text: string) => `\\fB${toRoff(text)}\\fR`
+const roffHeading = (title: string) => `.SH ${title}`
 
 /** A term and what it means. */
-function toEntry(term: string, text: string): readonly string[] {
+function roffEntry(term: string, text: string): readonly string[] {
   return ['.TP', term, toRoff(text)]
 }
 
 /** Options and fixed words bold, what stands for something else in italics. */
-function toTerm(text: string): string {
+function roffTerm(text: string): string {
   return text
     .split(/(<[^>]*>)/)
     .filter(Boolean)
-    .map((part) => (part.startsWith('<') ? `\\fI${toRoff(part.slice(1, -1))}\\fR` : bold(part)))
+    .map((part) => (part.startsWith('<') ? `\\fI${toRoff(part.slice(1, -1))}\\fR` : roffBold(part)))
     .join('')
 }
 
-function toOptions({ options }: Group): readonly string[] {
-  return options.flatMap(([name, spec]) => toEntry(toTerm(writeOption(name, spec)), sentence(spec.summary)))
+function roffOptions({ options }: OptionGroup): readonly string[] {
+  return options.flatMap(([name, spec]) => roffEntry(roffTerm(formatOption(name, spec)), toSentence(spec.summary)))
 }
 
-function toExamples(examples: readonly Example[]): readonly string[] {
+function roffExamples(examples: readonly CommandExample[]): readonly string[] {
   return examples.flatMap(({ line, does }) => [
     '.PP',
-    toRoff(sentence(does)),
+    toRoff(toSentence(does)),
     '.PP',
     '.in +4n',
     '.nf',
-    bold(line),
+    roffBold(line),
     '.fi',
     '.in',
   ])
 }
 
-function toSynopsis({ synopsis }: Subcommand): readonly string[] {
-  return synopsis.split(' | ').flatMap((form) => ['.PP', `${bold('pipework')} ${toRoff(form)}`])
+function roffSynopsis({ synopsis }: CommandSpec): readonly string[] {
+  return synopsis.split(' | ').flatMap((form) => ['.PP', `${roffBold('pipework')} ${toRoff(form)}`])
 }
 
-function toCommand(command: Subcommand, table: CommandTable): readonly string[] {
+function roffCommand(command: CommandSpec, table: CommandTable): readonly string[] {
   const own = { ...command, options: command.options }
   const groups = groupOptions(own, { ...table, options: {} })
   return [
     `.SS ${toRoff(command.word)}`,
-    ...toSynopsis(command),
+    ...roffSynopsis(command),
     '.PP',
-    toRoff(sentence(command.summary)),
-    ...groups.flatMap(toOptions),
-    ...toExamples(command.examples),
+    toRoff(toSentence(command.summary)),
+    ...groups.flatMap(roffOptions),
+    ...roffExamples(command.examples),
   ]
 }
 
@@ -102,27 +102,27 @@ export function formatManual(table: CommandTable, version: string): string {
     // Command lines are no prose: nothing is hyphenated, and no blanks are stretched.
     '.ad l',
     '.nh',
-    heading('NAME'),
+    roffHeading('NAME'),
     'pipework \\- give a running container a place on the network',
-    heading('SYNOPSIS'),
-    ...toSynopsis(main),
-    ...others.flatMap(toSynopsis),
-    heading('DESCRIPTION'),
+    roffHeading('SYNOPSIS'),
+    ...roffSynopsis(main),
+    ...others.flatMap(roffSynopsis),
+    roffHeading('DESCRIPTION'),
     ...DESCRIPTION.flatMap((text) => ['.PP', toRoff(text)]),
-    ...Object.entries(main.words ?? {}).flatMap(([term, text]) => toEntry(toTerm(term), sentence(text))),
-    heading('OPTIONS'),
-    ...groups.flatMap((group) => [`.SS ${toRoff(group.title)}`, ...toOptions(group)]),
-    heading('COMMANDS'),
-    ...others.flatMap((command) => toCommand(command, table)),
-    heading('EXIT STATUS'),
-    ...EXIT_STATUS.flatMap(([code, text]) => toEntry(bold(code), text)),
+    ...Object.entries(main.argumentHelp ?? {}).flatMap(([term, text]) => roffEntry(roffTerm(term), toSentence(text))),
+    roffHeading('OPTIONS'),
+    ...groups.flatMap((group) => [`.SS ${toRoff(group.title)}`, ...roffOptions(group)]),
+    roffHeading('COMMANDS'),
+    ...others.flatMap((command) => roffCommand(command, table)),
+    roffHeading('EXIT STATUS'),
+    ...EXIT_STATUS.flatMap(([code, text]) => roffEntry(roffBold(code), text)),
     '.PP',
     toRoff('route, rule, tc and exec return the exit status of their program.'),
-    heading('ENVIRONMENT'),
-    ...ENVIRONMENT.flatMap(([name, text]) => toEntry(bold(name), text)),
-    heading('EXAMPLES'),
-    ...toExamples(main.examples),
-    heading('SEE ALSO'),
+    roffHeading('ENVIRONMENT'),
+    ...ENVIRONMENT.flatMap(([name, text]) => roffEntry(roffBold(name), text)),
+    roffHeading('EXAMPLES'),
+    ...roffExamples(main.examples),
+    roffHeading('SEE ALSO'),
     ['ip(8)', 'ip\\-link(8)', 'ip\\-netns(8)', 'bridge(8)', 'tc(8)', 'ovs\\-vsctl(8)', 'docker(1)', 'podman(1)']
       .map((it) => it.replace(/^(.*)(\(\d\))$/, '\\fB$1\\fR$2'))
       .join(', '),
