@@ -14,7 +14,7 @@ import type { CommandOutcome, CommandSpec, Io } from './ui/command'
 declare const PIPEWORK_VERSION: string
 
 async function runCommand(
-  { command, positionals: words, values }: ParsedCommand,
+  { command, positionals, values }: ParsedCommand,
   host: System,
   io: Io,
 ): Promise<CommandOutcome> {
@@ -23,7 +23,7 @@ async function runCommand(
   if (values.get('help')) return showCommandHelp(command, host)
   const { run } = await command.load()
   return run({
-    ...toCommandArgs({ command, positionals: words, values }),
+    ...toCommandArgs({ command, positionals, values }),
     host,
     io,
     table: COMMAND_TABLE,
@@ -33,8 +33,8 @@ async function runCommand(
 
 /** `--help` of a command is `help` and its word. */
 async function showCommandHelp({ word }: CommandSpec, host: System): Promise<CommandOutcome> {
-  const { createHelpResult: help } = await import('./commands/help')
-  return help(word, COMMAND_TABLE, host)
+  const { createHelpResult } = await import('./commands/help')
+  return createHelpResult(word, COMMAND_TABLE, host)
 }
 
 /** A wrong usage whose first word is no interface is one of a command, with a typing error in it or by another name. */
@@ -44,8 +44,8 @@ async function suggestCommand(error: unknown, { tokens }: SplitLine, host: Syste
   const [word = '', next = ''] = words
   const isUsage = error instanceof PipeworkError && error.exitCode === ExitCode.usage
   if (!isUsage || !/^[a-z]+$/.test(word) || host.inode(`/sys/class/net/${word}`) !== undefined) return error
-  const { listSuggestedCommands: listMeant } = await import('./ui/suggest')
-  const meant = listMeant(word, COMMAND_TABLE)
+  const { listSuggestedCommands } = await import('./ui/suggest')
+  const meant = listSuggestedCommands(word, COMMAND_TABLE)
   if (meant.length > 0)
     return usageError(
       `'${word}' is neither a command nor an interface of this host`,
@@ -77,12 +77,12 @@ export async function main(argv: readonly string[], host: System, io: Io): Promi
     return outcome.exitCode ?? ExitCode.ok
   } catch (thrown) {
     const error = addUsageHint(line.command.word === '' ? await suggestCommand(thrown, line, host) : thrown, line)
-    const [{ errorToJson, formatError }, { toLocaleText: toLocale }] = await Promise.all([
+    const [{ errorToJson, formatError }, { toLocaleText }] = await Promise.all([
       import('./ui/report'),
       import('./ui/terminal'),
     ])
     if (json) io.out(`${JSON.stringify(errorToJson(error))}\n`)
-    else io.err(toLocale(formatError(error), host.env))
+    else io.err(toLocaleText(formatError(error), host.env))
     return error instanceof PipeworkError ? error.exitCode : ExitCode.failed
   }
 }

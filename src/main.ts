@@ -20,9 +20,9 @@ function addSbinDirs(path = ''): string {
 }
 
 async function runProcess(argv: readonly string[]): Promise<number> {
-  const [{ main }, { createSystem: createHost }] = await Promise.all([import('./cli'), import('./system/linux')])
+  const [{ main }, { createSystem }] = await Promise.all([import('./cli'), import('./system/linux')])
   process.env.PATH = addSbinDirs(process.env.PATH)
-  const host = createHost({
+  const host = createSystem({
     pid: process.pid,
     selfCommand: [process.execPath, process.argv[1] ?? ''],
     uid: process.geteuid?.() ?? -1,

@@ -55,9 +55,9 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
   try {
     const asking = waitForGuest(request.guest, host, { timeout: limit, interrupt: io.interrupt })
     // When it is out: what does the rest takes as long to load as the answer to come.
-    const [guest, { attachGuest: attach }] = await Promise.all([asking, host.sleep(0).then(() => import('./attached'))])
+    const [guest, { attachGuest }] = await Promise.all([asking, host.sleep(0).then(() => import('./attached'))])
     pin = host.isRoot ? holdGuestNetns(guest, host) : undefined
-    return await attach(request, { guest, pin, ahead }, call)
+    return await attachGuest(request, { guest, pin, ahead }, call)
   } finally {
     ahead.dismiss()
     pin?.release()

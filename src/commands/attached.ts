@@ -39,9 +39,9 @@ async function toUplinkApplyOptions(
   call: CommandContext,
 ): Promise<ApplyOptions> {
   if (request.uplink === undefined) return toApplyOptions(call, transcript)
-  const { toUplinkRunOptions: toConnector } = await import('./connector')
-  const { confirm, notify: tell } = await toConnector(call)
-  return { ...toApplyOptions(call, transcript), notify: tell, ...(confirm === undefined ? {} : { confirm }) }
+  const { toUplinkRunOptions } = await import('./connector')
+  const { confirm, notify } = await toUplinkRunOptions(call)
+  return { ...toApplyOptions(call, transcript), notify, ...(confirm === undefined ? {} : { confirm }) }
 }
 
 /** Attaches the guest, or says what that would take. */
@@ -77,7 +77,7 @@ function toAttachScriptResult({ request, guest, plan }: AttachPlan, pin: HeldNet
   const script = formatScript({ plan, guest, words: formatRequestWords(request), notes })
   return {
     text: script,
-    json: { ok: true, dryRun: true, steps: plan.map(({ description: why }) => why), script },
+    json: { ok: true, dryRun: true, steps: plan.map(({ description }) => description), script },
     printWhenQuiet: true,
   }
 }
@@ -85,8 +85,8 @@ function toAttachScriptResult({ request, guest, plan }: AttachPlan, pin: HeldNet
 /** Nobody waits for the rules of a firewall that no bridge's frames meet, and nothing that is forwarded. */
 export async function createFirewallCheck(requests: readonly AttachRequest[], host: System) {
   if (!host.isRoot || (brNetfilterFamilies(host).length === 0 && !requests.some(needsForwarding))) return undefined
-  const { startFirewallCheck: watchPassage } = await import('../firewall/bridge-accept')
-  const judge = watchPassage(host)
+  const { startFirewallCheck } = await import('../firewall/bridge-accept')
+  const judge = startFirewallCheck(host)
   return async (planned: AttachPlan) => judge(await toFirewallSubject(planned, host))
 }
 
@@ -97,7 +97,7 @@ export function describeAttachment(planned: AttachPlan, host: System): Attachmen
   const { kind, name, id } = guest
   const { ifname, hostif, addresses, words } = request
   const uplink = request.uplink === undefined ? {} : { uplink: formatUplinkSpec(request.uplink) }
-  const sources = request.sources.length === 0 ? {} : { sources: request.sources.map(({ typed: word }) => word) }
+  const sources = request.sources.length === 0 ? {} : { sources: request.sources.map(({ typed }) => typed) }
   const record = { kind: 'link', ifname, hostif, ...uplink, addresses, ...sources, words, previous: [] } as const
   return toAttachmentReport(
     { ...record, guest: { kind, name, id } },
@@ -109,8 +109,8 @@ export function describeAttachment(planned: AttachPlan, host: System): Attachmen
 /** The same with what the DHCP servers gave. */
 async function addLeases(attachment: AttachmentReport, host: System): Promise<AttachmentReport> {
   if (attachment.sources === undefined) return attachment
-  const { readLeaseReports: readLeases } = await import('../network/dhcp/report')
-  const leases = readLeases(attachment, host)
+  const { readLeaseReports } = await import('../network/dhcp/report')
+  const leases = readLeaseReports(attachment, host)
   const given = leases.flatMap(({ address, router }) =>
     address === null ? [] : [`${address}${router === null ? '' : `@${router}`}`],
   )
@@ -136,7 +136,7 @@ async function toAttachResult(
       ? `${formatAttachment(attachment)} (${Math.round(host.elapsed())} ms)\n${shared}  undo: ${undo}${connected.length > 0 ? `, and pipework uplink del ${request.hostif}` : ''}\n`
       : `${formatAttachment(attachment)} already; nothing changed\n${shared}`,
     json: {
-      ...{ ok: true, changed, attachment, steps: [...connected, ...plan].map(({ description: why }) => why), undo },
+      ...{ ok: true, changed, attachment, steps: [...connected, ...plan].map(({ description }) => description), undo },
       sharedWith,
       warnings: warning === undefined ? undefined : [warning],
     },

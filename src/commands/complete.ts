@@ -6,8 +6,8 @@ import { completeCommandLine } from '../ui/completion/candidates'
  * The answer's first line says what it is, then come the words with a tab before what is said of them.
  * Whatever goes wrong, nothing is said: an error at the prompt helps nobody.
  */
-export async function run({ positionals: words, host, table }: CommandContext): Promise<CommandOutcome> {
-  const text = await formatCompletion(words, { host, table }).catch(() => '')
+export async function run({ positionals, host, table }: CommandContext): Promise<CommandOutcome> {
+  const text = await formatCompletion(positionals, { host, table }).catch(() => '')
   return { text, json: {}, printWhenQuiet: true }
 }
 

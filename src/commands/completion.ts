@@ -55,13 +55,13 @@ function userCompletionFiles({ env, read }: System): Readonly<Record<CompletionS
   }
 }
 
-function findCompletionFiles({ host, hasFlag: flag }: CommandContext): readonly CompletionFile[] {
+function findCompletionFiles({ host, hasFlag }: CommandContext): readonly CompletionFile[] {
   const shells = SHELLS.filter((shell) => host.hasProgram(shell))
   if (shells.length === 0)
     throw new PipeworkError(`none of ${SHELLS.join(', ')} is installed`, {
       hint: 'Print what you need, and put it where your shell looks: pipework completion bash',
     })
-  if (host.isRoot && !flag('user')) return shells.map((shell) => ({ shell, path: SYSTEM_PATHS[shell] }))
+  if (host.isRoot && !hasFlag('user')) return shells.map((shell) => ({ shell, path: SYSTEM_PATHS[shell] }))
   const places = userCompletionFiles(host)
   return shells.map((shell) => ({ shell, ...places[shell] }))
 }
@@ -81,7 +81,7 @@ async function installCompletions(call: CommandContext): Promise<CommandOutcome>
     const script = formatScript({ plan, words: ['completion', 'install'] })
     return {
       text: script,
-      json: { ok: true, dryRun: true, steps: plan.map(({ description: why }) => why), script },
+      json: { ok: true, dryRun: true, steps: plan.map(({ description }) => description), script },
       printWhenQuiet: true,
     }
   }

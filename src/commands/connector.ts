@@ -10,17 +10,17 @@ const TERMINAL_CONFIRM_SECONDS = 60
 export async function toUplinkRunOptions({
   host,
   io,
-  hasFlag: flag,
-  stringOption: text,
+  hasFlag,
+  stringOption,
 }: CommandContext): Promise<UplinkRunOptions> {
-  const typed = text('confirm')
-  const isWatched = !flag('quiet') && !flag('json') && (await host.isTerminal(0)) && (await host.isTerminal(2))
+  const typed = stringOption('confirm')
+  const isWatched = !hasFlag('quiet') && !hasFlag('json') && (await host.isTerminal(0)) && (await host.isTerminal(2))
   const seconds = typed === undefined ? (isWatched ? TERMINAL_CONFIRM_SECONDS : 0) : parseSeconds(typed, '--confirm')
   return {
     host,
     interrupt: io.interrupt,
     confirm: seconds === 0 ? undefined : seconds,
     notify: (line) => io.err(line),
-    onStep: flag('verbose') ? (step) => io.err(formatStep(step)) : undefined,
+    onStep: hasFlag('verbose') ? (step) => io.err(formatStep(step)) : undefined,
   }
 }

@@ -9,20 +9,20 @@ import { type DiagramNode, formatDiagramTree, listDiagramNodes } from '../ui/for
 import { toTerminal, wrapToTerminal } from '../ui/terminal'
 
 /** Draws what hangs on what. */
-export async function run({ host, positionals: words, hasFlag: flag }: CommandContext): Promise<CommandOutcome> {
-  validateNoExtraArgs(words, 'pipework diagram [--dot | --svg]')
-  if (flag('dot') && flag('svg')) throw usageError('--dot and --svg are two pictures', 'Ask for one of them.')
+export async function run({ host, positionals, hasFlag }: CommandContext): Promise<CommandOutcome> {
+  validateNoExtraArgs(positionals, 'pipework diagram [--dot | --svg]')
+  if (hasFlag('dot') && hasFlag('svg')) throw usageError('--dot and --svg are two pictures', 'Ask for one of them.')
   const hubs = listDiagramNodes(await readDiagramData(host))
-  return { text: await renderDiagram(hubs, { host, hasFlag: flag }), json: { ok: true, hubs }, printWhenQuiet: true }
+  return { text: await renderDiagram(hubs, { host, hasFlag }), json: { ok: true, hubs }, printWhenQuiet: true }
 }
 
 async function renderDiagram(
   hubs: readonly DiagramNode[],
-  { host, hasFlag: flag }: Pick<CommandContext, 'host' | 'hasFlag'>,
+  { host, hasFlag }: Pick<CommandContext, 'host' | 'hasFlag'>,
 ): Promise<string> {
-  if (!flag('dot') && !flag('svg')) return wrapToTerminal(formatDiagramTree(hubs, toTerminal(host)), toTerminal(host))
+  if (!hasFlag('dot') && !hasFlag('svg')) return wrapToTerminal(formatDiagramTree(hubs, toTerminal(host)), toTerminal(host))
   const { formatDot, formatSvg } = await import('../ui/format/svg')
-  return flag('dot') ? formatDot(hubs) : formatSvg(hubs)
+  return hasFlag('dot') ? formatDot(hubs) : formatSvg(hubs)
 }
 
 async function readDiagramData(host: System) {

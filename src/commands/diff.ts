@@ -38,7 +38,7 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
 }
 
 function listStepDescriptions(told: LineResult): readonly string[] {
-  return told.state === 'planned' ? told.attachPlan.plan.map(({ description: why }) => why) : []
+  return told.state === 'planned' ? told.attachPlan.plan.map(({ description }) => description) : []
 }
 
 /** A line of the file as its place, then what is amiss: `+` is to be made, `~` changed, `!` cannot be. */

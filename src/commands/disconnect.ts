@@ -138,25 +138,25 @@ async function planWithLeaseRelease(
   plan: Plan,
   {
     attached: { record, inGuest },
-    asked: { resolved: reached },
+    asked: { resolved },
   }: { readonly attached: ExistingAttachment; readonly asked: ResolvedTarget },
   host: System,
 ): Promise<Plan> {
   if ((host.list(DHCP_DIR) ?? []).length === 0) return plan
-  const { planReleaseOnDetach: planDeparture } = await import('../network/dhcp/release-on-detach')
-  const pin = reached.guest === undefined || inGuest === undefined ? undefined : reached.pin
-  return planDeparture(plan, { record, netns: pin === undefined ? undefined : pin.inode }, host)
+  const { planReleaseOnDetach } = await import('../network/dhcp/release-on-detach')
+  const pin = resolved.guest === undefined || inGuest === undefined ? undefined : resolved.pin
+  return planReleaseOnDetach(plan, { record, netns: pin === undefined ? undefined : pin.inode }, host)
 }
 
 /** Gives back the leases that outlived the links of a guest: it has ended, or was started again. */
 async function releaseLeftoverLeases(asked: DetachTask, call: CommandContext): Promise<readonly DetachedLink[]> {
   if ((call.host.list(DHCP_DIR) ?? []).length === 0 || asked.files !== undefined) return []
-  const [{ listOrphanedClients: listLeft }, { planClientRemoval: planForget }] = await Promise.all([
+  const [{ listOrphanedClients }, { planClientRemoval }] = await Promise.all([
     import('../network/dhcp/release-on-detach'),
     import('../network/dhcp/plan'),
   ])
   const { ifnames } = asked
-  const left = listLeft(
+  const left = listOrphanedClients(
     ({ guest, ifname }) => matchesGuest(guest, asked) && (ifnames === undefined || ifnames.includes(ifname)),
     call.host,
   )
@@ -164,7 +164,7 @@ async function releaseLeftoverLeases(asked: DetachTask, call: CommandContext): P
   const gone = { asked: { ...asked, resolved: { error: GUEST_GONE } }, call }
   for (const tenant of left) {
     const attached = toExistingAttachment(tenant.client)
-    const forget = planForget(tenant)
+    const forget = planClientRemoval(tenant)
     const plan = [...(await planReleaseNetns(tenant, call.host)), ...forget]
     const isDone = call.hasFlag('dry-run') || (await executeDetach(plan, attached, gone).then(() => true, isRolledBack))
     if (!isDone) await executeDetach(forget, attached, gone)
@@ -175,21 +175,21 @@ async function releaseLeftoverLeases(asked: DetachTask, call: CommandContext): P
 
 /** The steps that give back the lease of a guest that is gone; none where that cannot be done, and it runs out. */
 async function planReleaseNetns(tenant: ClientState, host: System): Promise<Plan> {
-  const { toReleaseNamespace: toStandIn, planOrphanRelease: planReturn } = await import(
+  const { toReleaseNamespace, planOrphanRelease } = await import(
     '../network/dhcp/release-on-detach'
   )
-  const standIn = toStandIn(tenant, host)
+  const standIn = toReleaseNamespace(tenant, host)
   if (standIn === undefined) return []
-  const [{ parseAttachRequest: toRequest }, { planAttachment: foresee }] = await Promise.all([
+  const [{ parseAttachRequest }, { planAttachment }] = await Promise.all([
     import('../model/request'),
     import('../operations/attach'),
   ])
   const { netns, words, options } = standIn
   try {
-    const request = toRequest(words, { ...options, probe: false })
+    const request = parseAttachRequest(words, { ...options, probe: false })
     const guest = { kind: 'netns', name: netns, nsPath: `/run/netns/${netns}` } as const
-    const { plan: link } = await foresee(request, { guest, pin: undefined }, host)
-    return planReturn(tenant, { netns, link }, host)
+    const { plan: link } = await planAttachment(request, { guest, pin: undefined }, host)
+    return planOrphanRelease(tenant, { netns, link }, host)
   } catch (error) {
     if (error instanceof PipeworkError) return []
     throw error
@@ -234,14 +234,14 @@ function validateUnambiguous(all: readonly ExistingAttachment[], { name }: Guest
 
 /** Nothing to take away is no error, but a name that nobody knows is. */
 function toNothingDetachedResult(
-  { attachments: all, target: { guestName: wanted, resolved: reached } }: DetachResult,
+  { attachments, target: { guestName, resolved } }: DetachResult,
   ifname: string | undefined,
 ): CommandOutcome {
-  if (reached.error instanceof GuestNotFoundError && all.length === 0) throw reached.error
+  if (resolved.error instanceof GuestNotFoundError && attachments.length === 0) throw resolved.error
   const what = ifname === undefined ? 'nothing' : `no ${ifname}`
-  const has = all.length === 0 ? '' : ` (it has ${all.map(({ record }) => record.ifname).join(', ')})`
+  const has = attachments.length === 0 ? '' : ` (it has ${attachments.map(({ record }) => record.ifname).join(', ')})`
   return {
-    text: `${formatGuest({ kind: 'docker', ...wanted })} has ${what} that pipework attached${has}; nothing changed\n`,
+    text: `${formatGuest({ kind: 'docker', ...guestName })} has ${what} that pipework attached${has}; nothing changed\n`,
     json: { ok: true, changed: false, detached: [] },
   }
 }
@@ -264,13 +264,13 @@ async function executeDetach(
 
 function toExecuteOptions(
   guest: Guest,
-  { resolved: reached, transcript }: DetachTask,
+  { resolved, transcript }: DetachTask,
   { host, io }: CommandContext,
 ): ExecuteOptions {
   return {
     host,
     guest,
-    netns: reached.guest === undefined ? '' : (reached.pin?.netns ?? ''),
+    netns: resolved.guest === undefined ? '' : (resolved.pin?.netns ?? ''),
     interrupt: io.interrupt,
     onStep: transcript === undefined ? undefined : transcript.onStep,
   }
@@ -278,11 +278,11 @@ function toExecuteOptions(
 
 /** The shell script that does the same. */
 export function toDetachScript(
-  { detached: done, target: { resolved: reached } }: DetachResult,
+  { detached, target: { resolved } }: DetachResult,
   words: readonly string[],
 ): string {
-  const guest = reached.guest ?? done.map(({ attachment: attached }) => placeholderGuest(attached.record.guest))[0]
-  return guest === undefined ? '' : formatScript({ plan: done.flatMap((it) => it.plan), guest, words })
+  const guest = resolved.guest ?? detached.map(({ attachment }) => placeholderGuest(attachment.record.guest))[0]
+  return guest === undefined ? '' : formatScript({ plan: detached.flatMap((it) => it.plan), guest, words })
 }
 
 function toDryRunResult(taken: DetachResult, call: CommandContext): CommandOutcome {
@@ -290,7 +290,7 @@ function toDryRunResult(taken: DetachResult, call: CommandContext): CommandOutco
   const script = toDetachScript(taken, ['disconnect', ...call.positionals])
   return {
     text: script,
-    json: { ok: true, dryRun: true, steps: plan.map(({ description: why }) => why), script },
+    json: { ok: true, dryRun: true, steps: plan.map(({ description }) => description), script },
     printWhenQuiet: true,
   }
 }
@@ -301,9 +301,9 @@ async function toUndoableResult(
   { host, parse }: CommandContext,
 ): Promise<CommandOutcome> {
   const { text, json } = toDisconnectResult(done)
-  const { toSavedLine: toLine } = await import('./save')
+  const { toSavedLine } = await import('./save')
   const own = done.filter(({ attachment: { hostEnd } }) => hostEnd !== undefined)
-  const lines = await Promise.all(own.map(({ attachment: attached }) => toLine(attached, host, parse)))
+  const lines = await Promise.all(own.map(({ attachment }) => toSavedLine(attachment, host, parse)))
   const undo = lines.flatMap((it) => ('line' in it ? [`pipework ${it.line}`] : []))
   // Behind what was taken away last; what else was done for it stands below.
   const end = text.indexOf('\n', text.lastIndexOf(' no longer has '))
@@ -316,15 +316,15 @@ export function toDisconnectResult(done: readonly DetachedLink[]): CommandOutcom
   const lines = done.flatMap(({ attachment: { record }, plan }) => [
     `${formatGuest(record.guest)} no longer has ${record.ifname} on ${record.hostif}`,
     ...plan
-      .filter(({ description: why }) => /^(remove |put the earlier|give .* back)/.test(why))
-      .map(({ description: why }) => `  ${why}`),
+      .filter(({ description }) => /^(remove |put the earlier|give .* back)/.test(description))
+      .map(({ description }) => `  ${description}`),
   ])
   const detached = done.map(({ attachment: { record, hostEnd }, plan }) => ({
     guest: record.guest,
     ifname: record.ifname,
     hostif: record.hostif,
     hostEnd: hostEnd?.name ?? null,
-    steps: plan.map(({ description: why }) => why),
+    steps: plan.map(({ description }) => description),
   }))
   return { text: lines.map((line) => `${line}\n`).join(''), json: { ok: true, changed: detached.length > 0, detached } }
 }

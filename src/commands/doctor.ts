@@ -17,8 +17,8 @@ import { escapeControls } from '../ui/report'
 import { toTerminal, wrapToTerminal } from '../ui/terminal'
 
 /** Looks for what makes traffic vanish, and names what mends it. Exit code 1 when there is something. */
-export async function run({ positionals: words, host }: CommandContext): Promise<CommandOutcome> {
-  const [name, ...rest] = words
+export async function run({ positionals, host }: CommandContext): Promise<CommandOutcome> {
+  const [name, ...rest] = positionals
   validateNoExtraArgs(rest, 'pipework doctor [bridge|guest]')
   if (!host.isRoot) throw new PipeworkError('only root can look into guests and firewalls: run it with sudo')
   const pins: HeldNetns[] = []
@@ -42,18 +42,18 @@ interface DoctorTarget extends DoctorScope {
 }
 
 function parseDoctorTarget(name: string | undefined, survey: DoctorState): DoctorTarget {
-  const { attachments: seats } = survey
-  const hostifOf = ({ attachment: attached, hostEnd }: DoctorState['attachments'][number]) =>
-    hostEnd?.master ?? attached.record.hostif
-  const used = [...new Set(seats.flatMap((seat) => [hostifOf(seat), seat.attachment.record.hostif]))]
+  const { attachments } = survey
+  const hostifOf = ({ attachment, hostEnd }: DoctorState['attachments'][number]) =>
+    hostEnd?.master ?? attachment.record.hostif
+  const used = [...new Set(attachments.flatMap((seat) => [hostifOf(seat), seat.attachment.record.hostif]))]
   if (name === undefined) return { survey, hostifs: used }
   if (used.includes(name) || listBridges(survey).some((bridge) => bridge.name === name))
     return { survey, hostifs: [name], names: [name] }
   const { kind = 'docker', name: bare } = parseGuestName(name)
   const typed = kind === 'docker' ? bare : `${kind}:${bare}`
-  const own = seats.filter(
-    ({ guest, attachment: attached }) =>
-      guest === typed || (!name.includes(':') && attached.record.guest.name === name),
+  const own = attachments.filter(
+    ({ guest, attachment }) =>
+      guest === typed || (!name.includes(':') && attachment.record.guest.name === name),
   )
   const [first] = own
   if (first === undefined) throw unknownNameError(name, survey)

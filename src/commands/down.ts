@@ -26,7 +26,7 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
   // One guest after the other: the last of them takes the bridge away.
   for (const { guest, ifnames } of groupLinesByGuest(wishes)) {
     const gone: readonly ExistingAttachment[] = all.flatMap(
-      (it) => it.result?.detached.map(({ attachment: attached }) => attached) ?? [],
+      (it) => it.result?.detached.map(({ attachment }) => attachment) ?? [],
     )
     try {
       if (call.io.interrupt.requested) throw new PipeworkError('interrupted')
@@ -54,17 +54,17 @@ const formatGuestName = ({ kind = 'docker', name }: GuestName) => formatGuest({ 
 
 function toDownScripts(all: readonly DownResult[]): CommandOutcome {
   const failed = all.filter(({ why }) => why !== undefined)
-  const scripts = all.flatMap(({ result: taken, guest, ifnames }) =>
-    taken === undefined || taken.detached.length === 0
+  const scripts = all.flatMap(({ result, guest, ifnames }) =>
+    result === undefined || result.detached.length === 0
       ? []
-      : [toDetachScript(taken, ['disconnect', formatGuestName(guest), ...ifnames])],
+      : [toDetachScript(result, ['disconnect', formatGuestName(guest), ...ifnames])],
   )
   const script = joinScripts(
     scripts,
     failed.map(({ guest, why }) => `${formatGuestName(guest)}: ${String(why)}`),
   )
   const steps = all.flatMap(
-    ({ result: taken }) => taken?.detached.flatMap(({ plan }) => plan.map(({ description: why }) => why)) ?? [],
+    ({ result }) => result?.detached.flatMap(({ plan }) => plan.map(({ description }) => description)) ?? [],
   )
   return {
     text: script,
@@ -74,13 +74,13 @@ function toDownScripts(all: readonly DownResult[]): CommandOutcome {
   }
 }
 
-function toDownResult(all: readonly DownResult[], { host, io, hasFlag: flag }: CommandContext): CommandOutcome {
+function toDownResult(all: readonly DownResult[], { host, io, hasFlag }: CommandContext): CommandOutcome {
   const failures = all.flatMap(({ why }) => (why === undefined ? [] : [why]))
-  if (!flag('json')) for (const failure of failures) io.err(formatError(failure))
-  const done = all.flatMap(({ result: taken }) => taken?.detached ?? [])
+  if (!hasFlag('json')) for (const failure of failures) io.err(formatError(failure))
+  const done = all.flatMap(({ result }) => result?.detached ?? [])
   const missing = all.reduce(
-    (sum, { ifnames, result: taken, why }) =>
-      sum + (why === undefined ? ifnames.length - (taken?.detached.length ?? 0) : 0),
+    (sum, { ifnames, result, why }) =>
+      sum + (why === undefined ? ifnames.length - (result?.detached.length ?? 0) : 0),
     0,
   )
   const counts = [

@@ -8,10 +8,10 @@ import { toLocaleText, toTerminal } from '../ui/terminal'
 declare const PIPEWORK_VERSION: string
 
 /** Tells of a command, or of the main form; or prints the manual page. */
-export async function run({ positionals: words, host, table, hasFlag: flag }: CommandContext): Promise<CommandOutcome> {
-  const [word = '', ...rest] = words
+export async function run({ positionals, host, table, hasFlag }: CommandContext): Promise<CommandOutcome> {
+  const [word = '', ...rest] = positionals
   validateNoExtraArgs(rest, 'pipework help [command]')
-  if (flag('man')) {
+  if (hasFlag('man')) {
     const { formatManual } = await import('../ui/help/manual')
     const text = formatManual(table, PIPEWORK_VERSION)
     return { text, json: { ok: true, man: text }, printWhenQuiet: true }

@@ -135,16 +135,16 @@ async function toInspectEntries(
 /** What the firewall does to the frames of its port, where that is of a bridge of Linux, and to what the host forwards for it. */
 function toFirewallField(
   attached: ExistingAttachment,
-  { checkFirewall: judge, firewallDrops: barred }: InspectInputs,
+  { checkFirewall, firewallDrops }: InspectInputs,
   host: System,
 ): Pick<InspectEntry, 'firewall'> {
   const { record, hostEnd } = attached
   const bridge = hostEnd?.master
   const isPort = bridge !== undefined && host.inode(`/sys/class/net/${bridge}/bridge`) !== undefined
   const ips = (record.addresses ?? []).map(({ ip }) => ip)
-  const frames = isPort && hostEnd !== undefined ? judge?.({ bridge, port: hostEnd.name, ips }) : undefined
-  const warnings = [frames, barred.get(attached)].filter((it) => it !== undefined)
-  if (warnings.length === 0) return isPort && judge !== undefined ? { firewall: ['lets its frames pass'] } : {}
+  const frames = isPort && hostEnd !== undefined ? checkFirewall?.({ bridge, port: hostEnd.name, ips }) : undefined
+  const warnings = [frames, firewallDrops.get(attached)].filter((it) => it !== undefined)
+  if (warnings.length === 0) return isPort && checkFirewall !== undefined ? { firewall: ['lets its frames pass'] } : {}
   const lines = warnings.flatMap(({ message, command }) => [
     message.replace(/^the firewall of this host /, ''),
     ...(command === undefined ? [] : [`mend it: ${command}`]),
@@ -189,7 +189,7 @@ async function toInspectEntry(
   { host, parse }: CommandContext,
 ): Promise<InspectEntry> {
   const { record, hostEnd } = attached
-  const { state, missingServices: lacking, readLeases } = known
+  const { state, missingServices, readLeases } = known
   const inGuest = state?.links.find((link) =>
     hostEnd === undefined ? link.name === record.ifname : areVethPeers(link, hostEnd),
   )
@@ -204,7 +204,7 @@ async function toInspectEntry(
     leases: record.sources === undefined ? [] : readLeases(record),
     uplink,
     outside: formatHostServices(record.words),
-    missing: lacking.get(attached) ?? [],
+    missing: missingServices.get(attached) ?? [],
     ...toFirewallField(attached, known, host),
     file: record.file === undefined ? undefined : findFileByTag(record.file, host),
     command: 'line' in line ? `pipework ${line.line}` : undefined,

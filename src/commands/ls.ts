@@ -10,18 +10,18 @@ import type { AttachmentReport } from '../ui/report'
 export async function run({
   host,
   io,
-  positionals: words,
-  stringOption: text,
-  stringOptions: texts,
-  hasFlag: flag,
+  positionals,
+  stringOption,
+  stringOptions,
+  hasFlag,
 }: CommandContext): Promise<CommandOutcome> {
-  const filters = parseFilters(words, texts('filter'))
-  const typed = text('format')
+  const filters = parseFilters(positionals, stringOptions('filter'))
+  const typed = stringOption('format')
   const template = typed === undefined ? undefined : parseTemplate(typed, Object.keys(LIST_FIELDS))
   const attachments = (await listAttachments(host)).filter((it) => matchesFilters(it, filters))
   // An empty table may be one of a name that nobody has.
-  if (attachments.length === 0 && words[0] !== undefined && template === undefined && !flag('json'))
-    io.err(`pipework: nothing is attached to '${words[0]}', be it a guest or a bridge\n`)
+  if (attachments.length === 0 && positionals[0] !== undefined && template === undefined && !hasFlag('json'))
+    io.err(`pipework: nothing is attached to '${positionals[0]}', be it a guest or a bridge\n`)
   return {
     text:
       template === undefined

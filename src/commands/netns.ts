@@ -146,7 +146,7 @@ function toDryRunResult(plan: Plan, call: CommandContext): CommandOutcome {
   const script = formatScript({ plan, words })
   return {
     text: script,
-    json: { ok: true, dryRun: true, steps: plan.map(({ description: why }) => why), script },
+    json: { ok: true, dryRun: true, steps: plan.map(({ description }) => description), script },
     printWhenQuiet: true,
   }
 }

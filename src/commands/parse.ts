@@ -124,9 +124,9 @@ const POSITIONAL_HINTS: Readonly<Record<string, string>> = {
 }
 
 async function unknownOptionError(name: string, table: OptionTable): Promise<PipeworkError> {
-  const { listClosest: listNearest } = await import('../model/nearest')
+  const { listClosest } = await import('../model/nearest')
   const names = Object.keys(table)
-  const near = name.length === 1 ? names.filter((it) => it.startsWith(name)) : listNearest(name, names)
+  const near = name.length === 1 ? names.filter((it) => it.startsWith(name)) : listClosest(name, names)
   const meant =
     near.length > 0 ? `Did you mean ${near.map(formatOptionName).join(' or ')}?` : 'See them all: pipework --help'
   const place = Object.hasOwn(POSITIONAL_HINTS, name) && 'policy-route' in table ? POSITIONAL_HINTS[name] : undefined
@@ -139,7 +139,7 @@ export function parseArgv(argv: readonly string[]): Promise<ParsedCommand> {
 }
 
 /** Reads the options of a line. Throws usage errors. */
-export async function parseSplitLine({ command, tokens, forwardedArgs: theirs }: SplitLine): Promise<ParsedCommand> {
+export async function parseSplitLine({ command, tokens, forwardedArgs }: SplitLine): Promise<ParsedCommand> {
   const table: OptionTable = { ...GLOBAL_OPTIONS, ...command.options }
   const given = new Map<string, (string | true)[]>()
   for (const token of tokens) {
@@ -151,7 +151,7 @@ export async function parseSplitLine({ command, tokens, forwardedArgs: theirs }:
   }
   const values = [...given].map(([name, all]) => [name, combineValues(name, all, table[name])] as const)
   const words = tokens.flatMap((token) => (token.kind === 'positional' ? [token.value] : []))
-  return { command, positionals: [...words, ...theirs], values: new Map(values) }
+  return { command, positionals: [...words, ...forwardedArgs], values: new Map(values) }
 }
 
 /** What an option comes to: a switch may be given twice, a value only where the table says so. */
@@ -163,9 +163,9 @@ function combineValues(name: string, values: readonly (string | true)[], spec: O
 }
 
 /** The words and options as commands ask for them. */
-export function toCommandArgs({ positionals: words, values }: ParsedCommand): CommandArgs {
+export function toCommandArgs({ positionals, values }: ParsedCommand): CommandArgs {
   return {
-    positionals: words,
+    positionals,
     givenOptions: [...values.keys()],
     stringOption: (option) => {
       const value = values.get(option)

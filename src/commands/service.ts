@@ -205,7 +205,7 @@ async function showServiceStatus({ host }: CommandContext): Promise<CommandOutco
 }
 
 async function applyServicePlan(plan: Plan, call: CommandContext, done: readonly string[]): Promise<CommandOutcome> {
-  const steps = plan.map(({ description: why }) => why)
+  const steps = plan.map(({ description }) => description)
   if (call.hasFlag('dry-run')) {
     const script = formatScript({ plan, words: ['service', ...call.positionals] })
     return { text: script, json: { ok: true, dryRun: true, steps, script }, printWhenQuiet: true }

@@ -57,26 +57,26 @@ interface UpInputs {
 
 /** Those who run at once, and those who are awaited as they come. */
 async function applyLines(
-  { lines: wishes, resolved: first, waitSeconds: patience }: UpInputs,
+  { lines, resolved, waitSeconds }: UpInputs,
   call: CommandContext,
 ): Promise<readonly LineResult[]> {
   const { host, io } = call
-  const progress = await createProgress(call, wishes.length)
+  const progress = await createProgress(call, lines.length)
   const action = call.hasFlag('dry-run')
     ? createPlanAction(call)
-    : createApplyAction(call, await openTranscripts(call, wishes.length > 1 ? 'many' : 'one'))
+    : createApplyAction(call, await openTranscripts(call, lines.length > 1 ? 'many' : 'one'))
   const all: LineResult[] = []
-  for (let now = first; ; ) {
+  for (let now = resolved; ; ) {
     const done = await forEachGuest(now.groups, call, { action, onDone: progress.step })
     all.push(...done.flat(), ...now.told.filter(({ state }) => state !== 'absent'))
     const absent = now.told.filter(({ state }) => state === 'absent')
-    const isAwaited = ({ line: wish }: LineResult) => host.elapsed() < 1000 * Math.max(patience, wish.waitSeconds)
+    const isAwaited = ({ line }: LineResult) => host.elapsed() < 1000 * Math.max(waitSeconds, line.waitSeconds)
     const awaited = io.interrupt.requested ? [] : absent.filter(isAwaited)
     all.push(...absent.filter((it) => !awaited.includes(it)))
     if (awaited.length === 0) break
     await host.sleep(POLL_SECONDS)
     now = await resolveGuests(
-      awaited.map(({ line: wish }) => wish),
+      awaited.map(({ line }) => line),
       call,
     )
   }
@@ -119,8 +119,8 @@ interface Progress {
 }
 
 /** How many lines are done, where somebody watches. */
-async function createProgress({ host, io, hasFlag: flag }: CommandContext, count: number): Promise<Progress> {
-  const isSilent = flag('quiet') || flag('verbose') || flag('json') || flag('dry-run') || !(await host.isTerminal(2))
+async function createProgress({ host, io, hasFlag }: CommandContext, count: number): Promise<Progress> {
+  const isSilent = hasFlag('quiet') || hasFlag('verbose') || hasFlag('json') || hasFlag('dry-run') || !(await host.isTerminal(2))
   if (isSilent) return { step: () => {}, end: () => {} }
   const done = { count: 0 }
   return {

@@ -52,11 +52,11 @@ function parseUplinkArgs([, uplink, vlan]: readonly string[]): UplinkSpec {
 
 const NO_WATCHDOG_NOTE = "without the dead man's timer that pipework has running while it does this"
 
-function toDryRunResult(plan: Plan, { positionals: words }: CommandContext): CommandOutcome {
-  const script = formatScript({ plan, words: ['uplink', ...words], notes: [NO_WATCHDOG_NOTE] })
+function toDryRunResult(plan: Plan, { positionals }: CommandContext): CommandOutcome {
+  const script = formatScript({ plan, words: ['uplink', ...positionals], notes: [NO_WATCHDOG_NOTE] })
   return {
     text: script,
-    json: { ok: true, dryRun: true, steps: plan.map(({ description: why }) => why), script },
+    json: { ok: true, dryRun: true, steps: plan.map(({ description }) => description), script },
     printWhenQuiet: true,
   }
 }
@@ -91,7 +91,7 @@ async function addUplink(words: readonly string[], call: CommandContext): Promis
 /** The commands that tell others of it. */
 const formatNextSteps = (next: readonly string[]) => next.map((line) => `  now: ${line}\n`).join('')
 
-const stepDescriptions = ({ plan }: UplinkChange) => plan.map(({ description: why }) => why)
+const stepDescriptions = ({ plan }: UplinkChange) => plan.map(({ description }) => description)
 
 async function keepUplink(words: readonly string[], call: CommandContext): Promise<CommandOutcome> {
   const bridge = parseBridgeArg(words, 1)

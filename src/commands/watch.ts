@@ -93,14 +93,14 @@ async function runWatch(call: CommandContext, book: WatchFiles): Promise<void> {
     warnedBridges: new Set(),
     parseLine: call.parse,
   }
-  const { listener, started: begun, reconcileAll: convergeAll } = createEventRouter(means, createRestartBackoff(host))
+  const { listener, started, reconcileAll } = createEventRouter(means, createRestartBackoff(host))
   const notifier = createSystemdNotifier(host, stop.signal, (text) => log({ level: 'warning', text }))
   host.forwardSignals((signal) => {
     if (signal !== 'SIGHUP') return stop.abort()
     void notifier
       .reloading()
       .then(() => reloadWatchFiles(call, book, log))
-      .then(convergeAll)
+      .then(reconcileAll)
       .then(() => notifier.ready(describeWatchFiles(book)))
   })
   log({ level: 'notice', text: `watches over ${describeWatchFiles(book)}` })
@@ -109,7 +109,7 @@ async function runWatch(call: CommandContext, book: WatchFiles): Promise<void> {
     ...WATCHED_ENGINES.map((engine) => followEngineEvents(engine, listener, context)),
     pollGuests(means, stop.signal),
   ]
-  await Promise.race([begun.then(() => queues.settled()), host.sleep(READY_LIMIT_SECONDS, stop.signal)])
+  await Promise.race([started.then(() => queues.settled()), host.sleep(READY_LIMIT_SECONDS, stop.signal)])
   if (!stop.signal.aborted) await notifier.ready(describeWatchFiles(book))
   await Promise.all(streams)
   log({ level: 'notice', text: 'ends' })
@@ -128,6 +128,6 @@ async function reloadWatchFiles(call: CommandContext, book: WatchFiles, log: Log
   }
 }
 
-function describeWatchFiles({ attachments: wishes }: WatchFiles): string {
-  return `${wishes.length} attachment${wishes.length === 1 ? '' : 's'}`
+function describeWatchFiles({ attachments }: WatchFiles): string {
+  return `${attachments.length} attachment${attachments.length === 1 ? '' : 's'}`
 }

@@ -108,9 +108,9 @@ export function restoreVlanCommands(port: string, before: PortVlans | undefined)
  * left alone where none are asked for.
  */
 export function planPortVlans({ request, facts }: AttachContext, name: string): Plan {
-  const { hostEnd, portVlans: port, hostif } = facts
+  const { hostEnd, portVlans, hostif } = facts
   const fresh = defaultVlans(hostif?.defaultPvid ?? DEFAULT_PVID)
-  const live = port !== undefined && hostEnd?.master === request.hostif ? port.vlans : fresh
+  const live = portVlans !== undefined && hostEnd?.master === request.hostif ? portVlans.vlans : fresh
   if (request.vlan !== undefined) return planVlanChanges(name, live, toPortVlans(request.vlan))
   const record = findLinkRecord(facts)
   // Of a bridge with an uplink, the VLAN is the uplink's.

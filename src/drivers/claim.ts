@@ -232,7 +232,7 @@ function buildLinkRecord(context: AttachContext, nic: string | undefined): LinkR
     hostif: request.hostif,
     uplink: request.uplink === undefined ? undefined : formatUplinkSpec(request.uplink),
     addresses: request.addresses,
-    sources: request.sources.length === 0 ? undefined : request.sources.map(({ typed: word }) => word),
+    sources: request.sources.length === 0 ? undefined : request.sources.map(({ typed }) => typed),
     words: request.words,
     previous: previousDefaults(context),
     nic,

@@ -16,40 +16,40 @@ interface DriverEntry {
 export const DRIVERS: readonly DriverEntry[] = [
   {
     matches: ({ request }) => request.direct,
-    load: () => import('./phys').then(({ physDriver: phys }) => phys),
+    load: () => import('./phys').then(({ physDriver }) => physDriver),
   },
   {
     matches: ({ request, facts }) => isOvsBridge(request.hostif, facts.hostif, facts.ovs),
-    load: () => import('./ovs').then(({ ovsDriver: ovs }) => ovs),
+    load: () => import('./ovs').then(({ ovsDriver }) => ovsDriver),
   },
   {
     matches: ({ request, facts }) =>
       facts.hostif === undefined ? request.hostif.startsWith('br') : facts.hostif.kind === 'bridge',
-    load: () => import('./bridge').then(({ bridgeDriver: bridge }) => bridge),
+    load: () => import('./bridge').then(({ bridgeDriver }) => bridgeDriver),
   },
   {
     matches: ({ facts }) => facts.hostif?.kind === 'infiniband',
-    load: () => import('./ipoib').then(({ ipoibDriver: ipoib }) => ipoib),
+    load: () => import('./ipoib').then(({ ipoibDriver }) => ipoibDriver),
   },
   {
     matches: ({ facts: { hostif } }) =>
       hostif !== undefined && hostif.kind !== 'bridge' && hostif.kind !== 'infiniband',
     sharesNic: true,
-    load: () => import('./macvlan').then(({ macvlanDriver: macvlan }) => macvlan),
+    load: () => import('./macvlan').then(({ macvlanDriver }) => macvlanDriver),
   },
   {
     matches: ({ request, facts }) => facts.hostif === undefined && parseRouted(request.hostif) !== undefined,
-    load: () => import('./routed').then(({ routedDriver: routed }) => routed),
+    load: () => import('./routed').then(({ routedDriver }) => routedDriver),
   },
   {
     matches: ({ request, facts }) => request.hostif === 'dummy' && facts.hostif === undefined,
-    load: () => import('./dummy').then(({ dummyDriver: dummy }) => dummy),
+    load: () => import('./dummy').then(({ dummyDriver }) => dummyDriver),
   },
 ]
 
 /** The kind that serves the request's host interface. Throws when none does. */
 export function findDriver(context: AttachContext): DriverEntry {
-  const kind = DRIVERS.find(({ matches: claims }) => claims(context))
+  const kind = DRIVERS.find(({ matches }) => matches(context))
   if (kind === undefined) throw noDriverError(context)
   if (!kind.sharesNic) validateSharing(context)
   return kind

@@ -49,8 +49,8 @@ export const ovsDriver: LinkDriver = {
 }
 
 /** Guests need no port of the host's own on the bridge, and Open vSwitch leaves it down; an address of the host does. */
-function planLocalPort({ request: { hostif, hostServices: outside }, facts }: AttachContext): Plan {
-  if (outside.bridgeAddresses.length === 0 || facts.hostif?.up === true) return []
+function planLocalPort({ request: { hostif, hostServices }, facts }: AttachContext): Plan {
+  if (hostServices.bridgeAddresses.length === 0 || facts.hostif?.up === true) return []
   const turn = (way: 'up' | 'down') => ip`link set dev ${hostif} ${way}`
   return [{ description: `bring ${hostif} up`, command: turn('up'), undo: turn('down') }]
 }
@@ -164,23 +164,23 @@ interface OvsPortChange {
 }
 
 /** One transaction: the bridge made or mended, the port in, and off where it was. */
-function connectOvsPort(context: AttachContext, { database, desired: wanted, current: live }: OvsPortChange): Step {
+function connectOvsPort(context: AttachContext, { database, desired, current }: OvsPortChange): Step {
   const { hostif } = context.request
   const bridge = database.bridges.find(({ name }) => name === hostif)
-  const before = live === undefined ? [] : [live]
+  const before = current === undefined ? [] : [current]
   return {
-    description: `put ${wanted.name} on ${hostif}${bridge === undefined ? ', which is made' : ''}`,
+    description: `put ${desired.name} on ${hostif}${bridge === undefined ? ', which is made' : ''}`,
     command: {
       ...transact(
         ...ovsBridgeCommands(hostif, bridge, database),
         ...removePortCommands(before),
-        ...addPortCommands(wanted),
+        ...addPortCommands(desired),
       ),
       // What ovs-vswitchd cannot do it says in the database, and ovs-vsctl exits with 0.
       failIfStderr: 'Error detected',
     },
     undo: [
-      takeBack(...removePortCommands([wanted]), ...before.flatMap(addPortCommands)),
+      takeBack(...removePortCommands([desired]), ...before.flatMap(addPortCommands)),
       ...undoBridgeCommands(hostif, bridge, database),
     ],
     explainFailure: explainOvsFailure,
@@ -190,8 +190,8 @@ function connectOvsPort(context: AttachContext, { database, desired: wanted, cur
 /** Without its module the kernel cannot forward, and ovs-vswitchd does it; a bridge made otherwise has no device. */
 const userspaceDatapath = (name: string) => ['set', 'Bridge', name, 'datapath_type=netdev']
 
-function needsUserspace(bridge: OvsBridge, { hasKernelDatapath: hasKernel }: OvsDatabase): boolean {
-  return !hasKernel && (bridge.datapath === '' || bridge.datapath === 'system')
+function needsUserspace(bridge: OvsBridge, { hasKernelDatapath }: OvsDatabase): boolean {
+  return !hasKernelDatapath && (bridge.datapath === '' || bridge.datapath === 'system')
 }
 
 function ovsBridgeCommands(
@@ -225,8 +225,8 @@ function addPortCommands(port: OvsPort): readonly (readonly string[])[] {
 const isOwnKey = (key: string) => key.startsWith('pipework.')
 
 /** All that is ours to change, in one text. */
-function portSignature({ tag, trunks, vlanMode, transient, externalIds: ids }: OvsPort): string {
-  const ours = Object.entries(ids)
+function portSignature({ tag, trunks, vlanMode, transient, externalIds }: OvsPort): string {
+  const ours = Object.entries(externalIds)
     .filter(([key]) => isOwnKey(key))
     .sort(([a], [b]) => (a < b ? -1 : 1))
   return JSON.stringify([tag, [...trunks].sort((a, b) => a - b), vlanMode, transient, ours])
@@ -272,20 +272,20 @@ export interface OvsRemoval {
 }
 
 /** The rows of a link and of dead containers out of the database. */
-export function planOvsPortRemoval({ port, deadPorts: dead, isDaemonRunning: isSwitching }: OvsRemoval): Plan {
-  const gone = [...dead, ...(port === undefined ? [] : [port])]
+export function planOvsPortRemoval({ port, deadPorts, isDaemonRunning }: OvsRemoval): Plan {
+  const gone = [...deadPorts, ...(port === undefined ? [] : [port])]
   if (gone.length === 0) return []
   const run = (...commands: readonly (readonly string[])[]) =>
-    isSwitching ? transact(...commands) : withNoWait(transact(...commands))
+    isDaemonRunning ? transact(...commands) : withNoWait(transact(...commands))
   return [
     {
       description:
         port === undefined
-          ? `remove the dead ports of ${dead[0]?.bridge}`
+          ? `remove the dead ports of ${deadPorts[0]?.bridge}`
           : `take the port ${port.name} off ${port.bridge}`,
       command: run(...removePortCommands(gone)),
       ...(port?.isAlive
-        ? { undo: isSwitching ? takeBack(...addPortCommands(port)) : run(...addPortCommands(port)) }
+        ? { undo: isDaemonRunning ? takeBack(...addPortCommands(port)) : run(...addPortCommands(port)) }
         : {}),
       explainFailure: explainOvsFailure,
     },
@@ -293,10 +293,10 @@ export function planOvsPortRemoval({ port, deadPorts: dead, isDaemonRunning: isS
 }
 
 /** The bridge itself, when nobody uses it after that. */
-export function planOvsBridgeRemoval({ unusedBridge: unused, isDaemonRunning: isSwitching }: OvsRemoval): Plan {
-  if (unused === undefined) return []
-  const { name, datapath } = unused
-  const patient = (command: RunCommand) => (isSwitching ? command : withNoWait(command))
+export function planOvsBridgeRemoval({ unusedBridge, isDaemonRunning }: OvsRemoval): Plan {
+  if (unusedBridge === undefined) return []
+  const { name, datapath } = unusedBridge
+  const patient = (command: RunCommand) => (isDaemonRunning ? command : withNoWait(command))
   return [
     {
       description: `remove ${name}: pipework made it and nobody uses it`,

@@ -78,36 +78,36 @@ function validatePhys({ request, facts }: AttachContext, { name, kind, master }:
     })
 }
 
-function missingNicError({ request: { hostif }, facts: { nicElsewhere: away } }: AttachContext): PipeworkError {
-  return away === undefined
+function missingNicError({ request: { hostif }, facts: { nicElsewhere } }: AttachContext): PipeworkError {
+  return nicElsewhere === undefined
     ? new PipeworkError(`there is no NIC '${hostif}' on this host`, { hint: 'See what there is: ip -br link' })
-    : new PipeworkError(`the NIC '${hostif}' is in '${away.guest}'`, {
-        hint: `Bring it back first: pipework disconnect ${away.guest}`,
+    : new PipeworkError(`the NIC '${hostif}' is in '${nicElsewhere.guest}'`, {
+        hint: `Bring it back first: pipework disconnect ${nicElsewhere.guest}`,
       })
 }
 
 function planMoveIn(context: AttachContext): Plan {
   const { guest, facts } = context
-  const { hostif: link, savedNic: nic } = facts
-  if (link === undefined || nic === undefined) throw missingNicError(context)
-  validatePhys(context, link, nic)
-  const travel = transitName(nic.name)
+  const { hostif: link, savedNic } = facts
+  if (link === undefined || savedNic === undefined) throw missingNicError(context)
+  validatePhys(context, link, savedNic)
+  const travel = transitName(savedNic.name)
   return planSteps(
     // One that fell back from a guest that ended, or a killed run, is written down already.
     !facts.isNicSaved && {
-      description: `write down how ${nic.name} is, to bring it back so`,
-      command: { kind: 'file', in: 'host', path: savedLinkFile(nic.name), text: JSON.stringify(nic) },
-      undo: { kind: 'file', in: 'host', path: savedLinkFile(nic.name) },
+      description: `write down how ${savedNic.name} is, to bring it back so`,
+      command: { kind: 'file', in: 'host', path: savedLinkFile(savedNic.name), text: JSON.stringify(savedNic) },
+      undo: { kind: 'file', in: 'host', path: savedLinkFile(savedNic.name) },
     },
     {
       description: `record the attachment on ${link.name}`,
-      command: ip`link set dev ${link.name} alias ${formatLinkRecord(context, nic.name)}`,
+      command: ip`link set dev ${link.name} alias ${formatLinkRecord(context, savedNic.name)}`,
       undo: ip`link set dev ${link.name} alias ${link.alias ?? emptyWord}`,
     },
     link.up && {
       description: `take ${link.name} down`,
       command: ip`link set dev ${link.name} down`,
-      undo: facts.isNicSaved ? ip`link set dev ${link.name} up` : restoreNicCommands(nic),
+      undo: facts.isNicSaved ? ip`link set dev ${link.name} up` : restoreNicCommands(savedNic),
     },
     link.name !== travel && {
       description: `give ${link.name} a name that nobody has`,
@@ -115,10 +115,10 @@ function planMoveIn(context: AttachContext): Plan {
       undo: ip`link set dev ${travel} name ${link.name}`,
     },
     {
-      description: `move ${nic.name} into ${guest.name}`,
-      command: nic.phy === undefined ? ip`link set dev ${travel} netns ${guestNetns}` : movePhyCommand('host', nic.phy),
+      description: `move ${savedNic.name} into ${guest.name}`,
+      command: savedNic.phy === undefined ? ip`link set dev ${travel} netns ${guestNetns}` : movePhyCommand('host', savedNic.phy),
       undo:
-        nic.phy === undefined ? ipInGuest`link set dev ${travel} netns ${hostNetns}` : movePhyCommand('guest', nic.phy),
+        savedNic.phy === undefined ? ipInGuest`link set dev ${travel} netns ${hostNetns}` : movePhyCommand('guest', savedNic.phy),
     },
     renameInGuest(context, travel),
   )

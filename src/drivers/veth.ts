@@ -56,7 +56,7 @@ function planOffload({ request, facts: { offload, inGuest } }: AttachContext): P
 }
 
 /** Both ends are born with name, MAC address and MTU, the one in the bridge, the other in the guest; or not at all. */
-function planNewVeth(context: AttachContext, { master, planPortVlans: planPort }: PortSetup): Plan {
+function planNewVeth(context: AttachContext, { master, planPortVlans }: PortSetup): Plan {
   const { request, guest, facts } = context
   validateNoForeignLink(context)
   validateHostEndName(context)
@@ -74,7 +74,7 @@ function planNewVeth(context: AttachContext, { master, planPortVlans: planPort }
       undo: ip`link del dev ${name}`,
     },
     // Before the port is up, so that no frame of the guest gets into the default VLAN.
-    planPort(name).map(({ undo, ...step }) => step),
+    planPortVlans(name).map(({ undo, ...step }) => step),
     {
       description: `record the attachment on ${name}`,
       command: ip`link set dev ${name} alias ${formatLinkRecord(context)}`,
@@ -90,25 +90,25 @@ function planNewVeth(context: AttachContext, { master, planPortVlans: planPort }
 function validateHostEndName({
   request,
   guest,
-  facts: { nameConflict: nameTaken, conflictPeer: takenPeer, renamedTo: renamed },
+  facts: { nameConflict, conflictPeer, renamedTo },
 }: AttachContext): void {
-  if (nameTaken === undefined) return
-  const record = findLinkRecord({ hostEnd: nameTaken })
+  if (nameConflict === undefined) return
+  const record = findLinkRecord({ hostEnd: nameConflict })
   const same = record?.guest.kind === guest.kind && record.guest.name === guest.name && record.ifname === request.ifname
-  if (takenPeer !== undefined && same)
+  if (conflictPeer !== undefined && same)
     throw new PipeworkError(
-      `'${request.ifname}' of '${guest.name}' was renamed inside the guest: it is '${takenPeer}' there`,
+      `'${request.ifname}' of '${guest.name}' was renamed inside the guest: it is '${conflictPeer}' there`,
       { hint: `Rename it back, or take it away first: pipework disconnect ${formatGuest(guest)} ${request.ifname}` },
     )
-  if (renamed !== undefined)
+  if (renamedTo !== undefined)
     throw new PipeworkError(
-      `'${request.ifname}' of '${renamed}' was made when that was called '${guest.name}', and has the host end '${nameTaken.name}'`,
+      `'${request.ifname}' of '${renamedTo}' was made when that was called '${guest.name}', and has the host end '${nameConflict.name}'`,
       {
         hint: `It goes by its old name yet. Take it away first: pipework disconnect ${formatGuest(guest)} ${request.ifname}`,
       },
     )
   if (!same)
-    throw new PipeworkError(`the host already has an interface '${nameTaken.name}'`, {
+    throw new PipeworkError(`the host already has an interface '${nameConflict.name}'`, {
       hint: record
         ? `It is the host end of ${record.ifname} in ${record.guest.name}. Choose another with -l NAME.`
         : 'Choose another name for the host end with -l NAME.',

@@ -90,35 +90,35 @@ export async function readVxlanFacts(bridge: string, wish: VxlanUplinkSpec, host
   }
 }
 
-function validateVxlan({ bridge, spec: wish, bridgeLink, underlay: lower, vxlans }: VxlanFacts): void {
-  const typed = formatUplinkSpec(wish)
+function validateVxlan({ bridge, spec, bridgeLink, underlay, vxlans }: VxlanFacts): void {
+  const typed = formatUplinkSpec(spec)
   if (bridgeLink !== undefined && bridgeLink.kind !== 'bridge')
     throw new PipeworkError(`'${bridge}' is no bridge of Linux`, { hint: `See what it is: ip -d link show ${bridge}` })
-  if (lower === undefined)
+  if (underlay === undefined)
     throw new PipeworkError(
-      wish.dev === undefined
-        ? `'${typed}': there is no way to '${wish.remote}'`
-        : `there is no NIC '${wish.dev}' on this host`,
-      { hint: `See what there is: ip route get ${wish.remote}; ip -br link` },
+      spec.dev === undefined
+        ? `'${typed}': there is no way to '${spec.remote}'`
+        : `there is no NIC '${spec.dev}' on this host`,
+      { hint: `See what there is: ip route get ${spec.remote}; ip -br link` },
     )
-  if (lower.isOurselves)
-    throw new PipeworkError(`'${typed}': ${wish.remote} is this host itself`, {
+  if (underlay.isOurselves)
+    throw new PipeworkError(`'${typed}': ${spec.remote} is this host itself`, {
       hint: 'Give the address of the other.',
     })
-  if (lower.name === bridge)
+  if (underlay.name === bridge)
     throw new PipeworkError(`'${typed}' would lead through '${bridge}' itself`, { hint: 'Name another NIC behind it.' })
   const other = vxlans.find(
     (live) =>
-      (live.id === wish.id || live.name === vxlanName(wish)) &&
+      (live.id === spec.id || live.name === vxlanName(spec)) &&
       !(live.isOurs && live.master === bridge) &&
-      !isVxlanLeftover(live, wish),
+      !isVxlanLeftover(live, spec),
   )
   if (other !== undefined)
     throw new PipeworkError(`'${other.name}' has the number ${other.id} already`, {
       hint: `See what it is: ip -d link show ${other.name}`,
     })
   const own = vxlans.find(({ master, isOurs }) => master === bridge && isOurs)
-  if (own !== undefined && !matchesVxlanSpec(own, wish))
+  if (own !== undefined && !matchesVxlanSpec(own, spec))
     throw new PipeworkError(`'${bridge}' has the uplink 'vxlan:${own.id},${own.remote}'`, {
       hint: `Take that out first: pipework uplink del ${bridge}`,
     })
@@ -136,26 +136,26 @@ const isVxlanLeftover = (live: VxlanLink, wish: VxlanUplinkSpec) =>
 /** The steps that connect the bridge; none when it is. Throws refusals. */
 export function planVxlan(facts: VxlanFacts): Plan {
   validateVxlan(facts)
-  const { bridge, spec: wish, bridgeLink, vxlans, underlay: lower } = facts
-  const name = vxlanName(wish)
-  const mtu = (lower?.mtu ?? 0) - VXLAN_OVERHEAD[wish.remote.includes(':') ? 6 : 4]
-  if (vxlans.some((live) => live.master === bridge && live.isOurs && matchesVxlanSpec(live, wish))) return []
+  const { bridge, spec, bridgeLink, vxlans, underlay } = facts
+  const name = vxlanName(spec)
+  const mtu = (underlay?.mtu ?? 0) - VXLAN_OVERHEAD[spec.remote.includes(':') ? 6 : 4]
+  if (vxlans.some((live) => live.master === bridge && live.isOurs && matchesVxlanSpec(live, spec))) return []
   if (bridgeLink !== undefined && facts.hasPorts && bridgeLink.mtu > mtu)
     throw new PipeworkError(
-      `the ports of '${bridge}' have an MTU of ${bridgeLink.mtu}, and a VXLAN over '${lower?.name}' carries ${mtu}`,
+      `the ports of '${bridge}' have an MTU of ${bridgeLink.mtu}, and a VXLAN over '${underlay?.name}' carries ${mtu}`,
       {
         hint: `What is larger would vanish. Use a new bridge, or attach them again with --mtu ${mtu} first.`,
       },
     )
   return planSteps(
     planVxlanBridge(facts, mtu),
-    vxlans.some((live) => isVxlanLeftover(live, wish)) && {
+    vxlans.some((live) => isVxlanLeftover(live, spec)) && {
       description: `remove ${name}, left from a run that was killed`,
       command: ip`link del dev ${name}`,
     },
     {
-      description: `create ${name}, the VXLAN ${wish.id} to ${wish.remote}`,
-      command: addVxlanCommand(wish, { name, mtu }),
+      description: `create ${name}, the VXLAN ${spec.id} to ${spec.remote}`,
+      command: addVxlanCommand(spec, { name, mtu }),
       undo: ip`link del dev ${name}`,
       explainFailure: explainMissingModule('vxlan'),
     },
@@ -171,7 +171,7 @@ export function planVxlan(facts: VxlanFacts): Plan {
 }
 
 /** The bridge, made or with an MTU that the VXLAN carries. */
-function planVxlanBridge({ bridge, bridgeLink, bridgeMac, underlay: lower }: VxlanFacts, mtu: number): Plan {
+function planVxlanBridge({ bridge, bridgeLink, bridgeMac, underlay }: VxlanFacts, mtu: number): Plan {
   const record = {
     description: `record that pipework made ${bridge}`,
     command: ip`link set dev ${bridge} alias ${OWNED_ALIAS}`,
@@ -179,7 +179,7 @@ function planVxlanBridge({ bridge, bridgeLink, bridgeMac, underlay: lower }: Vxl
   if (bridgeLink === undefined)
     return [
       {
-        description: `create the bridge ${bridge}, with the MTU that is left in a VXLAN over ${lower?.name}`,
+        description: `create the bridge ${bridge}, with the MTU that is left in a VXLAN over ${underlay?.name}`,
         command: ip`link add dev ${bridge} address ${bridgeMac} mtu ${mtu} type bridge stp_state 0`,
         undo: ip`link del dev ${bridge}`,
       },
@@ -187,7 +187,7 @@ function planVxlanBridge({ bridge, bridgeLink, bridgeMac, underlay: lower }: Vxl
     ]
   return planSteps(
     bridgeLink.mtu > mtu && {
-      description: `set the MTU of ${bridge} to what is left in a VXLAN over ${lower?.name}`,
+      description: `set the MTU of ${bridge} to what is left in a VXLAN over ${underlay?.name}`,
       command: ip`link set dev ${bridge} mtu ${mtu}`,
       undo: ip`link set dev ${bridge} mtu ${bridgeLink.mtu}`,
     },

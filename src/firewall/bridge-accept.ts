@@ -129,15 +129,15 @@ export async function planBridgeAccept(context: FirewallSubject, host: System): 
   if (warning === undefined) return []
   if (firewall !== 'allow') throw new PipeworkError(warning.message, { hint: formatAdvice(blockages, warning) })
   const isOurs = blockages.every(
-    ({ bridge, acceptRules: openings }) =>
-      (bridge !== undefined && openings?.every(({ chain }) => chain.backend !== 'nft')) ?? false,
+    ({ bridge, acceptRules }) =>
+      (bridge !== undefined && acceptRules?.every(({ chain }) => chain.backend !== 'nft')) ?? false,
   )
   if (!isOurs)
     throw new PipeworkError(warning.message, {
       hint: `--firewall allow changes rules of iptables only, and for bridges. ${warning.command === undefined ? 'Change that rule' : `Do it by hand: ${warning.command}`}`,
     })
-  return blockages.flatMap(({ acceptRules: openings = [] }) =>
-    openings.map((opening) => planAcceptRule(opening, hostif, host)),
+  return blockages.flatMap(({ acceptRules = [] }) =>
+    acceptRules.map((opening) => planAcceptRule(opening, hostif, host)),
   )
 }
 

@@ -79,9 +79,9 @@ function optionalField(key: 'from' | 'to' | 'saddr' | 'daddr', value: string | u
 export function findDrops(ruleset: Ruleset, flows: readonly Flow[], own?: string): readonly FirewallDrop[] {
   return ([4, 6] as const).flatMap((family) => {
     const all = flows.filter((flow) => flow.family === family).map((flow) => ({ flow, ...evaluateFlow(ruleset, flow) }))
-    const stopped = all.filter(({ verdict: fate }) => fate !== 'passes')
-    const worst = stopped.find(({ verdict: fate }) => fate === 'dropped') ?? stopped[0]
-    const obstacle = worst?.droppedBy.find(({ verdict: fate }) => fate === worst.verdict) ?? worst?.droppedBy[0]
+    const stopped = all.filter(({ verdict }) => verdict !== 'passes')
+    const worst = stopped.find(({ verdict }) => verdict === 'dropped') ?? stopped[0]
+    const obstacle = worst?.droppedBy.find(({ verdict }) => verdict === worst.verdict) ?? worst?.droppedBy[0]
     if (worst === undefined || obstacle === undefined) return []
     const [ports, everyPort] = [listPortNames(stopped, own), listPortNames(all, own)]
     const isAll = ports.length === everyPort.length
@@ -106,7 +106,7 @@ function listPortNames(judged: readonly { readonly flow: Flow }[], own: string |
 type StoppedFlows = readonly { readonly flow: Flow; readonly droppedBy: readonly DroppedBy[] }[]
 
 function findAcceptRules(ruleset: Ruleset, stopped: StoppedFlows): readonly AcceptRule[] | undefined {
-  const found = stopped.map(({ flow, droppedBy: obstacles }) => findFix(obstacles, flow, ruleset))
+  const found = stopped.map(({ flow, droppedBy }) => findFix(droppedBy, flow, ruleset))
   if (found.some((it) => it === undefined)) return undefined
   return dedupeAcceptRules(found.flatMap((it) => it ?? []))
 }
@@ -115,13 +115,13 @@ function findAcceptRules(ruleset: Ruleset, stopped: StoppedFlows): readonly Acce
 export function describeDrops(blockages: readonly FirewallDrop[]): string {
   const [first] = blockages
   if (first === undefined) return ''
-  const { verdict: fate, bridge, droppedBy: obstacle } = first
+  const { verdict, bridge, droppedBy } = first
   const what = blockages.filter((it) => it.bridge === bridge).map(({ family }) => `IPv${family}`)
   // One command mends all of them; of what is in the way of each, the first is enough.
   const more = blockages.find((it) => it.bridge !== bridge)
   const where = [first, ...(more === undefined ? [] : [more])].map(describePlace).join(', and ')
-  const verb = fate === 'dropped' ? 'drops' : 'may drop'
-  return `the firewall of this host ${verb} ${what.join(' and ')} ${where}: ${describeDroppedBy(obstacle)}`
+  const verb = verdict === 'dropped' ? 'drops' : 'may drop'
+  return `the firewall of this host ${verb} ${what.join(' and ')} ${where}: ${describeDroppedBy(droppedBy)}`
 }
 
 function describePlace({ bridge, ports, path }: FirewallDrop): string {
@@ -135,7 +135,7 @@ function quoteName(name: string | undefined): string {
 
 /** The one command that mends them all; undefined where there is none. */
 export function fixCommand(blockages: readonly FirewallDrop[], toolOf: ToolResolver): string | undefined {
-  if (blockages.some(({ acceptRules: openings }) => openings === undefined)) return undefined
+  if (blockages.some(({ acceptRules }) => acceptRules === undefined)) return undefined
   // A chain for both families needs one rule.
-  return formatFixCommand(dedupeAcceptRules(blockages.flatMap(({ acceptRules: openings = [] }) => openings)), toolOf)
+  return formatFixCommand(dedupeAcceptRules(blockages.flatMap(({ acceptRules = [] }) => acceptRules)), toolOf)
 }

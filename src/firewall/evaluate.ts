@@ -182,12 +182,12 @@ function walkNamedChain(
 }
 
 function evaluateChain(chain: ParsedChain, flow: Flow, ruleset: Ruleset): DroppedBy | undefined {
-  const { outcomes: endings, fallsThrough: falls } = walkChain(chain, { flow, ruleset, depth: 0 })
+  const { outcomes, fallsThrough } = walkChain(chain, { flow, ruleset, depth: 0 })
   const policy: ChainOutcome[] =
-    falls === 'no' ? [] : [{ verdict: chain.policy ?? 'accept', certainty: falls, ruleChain: chain }]
-  const all = [...endings, ...policy]
+    fallsThrough === 'no' ? [] : [{ verdict: chain.policy ?? 'accept', certainty: fallsThrough, ruleChain: chain }]
+  const all = [...outcomes, ...policy]
   const drop =
-    all.find(({ verdict, certainty: sure }) => verdict === 'drop' && sure === 'yes') ??
+    all.find(({ verdict, certainty }) => verdict === 'drop' && certainty === 'yes') ??
     all.find(({ verdict }) => verdict === 'drop')
   if (drop === undefined) return undefined
   const fate = all.some(({ verdict }) => verdict === 'accept') ? 'perhaps' : 'dropped'

@@ -37,18 +37,18 @@ const MAX_COMMENT = 120
  * is found by it, however the program words the rule itself.
  */
 export function formatRuleComment(rule: FirewallRule): string {
-  const { family, action: act, owner, state, protocol, ports, dnatTarget: target } = rule
+  const { family, action, owner, state, protocol, ports, dnatTarget } = rule
   const said = (['in', 'out', 'notOut', 'from', 'to'] as const).flatMap((key) =>
     rule[key] === undefined ? [] : [key === 'notOut' ? 'not out' : key, rule[key]],
   )
   const words = [
     ...said,
     ...[state, protocol, ports].filter((word) => word !== undefined),
-    `${act}${family}`,
-    ...(target === undefined ? [] : [target.ip, ...(target.port === undefined ? [] : [target.port])]),
+    `${action}${family}`,
+    ...(dnatTarget === undefined ? [] : [dnatTarget.ip, ...(dnatTarget.port === undefined ? [] : [dnatTarget.port])]),
   ]
   const full = `${COMMENT_PREFIX}${owner}: ${words.join(' ')}`
-  return full.length <= MAX_COMMENT ? full : `${COMMENT_PREFIX}${owner}: ${act}${family} ${fnv1aHash(full)}`
+  return full.length <= MAX_COMMENT ? full : `${COMMENT_PREFIX}${owner}: ${action}${family} ${fnv1aHash(full)}`
 }
 
 /** Frames from port to port of a bridge, which Docker's firewall drops where bridges obey it. */

@@ -94,7 +94,7 @@ function findAcceptRule({ baseChain: base }: DroppedBy, flow: Flow, ruleset: Rul
         !evaluateFlow(
           prependRules(ruleset, opening.chain, [toParsedRule(opening.chain, opening)]),
           flow,
-        ).droppedBy.some(({ baseChain: chain }) => isSameChain(chain, base)),
+        ).droppedBy.some(({ baseChain }) => isSameChain(baseChain, base)),
     )
 }
 
@@ -187,8 +187,8 @@ export function formatFixCommand(openings: readonly AcceptRule[], toolOf: ToolRe
 const TOOL_NAMES = { nft: 'nftables', 'iptables-nft': 'iptables', 'iptables-legacy': 'iptables-legacy' } as const
 
 /** Where an obstacle stands, as people find it. */
-export function describeDroppedBy({ baseChain: chain, ruleChain: inner, rule }: DroppedBy): string {
-  const { backend, family, table } = chain
+export function describeDroppedBy({ baseChain, ruleChain: inner, rule }: DroppedBy): string {
+  const { backend, family, table } = baseChain
   const where =
     backend === 'nft'
       ? `table ${family} ${table} of nftables`

@@ -83,8 +83,8 @@ function pickOwnRules(name: string, tables: IptablesTables): OwnRules {
 const toIptablesPorts = (ports: string) => ports.replace('-', ':')
 
 function toIptablesArgs(rule: FirewallRule): readonly string[] {
-  const { from, to, state, protocol, ports, dnatTarget: target } = rule
-  const host = target?.port !== undefined && rule.family === 6 ? `[${target.ip}]` : target?.ip
+  const { from, to, state, protocol, ports, dnatTarget } = rule
+  const host = dnatTarget?.port !== undefined && rule.family === 6 ? `[${dnatTarget.ip}]` : dnatTarget?.ip
   return [
     ...(from === undefined ? [] : ['-s', from]),
     ...(to === undefined || to === ANY_LOCAL_ADDRESS ? [] : ['-d', to]),
@@ -99,14 +99,14 @@ function toIptablesArgs(rule: FirewallRule): readonly string[] {
     ...['-m', 'comment', '--comment', `"${formatRuleComment(rule)}"`, '-j', rule.action.toUpperCase()],
     ...(host === undefined
       ? []
-      : ['--to-destination', `${host}${target?.port === undefined ? '' : `:${target.port}`}`]),
+      : ['--to-destination', `${host}${dnatTarget?.port === undefined ? '' : `:${dnatTarget.port}`}`]),
   ]
 }
 
 function desiredRules(name: string, rules: readonly FirewallRule[], tables: IptablesTables): OwnRules {
   const table = tables.get(name) ?? EMPTY_TABLE
   const used = OWN_CHAIN_NAMES.filter((chain) => OWN_CHAINS[chain].table === name).flatMap((chain) => {
-    const own = rules.filter(({ action: act }) => OWN_CHAINS[chain].actions.includes(act))
+    const own = rules.filter(({ action }) => OWN_CHAINS[chain].actions.includes(action))
     return own.length === 0
       ? []
       : [[chain, own.map((rule) => `-A ${chain} ${toIptablesArgs(rule).join(' ')}`)] as const]

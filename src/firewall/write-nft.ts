@@ -39,16 +39,16 @@ function formatMatches({ family, state, protocol, ports, ...rule }: FirewallRule
   ]
 }
 
-function formatVerdict({ family, action: act, dnatTarget: target }: FirewallRule): string {
-  if (act !== 'dnat' || target === undefined) return act
-  const ip = family === 6 && target.port !== undefined ? `[${target.ip}]` : target.ip
-  return `dnat ${family === 4 ? 'ip' : 'ip6'} to ${ip}${target.port === undefined ? '' : `:${target.port}`}`
+function formatVerdict({ family, action, dnatTarget }: FirewallRule): string {
+  if (action !== 'dnat' || dnatTarget === undefined) return action
+  const ip = family === 6 && dnatTarget.port !== undefined ? `[${dnatTarget.ip}]` : dnatTarget.ip
+  return `dnat ${family === 4 ? 'ip' : 'ip6'} to ${ip}${dnatTarget.port === undefined ? '' : `:${dnatTarget.port}`}`
 }
 
 function formatNftTable(rules: readonly FirewallRule[]): string {
   const chains = NFT_CHAIN_NAMES.flatMap((chain) => {
     const lines = rules
-      .filter(({ action: act }) => ACTION_CHAINS[act].includes(chain))
+      .filter(({ action }) => ACTION_CHAINS[action].includes(chain))
       .map((rule) => `    ${formatMatches(rule).join(' ')} ${formatVerdict(rule)} comment "${formatRuleComment(rule)}"`)
     return lines.length === 0 ? [] : [`  chain ${chain} {`, `    ${NFT_CHAINS[chain]}`, ...lines, '  }']
   })
@@ -63,7 +63,7 @@ export function listNftComments(listing: string): readonly string[] {
 /** The same of the rules that are wanted. */
 function desiredComments(rules: readonly FirewallRule[]): readonly string[] {
   return NFT_CHAIN_NAMES.flatMap((chain) =>
-    rules.filter(({ action: act }) => ACTION_CHAINS[act].includes(chain)).map(formatRuleComment),
+    rules.filter(({ action }) => ACTION_CHAINS[action].includes(chain)).map(formatRuleComment),
   )
 }
 

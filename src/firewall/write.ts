@@ -47,11 +47,11 @@ export async function readHostFirewall(host: System): Promise<HostFirewall> {
 
 /** Whether a rule has a place: an accept only where iptables filters at all, for nothing else drops what is forwarded. */
 function isApplicable(
-  { action: act, family }: FirewallRule,
-  { nftListing: nft, iptablesTables: tables }: HostFirewall,
+  { action, family }: FirewallRule,
+  { nftListing, iptablesTables }: HostFirewall,
 ): boolean {
-  if (act === 'accept') return tables[family]?.has('filter') ?? false
-  return nft !== undefined || tables[family] !== undefined
+  if (action === 'accept') return iptablesTables[family]?.has('filter') ?? false
+  return nftListing !== undefined || iptablesTables[family] !== undefined
 }
 
 /** One of each, in an order that does not depend on who was there first. */
@@ -67,7 +67,7 @@ function sortRules(rules: readonly FirewallRule[]): readonly FirewallRule[] {
  */
 export function planFirewallRules(all: readonly FirewallRule[], firewall: HostFirewall): Plan {
   const rules = sortRules(all)
-  const { nftListing: nft, iptablesTables: tables } = firewall
+  const { nftListing, iptablesTables } = firewall
   const homeless = rules.find((rule) => rule.action !== 'accept' && !isApplicable(rule, firewall))
   if (homeless !== undefined)
     throw new PipeworkError("neither 'nft' nor 'iptables' works here, and NAT and published ports need one", {
@@ -75,12 +75,12 @@ export function planFirewallRules(all: readonly FirewallRule[], firewall: HostFi
     })
   const forIptables = (family: Family) =>
     rules.filter(
-      (rule) => rule.family === family && (rule.action === 'accept' ? isApplicable(rule, firewall) : nft === undefined),
+      (rule) => rule.family === family && (rule.action === 'accept' ? isApplicable(rule, firewall) : nftListing === undefined),
     )
   return [
-    ...(nft === undefined ? [] : planNftTable(rules, nft)),
+    ...(nftListing === undefined ? [] : planNftTable(rules, nftListing)),
     ...FAMILIES.flatMap((family) => {
-      const live = tables[family]
+      const live = iptablesTables[family]
       return live === undefined ? [] : planIptables(family, forIptables(family), live)
     }),
   ]
@@ -88,10 +88,10 @@ export function planFirewallRules(all: readonly FirewallRule[], firewall: HostFi
 
 /** Those of these rules that are to have a place in the firewall, and have not. */
 export function listMissingRules(rules: readonly FirewallRule[], firewall: HostFirewall): readonly FirewallRule[] {
-  const { nftListing: nft, iptablesTables: tables } = firewall
+  const { nftListing, iptablesTables } = firewall
   const there = new Set([
-    ...(nft === undefined ? [] : listTable(nft)),
-    ...FAMILIES.flatMap((family) => listChains(tables[family] ?? new Map())),
+    ...(nftListing === undefined ? [] : listTable(nftListing)),
+    ...FAMILIES.flatMap((family) => listChains(iptablesTables[family] ?? new Map())),
   ])
   return rules.filter(
     (rule) => !there.has(formatRuleComment(rule)) && (rule.action !== 'accept' || isApplicable(rule, firewall)),

@@ -57,9 +57,9 @@ export function parseAddressSpec(typed: string, family: Family | undefined): Add
       `Give one, or leave -a ${family} out.`,
     )
   validateDistinct(addresses, typed)
-  sources.forEach(({ kind, family: it, typed: word }, index) => {
+  sources.forEach(({ kind, family: it, typed }, index) => {
     if (sources.findIndex((other) => other.kind === kind && other.family === it) !== index)
-      throw usageError(`'${typed}': '${word}' asks for what '${sources[0]?.typed}' asks for already`, 'One is enough.')
+      throw usageError(`'${typed}': '${typed}' asks for what '${sources[0]?.typed}' asks for already`, 'One is enough.')
   })
   return { addresses, sources }
 }
@@ -98,7 +98,7 @@ export function parseDhcpSpec(options: DhcpOptions, { sources }: AddressSpec): D
       : [`--dhcp-timeout '${dhcpTimeout}'`, sources.length === 0]
   if (option !== '' && isMissing)
     throw usageError(`${option} is for addresses by DHCP`, 'Write dhcp in the place of the address.')
-  const stays = sources.find(({ typed: word }) => /^\w+-f\b/.test(word))
+  const stays = sources.find(({ typed }) => /^\w+-f\b/.test(typed))
   if (once && stays !== undefined)
     throw usageError(
       `'${stays.typed}' is a client that stays, and --dhcp-once one that does not`,

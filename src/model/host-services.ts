@@ -103,10 +103,10 @@ function parsePortMappings(typed: readonly string[], addresses: readonly Address
     const text = `--publish '${typed[index]}'`
     if (addresses.length === 0)
       throw usageError(`${text} leads to the address of the guest, and it is to have none`, 'Give it one.')
-    const { listenAddress: at } = one
-    if (at !== undefined && !addresses.some(({ family }) => family === at.family))
+    const { listenAddress } = one
+    if (listenAddress !== undefined && !addresses.some(({ family }) => family === listenAddress.family))
       throw usageError(
-        `${text}: the guest is to have no IPv${at.family} address`,
+        `${text}: the guest is to have no IPv${listenAddress.family} address`,
         'Give it one, or another address here.',
       )
     const twin = all.findIndex((other) => isPortConflict(one, other))
@@ -226,20 +226,20 @@ export interface ServiceRequest {
 }
 
 /** Whether an attachment needs more of the host than its link. */
-export function needsHostServices({ hostif, hostServices: outside }: ServiceRequest): boolean {
-  const { bridgeAddresses, nat, portMappings: published, hostAccess } = outside
+export function needsHostServices({ hostif, hostServices }: ServiceRequest): boolean {
+  const { bridgeAddresses, nat, portMappings, hostAccess } = hostServices
   return (
     parseRouted(hostif) !== undefined ||
     bridgeAddresses.length > 0 ||
     nat !== undefined ||
-    published.length > 0 ||
+    portMappings.length > 0 ||
     hostAccess
   )
 }
 
 /** Whether the host is to forward something for it, which a rule of somebody else's may drop. */
-export function needsForwarding({ hostif, hostServices: { nat, portMappings: published } }: ServiceRequest): boolean {
-  return nat !== undefined || published.length > 0 || parseRouted(hostif)?.nic !== undefined
+export function needsForwarding({ hostif, hostServices: { nat, portMappings } }: ServiceRequest): boolean {
+  return nat !== undefined || portMappings.length > 0 || parseRouted(hostif)?.nic !== undefined
 }
 
 /** The wishes in a record. A NIC itself has none: what it brings back from a guest, that may have written. */

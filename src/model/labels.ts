@@ -103,8 +103,8 @@ const HOSTIF_KEYWORDS = ['ptp', 'dummy']
  * Everything is refused that is not known to be harmless: what the grammar learns later, too.
  */
 export function validateLabel(line: LabelLine, allowed: readonly string[]): void {
-  const { command, positionals: words, givenOptions, request } = line
-  const [, , address = ''] = words
+  const { command, positionals, givenOptions, request } = line
+  const [, , address = ''] = positionals
   if (command !== '')
     throw labelError(`'${command}' is a command, and a label may only ask for attachments`, 'Leave that word out.')
   const option = givenOptions.find(
@@ -120,7 +120,7 @@ export function validateLabel(line: LabelLine, allowed: readonly string[]): void
       `a label may not give '${address}' for an address`,
       'It takes addresses, 0/0, or dhcp without options.',
     )
-  validateLabelHostif(words, request, allowed)
+  validateLabelHostif(positionals, request, allowed)
 }
 
 /** Refuses several globs in one word: no interface is called like that, and labels would be refused all alike. */

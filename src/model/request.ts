@@ -194,11 +194,11 @@ export function parseAttachRequest(words: readonly string[], options: AttachOpti
 
 /** The request in the words that ask for it: what stands in a file, in a record, in a message. */
 export function formatRequestWords(request: AttachRequest): readonly string[] {
-  const { hostif, uplink, ifname, isIfnameGiven: isNamed, hostEnd, guest, addresses, sources, words } = request
-  const list = [...sources.map(({ typed: word }) => word), ...addresses.filter((it) => !it.leased).map(formatAddress)]
+  const { hostif, uplink, ifname, isIfnameGiven, hostEnd, guest, addresses, sources, words } = request
+  const list = [...sources.map(({ typed }) => typed), ...addresses.filter((it) => !it.leased).map(formatAddress)]
   return [
     uplink === undefined ? hostif : `${hostif}@${formatUplinkSpec(uplink)}`,
-    ...(isNamed ? ['-i', ifname] : []),
+    ...(isIfnameGiven ? ['-i', ifname] : []),
     ...(hostEnd === undefined ? [] : ['-l', hostEnd]),
     guest.kind === undefined ? guest.name : `${guest.kind}:${guest.name}`,
     list.join(',') || '0/0',

@@ -225,7 +225,7 @@ export function planStaleGateways(context: AttachContext): Plan {
 
 function planFamilyRoutes(
   family: Family,
-  { removed, lostSecondaries: dragged }: AddressChange,
+  { removed, lostSecondaries }: AddressChange,
   context: AttachContext,
 ): Plan {
   const { request } = context
@@ -238,7 +238,7 @@ function planFamilyRoutes(
   const isDirect = (wish: RouteSpec) => resolveVia(wish, request.addresses) === undefined
   const subnets: readonly Address[] = [
     ...ofFamily(request.addresses),
-    ...ofFamily(dragged),
+    ...ofFamily(lostSecondaries),
     ...wishes.filter(isDirect).map(routeSubnet),
   ]
   const reaches = (ip: string | undefined) => ip === undefined || subnets.some((subnet) => isOnLink(subnet, ip))

@@ -32,12 +32,12 @@ export async function listAttachments(host: System): Promise<readonly Attachment
 /** How leases are read, where there are any; those that nobody keeps any more are swept. */
 export async function createLeaseReader(host: System): Promise<(record: LinkRecord) => readonly LeaseReport[]> {
   if (!host.isRoot || (host.list(DHCP_DIR) ?? []).length === 0) return () => []
-  const [{ readLeaseReports: readLeases }, { cleanUpDhcpClients: sweepClients }] = await Promise.all([
+  const [{ readLeaseReports }, { cleanUpDhcpClients }] = await Promise.all([
     import('../network/dhcp/report'),
     import('../network/dhcp/cleanup'),
   ])
-  await sweepClients(host)
-  return (record) => readLeases(record, host)
+  await cleanUpDhcpClients(host)
+  return (record) => readLeaseReports(record, host)
 }
 
 /** What of the host's side of the attachments is not there; nobody is asked where none has more than a link. */
@@ -46,12 +46,12 @@ export async function findMissingServices(
   host: System,
 ): Promise<ReadonlyMap<ExistingAttachment, readonly string[]>> {
   if (!host.isRoot || !all.some(({ record }) => needsHostServices(hostServicesOf(record)))) return new Map()
-  const [{ readCurrentState: readLive }, { listMissingServices: listLacking }] = await Promise.all([
+  const [{ readCurrentState }, { listMissingServices }] = await Promise.all([
     import('../network/host-services/current'),
     import('../network/host-services'),
   ])
-  const live = await readLive(host)
-  const entries = all.map((attached) => [attached, listLacking(attached, live, host)] as const)
+  const live = await readCurrentState(host)
+  const entries = all.map((attached) => [attached, listMissingServices(attached, live, host)] as const)
   return new Map(entries.filter(([, missing]) => missing.length > 0))
 }
 
@@ -61,11 +61,11 @@ export async function findFirewallDrops(
   host: System,
 ): Promise<ReadonlyMap<ExistingAttachment, Warning>> {
   if (!host.isRoot || !all.some(({ record }) => needsForwarding(hostServicesOf(record)))) return new Map()
-  const [{ readRuleset }, { listBlockedForwarding: listBarred }] = await Promise.all([
+  const [{ readRuleset }, { listBlockedForwarding }] = await Promise.all([
     import('../firewall/read'),
     import('../network/host-services'),
   ])
-  return listBarred(all, await readRuleset(host), host)
+  return listBlockedForwarding(all, await readRuleset(host), host)
 }
 
 /** By code units: the order of a locale takes 7 ms to load. */

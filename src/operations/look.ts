@@ -27,15 +27,15 @@ export async function resolveTargetGuest(wanted: GuestName, host: System): Promi
 /** Whether a record speaks of the guest that was named. */
 export function matchesGuest(
   guest: LinkRecord['guest'],
-  { guestName: wanted, resolved: reached }: ResolvedTarget,
+  { guestName, resolved }: ResolvedTarget,
 ): boolean {
-  const { kind, name } = wanted
-  if (reached.guest !== undefined)
+  const { kind, name } = guestName
+  if (resolved.guest !== undefined)
     return (
-      guest.kind === reached.guest.kind &&
-      guest.name === reached.guest.name &&
+      guest.kind === resolved.guest.kind &&
+      guest.name === resolved.guest.name &&
       // What hangs on an earlier process of that number is not this one's.
-      (guest.kind !== 'pid' || guest.id === reached.guest.id)
+      (guest.kind !== 'pid' || guest.id === resolved.guest.id)
     )
   if (kind !== undefined ? kind !== guest.kind : guest.kind === 'netns' || guest.kind === 'pid') return false
   // A full id begins with the twelve digits recorded; a typed prefix begins them.

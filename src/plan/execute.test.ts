@@ -101,7 +101,7 @@ describe('batching', () => {
     await perform(
       [host('a'), inside('b'), host('c')],
       { answers: { 'add a': failsInside(1) } },
-      { onStep: ({ description: why }) => told.push(why) },
+      { onStep: ({ description }) => told.push(description) },
     )
     expect(told).toEqual(['add a', 'add b'])
   })

@@ -91,14 +91,14 @@ function verifyPlan(plan: Plan, run: ExecuteOptions): PlanFailure | undefined {
 /** For tests: PIPEWORK_FAIL_AFTER=n fails after step n, PIPEWORK_KILL_AFTER=n is kill -9 at the same place. */
 function injectTestFailure(
   plan: Plan,
-  { host: { env, killSelf: die }, stepsBefore: before = 0 }: ExecuteOptions,
+  { host: { env, killSelf }, stepsBefore = 0 }: ExecuteOptions,
 ): Plan {
-  const limit = Number(env.PIPEWORK_FAIL_AFTER ?? env.PIPEWORK_KILL_AFTER ?? Number.NaN) - before
+  const limit = Number(env.PIPEWORK_FAIL_AFTER ?? env.PIPEWORK_KILL_AFTER ?? Number.NaN) - stepsBefore
   if (Number.isNaN(limit) || limit < 0 || limit >= plan.length) return plan
   const command: Command = { kind: 'ask', in: 'host', argv: ['false'], timeout: 0 }
   const explain = () => {
-    if (env.PIPEWORK_KILL_AFTER !== undefined) die()
-    return { message: `stopped after step ${before + limit} of ${before + plan.length}, as PIPEWORK_FAIL_AFTER asks` }
+    if (env.PIPEWORK_KILL_AFTER !== undefined) killSelf()
+    return { message: `stopped after step ${stepsBefore + limit} of ${stepsBefore + plan.length}, as PIPEWORK_FAIL_AFTER asks` }
   }
   return [...plan.slice(0, limit), { description: 'fail', command, explainFailure: explain }]
 }
@@ -123,9 +123,9 @@ async function executeSteps(plan: Plan, run: ExecuteContext): Promise<PlanFailur
 }
 
 /** While one batch runs, the `ip` of the next one starts; while a client does, what waits for its lease is loaded. */
-function prespawnNextIp(next: Plan | undefined, { prespawnedIp: ahead, netns, host }: ExecuteContext): void {
+function prespawnNextIp(next: Plan | undefined, { prespawnedIp, netns, host }: ExecuteContext): void {
   const command = next?.[0]?.command
-  if (command?.kind === 'ip') ahead.start(command.in === 'guest' ? netns : undefined)
+  if (command?.kind === 'ip') prespawnedIp.start(command.in === 'guest' ? netns : undefined)
   if (command?.kind === 'lease') void host.sleep(0).then(() => import('../network/dhcp/internal'))
 }
 
@@ -216,21 +216,21 @@ async function executeCommand(command: Command, run: ExecuteOptions): Promise<Co
     return SUCCESS
   }
   if (command.kind === 'lease') {
-    const { runInternalDhcp: perform } = await import('../network/dhcp/internal')
-    return perform(command.argv.slice(run.host.selfCommand.length), run)
+    const { runInternalDhcp } = await import('../network/dhcp/internal')
+    return runInternalDhcp(command.argv.slice(run.host.selfCommand.length), run)
   }
   const argv = toCommandArgv(command, { netns: run.netns, pid: run.host.pid })
   return command.kind === 'run' ? executeRunCommand(command, argv, run) : executeQuery(command, argv, run)
 }
 
 async function executeRunCommand(
-  { onlyIf, failIfStderr: failsIf, input, cleanEnv: isOurs }: RunCommand,
+  { onlyIf, failIfStderr, input, cleanEnv }: RunCommand,
   argv: readonly string[],
   { host }: ExecuteOptions,
 ): Promise<CommandResult> {
   if (onlyIf !== undefined && (await host.run(onlyIf.argv)).stdout.trim() !== onlyIf.equals) return SUCCESS
-  const result = await (isOurs ? host.runScript(argv) : host.run(argv, undefined, input))
-  return failsIf !== undefined && result.stderr.includes(failsIf) ? { ...result, code: 1 } : result
+  const result = await (cleanEnv ? host.runScript(argv) : host.run(argv, undefined, input))
+  return failIfStderr !== undefined && result.stderr.includes(failIfStderr) ? { ...result, code: 1 } : result
 }
 
 async function executeQuery(
@@ -239,21 +239,21 @@ async function executeQuery(
   run: ExecuteOptions,
 ): Promise<CommandResult> {
   const {
-    retryWhile: againWhile,
-    retryUntil: againUntil,
-    failIf: refusedIf,
-    retryOnExit: unaskedIf,
-    timeout: limit,
+    retryWhile,
+    retryUntil,
+    failIf,
+    retryOnExit,
+    timeout,
   } = command
-  const deadline = run.host.elapsed() + limit * 1000
+  const deadline = run.host.elapsed() + timeout * 1000
   for (;;) {
     const result = await run.host.query(argv)
-    const isUnasked = result.code !== 0 && result.code === unaskedIf
+    const isUnasked = result.code !== 0 && result.code === retryOnExit
     if (result.code !== 0 && !isUnasked) return result
-    if (refusedIf !== undefined && result.stdout.includes(refusedIf)) return { ...result, code: 1 }
+    if (failIf !== undefined && result.stdout.includes(failIf)) return { ...result, code: 1 }
     const isAgain =
-      (againWhile !== undefined && result.stdout.includes(againWhile)) ||
-      (againUntil !== undefined && !result.stdout.includes(againUntil))
+      (retryWhile !== undefined && result.stdout.includes(retryWhile)) ||
+      (retryUntil !== undefined && !result.stdout.includes(retryUntil))
     if (!isUnasked && !isAgain) return result
     if (run.interrupt.requested) throw interruptedError()
     if (run.host.elapsed() >= deadline) return { ...result, code: result.code || 1 }
@@ -273,13 +273,13 @@ function toStepError(step: Step, result: CommandResult): PipeworkError {
 /** Takes the steps back, last first, going on past what fails. What is uncertain may fail without being left. */
 async function rollBackSteps(plan: Plan, certain: number, run: ExecuteOptions): Promise<readonly Leftover[]> {
   const leftovers: Leftover[] = []
-  for (const [index, { description: why, undo = [] }] of [...plan.entries()].reverse()) {
+  for (const [index, { description, undo = [] }] of [...plan.entries()].reverse()) {
     for (const command of [undo].flat()) {
       // A bridge that is left because a link on it is left comes to the list as well.
       const isHeld = leftovers.length > 0 && command.kind === 'ip' && isSkipped(command, run.host)
       const { code, stderr } = await executeCommand(command, run).catch(() => ({ code: 1, stderr: '' }))
       const isUndone = code === 0 ? !isHeld : stderr.includes('Cannot find device')
-      if (!isUndone && index < certain) leftovers.push({ what: why, command: toCleanupCommand(command, run.guest) })
+      if (!isUndone && index < certain) leftovers.push({ what: description, command: toCleanupCommand(command, run.guest) })
     }
   }
   return leftovers

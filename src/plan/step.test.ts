@@ -125,7 +125,7 @@ test('sysctlInGuest is a line of the host’s batch', () =>
 test('rows keeps the steps whose condition holds, in order', () => {
   const step = (why: string): Step => ({ description: why, command: ip`link` })
   const plan = planSteps(false, step('a'), undefined, [step('b'), step('c')], [], step('d'))
-  expect(plan.map(({ description: why }) => why)).toEqual(['a', 'b', 'c', 'd'])
+  expect(plan.map(({ description }) => description)).toEqual(['a', 'b', 'c', 'd'])
 })
 
 describe('quote', () => {

@@ -202,9 +202,9 @@ function toShellWord(word: CommandWord): string {
   return typeof word === 'symbol' ? SHELL_PLACEHOLDERS[word] : shellQuote(word)
 }
 
-function formatChmod({ path, readers, isExecutable: isProgram }: FileCommand): string {
-  if (readers === undefined && isProgram === undefined) return ''
-  return ` && chmod ${isProgram ? '700' : '644'} ${shellQuote(path)}`
+function formatChmod({ path, readers, isExecutable }: FileCommand): string {
+  if (readers === undefined && isExecutable === undefined) return ''
+  return ` && chmod ${isExecutable ? '700' : '644'} ${shellQuote(path)}`
 }
 
 function formatCommand(command: Command): string {
@@ -246,13 +246,13 @@ export function toCommandArgv(command: Exclude<Command, FileCommand>, names: Pla
   return ['ip', ...(command.in === 'guest' ? ['-n', names.netns] : []), ...fillPlaceholders(command.words, names)]
 }
 
-function formatRunConditions({ onlyIf, failIfStderr: failsIf }: RunCommand, line: string): string {
+function formatRunConditions({ onlyIf, failIfStderr }: RunCommand, line: string): string {
   if (onlyIf !== undefined)
     return `[ "$(${onlyIf.argv.map(shellQuote).join(' ')} 2>/dev/null)" != ${shellQuote(onlyIf.equals)} ] || ${line}`
-  if (failsIf === undefined) return line
+  if (failIfStderr === undefined) return line
   return [
     `said=$(${line} 2>&1) || { printf '%s\\n' "$said" >&2; exit 1; }`,
-    `case $said in *${shellQuote(failsIf)}*) printf '%s\\n' "$said" >&2; exit 1 ;; esac`,
+    `case $said in *${shellQuote(failIfStderr)}*) printf '%s\\n' "$said" >&2; exit 1 ;; esac`,
   ].join('\n')
 }
 
@@ -264,23 +264,23 @@ export function toShell(command: Command): string {
   if (command.kind === 'run') return formatRunConditions(command, line)
   if (command.kind !== 'ask') return line
   const {
-    retryWhile: againWhile,
-    retryUntil: againUntil,
-    failIf: refusedIf,
-    retryOnExit: unaskedIf,
-    timeout: limit,
+    retryWhile,
+    retryUntil,
+    failIf,
+    retryOnExit,
+    timeout,
   } = command
-  if (unaskedIf !== undefined)
-    return `tries=${limit}; until ${line}; do [ $? -eq ${unaskedIf} ] && [ "$((tries -= 1))" -gt 0 ] || exit 1; done`
-  if (againWhile === undefined && againUntil === undefined && refusedIf === undefined) return line
+  if (retryOnExit !== undefined)
+    return `tries=${timeout}; until ${line}; do [ $? -eq ${retryOnExit} ] && [ "$((tries -= 1))" -gt 0 ] || exit 1; done`
+  if (retryWhile === undefined && retryUntil === undefined && failIf === undefined) return line
   const again = '[ "$((tries -= 1))" -gt 0 ] || exit 1; sleep 0.1'
   return [
-    `tries=${limit * 10}`,
+    `tries=${timeout * 10}`,
     `while answer=$(${line}); do`,
     '  case $answer in',
-    ...(refusedIf === undefined ? [] : [`    *${refusedIf}*) printf '%s\\n' "$answer" >&2; exit 1 ;;`]),
-    ...(againWhile === undefined ? [] : [`    *${againWhile}*) ${again} ;;`]),
-    ...(againUntil === undefined ? ['    *) break ;;'] : [`    *${againUntil}*) break ;;`, `    *) ${again} ;;`]),
+    ...(failIf === undefined ? [] : [`    *${failIf}*) printf '%s\\n' "$answer" >&2; exit 1 ;;`]),
+    ...(retryWhile === undefined ? [] : [`    *${retryWhile}*) ${again} ;;`]),
+    ...(retryUntil === undefined ? ['    *) break ;;'] : [`    *${retryUntil}*) break ;;`, `    *) ${again} ;;`]),
     '  esac',
     'done',
   ].join('\n')

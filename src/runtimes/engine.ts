@@ -52,13 +52,13 @@ export async function inspectOverSocket(
 }
 
 /** Something else may listen on the socket, or the engine may have died while it answered. */
-function parseInspectJson(body: string, { title, listCommand: lists }: ContainerRuntime): ContainerInspectJson {
+function parseInspectJson(body: string, { title, listCommand }: ContainerRuntime): ContainerInspectJson {
   try {
     const inspected = JSON.parse(body) as Partial<ContainerInspectJson>
     if (inspected.Id && inspected.Name && inspected.State) return inspected as ContainerInspectJson
   } catch {}
   throw new PipeworkError(`${title} gave an answer that cannot be read: '${body.slice(0, 40)}'`, {
-    hint: `Does it answer otherwise? ${lists}`,
+    hint: `Does it answer otherwise? ${listCommand}`,
   })
 }
 

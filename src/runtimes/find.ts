@@ -64,10 +64,10 @@ async function queryFinder(finder: GuestFinder | ContainerRuntime, name: string,
   }
 }
 
-function toGuestMatches({ finder: { kind }, lookup: answer }: FinderReply): readonly GuestMatch[] {
-  if (answer.state === 'found') return [{ ...answer.guest, result: answer.guest }]
-  if (answer.state === 'refused') return [{ kind, ...answer.candidate, result: answer.error }]
-  return answer.state === 'several' ? answer.candidates.map((candidate) => ({ kind, ...candidate })) : []
+function toGuestMatches({ finder: { kind }, lookup }: FinderReply): readonly GuestMatch[] {
+  if (lookup.state === 'found') return [{ ...lookup.guest, result: lookup.guest }]
+  if (lookup.state === 'refused') return [{ kind, ...lookup.candidate, result: lookup.error }]
+  return lookup.state === 'several' ? lookup.candidates.map((candidate) => ({ kind, ...candidate })) : []
 }
 
 /** The twelve digits that runtimes print, or more, are as good as the whole id. */
@@ -95,11 +95,11 @@ function ambiguousGuestError({ name }: GuestName, matches: readonly GuestMatch[]
 
 function guestNotFoundError(replies: readonly FinderReply[], wanted: GuestName, host: System): PipeworkError {
   // A runtime that is not installed has nothing to say, and is mentioned only when no other is there.
-  const silent = replies.flatMap(({ finder, lookup: answer }) =>
-    answer.state === 'silent' ? [{ finder, why: answer.error }] : [],
+  const silent = replies.flatMap(({ finder, lookup }) =>
+    lookup.state === 'silent' ? [{ finder, why: lookup.error }] : [],
   )
   const [audible] = silent.filter(({ finder }) => !('program' in finder) || host.hasProgram(finder.program))
-  const known = replies.filter(({ lookup: answer }) => answer.state === 'unknown')
+  const known = replies.filter(({ lookup }) => lookup.state === 'unknown')
   const [first] = known
   if (first === undefined)
     return (
@@ -121,7 +121,7 @@ function suggestGuests(known: readonly FinderReply[], { kind, name }: GuestName,
     ...(host.inode(`/run/netns/${name}`) === undefined ? [] : [`netns:${name}`]),
     ...(/^\d+$/.test(name) && host.read(`/proc/${name}/stat`) !== undefined ? [`pid:${name}`] : []),
   ]
-  const names = known.flatMap(({ lookup: answer }) => (answer.state === 'unknown' ? answer.names : []))
+  const names = known.flatMap(({ lookup }) => (lookup.state === 'unknown' ? lookup.names : []))
   if (kind === undefined && (/^(br|ovs)\d+$/.test(name) || host.inode(`/sys/class/net/${name}`) !== undefined))
     return `Should '${name}' be a bridge, it comes before the guest: pipework ${name} web 192.168.1.10/24`
   const near = [...(kind === undefined ? others : []), ...listClosest(name, names)]
@@ -151,18 +151,18 @@ const GUEST_POLL_INTERVAL = 0.1
 export async function waitForGuest(
   wanted: GuestName,
   host: System,
-  { timeout: limit, interrupt }: WaitOptions,
+  { timeout, interrupt }: WaitOptions,
 ): Promise<Guest> {
-  const deadline = host.elapsed() + limit * 1000
+  const deadline = host.elapsed() + timeout * 1000
   for (;;) {
     try {
       return await findGuest(wanted, host)
     } catch (error) {
-      if (!(error instanceof PipeworkError) || limit === 0) throw error
+      if (!(error instanceof PipeworkError) || timeout === 0) throw error
       if (interrupt.requested)
         throw new PipeworkError(`interrupted while waiting for '${wanted.name}'`, { cause: error })
       if (host.elapsed() >= deadline)
-        throw new PipeworkError(`waited ${limit} s in vain: ${error.message}`, {
+        throw new PipeworkError(`waited ${timeout} s in vain: ${error.message}`, {
           hint: error.hint,
           exitCode: ExitCode.timeout,
           cause: error,

@@ -58,7 +58,7 @@ export async function findOvsRemoval(
     onBridge.some(({ name, isAlive }) => isAlive && !isGone(name)) ||
     ovs.fakeBridges.some(({ parent }) => parent === port.bridge) ||
     (readHostLink(port.bridge, host) !== undefined && (await hasGlobalAddress(port.bridge, host)))
-  const unused = isUsed ? undefined : ovs.bridges.find(({ name, isOwned: isOurs }) => name === port.bridge && isOurs)
+  const unused = isUsed ? undefined : ovs.bridges.find(({ name, isOwned }) => name === port.bridge && isOwned)
   return { port, deadPorts: dead, isDaemonRunning: ovs.isVswitchdRunning, unusedBridge: unused }
 }
 

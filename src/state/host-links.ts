@@ -58,7 +58,7 @@ export function resolveNicName(typed: string, host: System): string {
 
 /** The request with what only the host can tell: the NIC that `mac:` names, and what InfiniBand reads otherwise. */
 export function resolveHostif(request: AttachRequest, host: System): AttachRequest {
-  const { tag, vlan, isIfnameGiven: isNamed, ifname } = request
+  const { tag, vlan, isIfnameGiven, ifname } = request
   const mac = /^mac:(.*)$/.exec(request.hostif)?.[1]
   const hostif = mac === undefined ? request.hostif : findNicByMac(mac, request.direct ? 'everywhere' : 'host', host)
   const isPartitioned = isInfiniband(hostif, host)
@@ -67,7 +67,7 @@ export function resolveHostif(request: AttachRequest, host: System): AttachReque
   // A guest that nothing but the host is at the other end for has its gateway there, typed or not.
   const isAlone = parseRouted(hostif) !== undefined && readHostLink(hostif, host) === undefined
   const addresses = isAlone ? withDefaultGateways(request.addresses) : request.addresses
-  return { ...request, hostif, addresses, ifname: isPartitioned && !isNamed ? 'ib0' : ifname }
+  return { ...request, hostif, addresses, ifname: isPartitioned && !isIfnameGiven ? 'ib0' : ifname }
 }
 
 /** A link's end in the host, as far as an attach needs to see it again. */

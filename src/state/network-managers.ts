@@ -77,10 +77,10 @@ interface UplinkNames {
 }
 
 // All of it in /run: the bridge is gone with the next boot, and then the NIC shall be managed as ever.
-function toLinkManager({ program: by, file = '' }: ManagedLink, { nic, bridge }: UplinkNames): LinkManager {
-  if (by === 'NetworkManager')
+function toLinkManager({ program, file = '' }: ManagedLink, { nic, bridge }: UplinkNames): LinkManager {
+  if (program === 'NetworkManager')
     return {
-      name: by,
+      name: program,
       dropIn: {
         path: `/run/NetworkManager/conf.d/90-pipework-${bridge}.conf`,
         text: `[keyfile]\nunmanaged-devices+=interface-name:${nic};interface-name:${bridge}`,
@@ -89,7 +89,7 @@ function toLinkManager({ program: by, file = '' }: ManagedLink, { nic, bridge }:
     }
   const isNetplan = file.includes('netplan')
   return {
-    name: isNetplan ? 'netplan (by systemd-networkd)' : by,
+    name: isNetplan ? 'netplan (by systemd-networkd)' : program,
     dropIn: {
       // Of all its files the first by name decides.
       path: `/run/systemd/network/0-pipework-${bridge}.network`,

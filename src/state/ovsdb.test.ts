@@ -19,7 +19,7 @@ const DB = '/var/run/openvswitch/db.sock'
 
 describe('the tables, as ovs-vsctl prints them', () => {
   const there = ['ovs1', 'veth1pl94e2c7cb']
-  const { bridges, ports, fakeBridges: fakes } = parseOvsTables(tables, (name) => there.includes(name))
+  const { bridges, ports, fakeBridges } = parseOvsTables(tables, (name) => there.includes(name))
   const portOf = (name: string) => ports.find((port) => port.name === name)
 
   test('bridges, and who made them', () =>
@@ -29,7 +29,7 @@ describe('the tables, as ovs-vsctl prints them', () => {
     ]))
 
   test('a name for one VLAN is no port', () => {
-    expect(fakes).toEqual([{ name: 'ovs1v30', parent: 'ovs1', tag: 30 }])
+    expect(fakeBridges).toEqual([{ name: 'ovs1v30', parent: 'ovs1', tag: 30 }])
     expect(portOf('ovs1v30')).toBeUndefined()
   })
 

@@ -225,20 +225,20 @@ export function mayBeOvsPort({ master }: HostLink): boolean {
 }
 
 /** For whom a port was made, from what the row says: ours, or the original's. */
-export function guestOfOvsPort({ externalIds: ids }: OvsPort): LinkRecord['guest'] | undefined {
-  const id = ids['pipework.containerid']
-  const [kind, ...name] = (ids['pipework.guest'] ?? '').split(':')
+export function guestOfOvsPort({ externalIds }: OvsPort): LinkRecord['guest'] | undefined {
+  const id = externalIds['pipework.containerid']
+  const [kind, ...name] = (externalIds['pipework.guest'] ?? '').split(':')
   if (kind !== undefined && name.length > 0)
     return { kind, name: name.join(':'), id: id === undefined ? undefined : id.slice(0, 12) }
-  const container = ids['pipework.containername']?.replace(/^\//, '')
+  const container = externalIds['pipework.containername']?.replace(/^\//, '')
   return container === undefined
     ? undefined
     : { kind: 'docker', name: container, id: id === undefined ? undefined : id.slice(0, 12) }
 }
 
 /** The interface's name in the guest; the original has it in the name of the host end. */
-export function ifnameOfOvsPort({ name, externalIds: ids }: OvsPort): string {
-  return ids['pipework.ifname'] ?? /^v(.+)pl\d+$/.exec(name)?.[1] ?? name
+export function ifnameOfOvsPort({ name, externalIds }: OvsPort): string {
+  return externalIds['pipework.ifname'] ?? /^v(.+)pl\d+$/.exec(name)?.[1] ?? name
 }
 
 /** One command line of `ovs-vsctl`, that is one transaction: sub-commands, each a list of words. */
@@ -278,14 +278,14 @@ export function removeOvsBridge(name: string): RunCommand {
 
 /** The words that give a port and its interface what they shall have, after `add-port` or to replace what they had. */
 export function toOvsPortArgs(port: OvsPort): readonly (readonly string[])[] {
-  const { name, tag, trunks, vlanMode, transient, externalIds: ids } = port
+  const { name, tag, trunks, vlanMode, transient, externalIds } = port
   const values = [
     ...(tag === undefined ? [] : [`tag=${tag}`]),
     ...(trunks.length === 0 ? [] : [`trunks=${trunks.join(',')}`]),
     ...(vlanMode === undefined ? [] : [`vlan_mode=${vlanMode}`]),
     ...(transient ? ['other_config:transient=true'] : []),
   ]
-  const pairs = Object.entries(ids).map(([key, value]) => `external-ids:${quoteAtom(key)}=${quoteAtom(value)}`)
+  const pairs = Object.entries(externalIds).map(([key, value]) => `external-ids:${quoteAtom(key)}=${quoteAtom(value)}`)
   return [
     ...(values.length === 0 ? [] : [['set', 'Port', name, ...values]]),
     ...(pairs.length === 0 ? [] : [['set', 'Interface', name, ...pairs]]),

@@ -89,7 +89,7 @@ interface RecordFields {
 
 const formatAddressList = (addresses: readonly Address[]) => addresses.map(formatAddress).join(',')
 
-function formatRecord(record: LinkRecord, { addressList: list, file }: RecordFields): string {
+function formatRecord(record: LinkRecord, { addressList, file }: RecordFields): string {
   const { guest, ifname, hostif, uplink, addresses = [], sources = [], words, previous, nic } = record
   const leased = formatAddressList(addresses.filter((it) => it.leased))
   return [
@@ -99,9 +99,9 @@ function formatRecord(record: LinkRecord, { addressList: list, file }: RecordFie
     `i=${escapeWord(ifname)}`,
     `h=${escapeWord(hostif)}`,
     ...(uplink === undefined ? [] : [`u=${escapeWord(uplink)}`]),
-    `a=${list}`,
+    `a=${addressList}`,
     ...sources.map((word) => `s=${escapeWord(word)}`),
-    ...(leased === '' || list === '*' ? [] : [`l=${leased}`]),
+    ...(leased === '' || addressList === '*' ? [] : [`l=${leased}`]),
     // Of routes there may be several, and bytes are few.
     ...words.map((word) =>
       isRouteOption(word) ? `r=${escapeWord(word.slice(ROUTE_OPTION.length))}` : `w=${escapeWord(word)}`,

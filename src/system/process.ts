@@ -55,10 +55,10 @@ interface SpawnedProgram {
  */
 async function spawnProgram(
   [file = '', ...args]: readonly string[],
-  { stdin: input, stdout: output, env, terminate: end = (child) => void child.kill() }: SpawnOptions,
+  { stdin, stdout, env, terminate = (child) => void child.kill() }: SpawnOptions,
 ): Promise<SpawnedProgram> {
   const { spawn } = await import('node:child_process')
-  const child = spawn(file, args, { ...DETACHED, stdio: [input, output, 'pipe'], env })
+  const child = spawn(file, args, { ...DETACHED, stdio: [stdin, stdout, 'pipe'], env })
   const [out, err]: [string[], string[]] = [[], []]
   child.stdout?.setEncoding('utf8').on('data', (text: string) => out.push(text))
   child.stderr?.setEncoding('utf8').on('data', (text: string) => err.push(text))
@@ -77,13 +77,13 @@ async function spawnProgram(
   return {
     async finish(text, limit) {
       // spawn's own timeout goes on where there is no such program: the error would be followed by 30 seconds of nothing.
-      const timer = setTimeout(() => end(child), limit * 1000)
+      const timer = setTimeout(() => terminate(child), limit * 1000)
       child.stdin?.end(text)
       const { signal, ...result } = await ended.finally(() => clearTimeout(timer))
       if (signal === 'SIGTERM') throw timeoutError([file, ...args], limit)
       return result
     },
-    kill: () => end(child),
+    kill: () => terminate(child),
   }
 }
 

@@ -55,17 +55,17 @@ export interface CommandHandler {
 }
 
 /** Refuses a change to whoever cannot make it; a dry run is for everybody. */
-export function validateRoot({ host, hasFlag: flag }: CommandContext): void {
-  if (!host.isRoot && !flag('dry-run'))
+export function validateRoot({ host, hasFlag }: CommandContext): void {
+  if (!host.isRoot && !hasFlag('dry-run'))
     throw new PipeworkError('only root can change network interfaces: run it with sudo, or look with --dry-run')
 }
 
 /** Where the steps of guests are told, or undefined without --verbose. */
 export async function openTranscripts(
-  { io, hasFlag: flag }: CommandContext,
+  { io, hasFlag }: CommandContext,
   guests: 'one' | 'many',
 ): Promise<((guest: Guest) => Transcript) | undefined> {
-  if (!flag('verbose')) return undefined
+  if (!hasFlag('verbose')) return undefined
   const { createTranscripts } = await import('./transcript')
   return createTranscripts(io.err, guests === 'one' ? 'live' : 'whole')
 }

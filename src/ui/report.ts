@@ -139,8 +139,8 @@ export function formatNetnsPreamble({ kind, name, nsPath }: Guest): readonly str
   ]
 }
 
-function formatStepLines({ description: why, command }: Plan[number]): readonly string[] {
-  return ['', `# ${why}`, toShell(command)]
+function formatStepLines({ description, command }: Plan[number]): readonly string[] {
+  return ['', `# ${description}`, toShell(command)]
 }
 
 /** A step as --verbose shows it: the reason, then the command. */

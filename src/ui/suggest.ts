@@ -7,7 +7,7 @@ export function listSuggestedCommands(word: string, { commands }: CommandTable):
   const shown = commands.filter(({ hidden }) => hidden !== true)
   const find = (it: string) => shown.find((command) => command.word === it || command.aliases?.includes(it))
   // Of short words every other is a near one.
-  const others = shown.flatMap(({ aliases: alsoCalled = [] }) => alsoCalled.filter((it) => it.length > 4))
+  const others = shown.flatMap(({ aliases = [] }) => aliases.filter((it) => it.length > 4))
   const all = [...shown.map((command) => command.word).filter(Boolean), ...others]
   const meant = find(word) === undefined ? listClosest(word, all).map(find) : [find(word)]
   const words = meant.flatMap((command) => (command === undefined ? [] : [command.word]))

@@ -26,8 +26,8 @@ function quoteForSystemd(word: string): string {
  * The service that runs a watch. It comes after the engines and in nobody's way: no engine waits for it. What it may
  * not do is all that it does not need; what it needs is said beside it.
  */
-export function formatUnit({ node, script, args: words }: UnitExecStart): string {
-  const command = [node, script, 'watch', ...words].map(quoteForSystemd).join(' ')
+export function formatUnit({ node, script, args }: UnitExecStart): string {
+  const command = [node, script, 'watch', ...args].map(quoteForSystemd).join(' ')
   return `# Written by: pipework service install
 [Unit]
 Description=Network attachments of containers, kept by pipework

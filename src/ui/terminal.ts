@@ -11,8 +11,8 @@ export interface Terminal {
 }
 
 /** What standard output is. Colour is for a terminal, and for nobody who has set NO_COLOR (no-color.org). */
-export function toTerminal({ env, terminalColumns: columns }: Pick<System, 'env' | 'terminalColumns'>): Terminal {
-  const width = columns()
+export function toTerminal({ env, terminalColumns }: Pick<System, 'env' | 'terminalColumns'>): Terminal {
+  const width = terminalColumns()
   const isPlain = width === undefined || Boolean(env.NO_COLOR) || env.TERM === 'dumb'
   return {
     columns: width,

@@ -29,13 +29,13 @@ function toLineState(told: LineResult): LineState {
 }
 
 /** What `up` tells: failures on standard error, one line for each change, and the sum. */
-export function toUpResult(sum: Summary, { host, io, hasFlag: flag }: CommandContext): CommandOutcome {
-  const { results: all, pruned, warnings } = sum
-  const failures = [...listFailures(all), ...pruned.flatMap((it) => (it.state === 'failed' ? [it.error] : []))]
-  if (!flag('json')) for (const text of [...warnings.map(formatWarning), ...failures.map(formatError)]) io.err(text)
+export function toUpResult(sum: Summary, { host, io, hasFlag }: CommandContext): CommandOutcome {
+  const { results, pruned, warnings } = sum
+  const failures = [...listFailures(results), ...pruned.flatMap((it) => (it.state === 'failed' ? [it.error] : []))]
+  if (!hasFlag('json')) for (const text of [...warnings.map(formatWarning), ...failures.map(formatError)]) io.err(text)
   return {
     text: [
-      ...all.flatMap((it) => formatChange(it, host)),
+      ...results.flatMap((it) => formatChange(it, host)),
       ...pruned.flatMap(formatPruneResult),
       formatSummary(sum, host),
     ]
@@ -43,8 +43,8 @@ export function toUpResult(sum: Summary, { host, io, hasFlag: flag }: CommandCon
       .join(''),
     json: {
       ok: failures.length === 0,
-      changed: all.some((it) => it.state === 'planned' && it.attachPlan.plan.length > 0) || pruned.length > 0,
-      attachments: all.map((it) => lineResultToJson(it, host)),
+      changed: results.some((it) => it.state === 'planned' && it.attachPlan.plan.length > 0) || pruned.length > 0,
+      attachments: results.map((it) => lineResultToJson(it, host)),
       detached: pruned.map(pruneResultToJson),
       warnings: warnings.length === 0 ? undefined : warnings,
     },
@@ -52,10 +52,10 @@ export function toUpResult(sum: Summary, { host, io, hasFlag: flag }: CommandCon
   }
 }
 
-function toExitCode(failures: readonly unknown[], { results: all, waitSeconds: patience }: Summary): number {
+function toExitCode(failures: readonly unknown[], { results, waitSeconds }: Summary): number {
   if (failures.some((it) => it instanceof PipeworkError && it.leftovers.length > 0)) return ExitCode.leftover
   if (failures.length > 0) return ExitCode.failed
-  return all.some(({ state, line: wish }) => state === 'absent' && patience + wish.waitSeconds > 0)
+  return results.some(({ state, line }) => state === 'absent' && waitSeconds + line.waitSeconds > 0)
     ? ExitCode.timeout
     : ExitCode.ok
 }
@@ -65,7 +65,7 @@ function listFailures(all: readonly LineResult[]): readonly unknown[] {
   const failed = all.flatMap((it) => (it.state === 'failed' ? [it] : []))
   return [...new Set(failed.map(({ error }) => error))].map((why) => {
     if (!(why instanceof PipeworkError)) return why
-    const places = failed.filter((it) => it.error === why).map(({ line: wish }) => formatLocation(wish))
+    const places = failed.filter((it) => it.error === why).map(({ line }) => formatLocation(line))
     const { message, hint, exitCode, leftovers } = why
     return new PipeworkError(`${places.join(', ')}: ${message}`, { hint, exitCode, leftovers })
   })
@@ -83,8 +83,8 @@ function formatPruneResult(pruned: PruneResult): readonly string[] {
 }
 
 /** `12 made, 1 changed, 87 as they were`: what there is none of is left out. */
-function formatSummary({ results: all, pruned }: Summary, host: System): string {
-  const count = (state: LineState) => all.filter((it) => toLineState(it) === state).length
+function formatSummary({ results, pruned }: Summary, host: System): string {
+  const count = (state: LineState) => results.filter((it) => toLineState(it) === state).length
   const parts = [
     [count('made'), 'made'],
     [count('changed'), 'changed'],
@@ -113,7 +113,7 @@ function lineResultToJson(told: LineResult, host: System): object {
     ok: true,
     ...about,
     attachment: describeAttachment(told.attachPlan, host),
-    steps: plan.map(({ description: why }) => why),
+    steps: plan.map(({ description }) => description),
   }
 }
 
@@ -151,7 +151,7 @@ export function toUpScriptResult(all: readonly LineResult[], before: readonly st
   )
   const script = joinScripts([...before, ...scripts], notes)
   const steps = all.flatMap((it) =>
-    it.state === 'planned' ? it.attachPlan.plan.map(({ description: why }) => why) : [],
+    it.state === 'planned' ? it.attachPlan.plan.map(({ description }) => description) : [],
   )
   return {
     text: script,

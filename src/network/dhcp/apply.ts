@@ -107,13 +107,13 @@ export async function waitForLease(
 
 /** While client and server speak, what it takes to give the lease to the link is started, and the guest looked at. */
 function prestartLease(place: LeaseContext): LeaseContext {
-  const { prespawnedIp: aheads, heldNetns: pin, host } = place
+  const { prespawnedIp, heldNetns, host } = place
   const began = host.elapsed()
   const seen = place.readGuestState()
   // Whoever looks is told.
   seen.catch(() => {})
-  aheads.guest.start(pin.netns)
-  aheads.host.start()
+  prespawnedIp.guest.start(heldNetns.netns)
+  prespawnedIp.host.start()
   return { ...place, readGuestState: () => (host.elapsed() - began < GUEST_STATE_TTL ? seen : place.readGuestState()) }
 }
 
@@ -152,8 +152,8 @@ async function lockInterface({ netns, ifname }: DhcpClientSpec, host: System): P
 
 /** The lease is no more: what came with it goes. The client asks again for as long as it runs. */
 async function recordLostLease(place: LeaseContext): Promise<void> {
-  const { clientState: tenant, host } = place
-  host.writeFile(`${tenant.directory}/lost`, `${now()}`)
+  const { clientState, host } = place
+  host.writeFile(`${clientState.directory}/lost`, `${now()}`)
   await removeLease(place)
 }
 
@@ -186,15 +186,15 @@ export async function rollBackLease(directory: string, host: System): Promise<Co
 
 /** Makes the link what the lease says, and writes it down. */
 async function applyLease(lease: Lease, place: LeaseContext): Promise<void> {
-  const { clientState: tenant, heldNetns: pin, host, readGuestState: look } = place
-  const { directory, client } = tenant
+  const { clientState, heldNetns, host, readGuestState: look } = place
+  const { directory, client } = clientState
   const state = await look()
-  const lines = planLeaseCommands(lease, tenant, state).map((command) =>
-    toBatchLine(command, { netns: pin.netns, pid: host.pid }),
+  const lines = planLeaseCommands(lease, clientState, state).map((command) =>
+    toBatchLine(command, { netns: heldNetns.netns, pid: host.pid }),
   )
   const { code, stderr } = await runLeaseBatch(lines, planRecordUpdate(lease, state, place), place)
   if (code !== 0) {
-    await runLeaseBatch([], planRecordUpdate(tenant.lease, await readGuestState(pin.netns, host), place), place)
+    await runLeaseBatch([], planRecordUpdate(clientState.lease, await readGuestState(heldNetns.netns, host), place), place)
     throw new PipeworkError(`the lease of ${lease.ip} could not be given to '${client.ifname}': ${stderr.trim()}`)
   }
   if (client.resolvConf !== undefined) await writeResolvConf(lease, client.resolvConf, host)
@@ -209,11 +209,11 @@ async function runLeaseBatch(
   record: RecordUpdate | undefined,
   place: LeaseContext,
 ): Promise<CommandResult> {
-  const { heldNetns: pin, prespawnedIp: aheads } = place
+  const { heldNetns, prespawnedIp } = place
   const inGuest = record?.in === 'guest' ? [...lines, record.line] : lines
   const [result] = await Promise.all([
-    inGuest.length === 0 ? SUCCESS : aheads.guest.send(pin.netns, inGuest),
-    record?.in === 'host' && aheads.host.send(undefined, [record.line]),
+    inGuest.length === 0 ? SUCCESS : prespawnedIp.guest.send(heldNetns.netns, inGuest),
+    record?.in === 'host' && prespawnedIp.host.send(undefined, [record.line]),
   ])
   return result
 }

@@ -31,9 +31,9 @@ async function cleanUpLocked(
 }
 
 async function cleanUpClient(tenant: ClientState, host: System): Promise<readonly RemovedDhcpClient[]> {
-  const { client, directory, lease, isRunning: isKept } = tenant
+  const { client, directory, lease, isRunning } = tenant
   const { guest, ifname, family, program } = client
-  if (isKept) {
+  if (isRunning) {
     const guestPath = /^dir=\S+ guest=(\S+) /m.exec(tenant.files.keep ?? '')?.[1]
     if (guestPath === undefined || host.inode(guestPath) === client.netns) return []
     await host.run(['sh', `${directory}/keep`, '--stop'])

@@ -31,10 +31,10 @@ interface LeasePlanOptions {
  */
 export async function planLeases(
   context: AttachContext,
-  { host, netns, isRecreated: isRemade, planRest }: LeasePlanOptions,
+  { host, netns, isRecreated, planRest }: LeasePlanOptions,
 ): Promise<LeasePlan> {
   const tenancy = await readDhcpInputs(context, { host, netns })
-  const settled = isRemade ? [] : DHCP_FAMILIES.flatMap((family) => findUnchangedClient(family, context, tenancy) ?? [])
+  const settled = isRecreated ? [] : DHCP_FAMILIES.flatMap((family) => findUnchangedClient(family, context, tenancy) ?? [])
   const leased = settled.flatMap(({ client, lease }) => (lease === undefined ? [] : [toLeasedAddress(client, lease)]))
   const mtu = settled.find(({ lease }) => lease?.mtu !== undefined)?.lease?.mtu
   const request = {

@@ -34,7 +34,7 @@ export function listOrphanedClients(
   isMeant: (client: ClientState['client']) => boolean,
   host: System,
 ): readonly ClientState[] {
-  return listClientStates(host).filter(({ client, isRunning: isKept }) => !isKept && isMeant(client))
+  return listClientStates(host).filter(({ client, isRunning }) => !isRunning && isMeant(client))
 }
 
 /** What a guest that is gone is given, to be attached once more where it was. */

@@ -3,9 +3,9 @@ import type { System } from '../../system/types'
 import type { LeaseReport } from '../../ui/report'
 import { type ClientState, clientDirectory, leaseExpiry, readClientState } from './state'
 
-function leaseState({ client, lease, isRunning: isKept, isLost }: ClientState, now: number): LeaseReport['state'] {
+function leaseState({ client, lease, isRunning, isLost }: ClientState, now: number): LeaseReport['state'] {
   const isOver = lease === undefined || isLost || leaseExpiry(lease) <= now
-  if (isKept) return isOver ? 'lost' : 'kept'
+  if (isRunning) return isOver ? 'lost' : 'kept'
   return client.once && !isOver ? 'once' : 'ended'
 }
 

@@ -32,12 +32,12 @@ export function hostDeviceFor({ hostif, hostEnd }: HostAttachment): string {
   return parseRouted(hostif) === undefined ? hostif : (hostEnd ?? '')
 }
 
-function desiredBridge({ hostif, hostEnd, isBridgePort: isPort, hostServices: outside }: HostAttachment): DesiredState {
+function desiredBridge({ hostif, hostEnd, isBridgePort, hostServices }: HostAttachment): DesiredState {
   return {
     ...EMPTY_STATE,
     // Where bridges obey the firewall, what a guest sends to a published port of its own goes back by the same port.
-    hairpins: hostEnd === undefined || !isPort ? [] : [{ port: hostEnd, on: outside.portMappings.length > 0 }],
-    addresses: outside.bridgeAddresses.map(({ family, ip, prefix }) => ({
+    hairpins: hostEnd === undefined || !isBridgePort ? [] : [{ port: hostEnd, on: hostServices.portMappings.length > 0 }],
+    addresses: hostServices.bridgeAddresses.map(({ family, ip, prefix }) => ({
       dev: hostif,
       family,
       ip,
@@ -134,10 +134,10 @@ const formatPortRange = ({ first, last }: PortMapping['hostPorts']) =>
 
 /** Whether the host is the guest's gateway, so that replies come back through it whoever asked. */
 function isHostGateway(subject: HostAttachment, family: Family, own: HostAddresses): boolean {
-  const { addresses, hostif, hostServices: outside } = subject
+  const { addresses, hostif, hostServices } = subject
   if (parseRouted(hostif) !== undefined) return true
   const gateway = addresses.find((it) => it.family === family && it.gateway !== undefined)?.gateway
-  return [...outside.bridgeAddresses, ...(own.get(hostif) ?? [])].some(({ ip }) => ip === gateway)
+  return [...hostServices.bridgeAddresses, ...(own.get(hostif) ?? [])].some(({ ip }) => ip === gateway)
 }
 
 function portMappingRules(
@@ -145,18 +145,18 @@ function portMappingRules(
   { ip, family }: Address,
   subject: HostAttachment,
 ): readonly FirewallRule[] {
-  const { protocol, listenAddress: at, hostPorts: ports, guestPorts: to } = published
+  const { protocol, listenAddress, hostPorts, guestPorts } = published
   const dev = hostDeviceFor(subject)
-  const target = ports.first === to.first ? { ip } : { ip, port: formatPortRange(to) }
-  const toGuest = { family, owner: dev, out: dev, to: ip, protocol, ports: formatPortRange(to) } as const
+  const target = hostPorts.first === guestPorts.first ? { ip } : { ip, port: formatPortRange(guestPorts) }
+  const toGuest = { family, owner: dev, out: dev, to: ip, protocol, ports: formatPortRange(guestPorts) } as const
   return [
     {
       family,
       action: 'dnat',
       owner: dev,
-      to: at?.ip ?? ANY_LOCAL_ADDRESS,
+      to: listenAddress?.ip ?? ANY_LOCAL_ADDRESS,
       protocol,
-      ports: formatPortRange(ports),
+      ports: formatPortRange(hostPorts),
       dnatTarget: target,
     },
     { ...toGuest, action: 'accept' },
@@ -165,9 +165,9 @@ function portMappingRules(
 
 /** With the rules that make the guest answer to the host, and not past it, where it would. */
 function desiredPortMappings(subject: HostAttachment, own: HostAddresses): DesiredState {
-  const { addresses, hostServices: outside } = subject
+  const { addresses, hostServices } = subject
   const dev = hostDeviceFor(subject)
-  const needs = outside.portMappings.flatMap((published) =>
+  const needs = hostServices.portMappings.flatMap((published) =>
     ADDRESS_FAMILIES.flatMap((family) => {
       const address = addresses.find((it) => it.family === family)
       if (address === undefined || (published.listenAddress !== undefined && published.listenAddress.family !== family))
@@ -206,10 +206,10 @@ function hostMacvlanName(parent: string): string {
 
 /** A link beside the guests' on their NIC, without an address, that answers for the host's. */
 function desiredHostAccess(
-  { hostServices: outside, parent, sharing, addresses }: HostAttachment,
+  { hostServices, parent, sharing, addresses }: HostAttachment,
   own: HostAddresses,
 ): DesiredState {
-  if (!outside.hostAccess || parent === undefined || sharing === undefined) return EMPTY_STATE
+  if (!hostServices.hostAccess || parent === undefined || sharing === undefined) return EMPTY_STATE
   const dev = hostMacvlanName(parent)
   const global = (own.get(parent) ?? []).filter(({ ip }) => !isLinkLocalAddress(ip))
   const has6 = addresses.some(({ family }) => family === 6)

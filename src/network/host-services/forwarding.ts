@@ -51,12 +51,12 @@ function toForwardFlow(
 
 /** What the host is to forward for an attachment, and the rules that pipework itself makes for it. */
 export function readForwarding(subject: HostAttachment, host: System): ForwardedTraffic | undefined {
-  const { hostServices: outside, hostif } = subject
+  const { hostServices, hostif } = subject
   const dev = hostDeviceFor(subject)
-  const rules = desiredState(subject, new Map()).rules.filter(({ action: act }) => act === 'accept')
+  const rules = desiredState(subject, new Map()).rules.filter(({ action }) => action === 'accept')
   if (rules.length === 0) return undefined
   // What is published on 127.0.0.1 alone comes from nowhere else.
-  const isNear = outside.portMappings.every(({ listenAddress: at }) => at?.ip.startsWith('127.'))
+  const isNear = hostServices.portMappings.every(({ listenAddress }) => listenAddress?.ip.startsWith('127.'))
   const routed = rules.filter((it) => !(it.in === dev && it.out === dev) && !(isNear && it.ports !== undefined))
   const nic = parseRouted(hostif)?.nic
   const flows = ([4, 6] as const).flatMap((family): ForwardedTraffic['flows'] => {

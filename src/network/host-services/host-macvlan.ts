@@ -6,8 +6,8 @@ import type { DesiredState, HostMacvlan } from './need'
 import { sysctlWriteCommand } from './sysctls'
 
 /** What is not there yet of a link of the host beside the guests' on their NIC: it, its record, or that it is up. */
-export function planHostMacvlans({ hostMacvlans: shims }: DesiredState, { links }: CurrentState): Plan {
-  const wanted = new Map(shims.map((shim) => [shim.name, shim]))
+export function planHostMacvlans({ hostMacvlans }: DesiredState, { links }: CurrentState): Plan {
+  const wanted = new Map(hostMacvlans.map((shim) => [shim.name, shim]))
   return [...wanted.values()].flatMap((shim) => {
     const link = links.find(({ name }) => name === shim.name)
     if (link !== undefined && link.hostMacvlan?.parent !== shim.parent)
@@ -37,10 +37,10 @@ function planHostMacvlan(
 }
 
 /** Removes those past which nobody is reached any more. */
-export function planHostMacvlanRemoval({ hostMacvlans: shims }: DesiredState, live: CurrentState): Plan {
-  return live.links.flatMap(({ hostMacvlan: shim }) => {
-    if (shim === undefined || shims.some(({ name }) => name === shim.name)) return []
-    const { name, parent, kind, mode, mac } = shim
+export function planHostMacvlanRemoval({ hostMacvlans }: DesiredState, live: CurrentState): Plan {
+  return live.links.flatMap(({ hostMacvlan }) => {
+    if (hostMacvlan === undefined || hostMacvlans.some(({ name }) => name === hostMacvlan.name)) return []
+    const { name, parent, kind, mode, mac } = hostMacvlan
     const settings = ['forwarding', 'proxy_ndp'].map((setting) => `net/ipv6/conf/${name}/${setting}`)
     const set = settings.filter((key) => live.sysctl(key) === '1')
     return [

@@ -33,7 +33,7 @@ import { validateHostServices } from './validate'
 /** An attachment that is there. */
 function toHostAttachment({ record, hostEnd, inGuest }: ExistingAttachment, host: System): HostAttachment {
   const { guest, ifname, words, addresses = [] } = record
-  const { hostif, hostServices: outside } = hostServicesOf(record)
+  const { hostif, hostServices } = hostServicesOf(record)
   if (hostEnd !== undefined) {
     const isPort = host.list(`/sys/class/net/${hostEnd.name}/brport`) !== undefined
     return {
@@ -44,7 +44,7 @@ function toHostAttachment({ record, hostEnd, inGuest }: ExistingAttachment, host
       isBridgePort: isPort,
       addresses,
       words,
-      hostServices: outside,
+      hostServices,
     }
   }
   const parent = findMacvlanParent(inGuest, host)?.name
@@ -104,7 +104,7 @@ async function readAllAttachments(where: 'host' | 'everywhere', host: System): P
   return [...readHostAttachments(host), ...inGuests]
 }
 
-const hasHostMacvlan = ({ links }: CurrentState) => links.some(({ hostMacvlan: shim }) => shim !== undefined)
+const hasHostMacvlan = ({ links }: CurrentState) => links.some(({ hostMacvlan }) => hostMacvlan !== undefined)
 
 /** What all of these need; what hangs on an interface that is gone needs nothing any more. */
 function desiredStateOfAll(subjects: readonly HostAttachment[], live: CurrentState): DesiredState {
@@ -118,12 +118,12 @@ function desiredStateOfAll(subjects: readonly HostAttachment[], live: CurrentSta
 
 /** An address of ours on the bridge stays for whom it is the gateway, or the way of a published port, whoever asked for it. */
 function keepUsedAddresses(
-  { hostif, hostEnd, addresses, hostServices: outside }: HostAttachment,
+  { hostif, hostEnd, addresses, hostServices }: HostAttachment,
   { links }: CurrentState,
 ): DesiredState {
   const ours = links.find(({ name }) => name === hostif)?.addresses.filter(({ isOurs }) => isOurs) ?? []
-  const { bridgeAddresses, portMappings: published } = outside
-  const isReached = (it: Address) => published.length === 0 || bridgeAddresses.some((own) => subnetsOverlap(it, own))
+  const { bridgeAddresses, portMappings } = hostServices
+  const isReached = (it: Address) => portMappings.length === 0 || bridgeAddresses.some((own) => subnetsOverlap(it, own))
   const isUsed = (own: Address) =>
     addresses.some((it) => it.gateway === own.ip || (!isReached(it) && subnetsOverlap(it, own)))
   if (hostEnd === undefined) return EMPTY_STATE
@@ -134,13 +134,13 @@ function keepUsedAddresses(
  * What of a need is there already. More is not done for a record that stands inside a guest, which may have written it
  * to get a route of the host's to itself: it keeps what somebody at the host has once asked for.
  */
-function pickExisting(need: DesiredState, { links, routes, proxyNeighbours: proxies }: CurrentState): DesiredState {
-  const isThere = (dev: string) => links.some(({ name, hostMacvlan: shim }) => name === dev && shim !== undefined)
+function pickExisting(need: DesiredState, { links, routes, proxyNeighbours }: CurrentState): DesiredState {
+  const isThere = (dev: string) => links.some(({ name, hostMacvlan }) => name === dev && hostMacvlan !== undefined)
   return {
     ...need,
     hostMacvlans: need.hostMacvlans.filter(({ name }) => isThere(name)),
     routes: need.routes.filter(({ dst, dev }) => routes.some((it) => it.dst === dst && it.dev === dev)),
-    proxyNeighbours: need.proxyNeighbours.filter(({ ip, dev }) => proxies.some((it) => it.ip === ip && it.dev === dev)),
+    proxyNeighbours: need.proxyNeighbours.filter(({ ip, dev }) => proxyNeighbours.some((it) => it.ip === ip && it.dev === dev)),
     sysctls: need.sysctls.filter(({ key }) => isThere(key.split('/')[3] ?? '')),
   }
 }

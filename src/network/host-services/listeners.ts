@@ -38,16 +38,16 @@ function parseListeners(text: string, protocol: 'tcp' | 'udp'): readonly SocketL
 
 const ANY_ADDRESS = { 4: '0.0.0.0', 6: '::' } as const
 
-function listensOn({ family, ip }: SocketListener, { listenAddress: at }: PortMapping): boolean {
+function listensOn({ family, ip }: SocketListener, { listenAddress }: PortMapping): boolean {
   // One on :: hears IPv4 as well, unless it says otherwise, which cannot be seen here.
-  if (at === undefined || ip === ANY_ADDRESS[6]) return true
-  return at.family === family && (ip === ANY_ADDRESS[family] || ip === at.ip)
+  if (listenAddress === undefined || ip === ANY_ADDRESS[6]) return true
+  return listenAddress.family === family && (ip === ANY_ADDRESS[family] || ip === listenAddress.ip)
 }
 
 /** What listens on a port of the host that is to be published, as `address port`. */
 export function findListener(wanted: PortMapping, host: System): string | undefined {
-  const { protocol, hostPorts: ports } = wanted
+  const { protocol, hostPorts } = wanted
   const all = ['', '6'].flatMap((suffix) => parseListeners(host.read(`/proc/net/${protocol}${suffix}`) ?? '', protocol))
-  const found = all.find((it) => it.port >= ports.first && it.port <= ports.last && listensOn(it, wanted))
+  const found = all.find((it) => it.port >= hostPorts.first && it.port <= hostPorts.last && listensOn(it, wanted))
   return found && `${found.ip} port ${found.port}`
 }

@@ -162,21 +162,21 @@ const REMOVE_MARKER = { kind: 'file', in: 'host', path: SERVICES_MARKER } as con
 function isEmptyState({
   addresses,
   routes,
-  proxyNeighbours: proxies,
+  proxyNeighbours,
   sysctls,
-  hostMacvlans: shims,
+  hostMacvlans,
   rules,
 }: DesiredState): boolean {
-  return [addresses, routes, proxies, sysctls, shims, rules].every((list) => list.length === 0)
+  return [addresses, routes, proxyNeighbours, sysctls, hostMacvlans, rules].every((list) => list.length === 0)
 }
 
-function planMarker(need: DesiredState, { hasMarker: isMarked }: CurrentState): Plan {
-  if (isEmptyState(need) || isMarked) return []
+function planMarker(need: DesiredState, { hasMarker }: CurrentState): Plan {
+  if (isEmptyState(need) || hasMarker) return []
   return [{ description: 'note that the host has more of ours than links', command: WRITE_MARKER, undo: REMOVE_MARKER }]
 }
 
-function planMarkerRemoval(need: DesiredState, { hasMarker: isMarked }: CurrentState): Plan {
-  if (!isEmptyState(need) || !isMarked) return []
+function planMarkerRemoval(need: DesiredState, { hasMarker }: CurrentState): Plan {
+  if (!isEmptyState(need) || !hasMarker) return []
   return [
     { description: 'note that the host has no more of ours than links', command: REMOVE_MARKER, undo: WRITE_MARKER },
   ]

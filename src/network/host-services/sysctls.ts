@@ -35,7 +35,7 @@ export function planHostSysctls(need: DesiredState, live: CurrentState): Plan {
   const before = known.map(({ key }) => [key, live.sysctl(key) ?? ''] as const)
   return [
     ...changes
-      .filter(({ key, goesWithLink: own }) => !own && !live.savedSysctls.has(key))
+      .filter(({ key, goesWithLink }) => !goesWithLink && !live.savedSysctls.has(key))
       .map(({ key }) => ({
         description: `keep the value that ${key} has, to put it back`,
         command: { kind: 'file', in: 'host', path: savedSysctlFile(key), text: live.sysctl(key) ?? '0' } as const,
@@ -75,7 +75,7 @@ export function planSysctlRestore(need: DesiredState, live: CurrentState): Plan 
 
 /** Settings that go with their interface: named, so that they come back with it. */
 export function planLinkSysctlReset({ sysctls }: DesiredState, live: CurrentState): Plan {
-  const set = sysctls.filter(({ key, value, goesWithLink: own }) => own && live.sysctl(key) === value)
+  const set = sysctls.filter(({ key, value, goesWithLink }) => goesWithLink && live.sysctl(key) === value)
   const [answering] = set.filter(({ key }) => key.endsWith('/proxy_arp'))
   if (answering === undefined) return []
   return [

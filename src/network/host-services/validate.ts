@@ -21,15 +21,15 @@ export interface ServiceInputs {
 
 const isLinkScoped = ({ ip }: Pick<Address, 'ip'>) => isLinkLocalAddress(ip) || ip.startsWith('169.254.')
 
-function validateServiceKind({ attachment: { hostif, hostServices: outside, hostEnd } }: ServiceInputs): void {
-  const { bridgeAddresses, nat, portMappings: published, hostAccess } = outside
+function validateServiceKind({ attachment: { hostif, hostServices, hostEnd } }: ServiceInputs): void {
+  const { bridgeAddresses, nat, portMappings, hostAccess } = hostServices
   const routed = parseRouted(hostif)
   const isBridge = routed === undefined && hostEnd !== undefined
   if (bridgeAddresses.length > 0 && !isBridge)
     throw new PipeworkError(`--bridge-address: '${hostif}' is no bridge`, {
       hint: routed === undefined ? 'Leave it out.' : 'The gateway after the @ is the address of the host here.',
     })
-  const rules = nat === undefined ? (published.length > 0 ? '--publish' : undefined) : '--nat'
+  const rules = nat === undefined ? (portMappings.length > 0 ? '--publish' : undefined) : '--nat'
   if (rules !== undefined && hostEnd === undefined)
     throw new PipeworkError(`${rules}: what the guest sends on '${hostif}' does not pass through this host`, {
       hint: 'It needs a bridge, or ptp: pipework br1 --bridge-address 10.0.0.1/24 --nat …',
@@ -47,8 +47,8 @@ function validateServiceKind({ attachment: { hostif, hostServices: outside, host
     })
 }
 
-function validateServiceNames({ attachment: subject }: ServiceInputs): void {
-  const names = [hostDeviceFor(subject), subject.hostif.replace(/^routed:/, ''), subject.hostServices.nat?.out]
+function validateServiceNames({ attachment }: ServiceInputs): void {
+  const names = [hostDeviceFor(attachment), attachment.hostif.replace(/^routed:/, ''), attachment.hostServices.nat?.out]
   const odd = names.find((name) => name !== undefined && name !== '' && !isPlainName(name))
   if (odd !== undefined)
     throw new PipeworkError(`'${odd}' would be a pattern in a rule of the firewall, or none at all`, {
@@ -56,21 +56,21 @@ function validateServiceNames({ attachment: subject }: ServiceInputs): void {
     })
 }
 
-function validateNatOutput({ attachment: subject, current: live }: ServiceInputs): void {
-  const has = (name: string) => live.links.some((link) => link.name === name)
-  const { out } = subject.hostServices.nat ?? {}
+function validateNatOutput({ attachment, current }: ServiceInputs): void {
+  const has = (name: string) => current.links.some((link) => link.name === name)
+  const { out } = attachment.hostServices.nat ?? {}
   if (out !== undefined && !has(out))
     throw new PipeworkError(`--nat '${out}': there is no such interface`, { hint: 'See what there is: ip -br link' })
-  if (out !== undefined && out === hostDeviceFor(subject))
+  if (out !== undefined && out === hostDeviceFor(attachment))
     throw new PipeworkError(`--nat '${out}': that is where the guest is`, {
       hint: 'Give the interface to the outside.',
     })
 }
 
-function validateRoutedNic({ attachment: { hostif }, current: live }: ServiceInputs): void {
+function validateRoutedNic({ attachment: { hostif }, current }: ServiceInputs): void {
   const nic = parseRouted(hostif)?.nic
   if (nic === undefined) return
-  const link = live.links.find(({ name }) => name === nic)
+  const link = current.links.find(({ name }) => name === nic)
   if (link === undefined)
     throw new PipeworkError(`'${hostif}': there is no interface '${nic}' on this host`, {
       hint: 'See what there is: ip -br link',
@@ -83,26 +83,26 @@ function validateRoutedNic({ attachment: { hostif }, current: live }: ServiceInp
 
 /** An address that the host takes for its own, or sends to the guest, must not be one that it sends others through. */
 function validateRouterAddress({
-  attachment: { hostServices: outside, hostif, addresses },
+  attachment: { hostServices, hostif, addresses },
   host,
 }: ServiceInputs): void {
   const routers = (readProcRoutes(4, '/proc/net', host) ?? []).map(({ via }) => hexToBytes(via).join('.'))
-  const isSentTo = parseRouted(hostif) !== undefined || outside.hostAccess
-  const taken = [...outside.bridgeAddresses, ...(isSentTo ? addresses : [])].find(({ ip }) => routers.includes(ip))
+  const isSentTo = parseRouted(hostif) !== undefined || hostServices.hostAccess
+  const taken = [...hostServices.bridgeAddresses, ...(isSentTo ? addresses : [])].find(({ ip }) => routers.includes(ip))
   if (taken !== undefined)
     throw new PipeworkError(`'${taken.ip}' is the address of a router of this host`, {
       hint: 'The host would lose its way through that. Take an address that nobody has.',
     })
 }
 
-function validateBridgeAddress({ attachment: subject, current: live }: ServiceInputs): void {
-  const { hostServices: outside, hostif } = subject
-  for (const wanted of outside.bridgeAddresses) {
-    if (subject.addresses.some(({ ip }) => ip === wanted.ip))
+function validateBridgeAddress({ attachment, current }: ServiceInputs): void {
+  const { hostServices, hostif } = attachment
+  for (const wanted of hostServices.bridgeAddresses) {
+    if (attachment.addresses.some(({ ip }) => ip === wanted.ip))
       throw new PipeworkError(`--bridge-address '${toCidr(wanted)}': the guest is to have that address`, {
         hint: 'The host needs another.',
       })
-    for (const { name, addresses } of live.links) {
+    for (const { name, addresses } of current.links) {
       if (name === hostif || name === 'lo' || isLinkScoped(wanted)) continue
       const other = addresses.find((it) => !isLinkScoped(it) && subnetsOverlap(wanted, it))
       if (other !== undefined)
@@ -114,12 +114,12 @@ function validateBridgeAddress({ attachment: subject, current: live }: ServiceIn
 }
 
 /** What the guest sends out must come to the host, and that be on the bridge. */
-function validateServiceGateway({ attachment: subject, current: live }: ServiceInputs): void {
-  const { hostServices: outside, hostif, addresses } = subject
+function validateServiceGateway({ attachment, current }: ServiceInputs): void {
+  const { hostServices, hostif, addresses } = attachment
   if (parseRouted(hostif) !== undefined) return
-  const onBridge = [...outside.bridgeAddresses, ...(live.links.find(({ name }) => name === hostif)?.addresses ?? [])]
+  const onBridge = [...hostServices.bridgeAddresses, ...(current.links.find(({ name }) => name === hostif)?.addresses ?? [])]
   const gateways = addresses.flatMap(({ gateway }) => gateway ?? [])
-  if (outside.nat !== undefined) {
+  if (hostServices.nat !== undefined) {
     if (gateways.length === 0) {
       const ofHost = onBridge.find((it) => addresses.some((address) => subnetsOverlap(it, address)))?.ip
       throw new PipeworkError('--nat: the guest has no gateway, and would send nothing to the host', {
@@ -132,9 +132,9 @@ function validateServiceGateway({ attachment: subject, current: live }: ServiceI
         hint: `Give the bridge that address: --bridge-address ${foreign}/PREFIX`,
       })
   }
-  for (const { listenAddress: at } of outside.portMappings) {
+  for (const { listenAddress } of hostServices.portMappings) {
     const unreached = addresses
-      .filter(({ family }) => at === undefined || at.family === family)
+      .filter(({ family }) => listenAddress === undefined || listenAddress.family === family)
       .find((address) => !onBridge.some((it) => subnetsOverlap(it, address)))
     if (unreached !== undefined)
       throw new PipeworkError(`--publish: the host has no address on '${hostif}' to reach ${toCidr(unreached)} from`, {
@@ -143,11 +143,11 @@ function validateServiceGateway({ attachment: subject, current: live }: ServiceI
   }
 }
 
-const formatHostPorts = ({ listenAddress: at, hostPorts: ports, protocol }: PortMapping) =>
-  `${at === undefined ? '' : `${at.ip} `}${protocol} port ${ports.first}${ports.last === ports.first ? '' : `-${ports.last}`}`
+const formatHostPorts = ({ listenAddress, hostPorts, protocol }: PortMapping) =>
+  `${listenAddress === undefined ? '' : `${listenAddress.ip} `}${protocol} port ${hostPorts.first}${hostPorts.last === hostPorts.first ? '' : `-${hostPorts.last}`}`
 
-function validatePortMappings({ attachment: subject, previous: before, others, host }: ServiceInputs): void {
-  for (const wanted of subject.hostServices.portMappings) {
+function validatePortMappings({ attachment, previous, others, host }: ServiceInputs): void {
+  for (const wanted of attachment.hostServices.portMappings) {
     for (const other of others) {
       if (!other.hostServices.portMappings.some((it) => isPortConflict(it, wanted))) continue
       throw new PipeworkError(`--publish: ${formatHostPorts(wanted)} of this host leads to '${other.guest}' already`, {
@@ -155,7 +155,7 @@ function validatePortMappings({ attachment: subject, previous: before, others, h
       })
     }
     // What listens behind a port that is ours already came later, and hears nothing.
-    if (before?.hostServices.portMappings.some((it) => isPortConflict(it, wanted))) continue
+    if (previous?.hostServices.portMappings.some((it) => isPortConflict(it, wanted))) continue
     const listener = findListener(wanted, host)
     if (listener !== undefined)
       throw new PipeworkError(`--publish: something listens on ${listener} (${wanted.protocol}) of this host`, {
@@ -164,18 +164,18 @@ function validatePortMappings({ attachment: subject, previous: before, others, h
   }
 }
 
-function validateRoutedAddress({ attachment: subject, current: live }: ServiceInputs): void {
-  if (parseRouted(subject.hostif) === undefined) return
-  for (const { ip } of subject.addresses) {
-    const owner = live.links.find(({ addresses }) => addresses.some((it) => it.ip === ip))
+function validateRoutedAddress({ attachment, current }: ServiceInputs): void {
+  if (parseRouted(attachment.hostif) === undefined) return
+  for (const { ip } of attachment.addresses) {
+    const owner = current.links.find(({ addresses }) => addresses.some((it) => it.ip === ip))
     if (owner !== undefined)
       throw new PipeworkError(`'${ip}' is an address of this host, on '${owner.name}'`, { hint: 'Take another one.' })
   }
 }
 
-function validateHostAccess({ attachment: subject, current: live }: ServiceInputs): void {
-  const { hostServices: outside, parent, addresses, sharing } = subject
-  if (!outside.hostAccess || parent === undefined || sharing === undefined) return
+function validateHostAccess({ attachment, current }: ServiceInputs): void {
+  const { hostServices, parent, addresses, sharing } = attachment
+  if (!hostServices.hostAccess || parent === undefined || sharing === undefined) return
   if (addresses.length === 0)
     throw new PipeworkError('--host-access: the host reaches the guest by its address, and it is to have none', {
       hint: 'Give it one.',
@@ -191,7 +191,7 @@ function validateHostAccess({ attachment: subject, current: live }: ServiceInput
     throw new PipeworkError(`--host-access: a macvlan in the mode ${sharing.mode} talks to no other on '${parent}'`, {
       hint: 'Take the mode bridge, which is the usual one.',
     })
-  const own = live.links.find(({ name }) => name === parent)?.addresses ?? []
+  const own = current.links.find(({ name }) => name === parent)?.addresses ?? []
   const lacking = addresses.find(({ family }) => !own.some((it) => it.family === family && !isLinkScoped(it)))
   if (lacking !== undefined)
     throw new PipeworkError(`--host-access: the host has no IPv${lacking.family} address on '${parent}'`, {

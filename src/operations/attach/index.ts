@@ -74,28 +74,28 @@ export async function planAttachment(
     ...(await planParentGc(it, host)),
   ]
   if (!mayUseDhcp(context, host)) return { ...context, kind, plan: await planRest(context) }
-  const { planLeases: foreseeLeases } = await import('../../network/dhcp/plan-leases')
+  const { planLeases } = await import('../../network/dhcp/plan-leases')
   const isRemade = findIncompatibility(context, kind) !== undefined
   return {
     ...context,
     kind,
-    ...(await foreseeLeases(context, { host, netns: pin?.netns, isRecreated: isRemade, planRest })),
+    ...(await planLeases(context, { host, netns: pin?.netns, isRecreated: isRemade, planRest })),
   }
 }
 
 /** The guest under the name that its link was made with: by the one or the other, it is the same attachment. */
-function toRecordedGuest(guest: Guest, { recordedGuest: recordedAs }: AttachContext['facts']): Guest {
-  const kind = GUEST_KINDS.find((it) => it === recordedAs?.kind)
-  if (recordedAs === undefined || kind === undefined) return guest
+function toRecordedGuest(guest: Guest, { recordedGuest }: AttachContext['facts']): Guest {
+  const kind = GUEST_KINDS.find((it) => it === recordedGuest?.kind)
+  if (recordedGuest === undefined || kind === undefined) return guest
   const { sharedWith: _, ...rest } = guest
-  return { ...rest, ...recordedAs, kind }
+  return { ...rest, ...recordedGuest, kind }
 }
 
 /** What it takes to connect the bridge, and the bridge as it is then; nothing when it is connected. */
 async function planRequestUplink({ hostif, uplink: wish, force }: AttachRequest, host: System) {
   if (wish === undefined) return undefined
-  const { planUplinkBridge: foreseeBridge } = await import('../uplink/foresee')
-  return foreseeBridge({ bridge: hostif, spec: wish }, { force, writeUnmanaged: false }, { host })
+  const { planUplinkBridge } = await import('../uplink/foresee')
+  return planUplinkBridge({ bridge: hostif, spec: wish }, { force, writeUnmanaged: false }, { host })
 }
 
 /** Connects the bridge of a request to its uplink, when it asks for one and is not. */
@@ -104,15 +104,15 @@ async function ensureUplink(
   means: ApplyStepOptions,
 ): Promise<UplinkChange | undefined> {
   if (wish === undefined) return undefined
-  const { connectUplink: connect } = await import('../uplink')
-  return connect({ bridge: hostif, spec: wish }, { force, writeUnmanaged: false }, { notify: () => {}, ...means })
+  const { connectUplink } = await import('../uplink')
+  return connectUplink({ bridge: hostif, spec: wish }, { force, writeUnmanaged: false }, { notify: () => {}, ...means })
 }
 
 async function planLinkChange(context: AttachContext, kind: LinkDriver): Promise<Plan> {
   const misfit = findIncompatibility(context, kind)
   if (misfit === undefined) return planLinkAndAddresses(context, kind)
-  const { planRecreate: planRemake } = await import('./recreate')
-  return planRemake(context, kind, misfit)
+  const { planRecreate } = await import('./recreate')
+  return planRecreate(context, kind, misfit)
 }
 
 /** Whether the request, or what the attachment was before, needs more of the host than a link. */
@@ -124,15 +124,15 @@ function usesHostServices({ request, facts }: AttachContext): boolean {
 /** What is needed of the host beside the link; nothing is loaded for who needs nothing. */
 async function planServices(context: AttachContext, host: System): Promise<Plan> {
   if (!usesHostServices(context)) return []
-  const { planHostServices: planOutside } = await import('../../network/host-services')
-  return planOutside(context, host)
+  const { planHostServices } = await import('../../network/host-services')
+  return planHostServices(context, host)
 }
 
 /** With --force a link may leave what pipework made for it. */
 async function planParentGc(context: AttachContext, host: System): Promise<Plan> {
   if (!context.request.force || findLinkRecord(context.facts) === undefined) return []
-  const { planMovedLinkGc: planMoved } = await import('../detach/gc')
-  return planMoved(context, host)
+  const { planMovedLinkGc } = await import('../detach/gc')
+  return planMovedLinkGc(context, host)
 }
 
 /** With --firewall allow and --strict the firewall is looked at before the first change, and not after the last. */
@@ -141,8 +141,8 @@ async function planFirewall(context: AttachContext, kind: LinkDriver, host: Syst
   if (!host.isRoot || !(strict || firewall === 'allow')) return []
   const passenger = await toFirewallSubject({ ...context, kind }, host)
   if (!kind.isBridged && passenger.forwarding === undefined) return []
-  const { planBridgeAccept: planPassage } = await import('../../firewall/bridge-accept')
-  return planPassage(passenger, host)
+  const { planBridgeAccept } = await import('../../firewall/bridge-accept')
+  return planBridgeAccept(passenger, host)
 }
 
 /** The attachment with what the host is to forward for it; who asks for nothing of the kind loads nothing. */
@@ -151,8 +151,8 @@ export async function toFirewallSubject(
   host: System,
 ): Promise<FirewallSubject> {
   if (!needsForwarding(planned.request)) return planned
-  const { requestedForwarding: forwardingFor } = await import('../../network/host-services')
-  const forwarding = forwardingFor(planned, host)
+  const { requestedForwarding } = await import('../../network/host-services')
+  const forwarding = requestedForwarding(planned, host)
   return { ...planned, forwarding }
 }
 

@@ -16,7 +16,7 @@ export function planRecreate(context: AttachContext, kind: LinkDriver, misfit: s
 
 /** Takes the link away as `disconnect` does, but for what is below it. */
 function planLinkRemoval({ facts }: AttachContext): Plan {
-  const { inGuest, hostEnd, portVlans: port, parent: lower, savedNic: nic, routes, sysctls, policy } = facts
+  const { inGuest, hostEnd, portVlans, parent, savedNic, routes, sysctls, policy } = facts
   const record = findLinkRecord(facts)
   const ovsPort = findOvsPort(facts.ovs, hostEnd?.name)
   const alias = (hostEnd ?? inGuest)?.alias
@@ -26,17 +26,17 @@ function planLinkRemoval({ facts }: AttachContext): Plan {
     guestState: { links: facts.links, routes },
     sysctls,
     others: [],
-    portVlans: port,
+    portVlans,
     ovsRemoval: ovsPort === undefined ? undefined : { port: ovsPort, deadPorts: [], isDaemonRunning: true },
-    parent: lower,
-    savedNic: nic,
+    parent,
+    savedNic,
     policy,
   })
 }
 
 /** What will be known when the link is gone: its routes with it, and the default route that it had replaced back. */
 function contextWithoutLink(context: AttachContext): AttachContext {
-  const { inGuest, hostEnd, portVlans: port, sysctls, policy, ...facts } = context.facts
+  const { inGuest, hostEnd, portVlans, sysctls, policy, ...facts } = context.facts
   const back = (findLinkRecord(context.facts)?.previous ?? []).map(({ family, words }) =>
     toRestoredRoute(family, words),
   )

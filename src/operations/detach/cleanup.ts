@@ -28,11 +28,11 @@ interface Leftovers {
 export async function cleanUpHost(call: CommandContext): Promise<CommandOutcome | undefined> {
   const { host, io } = call
   if (!host.isRoot || !mayHaveHostServices(host)) return undefined
-  const { planServiceCleanup: planSweep } = await import('../../network/host-services')
+  const { planServiceCleanup } = await import('../../network/host-services')
   const release = await lockHostServices({ host, interrupt: io.interrupt })
   try {
     const title = 'what this host had for guests that have ended is gone:'
-    return await runCleanup({ plan: await planSweep(host), title }, call)
+    return await runCleanup({ plan: await planServiceCleanup(host), title }, call)
   } finally {
     release()
   }
@@ -62,18 +62,18 @@ async function planRuleCleanup(netns: string, host: System): Promise<Plan> {
 }
 
 async function runCleanup(
-  { plan, title, guestContext: inside }: Leftovers,
-  { host, io, hasFlag: flag, positionals: words }: CommandContext,
+  { plan, title, guestContext }: Leftovers,
+  { host, io, hasFlag, positionals }: CommandContext,
 ): Promise<CommandOutcome | undefined> {
   if (plan.length === 0) return undefined
-  const steps = plan.map(({ description: why }) => why)
-  if (flag('dry-run')) {
-    const of = inside === undefined ? {} : { guest: inside.guest }
-    const script = formatScript({ plan, ...of, words: ['disconnect', ...words] })
+  const steps = plan.map(({ description }) => description)
+  if (hasFlag('dry-run')) {
+    const of = guestContext === undefined ? {} : { guest: guestContext.guest }
+    const script = formatScript({ plan, ...of, words: ['disconnect', ...positionals] })
     return { text: script, json: { ok: true, dryRun: true, steps, script }, printWhenQuiet: true }
   }
-  const onStep = flag('verbose') ? { onStep: (step: Plan[number]) => io.err(formatStep(step)) } : {}
-  await executePlan(plan, { host, guest: NO_GUEST, netns: '', ...inside, interrupt: io.interrupt, ...onStep })
+  const onStep = hasFlag('verbose') ? { onStep: (step: Plan[number]) => io.err(formatStep(step)) } : {}
+  await executePlan(plan, { host, guest: NO_GUEST, netns: '', ...guestContext, interrupt: io.interrupt, ...onStep })
   return {
     text: [title, ...steps.map((step) => `  ${step}`)].map((line) => `${line}\n`).join(''),
     json: { ok: true, changed: true, detached: [], steps },

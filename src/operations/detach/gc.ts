@@ -63,7 +63,7 @@ function listHostEndNames(
 
 /** The rules that let the frames of a bridge pass the firewall, when the last attachment there is the one that goes. */
 async function planFirewallCleanup(
-  { hostEnd, movesTo: next }: LeavingLink,
+  { hostEnd, movesTo }: LeavingLink,
   gone: readonly ExistingAttachment[],
   host: System,
 ): Promise<Pick<UnusedParents, 'firewallCleanup'>> {
@@ -71,10 +71,10 @@ async function planFirewallCleanup(
   if (bridge === undefined || !host.isRoot || host.inode('/proc/sys/net/bridge') === undefined) return {}
   const ends = listHostEndNames(hostEnd, gone)
   const others = readHostAttachments(host).filter((it) => !ends.includes(it.hostEnd.name))
-  const used = [...others.flatMap((it) => [it.hostEnd.master ?? '', it.record.hostif]), next ?? '']
+  const used = [...others.flatMap((it) => [it.hostEnd.master ?? '', it.record.hostif]), movesTo ?? '']
   if (used.includes(bridge)) return {}
-  const { planAcceptRemoval: planNoPassage } = await import('../../firewall/bridge-accept')
-  return { firewallCleanup: await planNoPassage(used, host) }
+  const { planAcceptRemoval } = await import('../../firewall/bridge-accept')
+  return { firewallCleanup: await planAcceptRemoval(used, host) }
 }
 
 /** The VXLANs of ours on its bridge, when nobody else is left there. */

@@ -73,8 +73,8 @@ export interface DetachInputs {
 
 /** The steps that take an attachment away and put back what it replaced. */
 export function planDetach(detachment: DetachInputs): Plan {
-  const { attachment: attached, ovsRemoval: unplugging, policy } = detachment
-  const { record, hostEnd, inGuest } = attached
+  const { attachment, ovsRemoval, policy } = detachment
+  const { record, hostEnd, inGuest } = attachment
   if (record.nic !== undefined)
     return [
       ...planPolicyRemoval(policy),
@@ -88,8 +88,8 @@ export function planDetach(detachment: DetachInputs): Plan {
     planRouteRestore(detachment),
     planPreviousRewrite(detachment),
     detachment.servicesRemoval,
-    unplugging !== undefined && planOvsPortRemoval(unplugging),
-    attached.deadPort === undefined && {
+    ovsRemoval !== undefined && planOvsPortRemoval(ovsRemoval),
+    attachment.deadPort === undefined && {
       description: `take ${record.ifname} away from ${record.guest.name}`,
       command:
         hostEnd === undefined
@@ -106,17 +106,17 @@ export type UnusedParents = Pick<DetachInputs, 'firewallCleanup' | 'unusedVxlans
 
 /** The steps that take away what pipework made for links on it, when the last of them has gone. */
 export function planUnusedRemoval({
-  firewallCleanup: passage,
-  unusedVxlans: tunnels = [],
-  unusedParent: unused,
-  ovsRemoval: unplugging,
+  firewallCleanup,
+  unusedVxlans = [],
+  unusedParent,
+  ovsRemoval,
 }: UnusedParents): Plan {
   const why = (name: string) => `remove ${name}: pipework made it and nobody uses it`
   return planSteps(
-    passage,
-    tunnels.map((vxlan) => ({ description: why(vxlan.name), ...toVxlanRemoval(vxlan) })),
-    unused !== undefined && { description: why(unused.name), ...removeParent(unused) },
-    unplugging !== undefined && planOvsBridgeRemoval(unplugging),
+    firewallCleanup,
+    unusedVxlans.map((vxlan) => ({ description: why(vxlan.name), ...toVxlanRemoval(vxlan) })),
+    unusedParent !== undefined && { description: why(unusedParent.name), ...removeParent(unusedParent) },
+    ovsRemoval !== undefined && planOvsBridgeRemoval(ovsRemoval),
   )
 }
 
@@ -146,32 +146,32 @@ function listDevs(words: readonly string[]): readonly string[] {
  */
 function planBringNicBack({
   attachment: { record, hostEnd, inGuest },
-  savedNic: nic,
-  guestState: state,
+  savedNic,
+  guestState,
   sysctls,
 }: DetachInputs): Plan {
   const guest = `${record.guest.kind}:${record.guest.name}`
-  if (nic === undefined || nic.guest !== guest || (inGuest !== undefined && inGuest.kind !== nic.kind))
+  if (savedNic === undefined || savedNic.guest !== guest || (inGuest !== undefined && inGuest.kind !== savedNic.kind))
     throw new PipeworkError(
       `'${record.ifname}' of '${record.guest.name}' is not the NIC '${record.nic}' of this host`,
       {
         hint: 'Somebody has changed its record inside the guest. Nothing was moved.',
       },
     )
-  const routes = state?.routes.filter(({ dev, protocol }) => dev === inGuest?.name && protocol !== 'kernel') ?? []
-  if (inGuest !== undefined) return planNicReturn(nic, { inGuest, routes, sysctls })
-  return hostEnd === undefined ? [] : planNicReturn(nic, { inHost: hostEnd })
+  const routes = guestState?.routes.filter(({ dev, protocol }) => dev === inGuest?.name && protocol !== 'kernel') ?? []
+  if (inGuest !== undefined) return planNicReturn(savedNic, { inGuest, routes, sysctls })
+  return hostEnd === undefined ? [] : planNicReturn(savedNic, { inHost: hostEnd })
 }
 
 /** The default routes that the link's own replaced, as far as the interfaces they go through are still there. */
-function listRestorableRoutes({ attachment: { record, inGuest }, guestState: state }: DetachInputs) {
-  if (inGuest === undefined || state === undefined) return []
+function listRestorableRoutes({ attachment: { record, inGuest }, guestState }: DetachInputs) {
+  if (inGuest === undefined || guestState === undefined) return []
   return record.previous.flatMap(({ family, words }) => {
     const metric = routeMetric({ family, words })
     const isCurrent = (route: GuestRoute) => isDefaultRoute(route, family) && route.metric === metric
-    const current = state.routes.find((route) => route.dev === inGuest.name && isCurrent(route))
+    const current = guestState.routes.find((route) => route.dev === inGuest.name && isCurrent(route))
     const passable = listDevs(words).every(
-      (dev) => dev !== inGuest.name && state.links.some(({ name, up }) => name === dev && up),
+      (dev) => dev !== inGuest.name && guestState.links.some(({ name, up }) => name === dev && up),
     )
     return current === undefined || !passable ? [] : [{ family, words, current }]
   })
@@ -205,10 +205,10 @@ export function stateAfterDetach(detachment: DetachInputs): {
   readonly all: readonly ExistingAttachment[]
   readonly state?: GuestState
 } {
-  const { attachment: attached, others, guestState: state } = detachment
-  const all = others.map((other) => rewritePrevious(other, attached))
-  if (state === undefined) return { all }
-  const gone = attached.inGuest?.name
+  const { attachment, others, guestState } = detachment
+  const all = others.map((other) => rewritePrevious(other, attachment))
+  if (guestState === undefined) return { all }
+  const gone = attachment.inGuest?.name
   const returned = listRestorableRoutes(detachment).map(({ words, current }) => ({
     ...current,
     words,
@@ -217,15 +217,15 @@ export function stateAfterDetach(detachment: DetachInputs): {
   return {
     all,
     state: {
-      links: state.links.filter(({ name }) => name !== gone),
-      routes: [...state.routes.filter(({ dev }) => dev !== gone), ...returned],
+      links: guestState.links.filter(({ name }) => name !== gone),
+      routes: [...guestState.routes.filter(({ dev }) => dev !== gone), ...returned],
     },
   }
 }
 
-function planPreviousRewrite({ attachment: attached, others }: DetachInputs): Plan {
+function planPreviousRewrite({ attachment, others }: DetachInputs): Plan {
   return others.flatMap((other) => {
-    const { alias } = rewritePrevious(other, attached)
+    const { alias } = rewritePrevious(other, attachment)
     if (alias === other.alias) return []
     return [
       {
@@ -243,15 +243,15 @@ function setAlias({ hostEnd, inGuest, record }: ExistingAttachment, alias: strin
 }
 
 /** The link itself made anew, without addresses. */
-function linkRestoreCommands({ attachment: attached, portVlans: port, parent }: DetachInputs): readonly Command[] {
-  const { hostEnd, inGuest, alias } = attached
+function linkRestoreCommands({ attachment, portVlans, parent }: DetachInputs): readonly Command[] {
+  const { hostEnd, inGuest, alias } = attachment
   if (inGuest === undefined) return []
   const { name, kind, mac, mtu, mode } = inGuest
   if (hostEnd !== undefined)
     return [
       ip`link add dev ${hostEnd.name} address ${hostEnd.mac} mtu ${hostEnd.mtu} ${hostEnd.master !== undefined && hostEnd.master !== OVS_SYSTEM && ['master', hostEnd.master]} type veth peer name ${name} address ${mac} mtu ${mtu} netns ${guestNetns}`,
       ip`link set dev ${hostEnd.name} alias ${alias}`,
-      ...restoreVlanCommands(hostEnd.name, port),
+      ...restoreVlanCommands(hostEnd.name, portVlans),
       ...(hostEnd.up ? [ip`link set dev ${hostEnd.name} up`] : []),
     ]
   const record = ipInGuest`link set dev ${name} alias ${alias}`
@@ -266,15 +266,15 @@ function linkRestoreCommands({ attachment: attached, portVlans: port, parent }: 
 
 /** The link as it is now, made anew: the inverse of its removal. */
 function restoreCommands(detachment: DetachInputs): readonly Command[] {
-  const { attachment: attached, guestState: state, sysctls } = detachment
-  const { inGuest } = attached
-  if (inGuest === undefined || state === undefined) return []
+  const { attachment, guestState, sysctls } = detachment
+  const { inGuest } = attachment
+  if (inGuest === undefined || guestState === undefined) return []
   const { name } = inGuest
   const settings = Object.fromEntries(Object.entries(sysctls).filter(([, value]) => value !== ''))
-  const routes = state.routes.filter(({ dev, protocol }) => dev === name && protocol !== 'kernel')
+  const routes = guestState.routes.filter(({ dev, protocol }) => dev === name && protocol !== 'kernel')
   return [
     ...linkRestoreCommands(detachment),
-    ...(attached.record.words.includes('--tx-offload=off') ? [offloadCommand(name, 'off')] : []),
+    ...(attachment.record.words.includes('--tx-offload=off') ? [offloadCommand(name, 'off')] : []),
     ...(Object.keys(settings).length === 0 ? [] : [sysctlInGuest(settings)]),
     ...(inGuest.up ? [ipInGuest`link set dev ${name} up`] : []),
     ...inGuest.addresses

@@ -24,20 +24,20 @@ async function planHostRelease(
   host: System,
 ): Promise<Pick<DetachInputs, 'servicesRemoval'>> {
   if (leaving.length === 0 || !mayHaveHostServices(host)) return {}
-  const { planServicesRemoval: planRelease } = await import('../../network/host-services')
-  return { servicesRemoval: await planRelease(leaving, host) }
+  const { planServicesRemoval } = await import('../../network/host-services')
+  return { servicesRemoval: await planServicesRemoval(leaving, host) }
 }
 
 /** What there is to know of an attachment before it is taken away. */
 export async function readDetachInputs(
   known: DetachContext,
-  { resolved: reached }: ResolvedTarget,
+  { resolved }: ResolvedTarget,
   host: System,
 ): Promise<DetachInputs> {
-  const { attachment: attached, others, state, gone, ovs } = known
-  const { inGuest, hostEnd, deadPort } = attached
+  const { attachment, others, state, gone, ovs } = known
+  const { inGuest, hostEnd, deadPort } = attachment
   const parent = findMacvlanParent(inGuest, host)
-  const pin = reached.guest === undefined ? undefined : reached.pin
+  const pin = resolved.guest === undefined ? undefined : resolved.pin
   const [port, sysctls, policy, leaving, vacancy] = await Promise.all([
     hostEnd === undefined ? undefined : readPortVlans(hostEnd, 'filtering', host),
     pin === undefined || inGuest === undefined ? {} : readGuestSysctls(inGuest.name, pin.netns, host),
@@ -45,9 +45,9 @@ export async function readDetachInputs(
     planHostRelease(known, host),
     findUnusedParents({ hostEnd, parent, deadPort, ovs }, gone, host),
   ])
-  const nic = attached.record.nic === undefined ? undefined : readSavedLink(attached.record.nic, host)
+  const nic = attachment.record.nic === undefined ? undefined : readSavedLink(attachment.record.nic, host)
   return {
-    attachment: attached,
+    attachment,
     others,
     guestState: state,
     sysctls,
@@ -62,11 +62,11 @@ export async function readDetachInputs(
 
 /** The rules of an attachment that was made with --policy-route, and of links that somebody has deleted. */
 async function readDetachPolicy(
-  { attachment: attached, gone, state }: DetachContext,
+  { attachment, gone, state }: DetachContext,
   pin: HeldNetns | undefined,
   host: System,
 ): Promise<Pick<DetachInputs, 'policy'>> {
-  const { inGuest, record } = attached
+  const { inGuest, record } = attachment
   if (pin === undefined || inGuest === undefined) return {}
   if (!record.words.includes('--policy-route') && !mayHavePolicyRules(host, pin.netns)) return {}
   const names = gone.map((it) => it.inGuest?.name)

@@ -102,8 +102,8 @@ function findDadFailures(seat: DoctorAttachment): readonly Finding[] {
 
 /** Strict reverse path filtering drops what comes from beyond the subnet by an interface that is not the way back there. */
 function findRpFilterDrops(seat: DoctorAttachment): readonly Finding[] {
-  const { attachment: attached, inGuest: link, routes = [], rpFilter } = seat
-  const { record } = attached
+  const { attachment, inGuest: link, routes = [], rpFilter } = seat
+  const { record } = attachment
   const gateway = record.addresses?.find((address) => address.family === 4)?.gateway
   if (rpFilter !== 1 || link === undefined || gateway === undefined || record.words.includes('--policy-route'))
     return []

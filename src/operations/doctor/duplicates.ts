@@ -52,10 +52,10 @@ interface DuplicateCheck {
 }
 
 async function checkDuplicate(
-  { seat, address, expectedMacs: told }: DuplicateCheck,
+  { seat, address, expectedMacs }: DuplicateCheck,
   host: System,
 ): Promise<Finding | undefined> {
-  const { netns, inGuest: link, guest, attachment: attached } = seat
+  const { netns, inGuest: link, guest, attachment } = seat
   const { ip, prefix } = address
   if (netns === undefined || link === undefined) return undefined
   const arping = ['arping', '-D', '-c', '1', '-w', `${ARP_TIMEOUT}`, '-I', link.name, ip]
@@ -64,7 +64,7 @@ async function checkDuplicate(
     .catch(() => ({ stdout: '' }))
   // What iputils prints of an answer; Habets' arping means something else by -D, and prints otherwise.
   const mac = /^Unicast reply from \S+ \[([0-9A-F:]+)\]/im.exec(stdout)?.[1]?.toLowerCase()
-  if (mac === undefined || told.includes(mac)) return undefined
+  if (mac === undefined || expectedMacs.includes(mac)) return undefined
   return {
     id: 'address-duplicate',
     severity: 'error',
@@ -72,6 +72,6 @@ async function checkDuplicate(
     evidence: `${mac} answers for ${ip}`,
     command: formatGuestExec(seat, 'ip', 'address', 'del', `${ip}/${prefix}`, 'dev', link.name),
     advice: 'Take the address from one of the two.',
-    about: [attached.record.hostif, guest],
+    about: [attachment.record.hostif, guest],
   }
 }

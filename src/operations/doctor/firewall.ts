@@ -69,9 +69,9 @@ export function findFirewallProblems(survey: DoctorState, bridges: readonly stri
 }
 
 /** What the host does not forward for an attachment, though it is to. */
-function findBlockedForwarding({ attachments: seats, blockedForwarding: barred }: DoctorState): readonly Finding[] {
-  return seats.flatMap(({ attachment: attached, guest }) => {
-    const { message = '', command } = barred.get(attached) ?? {}
+function findBlockedForwarding({ attachments, blockedForwarding }: DoctorState): readonly Finding[] {
+  return attachments.flatMap(({ attachment, guest }) => {
+    const { message = '', command } = blockedForwarding.get(attachment) ?? {}
     if (message === '') return []
     const [line = '', evidence = ''] = message.split(/: (.*)/s)
     return [
@@ -79,7 +79,7 @@ function findBlockedForwarding({ attachments: seats, blockedForwarding: barred }
         ...(/ may drop /.test(line)
           ? ({ id: 'firewall-maybe', severity: 'warning' } as const)
           : ({ id: 'firewall-drop', severity: 'error' } as const)),
-        ...{ line, evidence, about: [attached.record.hostif, guest] },
+        ...{ line, evidence, about: [attachment.record.hostif, guest] },
         ...(command === undefined ? { advice: 'Change that rule.' } : { command }),
       },
     ]

@@ -7,19 +7,19 @@ import type { DoctorAttachment, DoctorState } from './state'
 
 /** Things of pipework's own that nobody needs any more. */
 export function findLeftoverProblems(survey: DoctorState): readonly Finding[] {
-  const { attachments: seats, danglingNetns: pins } = survey
-  const orphans = seats.filter(
-    ({ unreachable: away, attachment: attached }) => away?.isGone && attached.record.nic === undefined,
+  const { attachments, danglingNetns } = survey
+  const orphans = attachments.filter(
+    ({ unreachable, attachment }) => unreachable?.isGone && attachment.record.nic === undefined,
   )
-  const strays = seats.filter(
-    ({ attachment: attached }) => attached.record.nic !== undefined && attached.hostEnd !== undefined,
+  const strays = attachments.filter(
+    ({ attachment }) => attachment.record.nic !== undefined && attachment.hostEnd !== undefined,
   )
   return [
-    ...seats.flatMap((seat) => [...findLostServices(seat, survey), ...findLostAddresses(seat)]),
+    ...attachments.flatMap((seat) => [...findLostServices(seat, survey), ...findLostAddresses(seat)]),
     ...findUnreachableGuests(survey),
     ...orphans.map(describeOrphan),
     ...strays.map(describeOrphanedNic),
-    ...(pins.length === 0 ? [] : [describeDanglingNetns(pins)]),
+    ...(danglingNetns.length === 0 ? [] : [describeDanglingNetns(danglingNetns)]),
   ]
 }
 
@@ -30,13 +30,13 @@ function describeOrphan(seat: DoctorAttachment): Finding {
   const {
     attachment: { record, hostEnd },
     guest,
-    unreachable: away,
+    unreachable,
   } = seat
   return {
     id: 'link-orphan',
     severity: 'warning',
     line: `'${hostEnd?.name ?? record.ifname}' was attached to '${guest}', which is gone`,
-    evidence: away?.message ?? '',
+    evidence: unreachable?.message ?? '',
     command: formatDisconnect(seat),
     about: [record.hostif, guest],
   }
@@ -80,8 +80,8 @@ function formatReattach({ attachment: { record }, guest }: DoctorAttachment): st
 
 /** Whoever is root in the guest may have taken away what was typed. A link that is down has lost it, and is told as that. */
 function findLostAddresses(seat: DoctorAttachment): readonly Finding[] {
-  const { attachment: attached, guest, inGuest: link, routes = [] } = seat
-  const { addresses = [], hostif, ifname, words } = attached.record
+  const { attachment, guest, inGuest: link, routes = [] } = seat
+  const { addresses = [], hostif, ifname, words } = attachment.record
   if (link?.isUp !== true) return []
   const typed = addresses.filter(({ leased }) => !leased)
   const lost = typed.filter(({ ip, prefix }) => !link.addresses.some((it) => it.ip === ip && it.prefix === prefix))
@@ -115,34 +115,34 @@ function suggestReattach(seat: DoctorAttachment): Pick<Finding, 'command' | 'adv
 }
 
 /** Firewalls are flushed, and sysctls set, by people who do not know what they hold up. */
-function findLostServices(seat: DoctorAttachment, { missingServices: lacking }: DoctorState): readonly Finding[] {
-  const { attachment: attached, guest } = seat
-  const missing = lacking.get(attached)
+function findLostServices(seat: DoctorAttachment, { missingServices }: DoctorState): readonly Finding[] {
+  const { attachment, guest } = seat
+  const missing = missingServices.get(attachment)
   if (missing === undefined) return []
   return [
     {
       id: 'rule-lost',
       severity: 'error',
-      line: `what '${guest}' needs of this host for ${attached.record.ifname} is not all there`,
+      line: `what '${guest}' needs of this host for ${attachment.record.ifname} is not all there`,
       evidence: `missing: ${missing.join(', ')}`,
       ...suggestReattach(seat),
-      about: [attached.record.hostif, guest],
+      about: [attachment.record.hostif, guest],
     },
   ]
 }
 
 /** A runtime that does not answer hides its guests: nothing can be said of them. */
-function findUnreachableGuests({ attachments: seats }: DoctorState): readonly Finding[] {
-  return seats.flatMap(({ unreachable: away, attachment: { record }, guest }): readonly Finding[] =>
-    away === undefined || away.isGone
+function findUnreachableGuests({ attachments }: DoctorState): readonly Finding[] {
+  return attachments.flatMap(({ unreachable, attachment: { record }, guest }): readonly Finding[] =>
+    unreachable === undefined || unreachable.isGone
       ? []
       : [
           {
             id: 'guest-hidden',
             severity: 'warning',
-            line: `'${guest}' cannot be looked into: ${away.message}`,
+            line: `'${guest}' cannot be looked into: ${unreachable.message}`,
             evidence: `${record.ifname} on ${record.hostif}`,
-            advice: away.hint,
+            advice: unreachable.hint,
             about: [record.hostif, guest],
           },
         ],

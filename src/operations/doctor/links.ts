@@ -36,7 +36,7 @@ function describeDownLink(name: string, what: string, about: readonly string[]):
 
 function findDownLinks(bridge: DoctorLink, survey: DoctorState): readonly Finding[] {
   const guests = listAttachmentsOn(bridge.name, survey).map(({ guest }) => guest)
-  const ports = listBridgePorts(bridge.name, survey).filter(({ isUp: up }) => !up)
+  const ports = listBridgePorts(bridge.name, survey).filter(({ isUp }) => !isUp)
   return [
     ...(bridge.isUp ? [] : [describeDownLink(bridge.name, 'bridge', [bridge.name, ...guests])]),
     ...ports.map(({ name }) =>
@@ -75,7 +75,7 @@ function findAddressedPorts(bridge: DoctorLink, survey: DoctorState): readonly F
 /** With spanning tree a port listens and learns for twice the forward delay before it lets anything pass. */
 function findStpLearning(bridge: DoctorLink, survey: DoctorState): readonly Finding[] {
   const waiting = listBridgePorts(bridge.name, survey).filter(
-    ({ isUp: up, portState = '' }) => up && ['listening', 'learning'].includes(portState),
+    ({ isUp, portState = '' }) => isUp && ['listening', 'learning'].includes(portState),
   )
   if (waiting.length === 0) return []
   const states = waiting.map(({ name }) => `bridge link set dev ${name} state 3`)
@@ -120,8 +120,8 @@ function findMtuMismatch(bridge: DoctorLink, survey: DoctorState): readonly Find
 }
 
 function findEndProblems(seat: DoctorAttachment, survey: DoctorState): readonly Finding[] {
-  const { attachment: attached, hostEnd, inGuest: link, guest } = seat
-  const { hostif, ifname } = attached.record
+  const { attachment, hostEnd, inGuest: link, guest } = seat
+  const { hostif, ifname } = attachment.record
   const about = [hostif, guest]
   const isBridge = survey.links.some(({ name, kind }) => name === hostif && kind === 'bridge')
   const found: Finding[] = []

@@ -130,13 +130,13 @@ async function readRpFilters(
 async function inspectGuest(
   { record }: ExistingAttachment,
   ifnames: readonly string[],
-  { host, heldNetns: pins }: DoctorReadOptions,
+  { host, heldNetns }: DoctorReadOptions,
 ): Promise<GuestInspection> {
   const kind = GUEST_KINDS.find((it) => it === record.guest.kind)
   try {
     const found = await findGuest({ kind, name: record.guest.name }, host)
     const pin = holdGuestNetns(found, host)
-    pins.push(pin)
+    heldNetns.push(pin)
     const { netns } = pin
     const [links, { routes }, filters] = await Promise.all([
       readDoctorLinks(netns, host),
@@ -228,7 +228,7 @@ export async function readDoctorState(means: DoctorReadOptions): Promise<DoctorS
     readDockerProblem(host),
   ])
   const bridges = links.filter(({ kind }) => kind === 'bridge').map(({ name }) => name)
-  const attachments = seats.map(({ attachment: attached }) => attached)
+  const attachments = seats.map(({ attachment }) => attachment)
   const ovs = await readOvsProblem(attachments, bridges, host)
   return {
     links,

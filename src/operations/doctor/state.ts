@@ -100,8 +100,8 @@ export function listBridgePorts(bridge: string, { links }: DoctorState): readonl
 }
 
 /** The attachments on a host interface. */
-export function listAttachmentsOn(hostif: string, { attachments: seats }: DoctorState): readonly DoctorAttachment[] {
-  return seats.filter(({ attachment: { record }, hostEnd }) => (hostEnd?.master ?? record.hostif) === hostif)
+export function listAttachmentsOn(hostif: string, { attachments }: DoctorState): readonly DoctorAttachment[] {
+  return attachments.filter(({ attachment: { record }, hostEnd }) => (hostEnd?.master ?? record.hostif) === hostif)
 }
 
 /** What is looked at: these host interfaces, and on them the guests with one of the names, or all. */

@@ -7,11 +7,11 @@ const UPLINK_KINDS = ['NIC', 'bond', 'team', 'vlan']
 
 /** By which links of the host frames with the guest's own MAC address leave it. */
 function listOutgoingLinks(
-  { attachment: attached, hostEnd, inGuest }: DoctorAttachment,
+  { attachment, hostEnd, inGuest }: DoctorAttachment,
   survey: DoctorState,
 ): readonly DoctorLink[] {
   if (inGuest?.kind === 'macvlan') return survey.links.filter(({ ifindex }) => ifindex === inGuest.peerIndex)
-  const bridge = hostEnd?.master ?? attached.record.hostif
+  const bridge = hostEnd?.master ?? attachment.record.hostif
   return listBridgePorts(bridge, survey).filter(({ kind }) => UPLINK_KINDS.includes(kind))
 }
 
@@ -73,7 +73,7 @@ function listUsedUplinks(survey: DoctorState, hostifs: readonly string[]) {
 
 function findHypervisorFilter(survey: DoctorState, hostifs: readonly string[]): readonly Finding[] {
   const { vendor, product } = survey.machine
-  const hypervisor = HYPERVISORS.find(({ pattern: fits }) => fits.test(`${vendor} ${product}`))
+  const hypervisor = HYPERVISORS.find(({ pattern }) => pattern.test(`${vendor} ${product}`))
   const out = listUsedUplinks(survey, hostifs)
   const [first] = out
   if (hypervisor === undefined || first === undefined) return []
@@ -95,8 +95,8 @@ function findHypervisorFilter(survey: DoctorState, hostifs: readonly string[]): 
 function findWirelessUplinks(survey: DoctorState, hostifs: readonly string[]): readonly Finding[] {
   return listUsedUplinks(survey, hostifs)
     .filter(({ uplink }) => uplink.isWireless)
-    .map(({ seat: { guest, attachment: attached, inGuest }, uplink }) => {
-      const { ifname, addresses, sources = [] } = attached.record
+    .map(({ seat: { guest, attachment, inGuest }, uplink }) => {
+      const { ifname, addresses, sources = [] } = attachment.record
       const typed = addresses?.filter(({ leased }) => !leased) ?? []
       const list = [...sources, ...typed.map(formatAddress)]
       const name = ifname === 'eth1' ? '' : ` -i ${ifname}`
@@ -106,7 +106,7 @@ function findWirelessUplinks(survey: DoctorState, hostifs: readonly string[]): r
         line: `'${guest}' leaves by ${uplink.name}, which is wireless: the access point drops MAC addresses that are not its station's`,
         evidence: `${uplink.name} is wireless, and ${inGuest?.name ?? ifname} has ${inGuest?.mac ?? 'an address of its own'}`,
         command: `pipework disconnect ${guest} ${ifname} && pipework --kind ipvlan${name} ${uplink.name} ${guest} ${list.join(',') || '0/0'}`,
-        about: [attached.record.hostif, guest],
+        about: [attachment.record.hostif, guest],
       }
     })
 }
@@ -126,12 +126,12 @@ function findInterferingManagers(survey: DoctorState, hostifs: readonly string[]
   const ours = [...bridges.map(({ name }) => name), ...seats.flatMap(({ hostEnd }) => hostEnd?.name ?? [])]
   return survey.managers
     .filter(({ link }) => ours.includes(link))
-    .map(({ link, program: by, evidence }) => ({
+    .map(({ link, program, evidence }) => ({
       id: 'manager-holds',
       severity: 'warning',
-      line: `${by} manages '${link}', and may take it down or change its addresses`,
+      line: `${program} manages '${link}', and may take it down or change its addresses`,
       evidence,
-      command: formatUnmanageCommand(by, link),
+      command: formatUnmanageCommand(program, link),
       about: [
         link,
         ...seats.filter(({ hostEnd }) => hostEnd?.name === link || hostEnd?.master === link).map(({ guest }) => guest),

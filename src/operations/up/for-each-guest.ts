@@ -117,21 +117,21 @@ export function forEachGuest(
 }
 
 async function runForGuest(
-  { lines: wishes, guest }: GuestLines,
+  { lines, guest }: GuestLines,
   { host, io }: CommandContext,
   action: GuestAction,
 ): Promise<readonly LineResult[]> {
   try {
     if (io.interrupt.requested) throw new PipeworkError('interrupted')
-    const requests = wishes.map(({ request }) => resolveHostif(request, host))
+    const requests = lines.map(({ request }) => resolveHostif(request, host))
     validateDistinctIfnames(requests, guest)
     const planned = await withPinnedGuest(guest, host, (pin) => action(requests, { guest, pin }))
-    return wishes.flatMap((wish, index): LineResult[] => {
+    return lines.flatMap((wish, index): LineResult[] => {
       const one = planned[index]
       return one === undefined ? [] : [{ line: wish, guest, state: 'planned', attachPlan: one }]
     })
   } catch (why) {
-    return wishes.map((wish) => ({ line: wish, guest, state: 'failed', error: why }))
+    return lines.map((wish) => ({ line: wish, guest, state: 'failed', error: why }))
   }
 }
 

@@ -26,10 +26,10 @@ export async function findStaleRecords(known: PruneInputs, call: CommandContext)
 }
 
 /** In doubt it is: a name in a file may be that of a guest that cannot be asked now. */
-function isInFiles({ guest, ifname }: LinkRecord, { lines: wishes, guests }: PruneInputs): boolean {
+function isInFiles({ guest, ifname }: LinkRecord, { lines, guests }: PruneInputs): boolean {
   const found = guests.find((it) => it.kind === guest.kind && it.name === guest.name)
   const ids = [guest.id, found?.id].filter((id) => id !== undefined)
-  return wishes.some(({ request }) => {
+  return lines.some(({ request }) => {
     const { kind, name } = request.guest
     const isNamed = name === guest.name || ids.some((id) => id.startsWith(name) || name.startsWith(id))
     return request.ifname === ifname && (kind === undefined || kind === guest.kind) && isNamed
@@ -43,7 +43,7 @@ export async function pruneAttachments(known: PruneInputs, call: CommandContext)
     try {
       const { kind, name } = record.guest
       const gone = pruned.flatMap((it) =>
-        it.state === 'detached' ? it.result.detached.map(({ attachment: attached }) => attached) : [],
+        it.state === 'detached' ? it.result.detached.map(({ attachment }) => attachment) : [],
       )
       const isDry = call.hasFlag('dry-run')
       // A guest may write what it likes on a link of its own: what goes is what its own guest has, from these files.

@@ -24,8 +24,8 @@ interface FileMistake extends LineError {
 }
 
 /** `file:line`, as messages name it. */
-export function formatLocation({ path, lineNumber: line }: Pick<AttachmentLine, 'path' | 'lineNumber'>): string {
-  return `${path}:${line}`
+export function formatLocation({ path, lineNumber }: Pick<AttachmentLine, 'path' | 'lineNumber'>): string {
+  return `${path}:${lineNumber}`
 }
 
 /** Options that speak of the run as a whole. */
@@ -38,10 +38,10 @@ function fileTag(path: string): string {
 
 /** The paths that were typed, as their records call them. Throws when one cannot be found. */
 export function listFileTags({
-  positionals: words,
+  positionals,
   host,
 }: Pick<CommandContext, 'positionals' | 'host'>): readonly string[] {
-  return words.map((path) => fileTag(host.realPath(path) ?? path))
+  return positionals.map((path) => fileTag(host.realPath(path) ?? path))
 }
 
 /** All that the files ask for. Throws one error with all mistakes in all of them, each with file, line and column. */
@@ -73,12 +73,12 @@ export async function readAttachmentFiles(
 function shareBridgeAddresses(wishes: readonly AttachmentLine[]): readonly AttachmentLine[] {
   return wishes.map((wish) => {
     const { request } = wish
-    const { hostif, addresses, hostServices: outside } = request
-    if (outside.bridgeAddresses.length > 0 || !needsForwarding(request)) return wish
+    const { hostif, addresses, hostServices } = request
+    if (hostServices.bridgeAddresses.length > 0 || !needsForwarding(request)) return wish
     const bridgeAddresses = wishes
       .flatMap((other) => (other.request.hostif === hostif ? other.request.hostServices.bridgeAddresses : []))
       .filter((own) => addresses.some((it) => it.gateway === own.ip || subnetsOverlap(it, own)))
-    return { ...wish, request: { ...request, hostServices: { ...outside, bridgeAddresses } } }
+    return { ...wish, request: { ...request, hostServices: { ...hostServices, bridgeAddresses } } }
   })
 }
 
@@ -104,8 +104,8 @@ async function parseAttachmentFile(
   path: string,
   call: Pick<CommandContext, 'host' | 'parse'>,
 ): Promise<{ readonly wishes: readonly AttachmentLine[]; readonly slips: readonly FileMistake[] }> {
-  const { lines, errors: mistakes } = parseLines(text, call.host.env)
-  const [wishes, slips]: [AttachmentLine[], FileMistake[]] = [[], mistakes.map((it) => ({ ...it, path }))]
+  const { lines, errors } = parseLines(text, call.host.env)
+  const [wishes, slips]: [AttachmentLine[], FileMistake[]] = [[], errors.map((it) => ({ ...it, path }))]
   const file = fileTag(call.host.realPath(path) ?? path)
   for (const line of lines) {
     try {
@@ -135,18 +135,18 @@ async function parseAttachmentLine(
   return { request, waitSeconds: parseSeconds(typed.stringOption('wait-guest') ?? '0', '--wait-guest') }
 }
 
-function validateLineOptions({ command, givenOptions: options }: CommandLine): void {
+function validateLineOptions({ command, givenOptions }: CommandLine): void {
   if (command !== '')
     throw usageError(
       `'${command}' is a command, and a file has attachments only`,
       'An interface of that name: -- first.',
     )
-  if (options.includes('confirm'))
+  if (givenOptions.includes('confirm'))
     throw usageError(
       "'--confirm' waits for somebody's answer, and there is none for a line",
       'Connect the uplink first: pipework uplink add <bridge> <nic> --confirm SECONDS',
     )
-  const option = options.find((it) => RUN_OPTIONS.includes(it))
+  const option = givenOptions.find((it) => RUN_OPTIONS.includes(it))
   if (option !== undefined)
     throw usageError(`'--${option}' speaks of the run as a whole`, `Give it once: pipework up --${option} …`)
 }
@@ -155,7 +155,7 @@ function validateLineOptions({ command, givenOptions: options }: CommandLine): v
 function findConflicts(wishes: readonly AttachmentLine[]): readonly FileMistake[] {
   const seen = new Map<string, AttachmentLine>()
   return wishes.flatMap((wish) => {
-    const { request, path, lineNumber: line } = wish
+    const { request, path, lineNumber } = wish
     const { guest, ifname, hostif, addresses, tag, probe } = request
     const link = { key: `${guest.kind ?? ''}:${guest.name} ${ifname}`, what: `'${ifname}' of '${guest.name}'` }
     // A dummy leads nowhere, so that many may have one address; and who does not probe wants it so.
@@ -168,7 +168,7 @@ function findConflicts(wishes: readonly AttachmentLine[]): readonly FileMistake[
       const earlier = seen.get(key)
       seen.set(key, earlier ?? wish)
       const message = `${what} stands in ${earlier === undefined ? '' : formatLocation(earlier)} already`
-      return earlier === undefined ? [] : [{ path, line, column: 1, message }]
+      return earlier === undefined ? [] : [{ path, line: lineNumber, column: 1, message }]
     })
   })
 }

@@ -34,10 +34,10 @@ const POLL_INTERVAL = 0.1
 
 /** Returns when it is confirmed; throws when it was put back. */
 export async function awaitConfirmation(bridge: string, connector: UplinkRunOptions): Promise<void> {
-  const { host, interrupt, notify: tell, confirm } = connector
+  const { host, interrupt, notify, confirm } = connector
   const typed = { enter: false }
   const isTerminal = await host.isTerminal(0)
-  tell(
+  notify(
     `It works so far. ${isTerminal ? 'Press Enter, or type in a new session' : 'Type in a new session'}: pipework uplink confirm ${bridge}\nElse all is put back in ${confirm} s.\n`,
   )
   const stop = isTerminal ? await host.onInputLine(() => (typed.enter = true)) : () => {}

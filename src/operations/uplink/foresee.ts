@@ -62,12 +62,12 @@ export async function planNicUplink(
 
 /** What connecting would do, changing nothing: the steps, and the bridge as it would be when it is made. */
 export async function planUplinkConnect(
-  { bridge, spec: wish }: UplinkConnection,
+  { bridge, spec }: UplinkConnection,
   options: UplinkOptions,
   carrier: Pick<MoveContext, 'host'>,
 ): Promise<Plan> {
-  if (wish.kind === 'vxlan') return planVxlan(await readVxlanFacts(bridge, wish, carrier.host))
-  const request = resolveUplinkNic({ bridge, spec: wish }, carrier.host)
+  if (spec.kind === 'vxlan') return planVxlan(await readVxlanFacts(bridge, spec, carrier.host))
+  const request = resolveUplinkNic({ bridge, spec }, carrier.host)
   return (await planNicUplink(request, carrier, { ...options, routers: 'trust' }))?.plan ?? []
 }
 

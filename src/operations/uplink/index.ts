@@ -30,12 +30,12 @@ const undoNothing = async () => []
 
 /** Connects the bridge; nothing is done when it is connected so already. Throws, and all is as it was then. */
 export async function connectUplink(
-  { bridge, spec: wish }: UplinkConnection,
+  { bridge, spec }: UplinkConnection,
   options: UplinkOptions,
   connector: UplinkRunOptions,
 ): Promise<UplinkChange> {
-  if (wish.kind === 'vxlan') return connectVxlan(bridge, wish, connector)
-  const request = resolveUplinkNic({ bridge, spec: wish }, connector.host)
+  if (spec.kind === 'vxlan') return connectVxlan(bridge, spec, connector)
+  const request = resolveUplinkNic({ bridge, spec }, connector.host)
   const planned = await withUplinkLock(connector, async () => {
     validateNotPending(bridge, connector)
     const it = await planNicUplink(request, connector, { ...options, confirm: connector.confirm, routers: 'ask' })
@@ -54,7 +54,7 @@ export async function connectUplink(
 }
 
 async function tryDisconnect(bridge: string, connector: UplinkRunOptions): Promise<readonly Leftover[]> {
-  const { confirm, stepsBefore: before, ...rest } = connector
+  const { confirm, stepsBefore, ...rest } = connector
   try {
     await disconnectUplink(bridge, rest)
     return []

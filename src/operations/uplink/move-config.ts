@@ -37,7 +37,7 @@ export interface ConfigMove {
  * all.
  */
 export function planMoveConfig(shift: ConfigMove): Plan {
-  const { masterStep: swap, from, to, neighbourCache: acquaintances } = shift
+  const { masterStep, from, to, neighbourCache } = shift
   const of = (kind: LinkConfigItem['kind']) => shift.items.filter((holding) => holding.kind === kind)
   const addresses = of('address')
   const last = addresses.filter(isLinkLocalItem).flatMap((address) => addLinkLocal(shift, address))
@@ -47,8 +47,8 @@ export function planMoveConfig(shift: ConfigMove): Plan {
     // The link-local address is given as it is: to make it anew would take two seconds, in which it is not in use.
     genmode(to, 'none'),
     addresses.filter((address) => !isLinkLocalItem(address)).flatMap((address) => addTo(shift, address)),
-    acquaintances === undefined && planSteps(swap, last),
-    acquaintances?.map((neighbour) => seedNeighbour(neighbour, to)),
+    neighbourCache === undefined && planSteps(masterStep, last),
+    neighbourCache?.map((neighbour) => seedNeighbour(neighbour, to)),
     torn.flatMap((route) => removeFrom({ ...shift, from: to, live: undefined, keptKeys: [] }, route)),
     of('route').flatMap((route) => [
       ...addTo(torn.includes(route) ? { ...shift, live: undefined } : shift, route),
@@ -59,7 +59,7 @@ export function planMoveConfig(shift: ConfigMove): Plan {
     // Backwards: with the first address of a subnet the kernel takes the others of it away.
     [...addresses].reverse().flatMap((address) => removeFrom(shift, address)),
     flushLeftovers(shift, addresses),
-    acquaintances !== undefined && planSteps(swap, last),
+    neighbourCache !== undefined && planSteps(masterStep, last),
     of('rule').flatMap((rule) => removeFrom(shift, rule)),
   )
 
@@ -84,10 +84,10 @@ function seedNeighbour({ ip: address, lladdr }: CachedNeighbour, dev: string): S
 }
 
 /** Routes of which some are there and some are not: what is added comes behind, so all of them are made anew. */
-function findPartiallyMoved({ items: holdings, live }: ConfigMove): readonly LinkConfigItem[] {
+function findPartiallyMoved({ items, live }: ConfigMove): readonly LinkConfigItem[] {
   if (live === undefined) return []
-  return holdings.filter(({ rank }) => {
-    const same = rank === undefined ? [] : holdings.filter((it) => it.rank === rank)
+  return items.filter(({ rank }) => {
+    const same = rank === undefined ? [] : items.filter((it) => it.rank === rank)
     return same.length > 1 && same.some((it) => !hasItem(live.to, it)) && same.some((it) => hasItem(live.to, it))
   })
 }
@@ -107,17 +107,17 @@ function addTo({ to, live, age }: ConfigMove, holding: LinkConfigItem): Plan {
 
 /** The link-local address: when it is new, the kernel asks for routers, which must be heard where they announced a route. */
 function addLinkLocal(shift: ConfigMove, address: LinkConfigItem): Plan {
-  const { to, live, items: holdings } = shift
+  const { to, live, items } = shift
   const isHeard = (route: LinkConfigItem) =>
     live?.to?.configItems.some((it) => it.announced === 'heard' && configKeyOf(it) === configKeyOf(route)) ?? false
-  const isToBeNew = hasItem(live?.to, address) && holdings.some((it) => it.announced !== undefined && !isHeard(it))
+  const isToBeNew = hasItem(live?.to, address) && items.some((it) => it.announced !== undefined && !isHeard(it))
   if (!isToBeNew) return addTo(shift, address)
   const alone = { ...shift, live: undefined, keptKeys: [] }
   return [...removeFrom({ ...alone, from: to }, address), ...addTo(alone, address)]
 }
 
-function removeFrom({ from, live, keptKeys: keeps = [] }: ConfigMove, holding: LinkConfigItem): Plan {
-  if (keeps.includes(configKeyOf(holding))) return []
+function removeFrom({ from, live, keptKeys = [] }: ConfigMove, holding: LinkConfigItem): Plan {
+  if (keptKeys.includes(configKeyOf(holding))) return []
   const there =
     live === undefined
       ? [holding]
@@ -129,9 +129,9 @@ function removeFrom({ from, live, keptKeys: keeps = [] }: ConfigMove, holding: L
 }
 
 /** What its addresses leave on a link: when none of a subnet is there any more, who lives on it is looked for elsewhere. */
-function flushLeftovers({ from, keptKeys: keeps = [] }: ConfigMove, addresses: readonly LinkConfigItem[]): Plan {
+function flushLeftovers({ from, keptKeys = [] }: ConfigMove, addresses: readonly LinkConfigItem[]): Plan {
   return addresses
-    .filter((address) => address.remnant !== undefined && !keeps.includes(configKeyOf(address)))
+    .filter((address) => address.remnant !== undefined && !keptKeys.includes(configKeyOf(address)))
     .map((address) => ({
       description: `take the route to the subnet of ${address.what} from ${from}`,
       command: ip`${toLeftoverArgs(address, from)}`,
@@ -251,6 +251,6 @@ export function hasOtherPorts(bridge: string, nic: string, { links }: HostState)
 }
 
 /** Whether somebody gave the link something beside what is known; the kernel's own addresses are nobody's. */
-function hasForeignConfig({ configItems: holdings }: HostLinkState, known: readonly string[]): boolean {
-  return holdings.some((holding) => !known.includes(configKeyOf(holding)) && !/ fe80:/.test(configKeyOf(holding)))
+function hasForeignConfig({ configItems }: HostLinkState, known: readonly string[]): boolean {
+  return configItems.some((holding) => !known.includes(configKeyOf(holding)) && !/ fe80:/.test(configKeyOf(holding)))
 }

@@ -17,11 +17,11 @@ import { type UplinkState, uplinkStateFile } from './state-file'
 
 /** What is to be written down before the first change. */
 export function toUplinkState(facts: UplinkFacts, files: readonly string[]): UplinkState {
-  const { bridge, nic, link, hostState: now, vlan, lro } = facts
-  const [state, bridgeState] = [now.links.get(nic), now.links.get(bridge)]
+  const { bridge, nic, link, hostState, vlan, lro } = facts
+  const [state, bridgeState] = [hostState.links.get(nic), hostState.links.get(bridge)]
   const shapeOf = ({ up, mtu, mac, genmode }: HostLinkState) => ({ up, mtu, mac, ...(genmode && { genmode }) })
   return {
-    ...{ bridge, nic, way: 'in', stage: 'moving', takenAt: now.takenAt, lro, files },
+    ...{ bridge, nic, way: 'in', stage: 'moving', takenAt: hostState.takenAt, lro, files },
     holdings: uniqueConfigItems(state?.configItems ?? []),
     nicWas: state === undefined ? { up: false, mtu: link?.mtu ?? 0, mac: link?.mac ?? '' } : shapeOf(state),
     bridgeWas: bridgeState === undefined ? undefined : shapeOf(bridgeState),
@@ -32,10 +32,10 @@ export function toUplinkState(facts: UplinkFacts, files: readonly string[]): Upl
 
 /** The steps that put the NIC into the bridge, with all that it has, and see whether that works. */
 export function planUplink(facts: UplinkFacts, journal: UplinkState): Plan {
-  const { bridge, nic, sysctls, bridgeLink, hostState: now } = facts
+  const { bridge, nic, sysctls, bridgeLink, hostState } = facts
   const { holdings, nicWas, bridgeHad } = journal
   // A kernel without IPv6 knows no such mode.
-  const genmode = (name: string, mode: string) => hasIpv6Links(now) && setLink(name, ['addrgenmode', mode])
+  const genmode = (name: string, mode: string) => hasIpv6Links(hostState) && setLink(name, ['addrgenmode', mode])
   return planSteps(
     planVlanDevice(facts, journal),
     planBridgeDevice(facts, journal),
@@ -50,7 +50,7 @@ export function planUplink(facts: UplinkFacts, journal: UplinkState): Plan {
     !nicWas.up && setLink(nic, ['up']),
     planMoveConfig({
       ...{ from: nic, to: bridge, items: holdings, age: 0, keptKeys: bridgeHad, masterStep: setMaster(nic, bridge) },
-      live: { from: now.links.get(nic), to: undefined },
+      live: { from: hostState.links.get(nic), to: undefined },
     }),
     genmode(bridge, journal.bridgeWas?.genmode ?? nicWas.genmode ?? 'eui64'),
     planVerification(facts, { from: nic, to: bridge }),
@@ -77,7 +77,7 @@ function planVlanDevice({ nic, link }: UplinkFacts, { vlan }: UplinkState): Plan
 
 /** A new bridge has the address and the MTU of the NIC: so nobody on the LAN sees a difference. */
 function planBridgeDevice(
-  { bridge, bridgeLink, nic, hostState: now, link }: UplinkFacts,
+  { bridge, bridgeLink, nic, hostState, link }: UplinkFacts,
   { nicWas, bridgeWas }: UplinkState,
 ): Plan {
   const mac = nicWas.mac || link?.mac || ''
@@ -92,7 +92,7 @@ function planBridgeDevice(
   return planSteps(
     bridgeWas.mac !== mac && setLink(bridge, ['address', mac]),
     // What is larger than the NIC takes would be dropped without a word.
-    (bridgeWas.mtu > nicWas.mtu || (bridgeWas.mtu !== nicWas.mtu && !hasOtherPorts(bridge, nic, now))) &&
+    (bridgeWas.mtu > nicWas.mtu || (bridgeWas.mtu !== nicWas.mtu && !hasOtherPorts(bridge, nic, hostState))) &&
       setLink(bridge, ['mtu', `${nicWas.mtu}`]),
   )
 }
@@ -102,7 +102,7 @@ const GATEWAY_TIMEOUT = 4
 
 /** Whether the routers answer, out of a cache that knows nothing, and whether the user is still connected. */
 function planVerification(
-  { gateways, sshClient, sshUsesNic: sshByNic }: Pick<UplinkFacts, 'gateways' | 'sshClient' | 'sshUsesNic'>,
+  { gateways, sshClient, sshUsesNic }: Pick<UplinkFacts, 'gateways' | 'sshClient' | 'sshUsesNic'>,
   { from, to }: { readonly from: string; readonly to: string },
 ): Plan {
   const answering = gateways.filter(({ answers }) => answers)
@@ -124,7 +124,7 @@ function planVerification(
       }),
     ),
     sshClient !== undefined &&
-      sshByNic && {
+      sshUsesNic && {
         description: `see that you, at ${sshClient}, are reached by ${to}`,
         command: {
           kind: 'ask',

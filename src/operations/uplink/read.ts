@@ -63,8 +63,8 @@ export function listUplinks(host: System): readonly UplinkState[] {
 }
 
 /** The request with the NIC's name, where `mac:` was typed. */
-export function resolveUplinkNic({ bridge, spec: wish }: NicUplinkRequest, host: System): NicUplinkRequest {
-  return { bridge, spec: { ...wish, nic: resolveNicName(wish.nic, host) } }
+export function resolveUplinkNic({ bridge, spec }: NicUplinkRequest, host: System): NicUplinkRequest {
+  return { bridge, spec: { ...spec, nic: resolveNicName(spec.nic, host) } }
 }
 
 /** Sysctls of the NIC that differ from what a new link has, as `sysctl -w` sets them on the bridge. */
@@ -175,13 +175,13 @@ async function readAfterDad(nic: string, host: System): Promise<HostState> {
 
 /** What needs to be known before a NIC is moved into a bridge; nothing is changed, but the routers are asked for. */
 export async function readUplinkFacts(
-  { bridge, spec: wish }: NicUplinkRequest,
+  { bridge, spec }: NicUplinkRequest,
   host: System,
   routers: 'ask' | 'trust',
 ): Promise<UplinkFacts> {
-  const link: HostLink | undefined = readHostLink(wish.nic, host)
+  const link: HostLink | undefined = readHostLink(spec.nic, host)
   const bridgeLink = readHostLink(bridge, host)
-  const nic = wish.vlan === undefined ? wish.nic : vlanDeviceName(wish.nic, wish.vlan)
+  const nic = spec.vlan === undefined ? spec.nic : vlanDeviceName(spec.nic, spec.vlan)
   const now = await (routers === 'ask' ? readAfterDad(nic, host) : readHostState(host))
   const dhcpClient = findDhcpClient(nic, host)
   // Rules that cannot be read are none.
@@ -190,8 +190,8 @@ export async function readUplinkFacts(
   const isThere = now.links.has(nic)
   return {
     ...{ bridge, nic, link, bridgeLink, hostState: now, existingUplink: uplinked },
-    vlan: wish.vlan === undefined ? undefined : { id: wish.vlan, isThere },
-    hardwareType: host.read(`/sys/class/net/${wish.nic}/type`),
+    vlan: spec.vlan === undefined ? undefined : { id: spec.vlan, isThere },
+    hardwareType: host.read(`/sys/class/net/${spec.nic}/type`),
     leasedAddresses: listLeasedAddresses(nic, now, host),
     managers: await findLinkManagers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
     dhcpClient,

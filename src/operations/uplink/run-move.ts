@@ -171,6 +171,6 @@ export function executeUplinkPlan(plan: Plan, carrier: MoveContext): Promise<voi
   return executePlan(plan, toExecuteOptions(carrier))
 }
 
-function toExecuteOptions({ host, interrupt, onStep, stepsBefore: before = 0 }: MoveContext): ExecuteOptions {
-  return { host, guest: NO_GUEST, netns: '', interrupt, stepsBefore: before, onStep }
+function toExecuteOptions({ host, interrupt, onStep, stepsBefore = 0 }: MoveContext): ExecuteOptions {
+  return { host, guest: NO_GUEST, netns: '', interrupt, stepsBefore, onStep }
 }

@@ -14,20 +14,20 @@ export interface UplinkOptions {
 export function formatRuleWarning({
   nic,
   bridge,
-  firewallRule: rule,
+  firewallRule,
 }: Pick<UplinkFacts, 'nic' | 'bridge' | 'firewallRule'>): string {
-  return `the firewall of this host speaks of '${nic}', and what comes in by it comes in by '${bridge}' then: ${rule}`
+  return `the firewall of this host speaks of '${nic}', and what comes in by it comes in by '${bridge}' then: ${firewallRule}`
 }
 
 const ARPHRD_ETHER = '1'
 
-function validateNic({ bridge, nic, link, hardwareType: hardware, hostState: now, children, vlan }: UplinkFacts): void {
+function validateNic({ bridge, nic, link, hardwareType, hostState, children, vlan }: UplinkFacts): void {
   if (link === undefined)
     throw new PipeworkError(`there is no NIC '${nic}' on this host`, { hint: 'See what there is: ip -br link' })
   const { name, kind } = link
   if (name === bridge)
     throw new PipeworkError(`'${bridge}' cannot be its own uplink`, { hint: 'Name a bridge, like br0.' })
-  if (kind === 'bridge' || kind === 'loopback' || kind === 'infiniband' || hardware !== ARPHRD_ETHER)
+  if (kind === 'bridge' || kind === 'loopback' || kind === 'infiniband' || hardwareType !== ARPHRD_ETHER)
     throw new PipeworkError(
       `'${name}' is ${kind === 'bridge' || kind === 'loopback' ? `a ${kind}` : 'no Ethernet NIC'}`,
       {
@@ -38,10 +38,10 @@ function validateNic({ bridge, nic, link, hardwareType: hardware, hostState: now
     throw new PipeworkError(`'${name}' is wireless: an access point takes frames from its own MAC address only`, {
       hint: `Share that address instead: pipework ${name} --kind ipvlan …`,
     })
-  const master = now.links.get(vlan === undefined ? name : nic)?.master ?? link.master
+  const master = hostState.links.get(vlan === undefined ? name : nic)?.master ?? link.master
   if (master !== undefined)
     throw new PipeworkError(`'${name}' is a port of '${master}' already`, {
-      hint: isBond(now.links.get(master))
+      hint: isBond(hostState.links.get(master))
         ? `The bond is what can be bridged: pipework uplink add ${bridge} ${master}`
         : `Take it out first: ip link set dev ${name} nomaster`,
     })
@@ -54,7 +54,7 @@ function validateNic({ bridge, nic, link, hardwareType: hardware, hostState: now
 const isBond = (link: HostLinkState | undefined) => link?.kind === 'bond' || link?.kind === 'team'
 
 function validateBridge(
-  { bridge, bridgeLink, hostState: now, nic, existingUplink: uplinked }: UplinkFacts,
+  { bridge, bridgeLink, hostState, nic, existingUplink }: UplinkFacts,
   { force }: UplinkOptions,
 ): void {
   if (bridgeLink === undefined) {
@@ -69,8 +69,8 @@ function validateBridge(
   }
   if (bridgeLink.kind !== 'bridge')
     throw new PipeworkError(`'${bridge}' is no bridge of Linux`, { hint: `See what it is: ip -d link show ${bridge}` })
-  if (uplinked !== undefined)
-    throw new PipeworkError(`'${bridge}' has the uplink '${uplinked.nic}', and a second one could close a loop`, {
+  if (existingUplink !== undefined)
+    throw new PipeworkError(`'${bridge}' has the uplink '${existingUplink.nic}', and a second one could close a loop`, {
       hint: `Take that out first: pipework uplink del ${bridge}. Or bond the two, and bridge the bond.`,
     })
   if (force) return
@@ -78,7 +78,7 @@ function validateBridge(
     throw new PipeworkError(`the bridge '${bridge}' is Docker's own`, {
       hint: 'Its containers have addresses of a network of their own. To use it all the same: --force.',
     })
-  const other = [...now.links.values()].find(({ master, kind }) => master === bridge && kind === undefined)
+  const other = [...hostState.links.values()].find(({ master, kind }) => master === bridge && kind === undefined)
   if (other !== undefined)
     throw new PipeworkError(`'${bridge}' has the NIC '${other.name}' in it, and a second one could close a loop`, {
       hint: 'If they lead to different networks: --force.',
@@ -86,7 +86,7 @@ function validateBridge(
 }
 
 function validateManagers(
-  { nic, bridge, managers: keepers, dhcpClient, leasedAddresses: leased }: UplinkFacts,
+  { nic, bridge, managers, dhcpClient, leasedAddresses }: UplinkFacts,
   options: UplinkOptions,
 ): void {
   if (options.force) return
@@ -94,11 +94,11 @@ function validateManagers(
     throw new PipeworkError(`'${nic}' has its address from ${dhcpClient}, which would go on there`, {
       hint: `Stop it without giving the address back (kill -9), or have it serve '${bridge}' from the start. To go on: --force.`,
     })
-  const [first] = keepers
-  const keeper = keepers.find(({ dropIn }) => dropIn === undefined || !options.writeUnmanaged)
-  if (keeper === undefined && first !== undefined && leased[0] !== undefined)
+  const [first] = managers
+  const keeper = managers.find(({ dropIn }) => dropIn === undefined || !options.writeUnmanaged)
+  if (keeper === undefined && first !== undefined && leasedAddresses[0] !== undefined)
     throw new PipeworkError(
-      `'${nic}' has ${leased[0]} for a while only: ${first.name} renews it, and would not on '${bridge}'`,
+      `'${nic}' has ${leasedAddresses[0]} for a while only: ${first.name} renews it, and would not on '${bridge}'`,
       {
         hint: `Let it do the same, with DHCP on the bridge: ${first.recipe}\nOr give '${nic}' a static address. To go on: --force.`,
       },
@@ -117,8 +117,8 @@ function validateManagers(
   })
 }
 
-function validateVerifiable({ nic, gateways, sshClient, hostState: now }: UplinkFacts, { force }: UplinkOptions): void {
-  const [obstacle] = now.unsupported.get(nic) ?? []
+function validateVerifiable({ nic, gateways, sshClient, hostState }: UplinkFacts, { force }: UplinkOptions): void {
+  const [obstacle] = hostState.unsupported.get(nic) ?? []
   if (obstacle !== undefined)
     throw new PipeworkError(`'${nic}' cannot be moved as it is: ${obstacle}`, {
       hint: 'Nothing was changed. Take that away first, and make it anew on the bridge.',

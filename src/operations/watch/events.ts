@@ -75,21 +75,21 @@ function scheduleGc(means: ReconcileContext): void {
 }
 
 function handleEvent(
-  { engine, action: what, id, name }: ContainerEvent,
+  { engine, action, id, name }: ContainerEvent,
   means: ReconcileContext,
   damper: RestartBackoff,
 ): void {
   const container: TrackedGuest = { kind: engine, id, name }
-  if (what === 'end') scheduleGuestGc(container, means)
+  if (action === 'end') scheduleGuestGc(container, means)
   else if (mayHaveDesired(container, means))
-    enqueueReconcile(container, means, what === 'start' ? restartDelay(container, means, damper) : 0)
+    enqueueReconcile(container, means, action === 'start' ? restartDelay(container, means, damper) : 0)
 }
 
 /** Seconds that a container which starts again and again has to wait. */
 function restartDelay(container: TrackedGuest, { log }: ReconcileContext, damper: RestartBackoff): number {
-  const { delay, isFirst: isNew } = damper(queueKey(container))
+  const { delay, isFirst } = damper(queueKey(container))
   const text = 'starts again and again: from now on it is attached when it has run for a while'
-  if (isNew) log({ level: 'warning', about: formatGuest(container), text })
+  if (isFirst) log({ level: 'warning', about: formatGuest(container), text })
   return delay
 }
 

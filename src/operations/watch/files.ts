@@ -24,8 +24,8 @@ export async function readWatchedFiles(
 ): Promise<readonly DesiredAttachment[]> {
   if (files.length === 0) return []
   const wishes = await readAttachmentFiles({ ...call, positionals: files })
-  return wishes.map(({ request, path, lineNumber: line }) => ({
+  return wishes.map(({ request, path, lineNumber }) => ({
     request,
-    source: formatLocation({ path, lineNumber: line }),
+    source: formatLocation({ path, lineNumber }),
   }))
 }

@@ -104,8 +104,8 @@ async function removeDeadPorts(means: GcOptions): Promise<void> {
 
 /** Ends the DHCP clients that outlived their guests. */
 async function endOrphanedClients({ host, log }: GcOptions): Promise<void> {
-  const { cleanUpDhcpClients: sweepClients } = await import('../../network/dhcp/cleanup')
-  for (const { guest, ifname } of await sweepClients(host))
+  const { cleanUpDhcpClients } = await import('../../network/dhcp/cleanup')
+  for (const { guest, ifname } of await cleanUpDhcpClients(host))
     log({ level: 'info', about: formatGuest(guest), text: `ended the DHCP client of ${ifname}` })
 }
 
@@ -113,12 +113,12 @@ async function endOrphanedClients({ host, log }: GcOptions): Promise<void> {
 async function removeUnusedServices({ host, interrupt, log }: GcOptions): Promise<void> {
   const isFiltered = host.inode('/proc/sys/net/bridge') !== undefined
   if (!isFiltered && !mayHaveHostServices(host)) return
-  const { lockHostServices: lockShared } = await import('../../system/locks')
-  const release = await lockShared({ host, interrupt })
+  const { lockHostServices } = await import('../../system/locks')
+  const release = await lockHostServices({ host, interrupt })
   try {
     const plan = [...(await planServicesGc(host)), ...(isFiltered ? await planAcceptRulesGc(host) : [])]
     await executeOnHost(plan, { kind: 'docker', name: 'nobody' }, { host, interrupt })
-    for (const { description: why } of plan) log({ level: 'info', text: why })
+    for (const { description } of plan) log({ level: 'info', text: description })
   } finally {
     release()
   }
@@ -126,15 +126,15 @@ async function removeUnusedServices({ host, interrupt, log }: GcOptions): Promis
 
 async function planServicesGc(host: System): Promise<Plan> {
   if (!mayHaveHostServices(host)) return []
-  const { planServiceCleanup: planSweep } = await import('../../network/host-services')
-  return planSweep(host)
+  const { planServiceCleanup } = await import('../../network/host-services')
+  return planServiceCleanup(host)
 }
 
 /** The rules of --firewall allow for bridges without a port of ours. */
 async function planAcceptRulesGc(host: System): Promise<Plan> {
-  const { planAcceptRemoval: planNoPassage } = await import('../../firewall/bridge-accept')
+  const { planAcceptRemoval } = await import('../../firewall/bridge-accept')
   const used = readHostAttachments(host).flatMap(({ hostEnd, record }) => [hostEnd.master ?? '', record.hostif])
-  return planNoPassage(used, host)
+  return planAcceptRemoval(used, host)
 }
 
 /** Whether NICs of the host are in that guest, or on their way back. */

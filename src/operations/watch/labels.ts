@@ -51,8 +51,8 @@ export function matchesContainer(typed: GuestName, { kind, id, name }: Container
 
 /** The words of a label: never of several lines, never with a variable of ours in it. */
 function parseLabelWords({ text }: LabelEntry): readonly string[] {
-  const { lines, errors: mistakes } = parseLines(text, {})
-  const [mistake] = mistakes
+  const { lines, errors } = parseLines(text, {})
+  const [mistake] = errors
   if (mistake !== undefined) throw new PipeworkError(mistake.message)
   if (lines.length !== 1) throw new PipeworkError(lines.length === 0 ? 'it is empty' : 'it has more than one line')
   return (lines[0]?.words ?? []).map(({ text: word }) => word)

@@ -26,12 +26,12 @@ interface PollOptions {
   readonly period: number
 }
 
-async function pollKind(kind: GuestKind, { context: means, signal, period }: PollOptions): Promise<void> {
+async function pollKind(kind: GuestKind, { context, signal, period }: PollOptions): Promise<void> {
   let before: PollResult = { desired: [], guestCount: 0, instances: new Map() }
   while (!signal.aborted) {
-    before = await pollOnce(kind, before, means)
+    before = await pollOnce(kind, before, context)
     // Files that are read again may bring the first.
-    await means.host.sleep(before.guestCount === 0 ? Math.max(period, IDLE_PERIOD) : period, signal)
+    await context.host.sleep(before.guestCount === 0 ? Math.max(period, IDLE_PERIOD) : period, signal)
   }
 }
 

@@ -116,12 +116,12 @@ export class WorkQueues {
   }
 
   private isQuiet(): boolean {
-    return [...this.entries.values()].every(({ running, delay: hold }) => running === undefined && hold !== undefined)
+    return [...this.entries.values()].every(({ running, delay }) => running === undefined && delay !== undefined)
   }
 
   private advance(key: string, entry: QueueEntry): void {
-    const { running, waiting, delay: hold } = entry
-    if (running !== undefined || hold !== undefined) return
+    const { running, waiting, delay } = entry
+    if (running !== undefined || delay !== undefined) return
     if (waiting === undefined) this.entries.delete(key)
     else {
       delete entry.waiting
@@ -136,14 +136,14 @@ export class WorkQueues {
 
   /** While it goes on, and be it for long, the container's own queue is held. */
   private async perform(key: string, work: QueuedWork, running: NonNullable<QueueEntry['running']>): Promise<void> {
-    const { host, slotTime: share, timeout: limit, onTimeout: onSlow, onError } = this.options
+    const { host, slotTime, timeout, onTimeout, onError } = this.options
     await this.places.acquire()
     const done = new AbortController()
-    void host.sleep(share, done.signal).then(() => this.places.release())
-    void host.sleep(limit, done.signal).then(() => {
+    void host.sleep(slotTime, done.signal).then(() => this.places.release())
+    void host.sleep(timeout, done.signal).then(() => {
       if (done.signal.aborted || running.requested) return
       Object.assign(running, { requested: true, isLate: true })
-      onSlow(key)
+      onTimeout(key)
     })
     await work(running).catch((error: unknown) => onError(key, error))
     done.abort()

@@ -71,9 +71,9 @@ interface ReconcileAttempt {
 
 async function reconcile(
   container: TrackedGuest,
-  { context: means, interrupt, previous: last, retry: again }: ReconcileAttempt,
+  { context, interrupt, previous, retry }: ReconcileAttempt,
 ): Promise<void> {
-  const { host, log } = means
+  const { host, log } = context
   const failed: PipeworkError[] = []
   const fail = (error: unknown) => {
     if (!(error instanceof PipeworkError)) throw error
@@ -81,9 +81,9 @@ async function reconcile(
   }
   try {
     // A label that cannot be had is no reason not to have what the files say.
-    for (const wishes of await findDesired(container, { context: means, isFirst: last.count === 0 }))
+    for (const wishes of await findDesired(container, { context, isFirst: previous.count === 0 }))
       if (wishes.length > 0 && !interrupt.requested)
-        await attachDesired(wishes, container, { ...means, interrupt }).catch(fail)
+        await attachDesired(wishes, container, { ...context, interrupt }).catch(fail)
   } catch (error) {
     fail(error)
   }
@@ -94,11 +94,11 @@ async function reconcile(
   const said = failed.map(describeFailure)
   for (const [index, { hint }] of failed.entries()) {
     const text = said[index] ?? ''
-    if (!last.messages.includes(text)) log({ level: 'error', about: formatGuest(container), text, hint })
+    if (!previous.messages.includes(text)) log({ level: 'error', about: formatGuest(container), text, hint })
   }
   // Words that make no sense make none later.
   if (!isPast && failed.some(({ exitCode }) => exitCode !== ExitCode.usage))
-    again({ count: last.count + 1, messages: said })
+    retry({ count: previous.count + 1, messages: said })
 }
 
 function describeFailure({ message, leftovers }: PipeworkError): string {
@@ -118,9 +118,9 @@ async function mayBeRunning({ kind, id }: TrackedGuest, host: System): Promise<b
 /** Whether anything may be wished for the container, as far as its name tells. */
 export function mayHaveDesired(
   container: TrackedGuest,
-  { labelRules: rules, desired: wishes }: ReconcileContext,
+  { labelRules, desired }: ReconcileContext,
 ): boolean {
-  return rules.labels || rules.envCompat || wishes().some(({ request }) => matchesContainer(request.guest, container))
+  return labelRules.labels || labelRules.envCompat || desired().some(({ request }) => matchesContainer(request.guest, container))
 }
 
 interface FindDesiredOptions {
@@ -132,24 +132,24 @@ interface FindDesiredOptions {
 /** What files and labels wish for the container. Where two speak of one interface, the first has the say. */
 async function findDesired(
   container: TrackedGuest,
-  { context: means, isFirst }: FindDesiredOptions,
+  { context, isFirst }: FindDesiredOptions,
 ): Promise<readonly (readonly DesiredAttachment[])[]> {
-  const { host } = means
+  const { host } = context
   const warn = (text: string, hint?: string) => {
-    if (isFirst) means.log({ level: 'warning', about: formatGuest(container), text, hint })
+    if (isFirst) context.log({ level: 'warning', about: formatGuest(container), text, hint })
   }
   const fromFiles: DesiredAttachment[] = []
-  for (const wish of means.desired())
+  for (const wish of context.desired())
     if (matchesContainer(wish.request.guest, container) && (await ownsBareName(wish, container, host)))
       fromFiles.push(wish)
-  const { attachments: fromLabels, rejected: refused } = await readLabelsOf(container, means)
-  for (const { where, why } of refused) warn(`${where} is refused: ${why.message}`, why.hint)
+  const { attachments: fromLabels, rejected } = await readLabelsOf(container, context)
+  for (const { where, why } of rejected) warn(`${where} is refused: ${why.message}`, why.hint)
   const taken = new Map<string, string>()
-  const isFree = ({ request, source: where }: DesiredAttachment) => {
+  const isFree = ({ request, source }: DesiredAttachment) => {
     const { ifname } = resolveHostif(request, host)
     const rival = taken.get(ifname)
-    if (rival === undefined) taken.set(ifname, where)
-    else warn(`${where} is left out: ${rival} has ${ifname}, and goes first`)
+    if (rival === undefined) taken.set(ifname, source)
+    else warn(`${source} is left out: ${rival} has ${ifname}, and goes first`)
     return rival === undefined
   }
   return [fromFiles.filter(isFree), fromLabels.filter(isFree)]
@@ -157,11 +157,11 @@ async function findDesired(
 
 async function readLabelsOf(
   { kind, id }: TrackedGuest,
-  { host, labelRules: rules, parseLine: parse }: ReconcileContext,
+  { host, labelRules, parseLine }: ReconcileContext,
 ): Promise<LabelAttachments> {
-  const isAsked = isEngineKind(kind) && (rules.labels || rules.envCompat)
+  const isAsked = isEngineKind(kind) && (labelRules.labels || labelRules.envCompat)
   const config = isAsked ? await readContainerConfig(kind, id, host).catch(failReadingLabels) : undefined
-  return config === undefined ? { attachments: [], rejected: [] } : readLabelAttachments(config, rules, parse)
+  return config === undefined ? { attachments: [], rejected: [] } : readLabelAttachments(config, labelRules, parseLine)
 }
 
 /** An engine that dies while it answers: another try will tell. */
@@ -213,21 +213,21 @@ interface AttachDesiredContext extends ReconcileContext {
 /** Tells once of each bridge whose frames a firewall drops, as an attach by hand does. */
 async function warnFirewallDrops(
   done: readonly AttachPlan[],
-  { host, log, warnedBridges: warned }: ReconcileContext,
+  { host, log, warnedBridges }: ReconcileContext,
 ): Promise<void> {
   for (const planned of done) {
     const { request } = planned
     const isAsked = request.firewall === 'warn' && !request.strict
-    if (!isAsked || warned.has(request.hostif)) continue
+    if (!isAsked || warnedBridges.has(request.hostif)) continue
     const warning = await (await createFirewallCheck([request], host))?.(planned)
     if (warning === undefined) continue
-    warned.add(request.hostif)
+    warnedBridges.add(request.hostif)
     const { message: text, command } = warning
     log({ level: 'warning', about: request.hostif, text, hint: command && `mend it: ${command}` })
   }
 }
 
 function describeAttached({ request: { ifname, hostif, addresses, sources }, plan }: AttachPlan): string {
-  const list = [...addresses.map(formatAddress), ...sources.map(({ typed: word }) => word)].join(',') || 'no address'
+  const list = [...addresses.map(formatAddress), ...sources.map(({ typed }) => typed)].join(',') || 'no address'
   return `${ifname} on ${hostif}, ${list}${plan.length === 0 ? ' already' : ''}`
 }

@@ -21,14 +21,14 @@ export interface CompletionRequest {
 
 /** What makes sense at the cursor. Changes nothing, and waits for nobody longer than a moment. */
 export async function completeCommandLine({
-  wordsBefore: before,
-  currentWord: at,
+  wordsBefore,
+  currentWord,
   table,
   host,
 }: CompletionRequest): Promise<Completion> {
-  const position = parseCursor(before, at, table)
-  const { target: wanted, prefix, current } = position
-  if (wanted.kind === 'handover') return wanted
+  const position = parseCursor(wordsBefore, currentWord, table)
+  const { target, prefix, current } = position
+  if (target.kind === 'handover') return target
   const found = await findItems(position, { table, host })
   if (found === 'files') return { kind: 'files' }
   const fits = found.filter(({ value }) => value.startsWith(current))
@@ -37,9 +37,9 @@ export async function completeCommandLine({
 
 /** Each kind of word loads what finds it: a TAB at an option asks nobody and reads nothing. */
 async function findItems(position: CursorContext, { table, host }: Pick<CompletionRequest, 'table' | 'host'>) {
-  const { target: wanted } = position
-  if (wanted.kind === 'options') return listOptionItems(position, table)
-  if (wanted.kind === 'first') return (await import('./interfaces')).listFirstWords(position.current, { table, host })
+  const { target } = position
+  if (target.kind === 'options') return listOptionItems(position, table)
+  if (target.kind === 'first') return (await import('./interfaces')).listFirstWords(position.current, { table, host })
   return (await import('./values')).listCompletionValues(position, { table, host })
 }
 

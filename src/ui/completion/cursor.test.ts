@@ -10,16 +10,16 @@ function at(line: string) {
   const words = line.split(' ')
   const {
     command,
-    target: wanted,
+    target,
     words: before,
     prefix,
     current,
   } = parseCursor(words.slice(0, -1), words.at(-1) ?? '', table)
   const detail =
-    (wanted.kind === 'value' && wanted.option) ||
-    (wanted.kind === 'handover' && `${wanted.from} ${wanted.words.join(' ')}`) ||
-    (wanted.kind === 'words' && wanted.slots.map((it) => (it.kind === 'value' ? it.name : it.words.join('|'))).join())
-  return [command.word, before.join(' '), `${wanted.kind}${detail ? ` ${detail}` : ''}`, prefix + current]
+    (target.kind === 'value' && target.option) ||
+    (target.kind === 'handover' && `${target.from} ${target.words.join(' ')}`) ||
+    (target.kind === 'words' && target.slots.map((it) => (it.kind === 'value' ? it.name : it.words.join('|'))).join())
+  return [command.word, before.join(' '), `${target.kind}${detail ? ` ${detail}` : ''}`, prefix + current]
 }
 
 test.each<[string, string, string, string, string]>([

@@ -53,8 +53,8 @@ export function parseSynopsis({
 
 /** What may come after these words, in any of the forms that they fit. */
 export function listNextSlots(forms: readonly SynopsisForm[], words: readonly string[]): readonly SynopsisSlot[] {
-  return forms.flatMap(({ slots, isRepeatable: isOpen }) => {
-    const at = (index: number) => slots[index] ?? (isOpen ? slots.at(-1) : undefined)
+  return forms.flatMap(({ slots, isRepeatable }) => {
+    const at = (index: number) => slots[index] ?? (isRepeatable ? slots.at(-1) : undefined)
     const fits = words.every((word, index) => {
       const slot = at(index)
       return slot !== undefined && (slot.kind === 'value' || slot.words.includes(word))

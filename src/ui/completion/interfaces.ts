@@ -24,8 +24,8 @@ async function listOvsBridges(host: System): Promise<readonly string[]> {
   const runs = host.inode(host.env.OVS_RUNDIR ?? '/var/run/openvswitch') !== undefined
   if (!host.isRoot || !runs) return []
   try {
-    const { isOvsRunning: isOvsThere } = await import('../../state/ovsdb')
-    if (!isOvsThere(host)) return []
+    const { isOvsRunning } = await import('../../state/ovsdb')
+    if (!isOvsRunning(host)) return []
     const { code, stdout } = await host.query(['ovs-vsctl', '--timeout=1', 'list-br'], OVS_LIMIT)
     return code === 0 ? stdout.split('\n').filter(Boolean) : []
   } catch {

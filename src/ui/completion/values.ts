@@ -24,9 +24,9 @@ export async function listCompletionValues(
   position: CursorContext,
   means: CompletionContext,
 ): Promise<CompletionValues> {
-  const { target: wanted } = position
-  if (wanted.kind === 'value') return listOptionValues(position, means)
-  return wanted.kind === 'words' ? listSlotValues(wanted.slots, position, means) : []
+  const { target } = position
+  if (target.kind === 'value') return listOptionValues(position, means)
+  return target.kind === 'words' ? listSlotValues(target.slots, position, means) : []
 }
 
 const toItems = (values: readonly string[], text = ''): readonly CompletionItem[] =>
@@ -103,8 +103,8 @@ async function listGuestItems(
 ): Promise<readonly CompletionItem[]> {
   if (ATTACHED_ONLY_COMMANDS.includes(command.word))
     return host.isRoot ? toGuestItems(await listAllRecords(host)) : listAttachedGuests(host)
-  const { completeGuests: listGuests } = await import('./guests')
-  return listGuests({ typed: current, stopped: values.has('wait-guest') ? 'with' : 'without' }, host)
+  const { completeGuests } = await import('./guests')
+  return completeGuests({ typed: current, stopped: values.has('wait-guest') ? 'with' : 'without' }, host)
 }
 
 /** Those of links in guests as well: a macvlan has no end in the host. */
@@ -137,8 +137,8 @@ async function listFreeIfnames({ command, words }: CursorContext, host: System):
   const [, guest] = words
   if (guest === undefined) return toItems(['eth1', 'eth2', 'eth3'])
   const own = listHostRecords(host).filter((it) => isRecordOfGuest(it, guest))
-  const { listGuestIfnames: listInterfaces } = await import('./guests')
-  const there = [...((await listInterfaces(guest, host)) ?? []), ...own.map(({ ifname }) => ifname)]
+  const { listGuestIfnames } = await import('./guests')
+  const there = [...((await listGuestIfnames(guest, host)) ?? []), ...own.map(({ ifname }) => ifname)]
   const free = Array.from({ length: there.length + 1 }, (_, index) => `eth${index + 1}`).find(
     (it) => !there.includes(it),
   )

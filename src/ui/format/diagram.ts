@@ -64,7 +64,7 @@ export function listDiagramNodes({
   links,
   attachments,
   subnets,
-  ovsBridges: switches,
+  ovsBridges,
   uplinks,
 }: DiagramData): readonly DiagramNode[] {
   const linkOf = (name: string) => links.find((link) => link.name === name)
@@ -81,7 +81,7 @@ export function listDiagramNodes({
     ],
   })
   const bridges = links.filter(({ kind }) => kind === 'bridge')
-  const known = [...bridges.map(({ name }) => name), ...switches.map(({ name }) => name)]
+  const known = [...bridges.map(({ name }) => name), ...ovsBridges.map(({ name }) => name)]
   const rest = [...new Set(attachments.map(({ record }) => record.hostif))].filter((name) => !known.includes(name))
   return [
     ...bridges.map(({ name }) =>
@@ -91,7 +91,7 @@ export function listDiagramNodes({
         links.filter(({ master }) => master === name),
       ),
     ),
-    ...switches.map(({ name, ports }) =>
+    ...ovsBridges.map(({ name, ports }) =>
       toHub(
         name,
         'Open vSwitch bridge',
