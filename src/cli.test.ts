@@ -13,9 +13,9 @@ type Options = NonNullable<Parameters<typeof createFakeSystem>[0]>
 
 /** One run: exit code, the two streams, and what ran on the host. */
 async function run(argv: readonly string[], options: Options = {}) {
-  const host = createFakeSystem(options)
+  const system = createFakeSystem(options)
   const streams = { out: '', err: '' }
-  const code = await main(argv, host, {
+  const code = await main(argv, system, {
     out: (text) => {
       streams.out += text
     },
@@ -24,7 +24,7 @@ async function run(argv: readonly string[], options: Options = {}) {
     },
     interrupt: { requested: false },
   })
-  return { code, ...streams, ran: host.calls }
+  return { code, ...streams, ran: system.calls }
 }
 
 const words = (line: string) => line.split(' ')

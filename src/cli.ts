@@ -15,16 +15,16 @@ declare const PIPEWORK_VERSION: string
 
 async function runCommand(
   { command, positionals, values }: ParsedCommand,
-  host: System,
+  system: System,
   io: Io,
 ): Promise<CommandOutcome> {
   if (values.get('version'))
     return { text: `${PIPEWORK_VERSION}\n`, json: { ok: true, version: PIPEWORK_VERSION }, printWhenQuiet: true }
-  if (values.get('help')) return showCommandHelp(command, host)
+  if (values.get('help')) return showCommandHelp(command, system)
   const { run } = await command.load()
   return run({
     ...toCommandArgs({ command, positionals, values }),
-    host,
+    system,
     io,
     table: COMMAND_TABLE,
     parse: parseCommandLine,
@@ -32,18 +32,18 @@ async function runCommand(
 }
 
 /** `--help` of a command is `help` and its word. */
-async function showCommandHelp({ word }: CommandSpec, host: System): Promise<CommandOutcome> {
+async function showCommandHelp({ word }: CommandSpec, system: System): Promise<CommandOutcome> {
   const { createHelpResult } = await import('./commands/help')
-  return createHelpResult(word, COMMAND_TABLE, host)
+  return createHelpResult(word, COMMAND_TABLE, system)
 }
 
 /** A wrong usage whose first word is no interface is one of a command, with a typing error in it or by another name. */
-async function suggestCommand(error: unknown, { tokens }: SplitLine, host: System): Promise<unknown> {
+async function suggestCommand(error: unknown, { tokens }: SplitLine, system: System): Promise<unknown> {
   // After `--` a word is an interface.
   const words = tokens.flatMap((it) => (it.kind === 'option' ? [] : it.kind === 'positional' ? [it.value] : ['--']))
   const [word = '', next = ''] = words
   const isUsage = error instanceof PipeworkError && error.exitCode === ExitCode.usage
-  if (!isUsage || !/^[a-z]+$/.test(word) || host.inode(`/sys/class/net/${word}`) !== undefined) return error
+  if (!isUsage || !/^[a-z]+$/.test(word) || system.inode(`/sys/class/net/${word}`) !== undefined) return error
   const { listSuggestedCommands } = await import('./ui/suggest')
   const meant = listSuggestedCommands(word, COMMAND_TABLE)
   if (meant.length > 0)
@@ -65,24 +65,24 @@ function addUsageHint(error: unknown, { command: { word } }: SplitLine): unknown
 }
 
 /** Runs what argv asks. Results go to io.out, everything else to io.err; never throws. */
-export async function main(argv: readonly string[], host: System, io: Io): Promise<number> {
+export async function main(argv: readonly string[], system: System, io: Io): Promise<number> {
   const line = splitArgv(argv)
   const { json } = line
   try {
     if (argv.length === 0) throw usageError('nothing to do', (await import('./ui/help')).SHORT_USAGE)
     const parsed = await parseSplitLine(line)
-    const outcome = await runCommand(parsed, host, io)
+    const outcome = await runCommand(parsed, system, io)
     if (json) io.out(`${JSON.stringify(outcome.json)}\n`)
     else if (outcome.printWhenQuiet || !parsed.values.get('quiet')) io.out(outcome.text)
     return outcome.exitCode ?? ExitCode.ok
   } catch (thrown) {
-    const error = addUsageHint(line.command.word === '' ? await suggestCommand(thrown, line, host) : thrown, line)
+    const error = addUsageHint(line.command.word === '' ? await suggestCommand(thrown, line, system) : thrown, line)
     const [{ errorToJson, formatError }, { toLocaleText }] = await Promise.all([
       import('./ui/report'),
       import('./ui/terminal'),
     ])
     if (json) io.out(`${JSON.stringify(errorToJson(error))}\n`)
-    else io.err(toLocaleText(formatError(error), host.env))
+    else io.err(toLocaleText(formatError(error), system.env))
     return error instanceof PipeworkError ? error.exitCode : ExitCode.failed
   }
 }

@@ -11,10 +11,10 @@ type Options = Parameters<typeof createFakeSystem>[0]
 
 /** One run: its exit code, and all that it says on either stream. */
 async function hear(argv: readonly string[], options: Options) {
-  const [host, said] = [createFakeSystem(options), [] as string[]]
+  const [system, said] = [createFakeSystem(options), [] as string[]]
   const say = (text: string) => void said.push(text)
-  const code = await main(argv, host, { out: say, err: say, interrupt: { requested: false } })
-  return { code, text: said.join(''), ran: host.calls }
+  const code = await main(argv, system, { out: say, err: say, interrupt: { requested: false } })
+  return { code, text: said.join(''), ran: system.calls }
 }
 
 async function typeLine(line: string): Promise<string> {

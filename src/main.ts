@@ -22,7 +22,7 @@ function addSbinDirs(path = ''): string {
 async function runProcess(argv: readonly string[]): Promise<number> {
   const [{ main }, { createSystem }] = await Promise.all([import('./cli'), import('./system/linux')])
   process.env.PATH = addSbinDirs(process.env.PATH)
-  const host = createSystem({
+  const system = createSystem({
     pid: process.pid,
     selfCommand: [process.execPath, process.argv[1] ?? ''],
     uid: process.geteuid?.() ?? -1,
@@ -40,9 +40,9 @@ async function runProcess(argv: readonly string[]): Promise<number> {
     onExit: (action) => process.on('exit', action),
   })
 
-  return main(argv, host, {
-    out: (text) => host.write(1, text),
-    err: (text) => host.write(2, text),
+  return main(argv, system, {
+    out: (text) => system.write(1, text),
+    err: (text) => system.write(2, text),
     interrupt,
   })
 }

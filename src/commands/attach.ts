@@ -39,8 +39,8 @@ export function parseRequestLine(typed: CommandArgs): AttachRequest {
 
 /** The main form: makes the attachment that the words ask for true. */
 export async function run(call: CommandContext): Promise<CommandOutcome> {
-  const { host, io } = call
-  const request = resolveHostif(parseRequestLine(call), host)
+  const { system, io } = call
+  const request = resolveHostif(parseRequestLine(call), system)
   const limit = parseSeconds(call.stringOption('wait-guest') ?? '0', '--wait-guest')
   if (call.stringOption('confirm') !== undefined && request.uplink === undefined)
     throw usageError(
@@ -48,15 +48,15 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
       `Write ${request.hostif}@eth0, or leave --confirm out.`,
     )
   validateRoot(call)
-  const ahead = createIpPrespawner(host)
+  const ahead = createIpPrespawner(system)
   // It starts while the question is put together, sent and answered.
-  if (host.isRoot && !call.hasFlag('dry-run')) ahead.start()
+  if (system.isRoot && !call.hasFlag('dry-run')) ahead.start()
   let pin: HeldNetns | undefined
   try {
-    const asking = waitForGuest(request.guest, host, { timeout: limit, interrupt: io.interrupt })
+    const asking = waitForGuest(request.guest, system, { timeout: limit, interrupt: io.interrupt })
     // When it is out: what does the rest takes as long to load as the answer to come.
-    const [guest, { attachGuest }] = await Promise.all([asking, host.sleep(0).then(() => import('./attached'))])
-    pin = host.isRoot ? holdGuestNetns(guest, host) : undefined
+    const [guest, { attachGuest }] = await Promise.all([asking, system.sleep(0).then(() => import('./attached'))])
+    pin = system.isRoot ? holdGuestNetns(guest, system) : undefined
     return await attachGuest(request, { guest, pin, ahead }, call)
   } finally {
     ahead.dismiss()

@@ -28,8 +28,8 @@ import {
 import type { Transcript } from '../ui/transcript'
 
 /** What a call lends to the changes that it asks for. */
-export function toApplyOptions({ host, io }: CommandContext, transcript: Transcript | undefined): ApplyOptions {
-  return { host, interrupt: io.interrupt, ...transcript }
+export function toApplyOptions({ system, io }: CommandContext, transcript: Transcript | undefined): ApplyOptions {
+  return { system, interrupt: io.interrupt, ...transcript }
 }
 
 /** The same for who may be asked whether a connection of the host still works. */
@@ -51,20 +51,20 @@ export async function attachGuest(
   call: CommandContext,
 ): Promise<CommandOutcome> {
   if (pin === undefined || call.hasFlag('dry-run'))
-    return toAttachScriptResult(await planAttachment(request, { guest, pin }, call.host), pin)
+    return toAttachScriptResult(await planAttachment(request, { guest, pin }, call.system), pin)
   // The rules are read while the first steps run; with --strict they were judged before them.
   const isAsked = request.firewall === 'warn' && !request.strict
-  const watch = isAsked ? call.host.sleep(0).then(() => createFirewallCheck([request], call.host)) : undefined
+  const watch = isAsked ? call.system.sleep(0).then(() => createFirewallCheck([request], call.system)) : undefined
   watch?.catch(() => {})
   const transcript = (await openTranscripts(call, 'one'))?.(guest)
   const means = await toUplinkApplyOptions(request, transcript, call)
-  const hadClients = (call.host.list(DHCP_DIR) ?? []).length > 0
+  const hadClients = (call.system.list(DHCP_DIR) ?? []).length > 0
   const [planned] = await applyAttachments([request], { guest, pin }, { ...means, prespawnedIp: ahead }).finally(() =>
     transcript?.end(),
   )
   if (planned === undefined) throw new TypeError('one request, and no plan')
   // Clients that outlived their guests, if there were any at all.
-  if (hadClients) await (await import('../network/dhcp/cleanup')).cleanUpDhcpClients(call.host)
+  if (hadClients) await (await import('../network/dhcp/cleanup')).cleanUpDhcpClients(call.system)
   const warn = await watch
   const warning = await warn?.(planned)
   if (warning !== undefined) call.io.err(formatWarning(warning))
@@ -83,17 +83,17 @@ function toAttachScriptResult({ request, guest, plan }: AttachPlan, pin: HeldNet
 }
 
 /** Nobody waits for the rules of a firewall that no bridge's frames meet, and nothing that is forwarded. */
-export async function createFirewallCheck(requests: readonly AttachRequest[], host: System) {
-  if (!host.isRoot || (brNetfilterFamilies(host).length === 0 && !requests.some(needsForwarding))) return undefined
+export async function createFirewallCheck(requests: readonly AttachRequest[], system: System) {
+  if (!system.isRoot || (brNetfilterFamilies(system).length === 0 && !requests.some(needsForwarding))) return undefined
   const { startFirewallCheck } = await import('../firewall/bridge-accept')
-  const judge = startFirewallCheck(host)
-  return async (planned: AttachPlan) => judge(await toFirewallSubject(planned, host))
+  const judge = startFirewallCheck(system)
+  return async (planned: AttachPlan) => judge(await toFirewallSubject(planned, system))
 }
 
 /** The attachment as it is now, for who reads of it. */
-export function describeAttachment(planned: AttachPlan, host: System): AttachmentReport {
+export function describeAttachment(planned: AttachPlan, system: System): AttachmentReport {
   const { request, guest, facts } = planned
-  const hostEnd = findCurrentHostEnd(planned, host)
+  const hostEnd = findCurrentHostEnd(planned, system)
   const { kind, name, id } = guest
   const { ifname, hostif, addresses, words } = request
   const uplink = request.uplink === undefined ? {} : { uplink: formatUplinkSpec(request.uplink) }
@@ -107,10 +107,10 @@ export function describeAttachment(planned: AttachPlan, host: System): Attachmen
 }
 
 /** The same with what the DHCP servers gave. */
-async function addLeases(attachment: AttachmentReport, host: System): Promise<AttachmentReport> {
+async function addLeases(attachment: AttachmentReport, system: System): Promise<AttachmentReport> {
   if (attachment.sources === undefined) return attachment
   const { readLeaseReports } = await import('../network/dhcp/report')
-  const leases = readLeaseReports(attachment, host)
+  const leases = readLeaseReports(attachment, system)
   const given = leases.flatMap(({ address, router }) =>
     address === null ? [] : [`${address}${router === null ? '' : `@${router}`}`],
   )
@@ -121,10 +121,10 @@ async function addLeases(attachment: AttachmentReport, host: System): Promise<At
 async function toAttachResult(
   planned: AttachPlan,
   warning: Warning | undefined,
-  { host }: CommandContext,
+  { system }: CommandContext,
 ): Promise<CommandOutcome> {
   const { request, guest, plan } = planned
-  const attachment = await addLeases(describeAttachment(planned, host), host)
+  const attachment = await addLeases(describeAttachment(planned, system), system)
   const { name } = guest
   const connected = planned.uplinkChange?.plan ?? []
   const changed = plan.length > 0 || connected.length > 0
@@ -133,7 +133,7 @@ async function toAttachResult(
   const shared = sharedWith === undefined ? '' : `  ${name} shares the network of ${sharedWith}: both have it now\n`
   return {
     text: changed
-      ? `${formatAttachment(attachment)} (${Math.round(host.elapsed())} ms)\n${shared}  undo: ${undo}${connected.length > 0 ? `, and pipework uplink del ${request.hostif}` : ''}\n`
+      ? `${formatAttachment(attachment)} (${Math.round(system.elapsed())} ms)\n${shared}  undo: ${undo}${connected.length > 0 ? `, and pipework uplink del ${request.hostif}` : ''}\n`
       : `${formatAttachment(attachment)} already; nothing changed\n${shared}`,
     json: {
       ...{ ok: true, changed, attachment, steps: [...connected, ...plan].map(({ description }) => description), undo },

@@ -55,14 +55,14 @@ function userCompletionFiles({ env, read }: System): Readonly<Record<CompletionS
   }
 }
 
-function findCompletionFiles({ host, hasFlag }: CommandContext): readonly CompletionFile[] {
-  const shells = SHELLS.filter((shell) => host.hasProgram(shell))
+function findCompletionFiles({ system, hasFlag }: CommandContext): readonly CompletionFile[] {
+  const shells = SHELLS.filter((shell) => system.hasProgram(shell))
   if (shells.length === 0)
     throw new PipeworkError(`none of ${SHELLS.join(', ')} is installed`, {
       hint: 'Print what you need, and put it where your shell looks: pipework completion bash',
     })
-  if (host.isRoot && !hasFlag('user')) return shells.map((shell) => ({ shell, path: SYSTEM_PATHS[shell] }))
-  const places = userCompletionFiles(host)
+  if (system.isRoot && !hasFlag('user')) return shells.map((shell) => ({ shell, path: SYSTEM_PATHS[shell] }))
+  const places = userCompletionFiles(system)
   return shells.map((shell) => ({ shell, ...places[shell] }))
 }
 
@@ -70,9 +70,9 @@ function findCompletionFiles({ host, hasFlag }: CommandContext): readonly Comple
 const completionText = (shell: CompletionShell) => COMPLETION_SCRIPTS[shell].trimEnd()
 
 async function installCompletions(call: CommandContext): Promise<CommandOutcome> {
-  const { host } = call
+  const { system } = call
   const places = findCompletionFiles(call)
-  const missing = places.filter(({ shell, path }) => host.read(path) !== completionText(shell))
+  const missing = places.filter(({ shell, path }) => system.read(path) !== completionText(shell))
   const plan: Plan = missing.map(({ shell, path }) => ({
     description: `write the completion for ${shell}`,
     command: { kind: 'file', in: 'host', path, text: completionText(shell) },
@@ -85,7 +85,7 @@ async function installCompletions(call: CommandContext): Promise<CommandOutcome>
       printWhenQuiet: true,
     }
   }
-  for (const place of missing) writeCompletion(place, host)
+  for (const place of missing) writeCompletion(place, system)
   const lines = places.flatMap((place) => [
     `${place.shell}: ${place.path}${missing.includes(place) ? '' : ' already'}`,
     ...(place.note === undefined ? [] : [`  ${place.note}`]),
@@ -98,9 +98,9 @@ async function installCompletions(call: CommandContext): Promise<CommandOutcome>
   }
 }
 
-function writeCompletion({ shell, path }: CompletionFile, host: System): void {
+function writeCompletion({ shell, path }: CompletionFile, system: System): void {
   try {
-    host.writeFile(path, completionText(shell), 'everybody')
+    system.writeFile(path, completionText(shell), 'everybody')
   } catch (cause) {
     throw new PipeworkError(`the completion for ${shell} cannot be written to '${path}': ${(cause as Error).message}`, {
       hint: `Put it where you may write: pipework completion ${shell} > FILE`,

@@ -8,16 +8,17 @@ const TERMINAL_CONFIRM_SECONDS = 60
 
 /** How long to wait for somebody to confirm: as asked for, or where somebody sits there to be asked. */
 export async function toUplinkRunOptions({
-  host,
+  system,
   io,
   hasFlag,
   stringOption,
 }: CommandContext): Promise<UplinkRunOptions> {
   const typed = stringOption('confirm')
-  const isWatched = !hasFlag('quiet') && !hasFlag('json') && (await host.isTerminal(0)) && (await host.isTerminal(2))
+  const isWatched =
+    !hasFlag('quiet') && !hasFlag('json') && (await system.isTerminal(0)) && (await system.isTerminal(2))
   const seconds = typed === undefined ? (isWatched ? TERMINAL_CONFIRM_SECONDS : 0) : parseSeconds(typed, '--confirm')
   return {
-    host,
+    system,
     interrupt: io.interrupt,
     confirm: seconds === 0 ? undefined : seconds,
     notify: (line) => io.err(line),

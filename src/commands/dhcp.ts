@@ -6,8 +6,8 @@ import { type CommandContext, type CommandOutcome, validateRoot } from '../ui/co
 /** What the keeper of a DHCP client calls pipework for, and a script of --dry-run. */
 export async function run(call: CommandContext): Promise<CommandOutcome> {
   validateRoot(call)
-  const { host, io, positionals } = call
-  const result = await runInternalDhcp(['', ...positionals], { host, interrupt: io.interrupt })
+  const { system, io, positionals } = call
+  const result = await runInternalDhcp(['', ...positionals], { system, interrupt: io.interrupt })
   if (result.code !== 0) {
     const { message, hint } = explainNoAnswer(result, 'the network')
     throw new PipeworkError(message, { hint })

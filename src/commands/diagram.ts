@@ -9,29 +9,33 @@ import { type DiagramNode, formatDiagramTree, listDiagramNodes } from '../ui/for
 import { toTerminal, wrapToTerminal } from '../ui/terminal'
 
 /** Draws what hangs on what. */
-export async function run({ host, positionals, hasFlag }: CommandContext): Promise<CommandOutcome> {
+export async function run({ system, positionals, hasFlag }: CommandContext): Promise<CommandOutcome> {
   validateNoExtraArgs(positionals, 'pipework diagram [--dot | --svg]')
   if (hasFlag('dot') && hasFlag('svg')) throw usageError('--dot and --svg are two pictures', 'Ask for one of them.')
-  const hubs = listDiagramNodes(await readDiagramData(host))
-  return { text: await renderDiagram(hubs, { host, hasFlag }), json: { ok: true, hubs }, printWhenQuiet: true }
+  const hubs = listDiagramNodes(await readDiagramData(system))
+  return { text: await renderDiagram(hubs, { system, hasFlag }), json: { ok: true, hubs }, printWhenQuiet: true }
 }
 
 async function renderDiagram(
   hubs: readonly DiagramNode[],
-  { host, hasFlag }: Pick<CommandContext, 'host' | 'hasFlag'>,
+  { system, hasFlag }: Pick<CommandContext, 'system' | 'hasFlag'>,
 ): Promise<string> {
-  if (!hasFlag('dot') && !hasFlag('svg')) return wrapToTerminal(formatDiagramTree(hubs, toTerminal(host)), toTerminal(host))
+  if (!hasFlag('dot') && !hasFlag('svg'))
+    return wrapToTerminal(formatDiagramTree(hubs, toTerminal(system)), toTerminal(system))
   const { formatDot, formatSvg } = await import('../ui/format/svg')
   return hasFlag('dot') ? formatDot(hubs) : formatSvg(hubs)
 }
 
-async function readDiagramData(host: System) {
-  const [attachments, ovs] = await Promise.all([readAttachments(host), readOvsIfRunning(host).catch(() => undefined)])
-  const links = (host.list('/sys/class/net') ?? []).flatMap((name) => readHostLink(name, host) ?? [])
+async function readDiagramData(system: System) {
+  const [attachments, ovs] = await Promise.all([
+    readAttachments(system),
+    readOvsIfRunning(system).catch(() => undefined),
+  ])
+  const links = (system.list('/sys/class/net') ?? []).flatMap((name) => readHostLink(name, system) ?? [])
   const ovsBridges = (ovs?.bridges ?? []).map(({ name }) => ({
     name,
     ports: (ovs?.ports ?? []).filter(({ bridge }) => bridge === name).map((port) => port.name),
   }))
-  const uplinks = listUplinkBridges(host).flatMap((bridge) => readUplinkState(bridge, host)?.nic ?? [])
-  return { attachments, links, ovsBridges, subnets: readSubnets(host), uplinks }
+  const uplinks = listUplinkBridges(system).flatMap((bridge) => readUplinkState(bridge, system)?.nic ?? [])
+  return { attachments, links, ovsBridges, subnets: readSubnets(system), uplinks }
 }

@@ -41,7 +41,7 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
   if (ifname !== undefined) parseIfname(ifname, 'interface in the guest')
   validateRoot(call)
   const taken = await detachGuest({ guestName: wanted, ifnames: ifname === undefined ? undefined : [ifname] }, call)
-  if (!call.hasFlag('dry-run')) await stopOrphanedClients(call.host)
+  if (!call.hasFlag('dry-run')) await stopOrphanedClients(call.system)
   if (taken.detached.length === 0) {
     const swept =
       (await cleanUpGuestRules(wanted, call)) ?? (taken.attachments.length === 0 ? await cleanUpHost(call) : undefined)
@@ -51,13 +51,14 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
 }
 
 /** Ends DHCP clients that outlived their guests; nothing is loaded where there are none. */
-async function stopOrphanedClients(host: System): Promise<void> {
-  if ((host.list(DHCP_DIR) ?? []).length > 0) await (await import('../network/dhcp/cleanup')).cleanUpDhcpClients(host)
+async function stopOrphanedClients(system: System): Promise<void> {
+  if ((system.list(DHCP_DIR) ?? []).length > 0)
+    await (await import('../network/dhcp/cleanup')).cleanUpDhcpClients(system)
 }
 
 /** Takes away what is aimed at; on a dry run only plans it. Throws why it cannot, the host being as it was. */
 export async function detachGuest(aim: DetachTarget, call: CommandContext): Promise<DetachResult> {
-  const reached = await resolveTargetGuest(aim.guestName, call.host)
+  const reached = await resolveTargetGuest(aim.guestName, call.system)
   const transcript = (await openTranscripts(call, 'one'))?.(reached.guest ?? placeholderGuest(aim.guestName))
   try {
     return await detachLocked({ ...aim, resolved: reached, transcript }, call)
@@ -87,19 +88,19 @@ export interface DetachResult {
 
 /** Alone, where the host has more of ours than links: what one no longer needs may be what another has just asked for. */
 async function detachLocked(asked: DetachTask, call: CommandContext): Promise<DetachResult> {
-  const { host, io } = call
+  const { system, io } = call
   const locks: (() => void)[] = []
   try {
-    const { all } = await findAttachments(asked, host)
+    const { all } = await findAttachments(asked, system)
     const names = selectTargets(all, asked).map(({ record }) => record.ifname)
     if (names.length > 0 && asked.resolved.guest === undefined) validateUnambiguous(all, asked.guestName)
     const { guest, pin } = asked.resolved.guest === undefined ? { guest: undefined, pin: undefined } : asked.resolved
     // In the order in which an attach takes them, so that no two runs wait for each other.
     if (guest !== undefined && pin !== undefined && !call.hasFlag('dry-run'))
       for (const name of [...new Set(names)].sort())
-        locks.push(await lockLink(name, { guest, pin }, { host, interrupt: io.interrupt }))
-    if (mayHaveHostServices(host) && !call.hasFlag('dry-run'))
-      locks.push(await lockHostServices({ host, interrupt: io.interrupt }))
+        locks.push(await lockLink(name, { guest, pin }, { system, interrupt: io.interrupt }))
+    if (mayHaveHostServices(system) && !call.hasFlag('dry-run'))
+      locks.push(await lockHostServices({ system, interrupt: io.interrupt }))
     const done = await detachSequentially(names, asked, call)
     return { detached: [...done, ...(await releaseLeftoverLeases(asked, call))], attachments: all, target: asked }
   } finally {
@@ -116,7 +117,7 @@ async function detachSequentially(
   const done: DetachedLink[] = []
   let foreseen: GuestAttachments | undefined
   for (const name of names) {
-    const now = foreseen ?? (await findAttachments(asked, call.host))
+    const now = foreseen ?? (await findAttachments(asked, call.system))
     const attached = selectTargets(now.all, asked).find(({ record }) => record.ifname === name)
     if (attached === undefined) continue
     const others = now.all.filter((it) => it !== attached && it.deadPort === undefined)
@@ -124,8 +125,12 @@ async function detachSequentially(
     // A script is written before its first line runs: there all go at once.
     const together = call.hasFlag('dry-run') ? selectTargets(now.all, asked) : [attached]
     const leaving = done.length > 0 && call.hasFlag('dry-run') ? [] : [...(asked.gone ?? []), ...together]
-    const detachment = await readDetachInputs({ attachment: attached, others, gone, leaving, ...now }, asked, call.host)
-    const plan = await planWithLeaseRelease(planDetach(detachment), { attached, asked }, call.host)
+    const detachment = await readDetachInputs(
+      { attachment: attached, others, gone, leaving, ...now },
+      asked,
+      call.system,
+    )
+    const plan = await planWithLeaseRelease(planDetach(detachment), { attached, asked }, call.system)
     if (call.hasFlag('dry-run')) foreseen = attachmentsAfter(detachment, now)
     else await executeDetach(plan, attached, { asked, call })
     done.push({ attachment: attached, plan })
@@ -140,17 +145,17 @@ async function planWithLeaseRelease(
     attached: { record, inGuest },
     asked: { resolved },
   }: { readonly attached: ExistingAttachment; readonly asked: ResolvedTarget },
-  host: System,
+  system: System,
 ): Promise<Plan> {
-  if ((host.list(DHCP_DIR) ?? []).length === 0) return plan
+  if ((system.list(DHCP_DIR) ?? []).length === 0) return plan
   const { planReleaseOnDetach } = await import('../network/dhcp/release-on-detach')
   const pin = resolved.guest === undefined || inGuest === undefined ? undefined : resolved.pin
-  return planReleaseOnDetach(plan, { record, netns: pin === undefined ? undefined : pin.inode }, host)
+  return planReleaseOnDetach(plan, { record, netns: pin === undefined ? undefined : pin.inode }, system)
 }
 
 /** Gives back the leases that outlived the links of a guest: it has ended, or was started again. */
 async function releaseLeftoverLeases(asked: DetachTask, call: CommandContext): Promise<readonly DetachedLink[]> {
-  if ((call.host.list(DHCP_DIR) ?? []).length === 0 || asked.files !== undefined) return []
+  if ((call.system.list(DHCP_DIR) ?? []).length === 0 || asked.files !== undefined) return []
   const [{ listOrphanedClients }, { planClientRemoval }] = await Promise.all([
     import('../network/dhcp/release-on-detach'),
     import('../network/dhcp/plan'),
@@ -158,14 +163,14 @@ async function releaseLeftoverLeases(asked: DetachTask, call: CommandContext): P
   const { ifnames } = asked
   const left = listOrphanedClients(
     ({ guest, ifname }) => matchesGuest(guest, asked) && (ifnames === undefined || ifnames.includes(ifname)),
-    call.host,
+    call.system,
   )
   const done: DetachedLink[] = []
   const gone = { asked: { ...asked, resolved: { error: GUEST_GONE } }, call }
   for (const tenant of left) {
     const attached = toExistingAttachment(tenant.client)
     const forget = planClientRemoval(tenant)
-    const plan = [...(await planReleaseNetns(tenant, call.host)), ...forget]
+    const plan = [...(await planReleaseNetns(tenant, call.system)), ...forget]
     const isDone = call.hasFlag('dry-run') || (await executeDetach(plan, attached, gone).then(() => true, isRolledBack))
     if (!isDone) await executeDetach(forget, attached, gone)
     done.push({ attachment: attached, plan: isDone ? plan : forget })
@@ -174,11 +179,9 @@ async function releaseLeftoverLeases(asked: DetachTask, call: CommandContext): P
 }
 
 /** The steps that give back the lease of a guest that is gone; none where that cannot be done, and it runs out. */
-async function planReleaseNetns(tenant: ClientState, host: System): Promise<Plan> {
-  const { toReleaseNamespace, planOrphanRelease } = await import(
-    '../network/dhcp/release-on-detach'
-  )
-  const standIn = toReleaseNamespace(tenant, host)
+async function planReleaseNetns(tenant: ClientState, system: System): Promise<Plan> {
+  const { toReleaseNamespace, planOrphanRelease } = await import('../network/dhcp/release-on-detach')
+  const standIn = toReleaseNamespace(tenant, system)
   if (standIn === undefined) return []
   const [{ parseAttachRequest }, { planAttachment }] = await Promise.all([
     import('../model/request'),
@@ -188,8 +191,8 @@ async function planReleaseNetns(tenant: ClientState, host: System): Promise<Plan
   try {
     const request = parseAttachRequest(words, { ...options, probe: false })
     const guest = { kind: 'netns', name: netns, nsPath: `/run/netns/${netns}` } as const
-    const { plan: link } = await planAttachment(request, { guest, pin: undefined }, host)
-    return planOrphanRelease(tenant, { netns, link }, host)
+    const { plan: link } = await planAttachment(request, { guest, pin: undefined }, system)
+    return planOrphanRelease(tenant, { netns, link }, system)
   } catch (error) {
     if (error instanceof PipeworkError) return []
     throw error
@@ -265,10 +268,10 @@ async function executeDetach(
 function toExecuteOptions(
   guest: Guest,
   { resolved, transcript }: DetachTask,
-  { host, io }: CommandContext,
+  { system, io }: CommandContext,
 ): ExecuteOptions {
   return {
-    host,
+    system,
     guest,
     netns: resolved.guest === undefined ? '' : (resolved.pin?.netns ?? ''),
     interrupt: io.interrupt,
@@ -277,10 +280,7 @@ function toExecuteOptions(
 }
 
 /** The shell script that does the same. */
-export function toDetachScript(
-  { detached, target: { resolved } }: DetachResult,
-  words: readonly string[],
-): string {
+export function toDetachScript({ detached, target: { resolved } }: DetachResult, words: readonly string[]): string {
   const guest = resolved.guest ?? detached.map(({ attachment }) => placeholderGuest(attachment.record.guest))[0]
   return guest === undefined ? '' : formatScript({ plan: detached.flatMap((it) => it.plan), guest, words })
 }
@@ -298,16 +298,16 @@ function toDryRunResult(taken: DetachResult, call: CommandContext): CommandOutco
 /** The same, how long it took, and what makes it again, as far as the host's own records know: who reads it is root. */
 async function toUndoableResult(
   done: readonly DetachedLink[],
-  { host, parse }: CommandContext,
+  { system, parse }: CommandContext,
 ): Promise<CommandOutcome> {
   const { text, json } = toDisconnectResult(done)
   const { toSavedLine } = await import('./save')
   const own = done.filter(({ attachment: { hostEnd } }) => hostEnd !== undefined)
-  const lines = await Promise.all(own.map(({ attachment }) => toSavedLine(attachment, host, parse)))
+  const lines = await Promise.all(own.map(({ attachment }) => toSavedLine(attachment, system, parse)))
   const undo = lines.flatMap((it) => ('line' in it ? [`pipework ${it.line}`] : []))
   // Behind what was taken away last; what else was done for it stands below.
   const end = text.indexOf('\n', text.lastIndexOf(' no longer has '))
-  const took = `${text.slice(0, end)} (${Math.round(host.elapsed())} ms)${text.slice(end)}`
+  const took = `${text.slice(0, end)} (${Math.round(system.elapsed())} ms)${text.slice(end)}`
   return { text: `${took}${undo.map((line) => `  undo: ${line}\n`).join('')}`, json: { ...json, undo } }
 }
 

@@ -17,20 +17,20 @@ import { escapeControls } from '../ui/report'
 import { toTerminal, wrapToTerminal } from '../ui/terminal'
 
 /** Looks for what makes traffic vanish, and names what mends it. Exit code 1 when there is something. */
-export async function run({ positionals, host }: CommandContext): Promise<CommandOutcome> {
+export async function run({ positionals, system }: CommandContext): Promise<CommandOutcome> {
   const [name, ...rest] = positionals
   validateNoExtraArgs(rest, 'pipework doctor [bridge|guest]')
-  if (!host.isRoot) throw new PipeworkError('only root can look into guests and firewalls: run it with sudo')
+  if (!system.isRoot) throw new PipeworkError('only root can look into guests and firewalls: run it with sudo')
   const pins: HeldNetns[] = []
   try {
-    const survey = await readDoctorState({ host, heldNetns: pins })
+    const survey = await readDoctorState({ system, heldNetns: pins })
     const scope = parseDoctorTarget(name, survey)
     const [taken, probed] = await Promise.all([
-      findTakenAddresses(survey, scope, host),
-      probeGuests(survey, scope, host),
+      findTakenAddresses(survey, scope, system),
+      probeGuests(survey, scope, system),
     ])
     const outcome = toDoctorResult([...collectFindings(scope, taken), ...probed.findings], probed.probes)
-    return { ...outcome, text: wrapToTerminal(outcome.text, toTerminal(host)) }
+    return { ...outcome, text: wrapToTerminal(outcome.text, toTerminal(system)) }
   } finally {
     for (const pin of pins) pin.release()
   }
@@ -52,8 +52,7 @@ function parseDoctorTarget(name: string | undefined, survey: DoctorState): Docto
   const { kind = 'docker', name: bare } = parseGuestName(name)
   const typed = kind === 'docker' ? bare : `${kind}:${bare}`
   const own = attachments.filter(
-    ({ guest, attachment }) =>
-      guest === typed || (!name.includes(':') && attachment.record.guest.name === name),
+    ({ guest, attachment }) => guest === typed || (!name.includes(':') && attachment.record.guest.name === name),
   )
   const [first] = own
   if (first === undefined) throw unknownNameError(name, survey)

@@ -74,13 +74,12 @@ function toDownScripts(all: readonly DownResult[]): CommandOutcome {
   }
 }
 
-function toDownResult(all: readonly DownResult[], { host, io, hasFlag }: CommandContext): CommandOutcome {
+function toDownResult(all: readonly DownResult[], { system, io, hasFlag }: CommandContext): CommandOutcome {
   const failures = all.flatMap(({ why }) => (why === undefined ? [] : [why]))
   if (!hasFlag('json')) for (const failure of failures) io.err(formatError(failure))
   const done = all.flatMap(({ result }) => result?.detached ?? [])
   const missing = all.reduce(
-    (sum, { ifnames, result, why }) =>
-      sum + (why === undefined ? ifnames.length - (result?.detached.length ?? 0) : 0),
+    (sum, { ifnames, result, why }) => sum + (why === undefined ? ifnames.length - (result?.detached.length ?? 0) : 0),
     0,
   )
   const counts = [
@@ -91,7 +90,7 @@ function toDownResult(all: readonly DownResult[], { host, io, hasFlag }: Command
   const told = counts.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`)
   const isLeft = failures.some((it) => it instanceof PipeworkError && it.leftovers.length > 0)
   return {
-    text: `${toDisconnectResult(done).text}${told.join(', ') || 'nothing to do'} (${Math.round(host.elapsed())} ms)\n`,
+    text: `${toDisconnectResult(done).text}${told.join(', ') || 'nothing to do'} (${Math.round(system.elapsed())} ms)\n`,
     json: { ...toDisconnectResult(done).json, ok: failures.length === 0, failed: failures.map(errorToJson) },
     exitCode: isLeft ? ExitCode.leftover : failures.length > 0 ? ExitCode.failed : ExitCode.ok,
   }

@@ -5,14 +5,14 @@ import { createFakeSystem } from '../system/fake'
 const blue = { inodes: { '/run/netns/blue': 7, '/proc/self/ns/net': 1 } }
 
 async function runMain(argv: readonly string[], options: Parameters<typeof createFakeSystem>[0] = {}) {
-  const host = createFakeSystem({ ...blue, ...options })
-  const code = await main(argv, host, {
-    out: (text) => host.write(1, text),
-    err: (text) => host.write(2, text),
+  const system = createFakeSystem({ ...blue, ...options })
+  const code = await main(argv, system, {
+    out: (text) => system.write(1, text),
+    err: (text) => system.write(2, text),
     interrupt: { requested: false },
   })
-  const attended = host.calls.filter((it) => it.startsWith('attend ')).map((it) => it.slice('attend '.length))
-  return { code, attended, host, out: host.written[1], err: host.written[2] }
+  const attended = system.calls.filter((it) => it.startsWith('attend ')).map((it) => it.slice('attend '.length))
+  return { code, attended, system, out: system.written[1], err: system.written[2] }
 }
 
 describe('what follows the guest is passed on as it is', () => {
@@ -54,8 +54,8 @@ test.each([0, 1, 3, 124, 127, 137, 255])('the exit code is the child’s: %i', a
 })
 
 test('the pin lasts as long as the child', async () => {
-  const { host } = await runMain(['exec', 'netns:blue', 'a'])
-  expect(host.calls.map((it) => it.split(' ')[0])).toEqual(['pin', 'attend', 'release'])
+  const { system } = await runMain(['exec', 'netns:blue', 'a'])
+  expect(system.calls.map((it) => it.split(' ')[0])).toEqual(['pin', 'attend', 'release'])
 })
 
 describe('refused, and nothing is run', () => {

@@ -52,21 +52,21 @@ function passThrough(passage: PassThroughCommand): CommandHandler {
 }
 
 async function runInGuest(passage: PassThroughCommand, call: CommandContext): Promise<CommandOutcome> {
-  const { host, io } = call
+  const { system, io } = call
   const [typed, ...words] = call.positionals
   const { name, command } = parsePassThrough(passage, typed, { words, call })
   const limit = parseSeconds(call.stringOption('wait-guest') ?? '0', '--wait-guest')
-  if (!host.isRoot && !call.hasFlag('dry-run'))
+  if (!system.isRoot && !call.hasFlag('dry-run'))
     throw new PipeworkError('only root can enter the network of a guest: run it with sudo')
-  const guest = await waitForGuest(name, host, { timeout: limit, interrupt: io.interrupt })
-  const pin = host.isRoot ? holdGuestNetns(guest, host) : undefined
+  const guest = await waitForGuest(name, system, { timeout: limit, interrupt: io.interrupt })
+  const pin = system.isRoot ? holdGuestNetns(guest, system) : undefined
   try {
     if (pin === undefined || call.hasFlag('dry-run')) return toDryRunResult(passage, command, { call, guest })
     if (io.interrupt.requested) throw new PipeworkError('interrupted')
     return {
       text: '',
       json: {},
-      exitCode: await host.runForeground(toCommandArgv(command, { netns: pin.netns, pid: host.pid })),
+      exitCode: await system.runForeground(toCommandArgv(command, { netns: pin.netns, pid: system.pid })),
     }
   } finally {
     pin?.release()

@@ -8,7 +8,7 @@ import { toLocaleText, toTerminal } from '../ui/terminal'
 declare const PIPEWORK_VERSION: string
 
 /** Tells of a command, or of the main form; or prints the manual page. */
-export async function run({ positionals, host, table, hasFlag }: CommandContext): Promise<CommandOutcome> {
+export async function run({ positionals, system, table, hasFlag }: CommandContext): Promise<CommandOutcome> {
   const [word = '', ...rest] = positionals
   validateNoExtraArgs(rest, 'pipework help [command]')
   if (hasFlag('man')) {
@@ -16,14 +16,14 @@ export async function run({ positionals, host, table, hasFlag }: CommandContext)
     const text = formatManual(table, PIPEWORK_VERSION)
     return { text, json: { ok: true, man: text }, printWhenQuiet: true }
   }
-  return createHelpResult(word, table, host)
+  return createHelpResult(word, table, system)
 }
 
 /** Help for the command of that word, or for the main form. */
-export async function createHelpResult(word: string, table: CommandTable, host: System): Promise<CommandOutcome> {
+export async function createHelpResult(word: string, table: CommandTable, system: System): Promise<CommandOutcome> {
   const command = findHelpCommand(word, table)
   return {
-    text: toLocaleText(await formatHelp(command, table, toTerminal(host)), host.env),
+    text: toLocaleText(await formatHelp(command, table, toTerminal(system)), system.env),
     json: helpToJson(command, table),
     printWhenQuiet: true,
   }

@@ -24,15 +24,15 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
   if (typed === undefined) throw usageError('inspect: which guest?', usage)
   validateNoExtraArgs(rest, usage)
   const wanted = parseGuestName(typed)
-  const reached = await readInspectedGuest(wanted, call.host)
-  const all = await readAttachments(call.host)
+  const reached = await readInspectedGuest(wanted, call.system)
+  const all = await readAttachments(call.system)
   const named = all.filter(({ record }) => isRecordOfGuest(record.guest, wanted, reached.guest))
   const own = [
     ...named,
     ...(await findUnderOtherNames(
       all.filter((it) => !named.includes(it)),
       reached,
-      call.host,
+      call.system,
     )),
   ]
   // Nobody knows the name, and no link does.
@@ -45,7 +45,7 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
   const { why, ...rest2 } = page
   const trouble = why === undefined ? {} : { why: why.message }
   return {
-    text: wrapToTerminal(formatInspectView(page), toTerminal(call.host)),
+    text: wrapToTerminal(formatInspectView(page), toTerminal(call.system)),
     json: { ok: true, ...rest2, ...trouble },
     printWhenQuiet: true,
   }
@@ -54,13 +54,14 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
 /** The guest and its inside, as far as it can be reached; and why not. */
 type InspectedGuest = Pick<InspectView, 'guest' | 'state' | 'rules' | 'why'>
 
-async function readInspectedGuest(wanted: GuestName, host: System): Promise<InspectedGuest> {
+async function readInspectedGuest(wanted: GuestName, system: System): Promise<InspectedGuest> {
   try {
-    const guest = await findGuest(wanted, host)
-    if (!host.isRoot) return { guest, why: new PipeworkError('only root sees the inside of a guest: run it with sudo') }
-    const pin = holdGuestNetns(guest, host)
+    const guest = await findGuest(wanted, system)
+    if (!system.isRoot)
+      return { guest, why: new PipeworkError('only root sees the inside of a guest: run it with sudo') }
+    const pin = holdGuestNetns(guest, system)
     try {
-      const [state, rules] = await Promise.all([readGuestState(pin.netns, host), readPolicyRules(pin.netns, host)])
+      const [state, rules] = await Promise.all([readGuestState(pin.netns, system), readPolicyRules(pin.netns, system)])
       return { guest, state, rules }
     } finally {
       pin.release()
@@ -72,8 +73,8 @@ async function readInspectedGuest(wanted: GuestName, host: System): Promise<Insp
 }
 
 /** The rules that somebody has made: not the three that every namespace has. */
-async function readPolicyRules(netns: string, host: System): Promise<readonly string[]> {
-  const { code, stdout } = await host.runIpBatch({ netns, lines: [batchLine`rule show`], output: 'text' })
+async function readPolicyRules(netns: string, system: System): Promise<readonly string[]> {
+  const { code, stdout } = await system.runIpBatch({ netns, lines: [batchLine`rule show`], output: 'text' })
   const lines = code === 0 ? stdout.split('\n').map((line) => line.trim().replaceAll(/\s+/g, ' ')) : []
   return lines.filter((line) => line !== '' && !/^(0|32766|32767): from all lookup (local|main|default)$/.test(line))
 }
@@ -82,10 +83,10 @@ async function readPolicyRules(netns: string, host: System): Promise<readonly st
 async function findUnderOtherNames(
   all: readonly ExistingAttachment[],
   { guest, state }: InspectedGuest,
-  host: System,
+  system: System,
 ): Promise<readonly ExistingAttachment[]> {
-  const inode = guest === undefined ? undefined : host.inode(guest.nsPath)
-  return state === undefined || inode === undefined ? [] : findByOtherNames(all, { state, inode }, host)
+  const inode = guest === undefined ? undefined : system.inode(guest.nsPath)
+  return state === undefined || inode === undefined ? [] : findByOtherNames(all, { state, inode }, system)
 }
 
 function isRecordOfGuest(
@@ -111,14 +112,14 @@ async function toInspectEntries(
   { all, state }: { readonly all: readonly ExistingAttachment[]; readonly state: GuestState | undefined },
   call: CommandContext,
 ): Promise<readonly InspectEntry[]> {
-  const { host } = call
+  const { system } = call
   // Rules that cannot be read are not spoken of.
-  const rules = host.isRoot ? readPortFirewall(host).catch(() => undefined) : undefined
-  const barring = findFirewallDrops(own, host)
+  const rules = system.isRoot ? readPortFirewall(system).catch(() => undefined) : undefined
+  const barring = findFirewallDrops(own, system)
   const [lacking, judge, readLeases, barred] = await Promise.all([
-    findMissingServices(all, host),
+    findMissingServices(all, system),
     rules,
-    createLeaseReader(host),
+    createLeaseReader(system),
     barring,
   ])
   return Promise.all(
@@ -136,11 +137,11 @@ async function toInspectEntries(
 function toFirewallField(
   attached: ExistingAttachment,
   { checkFirewall, firewallDrops }: InspectInputs,
-  host: System,
+  system: System,
 ): Pick<InspectEntry, 'firewall'> {
   const { record, hostEnd } = attached
   const bridge = hostEnd?.master
-  const isPort = bridge !== undefined && host.inode(`/sys/class/net/${bridge}/bridge`) !== undefined
+  const isPort = bridge !== undefined && system.inode(`/sys/class/net/${bridge}/bridge`) !== undefined
   const ips = (record.addresses ?? []).map(({ ip }) => ip)
   const frames = isPort && hostEnd !== undefined ? checkFirewall?.({ bridge, port: hostEnd.name, ips }) : undefined
   const warnings = [frames, firewallDrops.get(attached)].filter((it) => it !== undefined)
@@ -173,28 +174,28 @@ function formatHostServices(words: readonly string[]): readonly (readonly [strin
 }
 
 /** The path of a file that a record names by eight digits, where it lies at a place that is known. */
-function findFileByTag(tag: string, host: System): string {
+function findFileByTag(tag: string, system: System): string {
   const folders = ['/etc/pipework', '.']
   const paths = folders.flatMap((folder) =>
-    (host.list(folder) ?? []).filter((name) => name.endsWith('.pipework')).map((name) => `${folder}/${name}`),
+    (system.list(folder) ?? []).filter((name) => name.endsWith('.pipework')).map((name) => `${folder}/${name}`),
   )
   return (
-    paths[listFileTags({ positionals: paths, host }).indexOf(tag)]?.replace(/^\.\//, '') ?? 'a file that is elsewhere'
+    paths[listFileTags({ positionals: paths, system }).indexOf(tag)]?.replace(/^\.\//, '') ?? 'a file that is elsewhere'
   )
 }
 
 async function toInspectEntry(
   attached: ExistingAttachment,
   known: InspectInputs,
-  { host, parse }: CommandContext,
+  { system, parse }: CommandContext,
 ): Promise<InspectEntry> {
   const { record, hostEnd } = attached
   const { state, missingServices, readLeases } = known
   const inGuest = state?.links.find((link) =>
     hostEnd === undefined ? link.name === record.ifname : areVethPeers(link, hostEnd),
   )
-  const line = await toSavedLine(attached, host, parse)
-  const uplink = readUplinkState(record.hostif, host)?.nic
+  const line = await toSavedLine(attached, system, parse)
+  const uplink = readUplinkState(record.hostif, system)?.nic
   return {
     ifname: record.ifname,
     hostif: record.hostif,
@@ -205,8 +206,8 @@ async function toInspectEntry(
     uplink,
     outside: formatHostServices(record.words),
     missing: missingServices.get(attached) ?? [],
-    ...toFirewallField(attached, known, host),
-    file: record.file === undefined ? undefined : findFileByTag(record.file, host),
+    ...toFirewallField(attached, known, system),
+    file: record.file === undefined ? undefined : findFileByTag(record.file, system),
     command: 'line' in line ? `pipework ${line.line}` : undefined,
     undo: `pipework disconnect ${formatGuest(record.guest)} ${record.ifname}`,
   }

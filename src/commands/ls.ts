@@ -8,7 +8,7 @@ import type { AttachmentReport } from '../ui/report'
 
 /** Lists the attachments from the records on their links. */
 export async function run({
-  host,
+  system,
   io,
   positionals,
   stringOption,
@@ -18,14 +18,14 @@ export async function run({
   const filters = parseFilters(positionals, stringOptions('filter'))
   const typed = stringOption('format')
   const template = typed === undefined ? undefined : parseTemplate(typed, Object.keys(LIST_FIELDS))
-  const attachments = (await listAttachments(host)).filter((it) => matchesFilters(it, filters))
+  const attachments = (await listAttachments(system)).filter((it) => matchesFilters(it, filters))
   // An empty table may be one of a name that nobody has.
   if (attachments.length === 0 && positionals[0] !== undefined && template === undefined && !hasFlag('json'))
     io.err(`pipework: nothing is attached to '${positionals[0]}', be it a guest or a bridge\n`)
   return {
     text:
       template === undefined
-        ? formatAttachmentTable(attachments, host.terminalColumns())
+        ? formatAttachmentTable(attachments, system.terminalColumns())
         : template.format(attachments.map((whole) => ({ fields: toTemplateFields(whole), whole }))),
     json: { ok: true, attachments },
     printWhenQuiet: true,

@@ -8,7 +8,7 @@ const web = { name: 'web', nsPath: PROC }
 type Options = Parameters<typeof createFakeSystem>[0]
 
 const plan = (options: Options, guest = web) =>
-  planNetnsName('/run/netns/web', guest, { host: createFakeSystem(options), inode: 7 })
+  planNetnsName('/run/netns/web', guest, { system: createFakeSystem(options), inode: 7 })
 const lines = (steps: ReturnType<typeof plan>) => steps.map(({ command }) => toShell(command))
 const undo = (steps: ReturnType<typeof plan>) => steps.map((step) => [step.undo ?? []].flat().map(toShell).join())
 
@@ -46,12 +46,12 @@ describe('a name', () => {
 })
 
 test('prune takes the links that lead nowhere, and nothing else', () => {
-  const host = createFakeSystem({
+  const system = createFakeSystem({
     links: { '/run/netns/dead': '/proc/41/ns/net', '/run/netns/alive': PROC, '/run/netns/odd one': '/gone' },
     inodes: { '/run/netns/alive': 7, '/run/netns/mount': 8 },
     files: { '/run/netns/file': '' },
   })
-  const steps = planNetnsPrune(host)
+  const steps = planNetnsPrune(system)
   expect(lines(steps)).toEqual(['rm /run/netns/dead', "rm '/run/netns/odd one'"])
   expect(undo(steps)).toEqual(['ln -s -T /proc/41/ns/net /run/netns/dead', "ln -s -T /gone '/run/netns/odd one'"])
 })

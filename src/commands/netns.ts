@@ -21,7 +21,7 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
 }
 
 async function addNetnsName(call: CommandContext): Promise<CommandOutcome> {
-  const { host } = call
+  const { system } = call
   const [typed, name, ...rest] = call.positionals
   const usage = 'pipework netns <guest> [name], or pipework netns --prune'
   if (typed === undefined) throw usageError('netns: which guest?', usage)
@@ -30,11 +30,11 @@ async function addNetnsName(call: CommandContext): Promise<CommandOutcome> {
   if (name !== undefined) validateNetnsName(name)
   const limit = parseSeconds(call.stringOption('wait-guest') ?? '0', '--wait-guest')
   validateRoot(call)
-  const guest = await waitForGuest(wanted, host, { timeout: limit, interrupt: call.io.interrupt })
-  const pin = host.isRoot ? holdGuestNetns(guest, host) : undefined
+  const guest = await waitForGuest(wanted, system, { timeout: limit, interrupt: call.io.interrupt })
+  const pin = system.isRoot ? holdGuestNetns(guest, system) : undefined
   try {
     const path = `${NETNS_DIR}/${name ?? guest.name}`
-    const plan = planNetnsName(path, guest, { host, inode: pin?.inode })
+    const plan = planNetnsName(path, guest, { system, inode: pin?.inode })
     if (pin === undefined || call.hasFlag('dry-run')) return toDryRunResult(plan, call)
     await runNetnsPlan(plan, { call, guest, netns: pin.netns })
     return toNetnsResult(path, guest, plan)
@@ -53,12 +53,12 @@ function validateNetnsName(name: string): void {
 export function planNetnsName(
   path: string,
   { name, nsPath }: Pick<Guest, 'name' | 'nsPath'>,
-  { host, inode }: { host: System; inode: number | undefined },
+  { system, inode }: { system: System; inode: number | undefined },
 ): Plan {
-  const found = host.inode(path)
-  if (found !== undefined && found === (inode ?? host.inode(nsPath))) return []
-  const old = host.isDanglingLink(path) ? host.readLink(path) : undefined
-  if (old === undefined && (found !== undefined || (host.list(NETNS_DIR) ?? []).includes(baseName(path))))
+  const found = system.inode(path)
+  if (found !== undefined && found === (inode ?? system.inode(nsPath))) return []
+  const old = system.isDanglingLink(path) ? system.readLink(path) : undefined
+  if (old === undefined && (found !== undefined || (system.list(NETNS_DIR) ?? []).includes(baseName(path))))
     throw new PipeworkError(`'${path}' is the name of another network namespace`, {
       hint: `Give another name: pipework netns ${name} <name>; or, if nobody needs that one: ip netns del ${baseName(path)}`,
     })
@@ -67,8 +67,8 @@ export function planNetnsName(
       hint: 'A second one would be a link to the first, and `ip netns del` of one would take both.',
     })
   return planSteps(
-    host.list(NETNS_DIR) === undefined &&
-      host.inode(NETNS_DIR) === undefined && {
+    system.list(NETNS_DIR) === undefined &&
+      system.inode(NETNS_DIR) === undefined && {
         description: `make ${NETNS_DIR}`,
         command: hostCommand('mkdir', '-p', NETNS_DIR),
       },
@@ -108,7 +108,7 @@ const NO_GUEST: Guest = { kind: 'netns', name: 'none', nsPath: '/proc/self/ns/ne
 async function pruneNetnsNames(call: CommandContext): Promise<CommandOutcome> {
   validateNoExtraArgs(call.positionals, 'netns --prune removes every name that leads nowhere.')
   validateRoot(call)
-  const plan = planNetnsPrune(call.host)
+  const plan = planNetnsPrune(call.system)
   if (call.hasFlag('dry-run')) return toDryRunResult(plan, call)
   await runNetnsPlan(plan, { call, guest: NO_GUEST, netns: '' })
   const removed = plan.flatMap(({ command }) =>
@@ -124,11 +124,11 @@ async function pruneNetnsNames(call: CommandContext): Promise<CommandOutcome> {
 }
 
 /** The steps that remove the symbolic links that lead nowhere. A mount, and whatever leads anywhere, is left alone. */
-export function planNetnsPrune(host: System): Plan {
-  const paths = (host.list(NETNS_DIR) ?? []).map((name) => `${NETNS_DIR}/${name}`)
+export function planNetnsPrune(system: System): Plan {
+  const paths = (system.list(NETNS_DIR) ?? []).map((name) => `${NETNS_DIR}/${name}`)
   return paths
-    .filter((path) => host.isDanglingLink(path))
-    .map((path) => removeNameStep(path, host.readLink(path) ?? ''))
+    .filter((path) => system.isDanglingLink(path))
+    .map((path) => removeNameStep(path, system.readLink(path) ?? ''))
 }
 
 async function runNetnsPlan(
@@ -136,7 +136,7 @@ async function runNetnsPlan(
   { call, guest, netns }: { call: CommandContext; guest: Guest; netns: string },
 ): Promise<void> {
   await executePlan(plan, {
-    ...{ host: call.host, guest, netns, interrupt: call.io.interrupt },
+    ...{ system: call.system, guest, netns, interrupt: call.io.interrupt },
     onStep: call.hasFlag('verbose') ? (step) => call.io.err(formatStep(step)) : undefined,
   })
 }

@@ -18,13 +18,15 @@ import { parseRequestLine } from './attach'
 type SavedLine = { readonly line: string } | { readonly comment: string }
 
 /** What is attached now as a file for `up`. */
-export async function run({ host, parse, positionals: [path] }: CommandContext): Promise<CommandOutcome> {
+export async function run({ system, parse, positionals: [path] }: CommandContext): Promise<CommandOutcome> {
   if (path !== undefined)
     throw usageError(`save prints, and does not write '${path}'`, `Redirect it: pipework save > ${path}`)
-  const attachments = [...(await readAttachments(host))].sort((a, b) => compareCodeUnits(sortKey(a), sortKey(b)))
-  const known = await Promise.all(attachments.map((it) => toSavedLine(it, host, parse)))
-  const saved = [...known, ...listUnknownRecords(host)]
-  const notes = host.isRoot ? [] : ['not root: what has no end in the host (macvlan, ipvlan, dummy) could not be seen']
+  const attachments = [...(await readAttachments(system))].sort((a, b) => compareCodeUnits(sortKey(a), sortKey(b)))
+  const known = await Promise.all(attachments.map((it) => toSavedLine(it, system, parse)))
+  const saved = [...known, ...listUnknownRecords(system)]
+  const notes = system.isRoot
+    ? []
+    : ['not root: what has no end in the host (macvlan, ipvlan, dummy) could not be seen']
   const comments = [...notes, ...saved.flatMap((it) => ('comment' in it ? [it.comment] : []))]
   const lines = saved.flatMap((it) => ('line' in it ? [it.line] : []))
   const remarks = ['what pipework had attached; pipework up <this file> makes it so again', ...comments]
@@ -45,18 +47,18 @@ function compareCodeUnits(a: string, b: string): number {
 /** The line of a file that asks for the attachment. */
 export async function toSavedLine(
   attached: ExistingAttachment,
-  host: System,
+  system: System,
   parse: CommandContext['parse'],
 ): Promise<SavedLine> {
   const { record } = attached
   const what = `${formatGuest(record.guest)} has ${record.ifname} on ${record.hostif}`
   if (record.guest.kind === 'pid') return { comment: `${what}: a process does not come again` }
   try {
-    const doubt = await validateGuestRecord(attached, host)
+    const doubt = await validateGuestRecord(attached, system)
     if (doubt !== undefined) return { comment: `${what}, says a record inside a guest: ${doubt}` }
-    const address = await readAddressArg(attached, host)
+    const address = await readAddressArg(attached, system)
     if (address === undefined) return { comment: `${what}: its addresses could not be read` }
-    const line = formatFileLine(await toCommandWords(attached, { address, host, parse }))
+    const line = formatFileLine(await toCommandWords(attached, { address, system, parse }))
     return line === undefined ? { comment: `${what}: a line cannot hold its words` } : { line }
   } catch (error) {
     // Its guest cannot be asked, or somebody has edited the record.
@@ -69,13 +71,13 @@ async function toCommandWords(
   attached: ExistingAttachment,
   {
     address,
-    host,
+    system,
     parse,
-  }: { readonly address: string; readonly host: System; readonly parse: CommandContext['parse'] },
+  }: { readonly address: string; readonly system: System; readonly parse: CommandContext['parse'] },
 ): Promise<readonly string[]> {
   const { ifname, guest, words } = attached.record
   const hostif = formatHostif(attached.record)
-  const names = [...(ifname === 'eth1' ? [] : ['-i', ifname]), ...hostEndArgs(attached, host)]
+  const names = [...(ifname === 'eth1' ? [] : ['-i', ifname]), ...hostEndArgs(attached, system)]
   const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
   const positionals = [formatGuest(guest), address, ...others]
   // A bridge may be called like a command: after `--` a word is an interface's name.
@@ -88,15 +90,15 @@ async function toCommandWords(
 }
 
 /** As recorded; what did not fit into the record is read from the guest. */
-async function readAddressArg({ record, hostEnd }: ExistingAttachment, host: System): Promise<string | undefined> {
+async function readAddressArg({ record, hostEnd }: ExistingAttachment, system: System): Promise<string | undefined> {
   const { addresses, sources = [], guest, ifname } = record
   if (addresses !== undefined)
     return [...sources, ...addresses.filter(({ leased }) => !leased).map(formatAddress)].join(',') || '0/0'
   // What came by a lease could not be told from what was typed.
-  if (!host.isRoot || sources.length > 0) return undefined
-  const pin = holdGuestNetns(await findGuest(parseGuestName(`${guest.kind}:${guest.name}`), host), host)
+  if (!system.isRoot || sources.length > 0) return undefined
+  const pin = holdGuestNetns(await findGuest(parseGuestName(`${guest.kind}:${guest.name}`), system), system)
   try {
-    const { links, routes } = await readGuestState(pin.netns, host)
+    const { links, routes } = await readGuestState(pin.netns, system)
     const link = links.find((it) => it.name === ifname && (hostEnd === undefined || areVethPeers(it, hostEnd)))
     return link === undefined ? undefined : formatCurrentAddresses(link, routes)
   } finally {
@@ -120,15 +122,15 @@ function formatCurrentAddresses({ name, addresses }: GuestLink, routes: readonly
 }
 
 /** Only a name that somebody chose: the usual one is derived again. */
-function hostEndArgs({ record, hostEnd }: ExistingAttachment, host: System): readonly string[] {
+function hostEndArgs({ record, hostEnd }: ExistingAttachment, system: System): readonly string[] {
   if (hostEnd === undefined || record.nic !== undefined) return []
-  const { bridge, ovs } = deriveHostEndNames(record.ifname, record.guest, host)
+  const { bridge, ovs } = deriveHostEndNames(record.ifname, record.guest, system)
   return hostEnd.name === bridge || hostEnd.name === ovs ? [] : ['-l', hostEnd.name]
 }
 
 /** Links of ours that say nothing that this version understands. */
-function listUnknownRecords(host: System): readonly SavedLine[] {
-  return readRecordedLinks(host).flatMap(({ name, record }) =>
+function listUnknownRecords(system: System): readonly SavedLine[] {
+  return readRecordedLinks(system).flatMap(({ name, record }) =>
     record?.kind === 'unknown' ? [{ comment: `${name}: its record was written by another version, or by hand` }] : [],
   )
 }

@@ -32,9 +32,9 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
 }
 
 /** As sd_booted(3) does. */
-function validateSystemdRunning({ host }: CommandContext): void {
-  if (host.inode('/run/systemd/system') !== undefined) return
-  const command = [...host.selfCommand, 'watch'].map(shellQuote).join(' ')
+function validateSystemdRunning({ system }: CommandContext): void {
+  if (system.inode('/run/systemd/system') !== undefined) return
+  const command = [...system.selfCommand, 'watch'].map(shellQuote).join(' ')
   throw new PipeworkError('systemd does not run this machine, and nobody else would read its unit', {
     hint: `Let what starts your services run, after Docker and with SIGTERM to end it:\n${command}`,
   })
@@ -49,18 +49,18 @@ const systemctl = (...words: readonly string[]): RunCommand => ({
 /** The words of the watch, with the paths of files as they are from everywhere. Rejects files with mistakes. */
 async function toWatchArgs(call: CommandContext): Promise<readonly string[]> {
   const [, ...files] = call.positionals
-  const { host } = call
+  const { system } = call
   for (const file of files)
     if (!file.startsWith('/'))
       throw usageError(`'${file}' is not an absolute path`, 'A service runs in no directory of yours: begin it with /.')
-  const missing = files.find((file) => host.read(file) === undefined && host.list(file) === undefined)
+  const missing = files.find((file) => system.read(file) === undefined && system.list(file) === undefined)
   if (missing !== undefined)
     throw usageError(
       `there is no file '${missing}'`,
       'Give the path of one that pipework save has written, or that you have.',
     )
   const hasLabels = call.hasFlag('labels') || call.hasFlag('env-compat')
-  const all = listWatchedFiles(files, host)
+  const all = listWatchedFiles(files, system)
   if (!hasLabels && all.length === 0)
     throw usageError(
       'there is nothing to watch',
@@ -94,9 +94,9 @@ interface UnitState {
   readonly says: string
 }
 
-async function readUnitState(host: System): Promise<UnitState> {
+async function readUnitState(system: System): Promise<UnitState> {
   const names = ['LoadState', 'ActiveState', 'SubState', 'UnitFileState', 'StatusText']
-  const { code, stdout, stderr } = await host.run(['systemctl', 'show', WATCH_UNIT, `--property=${names.join(',')}`])
+  const { code, stdout, stderr } = await system.run(['systemctl', 'show', WATCH_UNIT, `--property=${names.join(',')}`])
   if (code !== 0)
     throw new PipeworkError(`systemd cannot be asked: ${stderr.trim() || `exit code ${code}`}`, {
       hint: 'See what it says itself: systemctl status',
@@ -114,13 +114,13 @@ async function readUnitState(host: System): Promise<UnitState> {
 const RELOAD_STEP = { description: 'let systemd read its units', command: systemctl('daemon-reload') } as const
 
 async function installService(call: CommandContext): Promise<CommandOutcome> {
-  const { host } = call
-  const [node, script] = host.selfCommand
+  const { system } = call
+  const [node, script] = system.selfCommand
   const words = await toWatchArgs(call)
   validateVisiblePaths([node, script, ...words])
   const text = formatUnit({ node, script, args: words })
   validateRoot(call)
-  const [before, state] = [host.read(WATCH_UNIT_FILE), await readUnitState(host)]
+  const [before, state] = [system.read(WATCH_UNIT_FILE), await readUnitState(system)]
   const isSame = before === text.trimEnd()
   const restart = systemctl('restart', WATCH_UNIT)
   const plan = planSteps(
@@ -166,9 +166,9 @@ async function installService(call: CommandContext): Promise<CommandOutcome> {
 }
 
 async function removeService(call: CommandContext): Promise<CommandOutcome> {
-  const { host } = call
+  const { system } = call
   validateRoot(call)
-  const [text, state] = [host.read(WATCH_UNIT_FILE), await readUnitState(host)]
+  const [text, state] = [system.read(WATCH_UNIT_FILE), await readUnitState(system)]
   const plan = planSteps(
     state.isActive && {
       description: `stop ${WATCH_UNIT}`,
@@ -190,8 +190,8 @@ async function removeService(call: CommandContext): Promise<CommandOutcome> {
   return applyServicePlan(plan, call, ['the service is removed; what is attached stays'])
 }
 
-async function showServiceStatus({ host }: CommandContext): Promise<CommandOutcome> {
-  const { isLoaded, isEnabled, isActive, state, says } = await readUnitState(host)
+async function showServiceStatus({ system }: CommandContext): Promise<CommandOutcome> {
+  const { isLoaded, isEnabled, isActive, state, says } = await readUnitState(system)
   const enabled = isEnabled ? 'starts with the machine' : 'does not start with the machine'
   const text = isLoaded
     ? `${WATCH_UNIT}: ${state}, ${enabled}${says === '' ? '' : `; ${says}`}\n`
@@ -211,7 +211,7 @@ async function applyServicePlan(plan: Plan, call: CommandContext, done: readonly
     return { text: script, json: { ok: true, dryRun: true, steps, script }, printWhenQuiet: true }
   }
   await executePlan(plan, {
-    ...{ host: call.host, guest: NO_GUEST, netns: '', interrupt: call.io.interrupt },
+    ...{ system: call.system, guest: NO_GUEST, netns: '', interrupt: call.io.interrupt },
     onStep: call.hasFlag('verbose') ? (step) => call.io.err(formatStep(step)) : undefined,
   })
   const changed = plan.length > 0

@@ -16,7 +16,7 @@ import { toDetachScript } from './disconnect'
 export async function run(typed: CommandContext): Promise<CommandOutcome> {
   const wishes = await readAttachmentFiles(typed)
   validateRoot(typed)
-  const call = { ...typed, host: memoizeHost(typed.host) }
+  const call = { ...typed, system: memoizeHost(typed.system) }
   const isDry = call.hasFlag('dry-run')
   const patience = parseSeconds(call.stringOption('wait-guest') ?? '0', '--wait-guest')
   const first = await resolveGuests(wishes, call)
@@ -24,7 +24,7 @@ export async function run(typed: CommandContext): Promise<CommandOutcome> {
   const known = { lines: wishes, guests: first.groups.map(({ guest }) => guest) }
   const pruned = call.hasFlag('prune') ? await pruneAttachments(known, call) : []
   const requests = wishes.map(({ request }) => request)
-  const warn = isDry ? undefined : await createFirewallCheck(requests, call.host)
+  const warn = isDry ? undefined : await createFirewallCheck(requests, call.system)
   const all = sortByLine(wishes, await applyLines({ lines: wishes, resolved: first, waitSeconds: patience }, call))
   if (isDry) return toUpScriptResult(all, pruned.flatMap(toPruneScripts))
   const warnings = warn === undefined ? [] : await listWarnings(all, warn)
@@ -60,7 +60,7 @@ async function applyLines(
   { lines, resolved, waitSeconds }: UpInputs,
   call: CommandContext,
 ): Promise<readonly LineResult[]> {
-  const { host, io } = call
+  const { system, io } = call
   const progress = await createProgress(call, lines.length)
   const action = call.hasFlag('dry-run')
     ? createPlanAction(call)
@@ -70,11 +70,11 @@ async function applyLines(
     const done = await forEachGuest(now.groups, call, { action, onDone: progress.step })
     all.push(...done.flat(), ...now.told.filter(({ state }) => state !== 'absent'))
     const absent = now.told.filter(({ state }) => state === 'absent')
-    const isAwaited = ({ line }: LineResult) => host.elapsed() < 1000 * Math.max(waitSeconds, line.waitSeconds)
+    const isAwaited = ({ line }: LineResult) => system.elapsed() < 1000 * Math.max(waitSeconds, line.waitSeconds)
     const awaited = io.interrupt.requested ? [] : absent.filter(isAwaited)
     all.push(...absent.filter((it) => !awaited.includes(it)))
     if (awaited.length === 0) break
-    await host.sleep(POLL_SECONDS)
+    await system.sleep(POLL_SECONDS)
     now = await resolveGuests(
       awaited.map(({ line }) => line),
       call,
@@ -103,8 +103,8 @@ function createApplyAction(
 }
 
 /** What that would be. */
-export function createPlanAction({ host }: Pick<CommandContext, 'host'>): GuestAction {
-  return (requests, held) => Promise.all(requests.map((request) => planAttachment(request, held, host)))
+export function createPlanAction({ system }: Pick<CommandContext, 'system'>): GuestAction {
+  return (requests, held) => Promise.all(requests.map((request) => planAttachment(request, held, system)))
 }
 
 /** What was told, in the order of the lines. */
@@ -119,8 +119,9 @@ interface Progress {
 }
 
 /** How many lines are done, where somebody watches. */
-async function createProgress({ host, io, hasFlag }: CommandContext, count: number): Promise<Progress> {
-  const isSilent = hasFlag('quiet') || hasFlag('verbose') || hasFlag('json') || hasFlag('dry-run') || !(await host.isTerminal(2))
+async function createProgress({ system, io, hasFlag }: CommandContext, count: number): Promise<Progress> {
+  const isSilent =
+    hasFlag('quiet') || hasFlag('verbose') || hasFlag('json') || hasFlag('dry-run') || !(await system.isTerminal(2))
   if (isSilent) return { step: () => {}, end: () => {} }
   const done = { count: 0 }
   return {

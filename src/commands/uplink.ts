@@ -74,7 +74,7 @@ async function addUplink(words: readonly string[], call: CommandContext): Promis
   const has = `${bridge} has the uplink ${uplink}`
   return {
     text: changed
-      ? `${has} (${Math.round(call.host.elapsed())} ms)\n${formatNextSteps(next)}  undo: pipework uplink del ${bridge}\n`
+      ? `${has} (${Math.round(call.system.elapsed())} ms)\n${formatNextSteps(next)}  undo: pipework uplink del ${bridge}\n`
       : `${has} already; nothing changed\n`,
     json: {
       ok: true,
@@ -112,7 +112,7 @@ async function deleteUplink(words: readonly string[], call: CommandContext): Pro
     text:
       gone === undefined
         ? `${bridge} has no uplink that pipework made; nothing changed\n`
-        : `${bridge} no longer has the uplink ${gone.uplink} (${Math.round(call.host.elapsed())} ms)\n${formatNextSteps(gone.next)}`,
+        : `${bridge} no longer has the uplink ${gone.uplink} (${Math.round(call.system.elapsed())} ms)\n${formatNextSteps(gone.next)}`,
     json: {
       ...{ ok: true, changed: gone !== undefined, bridge, steps: gone === undefined ? [] : stepDescriptions(gone) },
       next: gone?.next ?? [],
@@ -131,24 +131,24 @@ interface UplinkRow {
   readonly why?: string
 }
 
-function toUplinkRow(journal: UplinkState, { host }: CommandContext): UplinkRow {
+function toUplinkRow(journal: UplinkState, { system }: CommandContext): UplinkRow {
   const { bridge, nic, stage, deadline, why } = journal
-  const isThere = readHostLink(nic, host)?.master === bridge
+  const isThere = readHostLink(nic, system)?.master === bridge
   return {
     ...{ bridge, uplink: nic },
     state: stage === 'kept' && !isThere ? 'gone' : stage,
-    left: stage === 'pending' ? Math.max(0, Math.round((deadline ?? 0) - readUptime(host))) : undefined,
+    left: stage === 'pending' ? Math.max(0, Math.round((deadline ?? 0) - readUptime(system))) : undefined,
     why,
   }
 }
 
 async function listUplinkTable(words: readonly string[], call: CommandContext): Promise<CommandOutcome> {
   validateNoExtraArgs(words, SYNOPSIS)
-  const vxlans = (await readVxlans(call.host)).flatMap(
+  const vxlans = (await readVxlans(call.system)).flatMap(
     ({ isOurs, master: bridge, id, remote }): readonly UplinkRow[] =>
       isOurs && bridge !== undefined ? [{ bridge, uplink: `vxlan:${id},${remote}`, state: 'kept' }] : [],
   )
-  const uplinks = [...listUplinks(call.host).map((journal) => toUplinkRow(journal, call)), ...vxlans]
+  const uplinks = [...listUplinks(call.system).map((journal) => toUplinkRow(journal, call)), ...vxlans]
   const table = uplinks.map(({ bridge, uplink, state, left, why }) => [
     bridge,
     uplink,
@@ -159,7 +159,7 @@ async function listUplinkTable(words: readonly string[], call: CommandContext): 
 
 async function runWatchdog(words: readonly string[], call: CommandContext): Promise<CommandOutcome> {
   const bridge = parseBridgeArg(words, 1)
-  if (!call.host.isRoot) throw new PipeworkError('only root can guard an uplink')
-  await runUplinkWatchdog(bridge, call.host)
+  if (!call.system.isRoot) throw new PipeworkError('only root can guard an uplink')
+  await runUplinkWatchdog(bridge, call.system)
   return { text: '', json: { ok: true } }
 }

@@ -5,13 +5,13 @@ import { createFakeSystem } from '../system/fake'
 type Options = Parameters<typeof createFakeSystem>[0]
 
 async function wait(words: string, options: Options, interrupt = { requested: false }) {
-  const host = createFakeSystem({ isRoot: false, ...options })
-  const code = await main(['--wait', ...words.split(' ').filter(Boolean)], host, {
-    out: (text) => host.write(1, text),
-    err: (text) => host.write(2, text),
+  const system = createFakeSystem({ isRoot: false, ...options })
+  const code = await main(['--wait', ...words.split(' ').filter(Boolean)], system, {
+    out: (text) => system.write(1, text),
+    err: (text) => system.write(2, text),
     interrupt,
   })
-  return { code, err: host.written[2], out: host.written[1], ran: host.calls }
+  return { code, err: system.written[2], out: system.written[1], ran: system.calls }
 }
 
 const DEV = `Inter-|   Receive                                                |  Transmit

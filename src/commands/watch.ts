@@ -26,12 +26,12 @@ const READY_LIMIT_SECONDS = 20
 /** Keeps what files and labels ask for true, until it is told to end. */
 export async function run(call: CommandContext): Promise<CommandOutcome> {
   validateRoot(call)
-  const { host } = call
+  const { system } = call
   validateAllowGlobs(call.stringOptions('allow'))
   const book = { attachments: await readWatchFiles(call) }
-  const release = lockWatch(host)
+  const release = lockWatch(system)
   try {
-    await host.limitHeapGrowth()
+    await system.limitHeapGrowth()
     await runWatch(call, book)
   } finally {
     release()
@@ -39,10 +39,10 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
   return { text: '', json: { ok: true, ended: true } }
 }
 
-function lockWatch(host: System): () => void {
-  const release = host.tryLock('watch')
+function lockWatch(system: System): () => void {
+  const release = system.tryLock('watch')
   if (release !== undefined) return release
-  const pid = host.readLink('/run/pipework/watch.lock')?.split('-')[0]
+  const pid = system.readLink('/run/pipework/watch.lock')?.split('-')[0]
   throw new PipeworkError(`another watch runs already, as process ${pid}`, {
     hint: `Let it read its files again (kill -HUP ${pid}), or end it first (kill ${pid}).`,
   })
@@ -53,7 +53,7 @@ interface WatchFiles {
 }
 
 async function readWatchFiles(call: CommandContext): Promise<readonly DesiredAttachment[]> {
-  const files = listWatchedFiles(call.positionals, call.host)
+  const files = listWatchedFiles(call.positionals, call.system)
   const hasLabels = call.hasFlag('labels') || call.hasFlag('env-compat')
   if (files.length === 0 && !hasLabels)
     throw usageError(
@@ -65,9 +65,9 @@ async function readWatchFiles(call: CommandContext): Promise<readonly DesiredAtt
   return readWatchedFiles(files, call)
 }
 
-function createQueues(host: System, log: Logger): WorkQueues {
+function createQueues(system: System, log: Logger): WorkQueues {
   return new WorkQueues({
-    ...{ host, concurrency: MAX_CONCURRENT, slotTime: SHARE_SECONDS, timeout: TASK_LIMIT_SECONDS },
+    ...{ system, concurrency: MAX_CONCURRENT, slotTime: SHARE_SECONDS, timeout: TASK_LIMIT_SECONDS },
     onTimeout: (key) =>
       log({ level: 'warning', about: key, text: `takes longer than ${TASK_LIMIT_SECONDS} s, and is interrupted` }),
     onError: (key, error) => log({ level: 'error', about: key, text: formatError(error) }),
@@ -75,17 +75,17 @@ function createQueues(host: System, log: Logger): WorkQueues {
 }
 
 async function runWatch(call: CommandContext, book: WatchFiles): Promise<void> {
-  const { host, io } = call
+  const { system, io } = call
   const stop = new AbortController()
-  const log = createLogger(host, call.hasFlag('json') ? 'json' : 'text', io.out)
-  const queues = createQueues(host, log)
+  const log = createLogger(system, call.hasFlag('json') ? 'json' : 'text', io.out)
+  const queues = createQueues(system, log)
   const rules = {
     labels: call.hasFlag('labels'),
     envCompat: call.hasFlag('env-compat'),
     allowed: call.stringOptions('allow'),
   }
   const means: ReconcileContext = {
-    host,
+    system,
     queues,
     log,
     labelRules: rules,
@@ -93,9 +93,9 @@ async function runWatch(call: CommandContext, book: WatchFiles): Promise<void> {
     warnedBridges: new Set(),
     parseLine: call.parse,
   }
-  const { listener, started, reconcileAll } = createEventRouter(means, createRestartBackoff(host))
-  const notifier = createSystemdNotifier(host, stop.signal, (text) => log({ level: 'warning', text }))
-  host.forwardSignals((signal) => {
+  const { listener, started, reconcileAll } = createEventRouter(means, createRestartBackoff(system))
+  const notifier = createSystemdNotifier(system, stop.signal, (text) => log({ level: 'warning', text }))
+  system.forwardSignals((signal) => {
     if (signal !== 'SIGHUP') return stop.abort()
     void notifier
       .reloading()
@@ -104,12 +104,12 @@ async function runWatch(call: CommandContext, book: WatchFiles): Promise<void> {
       .then(() => notifier.ready(describeWatchFiles(book)))
   })
   log({ level: 'notice', text: `watches over ${describeWatchFiles(book)}` })
-  const context = { host, signal: stop.signal }
+  const context = { system, signal: stop.signal }
   const streams = [
     ...WATCHED_ENGINES.map((engine) => followEngineEvents(engine, listener, context)),
     pollGuests(means, stop.signal),
   ]
-  await Promise.race([started.then(() => queues.settled()), host.sleep(READY_LIMIT_SECONDS, stop.signal)])
+  await Promise.race([started.then(() => queues.settled()), system.sleep(READY_LIMIT_SECONDS, stop.signal)])
   if (!stop.signal.aborted) await notifier.ready(describeWatchFiles(book))
   await Promise.all(streams)
   log({ level: 'notice', text: 'ends' })

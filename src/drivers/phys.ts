@@ -116,9 +116,14 @@ function planMoveIn(context: AttachContext): Plan {
     },
     {
       description: `move ${savedNic.name} into ${guest.name}`,
-      command: savedNic.phy === undefined ? ip`link set dev ${travel} netns ${guestNetns}` : movePhyCommand('host', savedNic.phy),
+      command:
+        savedNic.phy === undefined
+          ? ip`link set dev ${travel} netns ${guestNetns}`
+          : movePhyCommand('host', savedNic.phy),
       undo:
-        savedNic.phy === undefined ? ipInGuest`link set dev ${travel} netns ${hostNetns}` : movePhyCommand('guest', savedNic.phy),
+        savedNic.phy === undefined
+          ? ipInGuest`link set dev ${travel} netns ${hostNetns}`
+          : movePhyCommand('guest', savedNic.phy),
     },
     renameInGuest(context, travel),
   )

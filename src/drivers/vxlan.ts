@@ -37,8 +37,8 @@ interface IpVxlanJson {
 }
 
 /** The VXLAN devices of the host. */
-export async function readVxlans(host: System): Promise<readonly VxlanLink[]> {
-  const { stdout } = await host.runIpBatch({ lines: [batchLine`link show type vxlan`], output: 'json' })
+export async function readVxlans(system: System): Promise<readonly VxlanLink[]> {
+  const { stdout } = await system.runIpBatch({ lines: [batchLine`link show type vxlan`], output: 'json' })
   const links = stdout.trim() === '' ? [] : (JSON.parse(stdout) as readonly IpVxlanJson[])
   return links.flatMap(({ ifname: name, link, master, mtu, address: mac, ifalias, linkinfo }) => {
     const { id, remote, remote6, group, group6, link: dev = link } = linkinfo?.info_data ?? {}
@@ -55,8 +55,8 @@ export async function readVxlans(host: System): Promise<readonly VxlanLink[]> {
 }
 
 /** The VXLAN that pipework made for that bridge. */
-export async function findBridgeVxlan(bridge: string, host: System): Promise<VxlanLink | undefined> {
-  return (await readVxlans(host)).find(({ master, isOurs }) => master === bridge && isOurs)
+export async function findBridgeVxlan(bridge: string, system: System): Promise<VxlanLink | undefined> {
+  return (await readVxlans(system)).find(({ master, isOurs }) => master === bridge && isOurs)
 }
 
 /** What is known when a bridge is to be connected by a VXLAN. */
@@ -72,19 +72,19 @@ export interface VxlanFacts {
 }
 
 /** Asks for it, changing nothing. */
-export async function readVxlanFacts(bridge: string, wish: VxlanUplinkSpec, host: System): Promise<VxlanFacts> {
-  const route = await host.runIpBatch({
+export async function readVxlanFacts(bridge: string, wish: VxlanUplinkSpec, system: System): Promise<VxlanFacts> {
+  const route = await system.runIpBatch({
     lines: [batchLine`route get ${wish.remote} ${wish.dev !== undefined && ['oif', wish.dev]}`],
     output: 'text',
   })
   const name = wish.dev ?? / dev (\S+)/.exec(route.stdout)?.[1]
-  const link = name === undefined ? undefined : readHostLink(name, host)
+  const link = name === undefined ? undefined : readHostLink(name, system)
   return {
     ...{ bridge, spec: wish },
-    bridgeLink: readHostLink(bridge, host),
-    hasPorts: listBridgePortNames(bridge, host).length > 0,
-    bridgeMac: deriveBridgeMac(bridge, host),
-    vxlans: await readVxlans(host),
+    bridgeLink: readHostLink(bridge, system),
+    hasPorts: listBridgePortNames(bridge, system).length > 0,
+    bridgeMac: deriveBridgeMac(bridge, system),
+    vxlans: await readVxlans(system),
     underlay:
       link === undefined ? undefined : { name: link.name, mtu: link.mtu, isOurselves: /^local /.test(route.stdout) },
   }

@@ -19,25 +19,25 @@ import {
 } from './suggest'
 
 /** Which of the two kinds of iptables the plain name means, where links say so. */
-function defaultIptablesKind(program: string, host: System): string | undefined {
-  const all = (host.env.PATH ?? '').split(':').map((dir) => `${dir}/${program}`)
-  let path = all.find((it) => host.readLink(it) !== undefined)
+function defaultIptablesKind(program: string, system: System): string | undefined {
+  const all = (system.env.PATH ?? '').split(':').map((dir) => `${dir}/${program}`)
+  let path = all.find((it) => system.readLink(it) !== undefined)
   for (let hops = 0; path !== undefined && hops < 4; hops += 1) {
     const kind = /(?:-|xtables-)(nft|legacy)/.exec(path)?.[1]
     if (kind !== undefined) return kind
-    const target = host.readLink(path)
+    const target = system.readLink(path)
     path = target === undefined || target.startsWith('/') ? target : `${path.slice(0, path.lastIndexOf('/'))}/${target}`
   }
   return undefined
 }
 
 /** The program for the rules of a chain: the plain name where that is the right kind, or the only one. */
-export function iptablesToolFor(host: System): ToolResolver {
+export function iptablesToolFor(system: System): ToolResolver {
   return ({ backend, family }: ParsedChain) => {
     const plain = family === 'ip6' ? 'ip6tables' : 'iptables'
     const kind = backend === 'iptables-legacy' ? 'legacy' : 'nft'
     const exact = `${plain}-${kind}`
-    return defaultIptablesKind(plain, host) === kind || !host.hasProgram(exact) ? plain : exact
+    return defaultIptablesKind(plain, system) === kind || !system.hasProgram(exact) ? plain : exact
   }
 }
 
@@ -57,9 +57,9 @@ export interface FirewallSubject extends AttachContext {
 }
 
 /** The rules as they are when ours are written: those are in the tables of the plain iptables. */
-function simulateOwnRules(ruleset: Ruleset, forwarding: ForwardedTraffic | undefined, host: System): Ruleset {
+function simulateOwnRules(ruleset: Ruleset, forwarding: ForwardedTraffic | undefined, system: System): Ruleset {
   if (forwarding === undefined) return ruleset
-  const toolOf = iptablesToolFor(host)
+  const toolOf = iptablesToolFor(system)
   const isOurs = (chain: ParsedChain) => chain.backend !== 'nft' && /^ip6?tables$/.test(toolOf(chain))
   return simulateRules(ruleset, forwarding.acceptRules, isOurs)
 }
@@ -76,21 +76,21 @@ function evaluateForwarding({ flows }: ForwardedTraffic, ruleset: Ruleset): read
 function evaluateAttachment(
   { kind, forwarding, ...context }: FirewallSubject,
   read: Ruleset,
-  host: System,
+  system: System,
 ): readonly FirewallDrop[] {
-  const ruleset = simulateOwnRules(read, forwarding, host)
+  const ruleset = simulateOwnRules(read, forwarding, system)
   return [
     ...(forwarding === undefined ? [] : evaluateForwarding(forwarding, ruleset)),
-    ...(kind.isBridged ? evaluateHostEnd(context, ruleset, host) : []),
+    ...(kind.isBridged ? evaluateHostEnd(context, ruleset, system) : []),
   ]
 }
 
-function evaluateHostEnd({ request, facts }: AttachContext, ruleset: Ruleset, host: System): readonly FirewallDrop[] {
+function evaluateHostEnd({ request, facts }: AttachContext, ruleset: Ruleset, system: System): readonly FirewallDrop[] {
   const { hostif: bridge, addresses } = request
   return evaluatePort(
     { bridge, port: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName, ips: addresses.map(({ ip }) => ip) },
     ruleset,
-    host,
+    system,
   )
 }
 
@@ -104,16 +104,20 @@ interface BridgePortEndpoint {
 function evaluatePort(
   { bridge, port: own, ips }: BridgePortEndpoint,
   ruleset: Ruleset,
-  host: System,
+  system: System,
 ): readonly FirewallDrop[] {
-  const others = listBridgePortNames(bridge, host).filter((port) => port !== own)
-  return findDrops(ruleset, portFlows(bridge, { port: own, ips }, { families: brNetfilterFamilies(host), others }), own)
+  const others = listBridgePortNames(bridge, system).filter((port) => port !== own)
+  return findDrops(
+    ruleset,
+    portFlows(bridge, { port: own, ips }, { families: brNetfilterFamilies(system), others }),
+    own,
+  )
 }
 
 /** The warning of those blockages, for an attach and for the doctor. */
-function toFirewallWarning(blockages: readonly FirewallDrop[], host: System): Warning | undefined {
+function toFirewallWarning(blockages: readonly FirewallDrop[], system: System): Warning | undefined {
   if (blockages.length === 0) return undefined
-  const command = fixCommand(blockages, iptablesToolFor(host))
+  const command = fixCommand(blockages, iptablesToolFor(system))
   return { message: describeDrops(blockages), command }
 }
 
@@ -121,11 +125,11 @@ function toFirewallWarning(blockages: readonly FirewallDrop[], host: System): Wa
  * The steps of `--firewall allow`: a rule of ours for the bridge in each chain that drops its frames, or may. With
  * `--strict` alone: none, but a refusal. Throws where frames are dropped and nothing is allowed to change that.
  */
-export async function planBridgeAccept(context: FirewallSubject, host: System): Promise<Plan> {
-  if (brNetfilterFamilies(host).length === 0 && context.forwarding === undefined) return []
+export async function planBridgeAccept(context: FirewallSubject, system: System): Promise<Plan> {
+  if (brNetfilterFamilies(system).length === 0 && context.forwarding === undefined) return []
   const { firewall, hostif } = context.request
-  const blockages = evaluateAttachment(context, await readRuleset(host), host)
-  const warning = toFirewallWarning(blockages, host)
+  const blockages = evaluateAttachment(context, await readRuleset(system), system)
+  const warning = toFirewallWarning(blockages, system)
   if (warning === undefined) return []
   if (firewall !== 'allow') throw new PipeworkError(warning.message, { hint: formatAdvice(blockages, warning) })
   const isOurs = blockages.every(
@@ -137,7 +141,7 @@ export async function planBridgeAccept(context: FirewallSubject, host: System): 
       hint: `--firewall allow changes rules of iptables only, and for bridges. ${warning.command === undefined ? 'Change that rule' : `Do it by hand: ${warning.command}`}`,
     })
   return blockages.flatMap(({ acceptRules = [] }) =>
-    acceptRules.map((opening) => planAcceptRule(opening, hostif, host)),
+    acceptRules.map((opening) => planAcceptRule(opening, hostif, system)),
   )
 }
 
@@ -148,19 +152,19 @@ function formatAdvice(blockages: readonly FirewallDrop[], { command }: Warning):
 }
 
 /** Somebody else may hold the lock of iptables for a moment. */
-function iptablesCommand(how: '-I' | '-D', opening: AcceptRule, host: System): RunCommand {
+function iptablesCommand(how: '-I' | '-D', opening: AcceptRule, system: System): RunCommand {
   const [tool = '', ...words] = acceptRuleArgv(how, opening, {
-    tool: iptablesToolFor(host)(opening.chain),
+    tool: iptablesToolFor(system)(opening.chain),
     tag: bridgeRuleComment(opening.bridge),
   })
   return { kind: 'run', in: 'host', argv: [tool, '-w', '10', ...words] }
 }
 
-function planAcceptRule(opening: AcceptRule, bridge: string, host: System): Step {
+function planAcceptRule(opening: AcceptRule, bridge: string, system: System): Step {
   return {
     description: `let the frames of ${bridge} pass the firewall, in chain ${opening.chain.name}`,
-    command: iptablesCommand('-I', opening, host),
-    undo: iptablesCommand('-D', opening, host),
+    command: iptablesCommand('-I', opening, system),
+    undo: iptablesCommand('-D', opening, system),
   }
 }
 
@@ -174,31 +178,31 @@ export function pickOwnAcceptRules(ruleset: Ruleset): readonly AcceptRule[] {
 }
 
 /** The steps that take the rules of a bridge away with its last attachment; `used` are the bridges that have others. */
-export async function planAcceptRemoval(used: readonly string[], host: System): Promise<Plan> {
-  const openings = pickOwnAcceptRules(await readRuleset(host, 'comments'))
+export async function planAcceptRemoval(used: readonly string[], system: System): Promise<Plan> {
+  const openings = pickOwnAcceptRules(await readRuleset(system, 'comments'))
   return openings
     .filter(({ bridge }) => !used.includes(bridge))
     .map((opening) => ({
       description: `remove the rule for ${opening.bridge} from the firewall, in chain ${opening.chain.name}`,
-      command: iptablesCommand('-D', opening, host),
-      undo: iptablesCommand('-I', opening, host),
+      command: iptablesCommand('-D', opening, system),
+      undo: iptablesCommand('-I', opening, system),
     }))
 }
 
 /** What the rules do to the frames of members that are there. The answer is undefined where they pass. */
-export async function readPortFirewall(host: System): Promise<(member: BridgePortEndpoint) => Warning | undefined> {
-  const ruleset = brNetfilterFamilies(host).length === 0 ? [] : await readRuleset(host)
-  return (member) => toFirewallWarning(evaluatePort(member, ruleset, host), host)
+export async function readPortFirewall(system: System): Promise<(member: BridgePortEndpoint) => Warning | undefined> {
+  const ruleset = brNetfilterFamilies(system).length === 0 ? [] : await readRuleset(system)
+  return (member) => toFirewallWarning(evaluatePort(member, ruleset, system), system)
 }
 
 /** What the rules do to what is forwarded for an attachment that is there; undefined where it passes. */
-export function forwardingWarning(forwarding: ForwardedTraffic, ruleset: Ruleset, host: System): Warning | undefined {
-  return toFirewallWarning(evaluateForwarding(forwarding, simulateOwnRules(ruleset, forwarding, host)), host)
+export function forwardingWarning(forwarding: ForwardedTraffic, ruleset: Ruleset, system: System): Warning | undefined {
+  return toFirewallWarning(evaluateForwarding(forwarding, simulateOwnRules(ruleset, forwarding, system)), system)
 }
 
 /** Reads the rules beside other work, where they are met at all; what they do to an attachment is said after it. */
-export function startFirewallCheck(host: System): (context: FirewallSubject) => Promise<Warning | undefined> {
+export function startFirewallCheck(system: System): (context: FirewallSubject) => Promise<Warning | undefined> {
   // A warning is not worth the attachment: rules that cannot be read are none.
-  const reading = readRuleset(host).catch(() => [])
-  return async (context) => toFirewallWarning(evaluateAttachment(context, await reading, host), host)
+  const reading = readRuleset(system).catch(() => [])
+  return async (context) => toFirewallWarning(evaluateAttachment(context, await reading, system), system)
 }

@@ -21,35 +21,32 @@ export interface HostFirewall {
   readonly iptablesTables: Readonly<Partial<Record<Family, IptablesTables>>>
 }
 
-async function readNftListing(host: System): Promise<Pick<HostFirewall, 'nftListing'>> {
-  if (!host.hasProgram('nft')) return {}
-  const { code, stdout } = await host.run(READ_NFT_TABLE)
+async function readNftListing(system: System): Promise<Pick<HostFirewall, 'nftListing'>> {
+  if (!system.hasProgram('nft')) return {}
+  const { code, stdout } = await system.run(READ_NFT_TABLE)
   if (code === 0) return { nftListing: stdout.trim() }
   // A kernel without nftables answers with an error to everything; one that has them, only to what is not there.
-  return (await host.run(['nft', 'list', 'tables'])).code === 0 ? { nftListing: '' } : {}
+  return (await system.run(['nft', 'list', 'tables'])).code === 0 ? { nftListing: '' } : {}
 }
 
-async function readIptables(family: Family, host: System): Promise<HostFirewall['iptablesTables']> {
+async function readIptables(family: Family, system: System): Promise<HostFirewall['iptablesTables']> {
   const program = family === 4 ? 'iptables' : 'ip6tables'
-  if (!host.hasProgram(`${program}-save`) || !host.hasProgram(`${program}-restore`)) return {}
-  const { code, stdout } = await host.run([`${program}-save`])
+  if (!system.hasProgram(`${program}-save`) || !system.hasProgram(`${program}-restore`)) return {}
+  const { code, stdout } = await system.run([`${program}-save`])
   return code === 0 ? { [family]: parseIptablesSave(stdout) } : {}
 }
 
 /** Asks nft and iptables what there is. */
-export async function readHostFirewall(host: System): Promise<HostFirewall> {
+export async function readHostFirewall(system: System): Promise<HostFirewall> {
   const [nft, ...tables] = await Promise.all([
-    readNftListing(host),
-    ...FAMILIES.map((family) => readIptables(family, host)),
+    readNftListing(system),
+    ...FAMILIES.map((family) => readIptables(family, system)),
   ])
   return { ...nft, iptablesTables: Object.assign({}, ...tables) as HostFirewall['iptablesTables'] }
 }
 
 /** Whether a rule has a place: an accept only where iptables filters at all, for nothing else drops what is forwarded. */
-function isApplicable(
-  { action, family }: FirewallRule,
-  { nftListing, iptablesTables }: HostFirewall,
-): boolean {
+function isApplicable({ action, family }: FirewallRule, { nftListing, iptablesTables }: HostFirewall): boolean {
   if (action === 'accept') return iptablesTables[family]?.has('filter') ?? false
   return nftListing !== undefined || iptablesTables[family] !== undefined
 }
@@ -75,7 +72,8 @@ export function planFirewallRules(all: readonly FirewallRule[], firewall: HostFi
     })
   const forIptables = (family: Family) =>
     rules.filter(
-      (rule) => rule.family === family && (rule.action === 'accept' ? isApplicable(rule, firewall) : nftListing === undefined),
+      (rule) =>
+        rule.family === family && (rule.action === 'accept' ? isApplicable(rule, firewall) : nftListing === undefined),
     )
   return [
     ...(nftListing === undefined ? [] : planNftTable(rules, nftListing)),

@@ -57,9 +57,9 @@ export function parseAddressSpec(typed: string, family: Family | undefined): Add
       `Give one, or leave -a ${family} out.`,
     )
   validateDistinct(addresses, typed)
-  sources.forEach(({ kind, family: it, typed }, index) => {
+  sources.forEach(({ kind, family: it, typed: word }, index) => {
     if (sources.findIndex((other) => other.kind === kind && other.family === it) !== index)
-      throw usageError(`'${typed}': '${typed}' asks for what '${sources[0]?.typed}' asks for already`, 'One is enough.')
+      throw usageError(`'${typed}': '${word}' asks for what '${sources[0]?.typed}' asks for already`, 'One is enough.')
   })
   return { addresses, sources }
 }

@@ -253,6 +253,6 @@ export function hostServicesOf({ hostif, words, addresses = [], nic }: LinkRecor
 export const SERVICES_MARKER = '/run/pipework/outside'
 
 /** Whether the host may have more of ours than links: a file says so, and saves a look at the firewall. */
-export function mayHaveHostServices(host: System): boolean {
-  return host.read(SERVICES_MARKER) !== undefined
+export function mayHaveHostServices(system: System): boolean {
+  return system.read(SERVICES_MARKER) !== undefined
 }

@@ -143,7 +143,9 @@ describe('what a label may ask for', () => {
     async (address) => {
       const line = await read('br0 10.0.0.1/24')
       const words = ['br0', 'web', address]
-      expect(captureError(() => validateLabel({ ...line, words }, ['br0'])).message).toContain(`'${address}'`)
+      expect(captureError(() => validateLabel({ ...line, positionals: words }, ['br0'])).message).toContain(
+        `'${address}'`,
+      )
     },
   )
 

@@ -13,8 +13,8 @@ describe('derived names', () => {
     { guest = web, ...options }: AttachOptions & { guest?: Guest } = {},
     files: Readonly<Record<string, string>> = {},
   ) => {
-    const host = createFakeSystem({ files: { '/etc/machine-id': 'machine\n', ...files } })
-    return deriveNames(parseAttachRequest(words.split(' '), options), { guest, host }, 'bridge')
+    const system = createFakeSystem({ files: { '/etc/machine-id': 'machine\n', ...files } })
+    return deriveNames(parseAttachRequest(words.split(' '), options), { guest, system }, 'bridge')
   }
   const words = 'br1 web 10.0.0.2/24'
 

@@ -223,11 +223,7 @@ export function planStaleGateways(context: AttachContext): Plan {
   }))
 }
 
-function planFamilyRoutes(
-  family: Family,
-  { removed, lostSecondaries }: AddressChange,
-  context: AttachContext,
-): Plan {
+function planFamilyRoutes(family: Family, { removed, lostSecondaries }: AddressChange, context: AttachContext): Plan {
   const { request } = context
   const { ifname } = request
   const ofFamily = <T extends { readonly family: Family }>(list: readonly T[]) =>

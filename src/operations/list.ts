@@ -7,13 +7,13 @@ import { type AttachmentReport, type LeaseReport, toAttachmentReport, type Warni
 import type { ExistingAttachment } from './detach/plan'
 
 /** Every attachment of this host, as `ls` tells of it. */
-export async function listAttachments(host: System): Promise<readonly AttachmentReport[]> {
-  const all = await readAttachments(host)
-  const leases = createLeaseReader(host)
+export async function listAttachments(system: System): Promise<readonly AttachmentReport[]> {
+  const all = await readAttachments(system)
+  const leases = createLeaseReader(system)
   const [readLeases, lacking, barred] = await Promise.all([
     leases,
-    findMissingServices(all, host),
-    findFirewallDrops(all, host),
+    findMissingServices(all, system),
+    findFirewallDrops(all, system),
   ])
   return all
     .map((attached) => {
@@ -30,42 +30,42 @@ export async function listAttachments(host: System): Promise<readonly Attachment
 }
 
 /** How leases are read, where there are any; those that nobody keeps any more are swept. */
-export async function createLeaseReader(host: System): Promise<(record: LinkRecord) => readonly LeaseReport[]> {
-  if (!host.isRoot || (host.list(DHCP_DIR) ?? []).length === 0) return () => []
+export async function createLeaseReader(system: System): Promise<(record: LinkRecord) => readonly LeaseReport[]> {
+  if (!system.isRoot || (system.list(DHCP_DIR) ?? []).length === 0) return () => []
   const [{ readLeaseReports }, { cleanUpDhcpClients }] = await Promise.all([
     import('../network/dhcp/report'),
     import('../network/dhcp/cleanup'),
   ])
-  await cleanUpDhcpClients(host)
-  return (record) => readLeaseReports(record, host)
+  await cleanUpDhcpClients(system)
+  return (record) => readLeaseReports(record, system)
 }
 
 /** What of the host's side of the attachments is not there; nobody is asked where none has more than a link. */
 export async function findMissingServices(
   all: readonly ExistingAttachment[],
-  host: System,
+  system: System,
 ): Promise<ReadonlyMap<ExistingAttachment, readonly string[]>> {
-  if (!host.isRoot || !all.some(({ record }) => needsHostServices(hostServicesOf(record)))) return new Map()
+  if (!system.isRoot || !all.some(({ record }) => needsHostServices(hostServicesOf(record)))) return new Map()
   const [{ readCurrentState }, { listMissingServices }] = await Promise.all([
     import('../network/host-services/current'),
     import('../network/host-services'),
   ])
-  const live = await readCurrentState(host)
-  const entries = all.map((attached) => [attached, listMissingServices(attached, live, host)] as const)
+  const live = await readCurrentState(system)
+  const entries = all.map((attached) => [attached, listMissingServices(attached, live, system)] as const)
   return new Map(entries.filter(([, missing]) => missing.length > 0))
 }
 
 /** For which attachments somebody drops what this host is to forward; nobody is asked where it forwards nothing. */
 export async function findFirewallDrops(
   all: readonly ExistingAttachment[],
-  host: System,
+  system: System,
 ): Promise<ReadonlyMap<ExistingAttachment, Warning>> {
-  if (!host.isRoot || !all.some(({ record }) => needsForwarding(hostServicesOf(record)))) return new Map()
+  if (!system.isRoot || !all.some(({ record }) => needsForwarding(hostServicesOf(record)))) return new Map()
   const [{ readRuleset }, { listBlockedForwarding }] = await Promise.all([
     import('../firewall/read'),
     import('../network/host-services'),
   ])
-  return listBlockedForwarding(all, await readRuleset(host), host)
+  return listBlockedForwarding(all, await readRuleset(system), system)
 }
 
 /** By code units: the order of a locale takes 7 ms to load. */

@@ -14,10 +14,10 @@ type ResolvedGuest =
   | { readonly guest?: undefined; readonly error: PipeworkError }
 
 /** Finds the guest and pins it; throws only where the name may mean several. */
-export async function resolveTargetGuest(wanted: GuestName, host: System): Promise<ResolvedGuest> {
+export async function resolveTargetGuest(wanted: GuestName, system: System): Promise<ResolvedGuest> {
   try {
-    const guest = await findGuest(wanted, host)
-    return { guest, pin: host.isRoot ? holdGuestNetns(guest, host) : undefined }
+    const guest = await findGuest(wanted, system)
+    return { guest, pin: system.isRoot ? holdGuestNetns(guest, system) : undefined }
   } catch (why) {
     if (why instanceof PipeworkError && !(why instanceof AmbiguousGuestError)) return { error: why }
     throw why
@@ -25,10 +25,7 @@ export async function resolveTargetGuest(wanted: GuestName, host: System): Promi
 }
 
 /** Whether a record speaks of the guest that was named. */
-export function matchesGuest(
-  guest: LinkRecord['guest'],
-  { guestName, resolved }: ResolvedTarget,
-): boolean {
+export function matchesGuest(guest: LinkRecord['guest'], { guestName, resolved }: ResolvedTarget): boolean {
   const { kind, name } = guestName
   if (resolved.guest !== undefined)
     return (
@@ -80,14 +77,14 @@ export interface GuestAttachments {
 }
 
 /** What pipework attached to the guest, as it is now, and the inside of the guest. */
-export async function findAttachments(asked: ResolvedTarget, host: System): Promise<GuestAttachments> {
+export async function findAttachments(asked: ResolvedTarget, system: System): Promise<GuestAttachments> {
   const { guest, pin } = asked.resolved.guest === undefined ? { guest: undefined, pin: undefined } : asked.resolved
   const [ovs, state] = await Promise.all([
-    readOvsIfRunning(host),
-    guest === undefined || pin === undefined ? undefined : readGuestState(pin.netns, host),
+    readOvsIfRunning(system),
+    guest === undefined || pin === undefined ? undefined : readGuestState(pin.netns, system),
   ])
   const dead = listDeadPorts(ovs).filter(({ record }) => matchesGuest(record.guest, asked))
-  const all = readHostAttachments(host)
+  const all = readHostAttachments(system)
   const hostSide = all.filter(({ record }) => matchesGuest(record.guest, asked))
   const database = ovs === undefined ? {} : { ovs }
   if (pin === undefined || state === undefined) return { all: [...hostSide, ...dead], ...database }
@@ -98,7 +95,7 @@ export async function findAttachments(asked: ResolvedTarget, host: System): Prom
   const others = await findByOtherNames(
     all.filter((it) => !hostSide.includes(it)),
     { state, inode: pin.inode },
-    host,
+    system,
   )
   return { all: [...withEnds, ...others, ...listGuestAttachments(state), ...dead], state, ...database }
 }
@@ -107,12 +104,12 @@ export async function findAttachments(asked: ResolvedTarget, host: System): Prom
 export async function findByOtherNames(
   hostSide: readonly ExistingAttachment[],
   { state, inode }: { readonly state: GuestState; readonly inode: number },
-  host: System,
+  system: System,
 ): Promise<readonly ExistingAttachment[]> {
   const here = hostSide.flatMap((attached) => {
     const inGuest = state.links.find((link) => areVethPeers(link, attached.hostEnd))
     return inGuest === undefined || attached.inGuest !== undefined ? [] : [{ ...attached, inGuest }]
   })
-  const places = await Promise.all(here.map(({ record }) => locateGuest(record.guest, inode, host)))
+  const places = await Promise.all(here.map(({ record }) => locateGuest(record.guest, inode, system)))
   return here.filter((_, index) => places[index] !== 'elsewhere')
 }

@@ -20,19 +20,19 @@ const GUEST_ONLY_OPTIONS =
  */
 export async function validateGuestRecord(
   { record, hostEnd, inGuest }: ExistingAttachment,
-  host: System,
+  system: System,
 ): Promise<string | undefined> {
   if (hostEnd !== undefined || inGuest === undefined) return undefined
-  return validateRecordedLink(record, inGuest, host) ?? (await validateRecordedGuest(record, inGuest, host))
+  return validateRecordedLink(record, inGuest, system) ?? (await validateRecordedGuest(record, inGuest, system))
 }
 
-function validateRecordedLink(record: LinkRecord, link: GuestLink, host: System): string | undefined {
+function validateRecordedLink(record: LinkRecord, link: GuestLink, system: System): string | undefined {
   const { sources = [], uplink, nic, hostif } = record
   if (uplink !== undefined) return 'an uplink is not for such a link'
   if (sources.some((word) => word.includes(':'))) return 'it gives options to a DHCP client, which runs on the host'
-  if (nic !== undefined) return validateRecordedNic(record, host)
-  if (link.kind === 'macvlan' || link.kind === 'ipvlan') return validateRecordedMacvlan(record, link, host)
-  const isThere = link.kind === 'ipoib' && findLinkByIndex(link.peerIndex, host)?.name === hostif
+  if (nic !== undefined) return validateRecordedNic(record, system)
+  if (link.kind === 'macvlan' || link.kind === 'ipvlan') return validateRecordedMacvlan(record, link, system)
+  const isThere = link.kind === 'ipoib' && findLinkByIndex(link.peerIndex, system)?.name === hostif
   if (!isThere && (link.kind !== 'dummy' || hostif !== 'dummy')) return `it is not on ${hostif}`
   return findDisallowedOption(record, [])
 }
@@ -43,9 +43,9 @@ function findDisallowedOption({ words }: LinkRecord, fitting: readonly string[])
   return word && `${word} is not for such a link`
 }
 
-function validateRecordedNic(record: LinkRecord, host: System): string | undefined {
+function validateRecordedNic(record: LinkRecord, system: System): string | undefined {
   const { nic = '', hostif, guest } = record
-  const isHis = nic === hostif && readSavedLink(nic, host)?.guest === `${guest.kind}:${guest.name}`
+  const isHis = nic === hostif && readSavedLink(nic, system)?.guest === `${guest.kind}:${guest.name}`
   return isHis ? findDisallowedOption(record, ['--direct-phys']) : `${nic} was not moved there`
 }
 
@@ -53,19 +53,19 @@ function validateRecordedNic(record: LinkRecord, host: System): string | undefin
 function validateRecordedMacvlan(
   record: LinkRecord,
   { kind, mode = '', ...link }: GuestLink,
-  host: System,
+  system: System,
 ): string | undefined {
   const { words, hostif } = record
-  const lower = findMacvlanParent({ ...link, kind }, host)?.name ?? ''
-  const id = /\bVID: (\d+)/.exec(host.read(`/proc/net/vlan/${lower}`) ?? '')?.[1]
-  const isVlan = id !== undefined && host.inode(`/sys/class/net/${lower}/lower_${hostif}`) !== undefined
+  const lower = findMacvlanParent({ ...link, kind }, system)?.name ?? ''
+  const id = /\bVID: (\d+)/.exec(system.read(`/proc/net/vlan/${lower}`) ?? '')?.[1]
+  const isVlan = id !== undefined && system.inode(`/sys/class/net/${lower}/lower_${hostif}`) !== undefined
   if (lower !== hostif && !isVlan) return `it is not on ${hostif}`
   const vlan = lower === hostif ? undefined : id
   if (`${parseRecordVlans(words)?.native}` !== `${vlan}`)
     return vlan === undefined ? 'it is in no VLAN' : `it is in VLAN ${vlan}`
   const sharing = parseRecordSharing(words)
   if (sharing.kind !== kind || sharing.mode !== mode) return `it is a ${kind} in the mode ${mode}`
-  const isReached = (host.list(`/sys/class/net/${lower}`) ?? []).some((it) => it.startsWith('upper_pw-'))
+  const isReached = (system.list(`/sys/class/net/${lower}`) ?? []).some((it) => it.startsWith('upper_pw-'))
   return findDisallowedOption(record, [`--kind=${kind}`, `--mode=${mode}`, ...(isReached ? ['--host-access'] : [])])
 }
 
@@ -73,11 +73,11 @@ function validateRecordedMacvlan(
 async function validateRecordedGuest(
   { guest }: LinkRecord,
   link: GuestLink,
-  host: System,
+  system: System,
 ): Promise<string | undefined> {
-  const pin = holdGuestNetns(await findGuest(parseGuestName(`${guest.kind}:${guest.name}`), host), host)
+  const pin = holdGuestNetns(await findGuest(parseGuestName(`${guest.kind}:${guest.name}`), system), system)
   try {
-    const { links } = await readGuestState(pin.netns, host)
+    const { links } = await readGuestState(pin.netns, system)
     const isHere = links.some(({ ifindex, alias }) => ifindex === link.ifindex && alias === link.alias)
     return isHere ? undefined : 'no such link is there'
   } finally {

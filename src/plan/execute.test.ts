@@ -32,7 +32,7 @@ type Options = NonNullable<Parameters<typeof createFakeSystem>[0]>
 /** Carries the plan out on a fake host: what ran there, and the error, if any. */
 async function perform(plan: Plan, options: Options = {}, more: Partial<ExecuteOptions> = {}) {
   const fake = createFakeSystem(options)
-  const run: ExecuteOptions = { host: fake, guest, netns: 'pinned', interrupt: { requested: false }, ...more }
+  const run: ExecuteOptions = { system: fake, guest, netns: 'pinned', interrupt: { requested: false }, ...more }
   const error = await executePlan(plan, run).then(
     () => undefined,
     (thrown: unknown) => thrown,
@@ -169,7 +169,7 @@ describe('a step that fails', () => {
   test('an error that is a bug goes on as it is, after the roll back', async () => {
     const bug = new TypeError('oh')
     const fake = createFakeSystem({ answers: { ask: bug } })
-    const run = { host: fake, guest, netns: 'pinned', interrupt: { requested: false } }
+    const run = { system: fake, guest, netns: 'pinned', interrupt: { requested: false } }
     await expect(executePlan([host('a'), ask()], run)).rejects.toBe(bug)
     expect(fake.calls).toEqual(['ip | add a', 'ask', 'ip | del a'])
   })

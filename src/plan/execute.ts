@@ -20,7 +20,7 @@ import {
 
 /** What a plan is run with. */
 export interface ExecuteOptions {
-  readonly host: System
+  readonly system: System
   readonly guest: Guest
   /** The pinned namespace's name for `ip -n`. */
   readonly netns: string
@@ -54,7 +54,7 @@ const RETRY_INTERVAL = 0.05
  * On failure or a signal rolls back and throws; exit code 1 when the host is as it was, 3 when something is left.
  */
 export async function executePlan(plan: Plan, run: ExecuteOptions): Promise<void> {
-  const ahead = run.prespawnedIp ?? createIpPrespawner(run.host)
+  const ahead = run.prespawnedIp ?? createIpPrespawner(run.system)
   const failure =
     (await executeSteps(injectTestFailure(plan, run), { ...run, prespawnedIp: ahead }).finally(ahead.dismiss)) ??
     verifyPlan(plan, run)
@@ -89,16 +89,15 @@ function verifyPlan(plan: Plan, run: ExecuteOptions): PlanFailure | undefined {
 }
 
 /** For tests: PIPEWORK_FAIL_AFTER=n fails after step n, PIPEWORK_KILL_AFTER=n is kill -9 at the same place. */
-function injectTestFailure(
-  plan: Plan,
-  { host: { env, killSelf }, stepsBefore = 0 }: ExecuteOptions,
-): Plan {
+function injectTestFailure(plan: Plan, { system: { env, killSelf }, stepsBefore = 0 }: ExecuteOptions): Plan {
   const limit = Number(env.PIPEWORK_FAIL_AFTER ?? env.PIPEWORK_KILL_AFTER ?? Number.NaN) - stepsBefore
   if (Number.isNaN(limit) || limit < 0 || limit >= plan.length) return plan
   const command: Command = { kind: 'ask', in: 'host', argv: ['false'], timeout: 0 }
   const explain = () => {
     if (env.PIPEWORK_KILL_AFTER !== undefined) killSelf()
-    return { message: `stopped after step ${stepsBefore + limit} of ${stepsBefore + plan.length}, as PIPEWORK_FAIL_AFTER asks` }
+    return {
+      message: `stopped after step ${stepsBefore + limit} of ${stepsBefore + plan.length}, as PIPEWORK_FAIL_AFTER asks`,
+    }
   }
   return [...plan.slice(0, limit), { description: 'fail', command, explainFailure: explain }]
 }
@@ -123,10 +122,10 @@ async function executeSteps(plan: Plan, run: ExecuteContext): Promise<PlanFailur
 }
 
 /** While one batch runs, the `ip` of the next one starts; while a client does, what waits for its lease is loaded. */
-function prespawnNextIp(next: Plan | undefined, { prespawnedIp, netns, host }: ExecuteContext): void {
+function prespawnNextIp(next: Plan | undefined, { prespawnedIp, netns, system }: ExecuteContext): void {
   const command = next?.[0]?.command
   if (command?.kind === 'ip') prespawnedIp.start(command.in === 'guest' ? netns : undefined)
-  if (command?.kind === 'lease') void host.sleep(0).then(() => import('../network/dhcp/internal'))
+  if (command?.kind === 'lease') void system.sleep(0).then(() => import('../network/dhcp/internal'))
 }
 
 function interruptedError(): PipeworkError {
@@ -165,7 +164,7 @@ async function executeGroup(chunk: Plan, run: ExecuteContext): Promise<PlanFailu
 async function executeIpBatch(chunk: Plan, run: ExecuteContext): Promise<PlanFailure | undefined> {
   const commands = chunk.flatMap(({ command }) => (command.kind === 'ip' ? [command] : []))
   const [first] = commands
-  if (first === undefined || isSkipped(first, run.host)) return undefined
+  if (first === undefined || isSkipped(first, run.system)) return undefined
   const inHost = commands.filter((it) => it.in === 'host').length
   const result = await (inHost === 0 || inHost === commands.length
     ? run.prespawnedIp.send(inHost === 0 ? run.netns : undefined, toBatchLines(commands, run))
@@ -178,7 +177,7 @@ async function executeIpBatch(chunk: Plan, run: ExecuteContext): Promise<PlanFai
 
 /** An `ip` in the host whose last line is one in the guest: a fork of Node takes longer than most of what they do. */
 async function sendNestedBatch(inHost: readonly IpCommand[], inGuest: readonly IpCommand[], run: ExecuteContext) {
-  const lent = run.host.tempFile(formatBatch(toBatchLines(inGuest, run)))
+  const lent = run.system.tempFile(formatBatch(toBatchLines(inGuest, run)))
   const inner = batchLine`netns exec ${run.netns} ip -batch ${lent.path}`
   return run.prespawnedIp.send(undefined, [...toBatchLines(inHost, run), inner]).finally(lent.release)
 }
@@ -196,40 +195,40 @@ function countCompleted(
   return { done, uncertain: inHost > 0 && done === inHost ? all - inHost : 0 }
 }
 
-function toBatchLines(commands: readonly IpCommand[], { host, netns }: ExecuteOptions): readonly BatchLine[] {
-  return commands.map((command) => toBatchLine(command, { netns, pid: host.pid }))
+function toBatchLines(commands: readonly IpCommand[], { system, netns }: ExecuteOptions): readonly BatchLine[] {
+  return commands.map((command) => toBatchLine(command, { netns, pid: system.pid }))
 }
 
 function runIpCommands(commands: readonly IpCommand[], run: ExecuteOptions): Promise<CommandResult> {
   const lines = toBatchLines(commands, run)
-  return run.host.runIpBatch(commands[0]?.in === 'guest' ? { netns: run.netns, lines } : { lines })
+  return run.system.runIpBatch(commands[0]?.in === 'guest' ? { netns: run.netns, lines } : { lines })
 }
 
-function isSkipped(command: IpCommand, host: System): boolean {
-  return command.onlyIfEmpty !== undefined && (host.list(command.onlyIfEmpty) ?? []).length > 0
+function isSkipped(command: IpCommand, system: System): boolean {
+  return command.onlyIfEmpty !== undefined && (system.list(command.onlyIfEmpty) ?? []).length > 0
 }
 
 async function executeCommand(command: Command, run: ExecuteOptions): Promise<CommandResult> {
-  if (command.kind === 'ip') return isSkipped(command, run.host) ? SUCCESS : runIpCommands([command], run)
+  if (command.kind === 'ip') return isSkipped(command, run.system) ? SUCCESS : runIpCommands([command], run)
   if (command.kind === 'file') {
-    run.host.writeFile(command.path, command.text, command.isExecutable ? 'program' : command.readers)
+    run.system.writeFile(command.path, command.text, command.isExecutable ? 'program' : command.readers)
     return SUCCESS
   }
   if (command.kind === 'lease') {
     const { runInternalDhcp } = await import('../network/dhcp/internal')
-    return runInternalDhcp(command.argv.slice(run.host.selfCommand.length), run)
+    return runInternalDhcp(command.argv.slice(run.system.selfCommand.length), run)
   }
-  const argv = toCommandArgv(command, { netns: run.netns, pid: run.host.pid })
+  const argv = toCommandArgv(command, { netns: run.netns, pid: run.system.pid })
   return command.kind === 'run' ? executeRunCommand(command, argv, run) : executeQuery(command, argv, run)
 }
 
 async function executeRunCommand(
   { onlyIf, failIfStderr, input, cleanEnv }: RunCommand,
   argv: readonly string[],
-  { host }: ExecuteOptions,
+  { system }: ExecuteOptions,
 ): Promise<CommandResult> {
-  if (onlyIf !== undefined && (await host.run(onlyIf.argv)).stdout.trim() !== onlyIf.equals) return SUCCESS
-  const result = await (cleanEnv ? host.runScript(argv) : host.run(argv, undefined, input))
+  if (onlyIf !== undefined && (await system.run(onlyIf.argv)).stdout.trim() !== onlyIf.equals) return SUCCESS
+  const result = await (cleanEnv ? system.runScript(argv) : system.run(argv, undefined, input))
   return failIfStderr !== undefined && result.stderr.includes(failIfStderr) ? { ...result, code: 1 } : result
 }
 
@@ -238,16 +237,10 @@ async function executeQuery(
   argv: readonly string[],
   run: ExecuteOptions,
 ): Promise<CommandResult> {
-  const {
-    retryWhile,
-    retryUntil,
-    failIf,
-    retryOnExit,
-    timeout,
-  } = command
-  const deadline = run.host.elapsed() + timeout * 1000
+  const { retryWhile, retryUntil, failIf, retryOnExit, timeout } = command
+  const deadline = run.system.elapsed() + timeout * 1000
   for (;;) {
-    const result = await run.host.query(argv)
+    const result = await run.system.query(argv)
     const isUnasked = result.code !== 0 && result.code === retryOnExit
     if (result.code !== 0 && !isUnasked) return result
     if (failIf !== undefined && result.stdout.includes(failIf)) return { ...result, code: 1 }
@@ -256,8 +249,8 @@ async function executeQuery(
       (retryUntil !== undefined && !result.stdout.includes(retryUntil))
     if (!isUnasked && !isAgain) return result
     if (run.interrupt.requested) throw interruptedError()
-    if (run.host.elapsed() >= deadline) return { ...result, code: result.code || 1 }
-    await run.host.sleep(RETRY_INTERVAL)
+    if (run.system.elapsed() >= deadline) return { ...result, code: result.code || 1 }
+    await run.system.sleep(RETRY_INTERVAL)
   }
 }
 
@@ -276,10 +269,11 @@ async function rollBackSteps(plan: Plan, certain: number, run: ExecuteOptions): 
   for (const [index, { description, undo = [] }] of [...plan.entries()].reverse()) {
     for (const command of [undo].flat()) {
       // A bridge that is left because a link on it is left comes to the list as well.
-      const isHeld = leftovers.length > 0 && command.kind === 'ip' && isSkipped(command, run.host)
+      const isHeld = leftovers.length > 0 && command.kind === 'ip' && isSkipped(command, run.system)
       const { code, stderr } = await executeCommand(command, run).catch(() => ({ code: 1, stderr: '' }))
       const isUndone = code === 0 ? !isHeld : stderr.includes('Cannot find device')
-      if (!isUndone && index < certain) leftovers.push({ what: description, command: toCleanupCommand(command, run.guest) })
+      if (!isUndone && index < certain)
+        leftovers.push({ what: description, command: toCleanupCommand(command, run.guest) })
     }
   }
   return leftovers

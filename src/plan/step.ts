@@ -263,13 +263,7 @@ export function toShell(command: Command): string {
     return `[ -n "$(ls -A ${shellQuote(command.onlyIfEmpty)} 2>/dev/null)" ] || ${line}`
   if (command.kind === 'run') return formatRunConditions(command, line)
   if (command.kind !== 'ask') return line
-  const {
-    retryWhile,
-    retryUntil,
-    failIf,
-    retryOnExit,
-    timeout,
-  } = command
+  const { retryWhile, retryUntil, failIf, retryOnExit, timeout } = command
   if (retryOnExit !== undefined)
     return `tries=${timeout}; until ${line}; do [ $? -eq ${retryOnExit} ] && [ "$((tries -= 1))" -gt 0 ] || exit 1; done`
   if (retryWhile === undefined && retryUntil === undefined && failIf === undefined) return line

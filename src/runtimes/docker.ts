@@ -12,31 +12,31 @@ export const dockerRuntime: ContainerRuntime = {
   title: 'Docker',
   program: 'docker',
   listCommand: 'docker ps',
-  async find(name, host) {
-    const socket = findDockerSocket(host)
+  async find(name, system) {
+    const socket = findDockerSocket(system)
     const answer =
       socket === undefined
-        ? await inspectByCommand(dockerRuntime, name, host)
-        : await inspectOverSocket(dockerRuntime, name, { socket, host }).catch((cause) =>
+        ? await inspectByCommand(dockerRuntime, name, system)
+        : await inspectOverSocket(dockerRuntime, name, { socket, system }).catch((cause) =>
             throwDockerError(socket, cause),
           )
-    if (answer.state !== 'found' || !mayBeForeignProcess(answer.guest, host)) return answer
-    return (await explainUnreachable(answer.guest, socket, host)) ?? answer
+    if (answer.state !== 'found' || !mayBeForeignProcess(answer.guest, system)) return answer
+    return (await explainUnreachable(answer.guest, socket, system)) ?? answer
   },
 }
 
 /** The Engine's socket, or undefined where only the docker command knows the way (contexts, TLS, ssh). */
-export function findDockerSocket(host: System): string | undefined {
-  const { DOCKER_HOST } = host.env
+export function findDockerSocket(system: System): string | undefined {
+  const { DOCKER_HOST } = system.env
   if (DOCKER_HOST) return /^unix:\/\/(.+)$/.exec(DOCKER_HOST)?.[1]
-  return readDockerContext(host) === 'default' ? DOCKER_SOCKET : undefined
+  return readDockerContext(system) === 'default' ? DOCKER_SOCKET : undefined
 }
 
 /** The context that the docker command uses. */
-export function readDockerContext(host: System): string {
-  const { DOCKER_CONTEXT, DOCKER_CONFIG, HOME } = host.env
+export function readDockerContext(system: System): string {
+  const { DOCKER_CONTEXT, DOCKER_CONFIG, HOME } = system.env
   if (DOCKER_CONTEXT) return DOCKER_CONTEXT
-  const config = host.read(`${DOCKER_CONFIG || `${HOME ?? '/root'}/.docker`}/config.json`) ?? ''
+  const config = system.read(`${DOCKER_CONFIG || `${HOME ?? '/root'}/.docker`}/config.json`) ?? ''
   return /"currentContext"\s*:\s*"([^"]*)"/.exec(config)?.[1] ?? 'default'
 }
 
@@ -69,23 +69,23 @@ interface EngineInfo {
 async function explainUnreachable(
   guest: Guest,
   socket: string | undefined,
-  host: System,
+  system: System,
 ): Promise<GuestLookup | undefined> {
-  const { OperatingSystem, SecurityOptions = [] } = await readEngineInfo(socket, host)
+  const { OperatingSystem, SecurityOptions = [] } = await readEngineInfo(socket, system)
   if (OperatingSystem === 'Docker Desktop')
     return unreachableGuest(
       guest,
       'Docker Desktop runs it in a virtual machine',
       'Use a Docker Engine on this machine (docker context use default), or run pipework inside that machine.',
     )
-  const { DOCKER_HOST } = host.env
+  const { DOCKER_HOST } = system.env
   if (socket === undefined)
     return unreachableGuest(
       guest,
-      DOCKER_HOST ? `DOCKER_HOST is '${DOCKER_HOST}'` : `the Docker context is '${readDockerContext(host)}'`,
+      DOCKER_HOST ? `DOCKER_HOST is '${DOCKER_HOST}'` : `the Docker context is '${readDockerContext(system)}'`,
       'Run pipework on the machine where the container runs.',
     )
-  if (host.read(`/proc/${guest.pid}/cgroup`) === undefined && SecurityOptions.includes('name=rootless'))
+  if (system.read(`/proc/${guest.pid}/cgroup`) === undefined && SecurityOptions.includes('name=rootless'))
     return unreachableGuest(
       guest,
       'its Docker is rootless, with processes of its own',
@@ -94,12 +94,12 @@ async function explainUnreachable(
   return undefined
 }
 
-async function readEngineInfo(socket: string | undefined, host: System): Promise<EngineInfo> {
+async function readEngineInfo(socket: string | undefined, system: System): Promise<EngineInfo> {
   try {
     if (socket !== undefined)
-      return JSON.parse((await host.httpGet(socket, '/info', ENGINE_TIMEOUT)).body) as EngineInfo
+      return JSON.parse((await system.httpGet(socket, '/info', ENGINE_TIMEOUT)).body) as EngineInfo
     return JSON.parse(
-      (await host.run(['docker', 'info', '--format', '{{json .}}'], ENGINE_TIMEOUT)).stdout,
+      (await system.run(['docker', 'info', '--format', '{{json .}}'], ENGINE_TIMEOUT)).stdout,
     ) as EngineInfo
   } catch {
     return {} // it is for an explanation only

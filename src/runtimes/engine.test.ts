@@ -27,15 +27,15 @@ describe('Podman', () => {
   const shared = { 'container side': { stdout: podman('shared.json') }, inspect: { stdout: podman('running.json') } }
 
   test('by its command', async () => {
-    const host = createFakeSystem({ answers: { inspect: { stdout: podman('running.json') } } })
-    expect(await findGuest(parseGuestName('podman:web'), host)).toEqual(web)
-    expect(host.calls).toEqual(['podman inspect --type container web'])
+    const system = createFakeSystem({ answers: { inspect: { stdout: podman('running.json') } } })
+    expect(await findGuest(parseGuestName('podman:web'), system)).toEqual(web)
+    expect(system.calls).toEqual(['podman inspect --type container web'])
   })
 
   test('by its socket, where it serves one', async () => {
-    const host = createFakeSystem({ ...socket, answers: { GET: { status: 200, body: podman('api-running.json') } } })
-    expect(await findGuest(parseGuestName('podman:web'), host)).toEqual(web)
-    expect(host.calls).toEqual(['GET /run/podman/podman.sock /containers/web/json'])
+    const system = createFakeSystem({ ...socket, answers: { GET: { status: 200, body: podman('api-running.json') } } })
+    expect(await findGuest(parseGuestName('podman:web'), system)).toEqual(web)
+    expect(system.calls).toEqual(['GET /run/podman/podman.sock /containers/web/json'])
   })
 
   test.each(['EACCES', 'ECONNREFUSED', 'ENOENT'])('by its command when the socket says %s', async (code) => {

@@ -31,9 +31,9 @@ interface InspectQuery {
 export async function inspectOverSocket(
   engine: ContainerRuntime,
   name: string,
-  means: { socket: string; host: System },
+  means: { socket: string; system: System },
 ): Promise<GuestLookup> {
-  const get = (path: string) => means.host.httpGet(means.socket, path, ENGINE_TIMEOUT)
+  const get = (path: string) => means.system.httpGet(means.socket, path, ENGINE_TIMEOUT)
   const ask = (it: string) => get(`/containers/${encodeURIComponent(it)}/json`)
   const { status, body } = await ask(name)
   const inspect = async (it: string) => {
@@ -67,9 +67,9 @@ function parseErrorMessage(body: string): string {
 }
 
 /** Asks by the engine's own command, which knows the way to wherever it is. Throws when that fails. */
-export async function inspectByCommand(engine: ContainerRuntime, name: string, host: System): Promise<GuestLookup> {
+export async function inspectByCommand(engine: ContainerRuntime, name: string, system: System): Promise<GuestLookup> {
   const { program } = engine
-  const run = (it: string) => host.run([program, 'inspect', '--type', 'container', it], ENGINE_TIMEOUT)
+  const run = (it: string) => system.run([program, 'inspect', '--type', 'container', it], ENGINE_TIMEOUT)
   const read = (text: string) => (JSON.parse(text) as readonly Partial<ContainerInspectJson>[]).map(fillMissingFields)
   const { code, stdout, stderr } = await run(name)
   const all = code === 0 ? read(stdout) : []
@@ -84,7 +84,7 @@ export async function inspectByCommand(engine: ContainerRuntime, name: string, h
     throw new PipeworkError(`${program} inspect failed: ${stderr.trim() || `exit code ${code}`}`, {
       hint: `See what there is: ${engine.listCommand}`,
     })
-  const list = await host.run([program, 'ps', '-a', '--no-trunc', '--format', '{{.ID}} {{.Names}}'], ENGINE_TIMEOUT)
+  const list = await system.run([program, 'ps', '-a', '--no-trunc', '--format', '{{.ID}} {{.Names}}'], ENGINE_TIMEOUT)
   const lines = list.stdout.split('\n').map((line) => line.trim().split(/[ ,]/))
   return toNotFound(
     name,
@@ -177,8 +177,8 @@ export function hostNetworkError({ kind, name }: Pick<Guest, 'kind' | 'name'>): 
  * Whether the process with the guest's number may be somebody else's: runtimes put the id into the cgroup's path.
  * Rootless ones do not always, so this only asks for a closer look.
  */
-export function mayBeForeignProcess({ pid, id }: Guest, host: System): boolean {
-  return pid !== undefined && id !== undefined && !host.read(`/proc/${pid}/cgroup`)?.includes(id)
+export function mayBeForeignProcess({ pid, id }: Guest, system: System): boolean {
+  return pid !== undefined && id !== undefined && !system.read(`/proc/${pid}/cgroup`)?.includes(id)
 }
 
 /** Refuses a container whose process is out of this kernel's reach. */

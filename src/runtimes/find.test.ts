@@ -47,16 +47,16 @@ describe('a running container of Docker', () => {
     ['by id', ID],
     ['by the twelve digits that docker ps shows', ID.slice(0, 12)],
   ])('%s is found by one question', async (_, typed) => {
-    const host = createFakeSystem({ files, answers: docker(ok('running.json')) })
-    expect(await findGuest(parseGuestName(typed), host)).toEqual(running)
-    expect(host.calls).toEqual([`GET ${SOCKET} /containers/${typed.replace('docker:', '')}/json`])
+    const system = createFakeSystem({ files, answers: docker(ok('running.json')) })
+    expect(await findGuest(parseGuestName(typed), system)).toEqual(running)
+    expect(system.calls).toEqual([`GET ${SOCKET} /containers/${typed.replace('docker:', '')}/json`])
   })
 
   test('by a prefix of its id', async () =>
     expect(await find('8232', { answers: docker(ok('running.json')) })).toEqual(running))
 
   test('that the docker command finds', async () => {
-    const host = createFakeSystem({
+    const system = createFakeSystem({
       files: {
         '/proc/2524/cgroup': recorded('cgroup.txt').replaceAll(
           ID,
@@ -66,12 +66,12 @@ describe('a running container of Docker', () => {
       env: { DOCKER_CONTEXT: 'office' },
       answers: { 'docker inspect': { stdout: recorded('inspect-running.json') } },
     })
-    expect(await findGuest({ name: 'fx-running' }, host)).toMatchObject({
+    expect(await findGuest({ name: 'fx-running' }, system)).toMatchObject({
       kind: 'docker',
       name: 'fx-running',
       pid: 2524,
     })
-    expect(host.calls).toEqual(['docker inspect --type container fx-running'])
+    expect(system.calls).toEqual(['docker inspect --type container fx-running'])
   })
 })
 
@@ -119,9 +119,9 @@ describe('where Docker is asked', () => {
       viaCommand,
     ],
   ])('%s', async (_, options, expected) => {
-    const host = createFakeSystem(options)
-    await findGuest({ name: 'web' }, host).catch(() => undefined)
-    expect(host.calls[0]).toBe(expected)
+    const system = createFakeSystem(options)
+    await findGuest({ name: 'web' }, system).catch(() => undefined)
+    expect(system.calls[0]).toBe(expected)
   })
 })
 
@@ -270,9 +270,9 @@ describe('a guest that cannot be used is refused', () => {
   })
 
   test.each(['paused', 'exited', 'host'])('%s: at once, by one question', async (state) => {
-    const host = createFakeSystem({ answers: docker(ok(`${state}.json`)) })
-    await expect(findGuest({ name: `fx-${state}` }, host)).rejects.toBeInstanceOf(PipeworkError)
-    expect(host.calls).toHaveLength(1)
+    const system = createFakeSystem({ answers: docker(ok(`${state}.json`)) })
+    await expect(findGuest({ name: `fx-${state}` }, system)).rejects.toBeInstanceOf(PipeworkError)
+    expect(system.calls).toHaveLength(1)
   })
 
   test('the several that a prefix may mean are named', async () => {
@@ -283,13 +283,13 @@ describe('a guest that cannot be used is refused', () => {
 
 describe('netns:', () => {
   test('is a namespace of ip netns', async () => {
-    const host = createFakeSystem({ inodes: { '/run/netns/blue': 5 } })
-    expect(await findGuest(parseGuestName('netns:blue'), host)).toEqual({
+    const system = createFakeSystem({ inodes: { '/run/netns/blue': 5 } })
+    expect(await findGuest(parseGuestName('netns:blue'), system)).toEqual({
       kind: 'netns',
       name: 'blue',
       nsPath: '/run/netns/blue',
     })
-    expect(host.calls).toEqual([])
+    expect(system.calls).toEqual([])
   })
 
   test('a bare name is never one', async () => {
@@ -300,16 +300,16 @@ describe('netns:', () => {
 
 describe('awaitGuest', () => {
   const wait = async (options: Options, limit: number, requested = () => false) => {
-    const host = createFakeSystem({ files, ...options })
+    const system = createFakeSystem({ files, ...options })
     const interrupt = {
       get requested() {
         return requested()
       },
     }
-    const outcome: unknown = await waitForGuest({ name: 'fx-running' }, host, { timeout: limit, interrupt }).catch(
+    const outcome: unknown = await waitForGuest({ name: 'fx-running' }, system, { timeout: limit, interrupt }).catch(
       (thrown: unknown) => thrown,
     )
-    return { outcome, naps: host.calls.filter((it) => it.startsWith('sleep')).length }
+    return { outcome, naps: system.calls.filter((it) => it.startsWith('sleep')).length }
   }
 
   test('gives the guest as soon as it runs', async () => {
@@ -365,12 +365,12 @@ describe('pinGuest', () => {
     ['a cgroup without ids', noSandbox, { inodes: own, files: { '/proc/28096/cgroup': '0::/\n' } }],
     ['a namespace by name', netns, { inodes: { '/proc/self/ns/net': 1, '/run/netns/blue': 2 } }],
   ])('holds %s', (_, guest, options) => {
-    const host = createFakeSystem(options)
-    const pin = holdGuestNetns(guest, host)
+    const system = createFakeSystem(options)
+    const pin = holdGuestNetns(guest, system)
     expect(pin.inode).toBe(2)
-    expect(host.calls).toEqual([`pin ${guest.nsPath}`])
+    expect(system.calls).toEqual([`pin ${guest.nsPath}`])
     pin.release()
-    expect(host.calls.at(-1)).toBe(`release ${guest.nsPath}`)
+    expect(system.calls.at(-1)).toBe(`release ${guest.nsPath}`)
   })
 
   test.each<[string, Guest, Options, string, string]>([
@@ -403,11 +403,11 @@ describe('pinGuest', () => {
       'run the command again',
     ],
   ])('refuses %s, and lets it go', (_, guest, options, message, hint) => {
-    const host = createFakeSystem(options)
-    const error = captureError(() => holdGuestNetns(guest, host))
+    const system = createFakeSystem(options)
+    const error = captureError(() => holdGuestNetns(guest, system))
     expect(error.message).toContain(message)
     expect(error.hint).toContain(hint)
-    expect(host.calls).toEqual([`pin ${guest.nsPath}`, `release ${guest.nsPath}`])
+    expect(system.calls).toEqual([`pin ${guest.nsPath}`, `release ${guest.nsPath}`])
   })
 
   test.each([

@@ -42,22 +42,27 @@ interface GuestMatch extends Required<GuestName>, Pick<GuestCandidate, 'id'> {
  * installed, are asked side by side when Docker has none, or when the name only begins an id of Docker's: `db` and
  * `cafe` may do that, and still mean the container of that name in Podman. The beginning of several ids is ambiguous.
  */
-export async function findGuest(wanted: GuestName, host: System): Promise<Guest> {
+export async function findGuest(wanted: GuestName, system: System): Promise<Guest> {
   if (wanted.kind !== undefined) {
     const finders = GUEST_FINDERS.filter(({ kind }) => kind === wanted.kind)
-    return chooseGuest(await Promise.all(finders.map((finder) => queryFinder(finder, wanted.name, host))), wanted, host)
+    return chooseGuest(
+      await Promise.all(finders.map((finder) => queryFinder(finder, wanted.name, system))),
+      wanted,
+      system,
+    )
   }
   const [first, ...others] = CONTAINER_RUNTIMES
-  const reply = await queryFinder(first, wanted.name, host)
-  if (toGuestMatches(reply).some((match) => isExactMatch(match, wanted.name))) return chooseGuest([reply], wanted, host)
-  const installed = others.filter(({ program }) => host.hasProgram(program))
-  const replies = await Promise.all(installed.map((runtime) => queryFinder(runtime, wanted.name, host)))
-  return chooseGuest([reply, ...replies], wanted, host)
+  const reply = await queryFinder(first, wanted.name, system)
+  if (toGuestMatches(reply).some((match) => isExactMatch(match, wanted.name)))
+    return chooseGuest([reply], wanted, system)
+  const installed = others.filter(({ program }) => system.hasProgram(program))
+  const replies = await Promise.all(installed.map((runtime) => queryFinder(runtime, wanted.name, system)))
+  return chooseGuest([reply, ...replies], wanted, system)
 }
 
-async function queryFinder(finder: GuestFinder | ContainerRuntime, name: string, host: System): Promise<FinderReply> {
+async function queryFinder(finder: GuestFinder | ContainerRuntime, name: string, system: System): Promise<FinderReply> {
   try {
-    return { finder, lookup: await finder.find(name, host) }
+    return { finder, lookup: await finder.find(name, system) }
   } catch (why) {
     if (why instanceof PipeworkError) return { finder, lookup: { state: 'silent', error: why } }
     throw why
@@ -75,13 +80,13 @@ function isExactMatch({ name, id }: GuestMatch, wanted: string): boolean {
   return name === wanted || (wanted.length >= 12 && id !== undefined && id.startsWith(wanted))
 }
 
-function chooseGuest(replies: readonly FinderReply[], wanted: GuestName, host: System): Guest {
+function chooseGuest(replies: readonly FinderReply[], wanted: GuestName, system: System): Guest {
   const matches = replies.flatMap(toGuestMatches)
   const chosen =
     matches.find((match) => isExactMatch(match, wanted.name)) ?? (matches.length === 1 ? matches[0] : undefined)
   if (chosen?.result instanceof PipeworkError) throw chosen.result
   if (chosen?.result !== undefined) return chosen.result
-  throw matches.length > 0 ? ambiguousGuestError(wanted, matches) : guestNotFoundError(replies, wanted, host)
+  throw matches.length > 0 ? ambiguousGuestError(wanted, matches) : guestNotFoundError(replies, wanted, system)
 }
 
 function ambiguousGuestError({ name }: GuestName, matches: readonly GuestMatch[]): AmbiguousGuestError {
@@ -93,12 +98,12 @@ function ambiguousGuestError({ name }: GuestName, matches: readonly GuestMatch[]
   })
 }
 
-function guestNotFoundError(replies: readonly FinderReply[], wanted: GuestName, host: System): PipeworkError {
+function guestNotFoundError(replies: readonly FinderReply[], wanted: GuestName, system: System): PipeworkError {
   // A runtime that is not installed has nothing to say, and is mentioned only when no other is there.
   const silent = replies.flatMap(({ finder, lookup }) =>
     lookup.state === 'silent' ? [{ finder, why: lookup.error }] : [],
   )
-  const [audible] = silent.filter(({ finder }) => !('program' in finder) || host.hasProgram(finder.program))
+  const [audible] = silent.filter(({ finder }) => !('program' in finder) || system.hasProgram(finder.program))
   const known = replies.filter(({ lookup }) => lookup.state === 'unknown')
   const [first] = known
   if (first === undefined)
@@ -108,7 +113,7 @@ function guestNotFoundError(replies: readonly FinderReply[], wanted: GuestName, 
     )
   const titles = known.flatMap(({ finder }) => ('title' in finder ? [finder.title] : []))
   const message = `there is no ${first.finder.noun} '${wanted.name}'${titles.every((it) => it === 'Docker') ? '' : ` in ${joinWords(titles, 'or')}`}`
-  if (audible === undefined) return new GuestNotFoundError(message, { hint: suggestGuests(known, wanted, host) })
+  if (audible === undefined) return new GuestNotFoundError(message, { hint: suggestGuests(known, wanted, system) })
   return new PipeworkError(`${message}, and not all could be asked: ${audible.why.message}`, { hint: audible.why.hint })
 }
 
@@ -116,13 +121,13 @@ function joinWords(words: readonly string[], last: 'or' | 'and'): string {
   return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} ${last} ${words.at(-1)}`
 }
 
-function suggestGuests(known: readonly FinderReply[], { kind, name }: GuestName, host: System): string | undefined {
+function suggestGuests(known: readonly FinderReply[], { kind, name }: GuestName, system: System): string | undefined {
   const others = [
-    ...(host.inode(`/run/netns/${name}`) === undefined ? [] : [`netns:${name}`]),
-    ...(/^\d+$/.test(name) && host.read(`/proc/${name}/stat`) !== undefined ? [`pid:${name}`] : []),
+    ...(system.inode(`/run/netns/${name}`) === undefined ? [] : [`netns:${name}`]),
+    ...(/^\d+$/.test(name) && system.read(`/proc/${name}/stat`) !== undefined ? [`pid:${name}`] : []),
   ]
   const names = known.flatMap(({ lookup }) => (lookup.state === 'unknown' ? lookup.names : []))
-  if (kind === undefined && (/^(br|ovs)\d+$/.test(name) || host.inode(`/sys/class/net/${name}`) !== undefined))
+  if (kind === undefined && (/^(br|ovs)\d+$/.test(name) || system.inode(`/sys/class/net/${name}`) !== undefined))
     return `Should '${name}' be a bridge, it comes before the guest: pipework ${name} web 192.168.1.10/24`
   const near = [...(kind === undefined ? others : []), ...listClosest(name, names)]
   if (near.length > 0) return `Did you mean ${near.join(' or ')}?`
@@ -131,7 +136,7 @@ function suggestGuests(known: readonly FinderReply[], { kind, name }: GuestName,
   const see = lists.length === 0 ? [] : [`See what there is: ${joinWords(lists, 'and')}`]
   // Rootless containers are in a place of their user's own, where the user's own podman and lxc-info look.
   const rootless = runtimes.some(({ kind: it }) => it !== 'docker')
-  const unseen = host.isRoot
+  const unseen = system.isRoot
     ? "A user's rootless container is not found by its name: take its process, pid:N."
     : "Without root only your own rootless containers are found here, and none of root's."
   return [...see, ...(rootless ? [unseen] : [])].join('\n') || undefined
@@ -150,24 +155,24 @@ const GUEST_POLL_INTERVAL = 0.1
 /** The guest as soon as it runs; after the limit the reason why it does not, with exit code 124. */
 export async function waitForGuest(
   wanted: GuestName,
-  host: System,
+  system: System,
   { timeout, interrupt }: WaitOptions,
 ): Promise<Guest> {
-  const deadline = host.elapsed() + timeout * 1000
+  const deadline = system.elapsed() + timeout * 1000
   for (;;) {
     try {
-      return await findGuest(wanted, host)
+      return await findGuest(wanted, system)
     } catch (error) {
       if (!(error instanceof PipeworkError) || timeout === 0) throw error
       if (interrupt.requested)
         throw new PipeworkError(`interrupted while waiting for '${wanted.name}'`, { cause: error })
-      if (host.elapsed() >= deadline)
+      if (system.elapsed() >= deadline)
         throw new PipeworkError(`waited ${timeout} s in vain: ${error.message}`, {
           hint: error.hint,
           exitCode: ExitCode.timeout,
           cause: error,
         })
-      await host.sleep(GUEST_POLL_INTERVAL)
+      await system.sleep(GUEST_POLL_INTERVAL)
     }
   }
 }
@@ -176,10 +181,10 @@ export async function waitForGuest(
  * Holds the guest's namespace for this run, so that neither a restart nor a reused PID can put another in its place.
  * Throws when it is not the guest's, or is the host's own.
  */
-export function holdGuestNetns(guest: Guest, host: System): HeldNetns {
-  const pin = holdNetnsPath(guest, host)
+export function holdGuestNetns(guest: Guest, system: System): HeldNetns {
+  const pin = holdNetnsPath(guest, system)
   try {
-    validateHeldNetns(guest, pin, host)
+    validateHeldNetns(guest, pin, system)
     return pin
   } catch (error) {
     pin.release()
@@ -187,9 +192,9 @@ export function holdGuestNetns(guest: Guest, host: System): HeldNetns {
   }
 }
 
-function holdNetnsPath(guest: Guest, host: System): HeldNetns {
+function holdNetnsPath(guest: Guest, system: System): HeldNetns {
   try {
-    return host.holdNetns(guest.nsPath)
+    return system.holdNetns(guest.nsPath)
   } catch (cause) {
     const code = (cause as { code?: string }).code
     if (code === 'EINVAL' || code === 'ENOENT' || code === 'ESRCH')
@@ -208,16 +213,16 @@ function holdNetnsPath(guest: Guest, host: System): HeldNetns {
   }
 }
 
-function validateHeldNetns(guest: Guest, pin: HeldNetns, host: System): void {
-  if (pin.inode === host.inode('/proc/self/ns/net')) throw hostNetworkError(guest)
-  const sandbox = guest.sandbox === undefined ? undefined : host.inode(guest.sandbox)
+function validateHeldNetns(guest: Guest, pin: HeldNetns, system: System): void {
+  if (pin.inode === system.inode('/proc/self/ns/net')) throw hostNetworkError(guest)
+  const sandbox = guest.sandbox === undefined ? undefined : system.inode(guest.sandbox)
   if (sandbox !== undefined && guest.id !== undefined && sandbox !== pin.inode) throw restartedGuestError(guest)
   if (guest.pid === undefined || guest.kind === 'pid' || sandbox !== undefined) return
   // Without a sandbox to compare with, the cgroup's path tells whose process it is: runtimes put the id there, and LXC
   // the name, with a number behind it where an old cgroup is in the way.
   const [own, pattern] =
     guest.kind === 'lxc' ? [`lxc.payload.${guest.name}`, /lxc\.payload\.[^/\n]+/g] : [guest.id ?? '', /[0-9a-f]{64}/g]
-  const owners: readonly string[] = host.read(`/proc/${guest.pid}/cgroup`)?.match(pattern) ?? []
+  const owners: readonly string[] = system.read(`/proc/${guest.pid}/cgroup`)?.match(pattern) ?? []
   if (owners.length > 0 && !owners.some((owner) => owner.startsWith(own))) throw restartedGuestError(guest)
 }
 
@@ -228,11 +233,11 @@ function validateHeldNetns(guest: Guest, pin: HeldNetns, host: System): void {
 export async function locateGuest(
   { kind, name }: { readonly kind: string; readonly name: string },
   inode: number | undefined,
-  host: System,
+  system: System,
 ): Promise<'here' | 'elsewhere' | 'gone'> {
   try {
-    const { nsPath } = await findGuest(parseGuestName(`${kind}:${name}`), host)
-    return inode !== undefined && host.inode(nsPath) === inode ? 'here' : 'elsewhere'
+    const { nsPath } = await findGuest(parseGuestName(`${kind}:${name}`), system)
+    return inode !== undefined && system.inode(nsPath) === inode ? 'here' : 'elsewhere'
   } catch (error) {
     if (error instanceof GuestNotFoundError || error instanceof GuestNotRunningError) return 'gone'
     if (error instanceof PipeworkError) return 'elsewhere'

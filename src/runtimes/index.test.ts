@@ -22,22 +22,22 @@ const nerdctlLacks: Answers = { 'nerdctl inspect': { code: 1, stderr: recorded('
 const cgroup = { '/proc/28096/cgroup': recorded('docker-20.10/cgroup.txt') }
 
 const look = async (name: string, answers: Answers, options: Options = {}) => {
-  const host = createFakeSystem({ programs, files: cgroup, answers, ...options })
-  const outcome: unknown = await findGuest({ name }, host).catch((thrown: unknown) => thrown)
-  return { host, outcome }
+  const system = createFakeSystem({ programs, files: cgroup, answers, ...options })
+  const outcome: unknown = await findGuest({ name }, system).catch((thrown: unknown) => thrown)
+  return { system, outcome }
 }
 
 describe('a bare name', () => {
   test("of Docker's costs nobody else a question", async () => {
-    const { host, outcome } = await look('fx-running', { ...dockerHas, ...podmanHas, ...lxcHas })
+    const { system, outcome } = await look('fx-running', { ...dockerHas, ...podmanHas, ...lxcHas })
     expect(outcome).toMatchObject({ kind: 'docker' })
-    expect(host.calls).toHaveLength(1)
+    expect(system.calls).toHaveLength(1)
   })
 
   test('that Docker lacks is looked for in all others side by side; the first wins', async () => {
-    const { host, outcome } = await look('web', { ...dockerLacks, ...podmanHas, ...lxcHas, ...nerdctlLacks })
+    const { system, outcome } = await look('web', { ...dockerLacks, ...podmanHas, ...lxcHas, ...nerdctlLacks })
     expect(outcome).toMatchObject({ kind: 'podman' })
-    expect(host.maxConcurrent()).toBe(3)
+    expect(system.maxConcurrent()).toBe(3)
   })
 
   test('of LXC', async () => {
@@ -46,8 +46,8 @@ describe('a bare name', () => {
   })
 
   test('is looked for where something is installed', async () => {
-    const { host } = await look('web', { ...dockerLacks, ...podmanHas }, { programs: ['podman'] })
-    expect(host.calls.filter((it) => !it.startsWith('GET'))).toEqual(['podman inspect --type container web'])
+    const { system } = await look('web', { ...dockerLacks, ...podmanHas }, { programs: ['podman'] })
+    expect(system.calls.filter((it) => !it.startsWith('GET'))).toEqual(['podman inspect --type container web'])
   })
 
   test('that nobody has', async () => {

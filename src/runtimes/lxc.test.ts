@@ -8,9 +8,9 @@ const recorded = (file: string) => readFileSync(`src/fixtures/lxc-5.0/${file}`, 
 const blue = { kind: 'lxc', name: 'blue', pid: 5542, nsPath: '/proc/5542/ns/net' } as const
 
 test('a container that runs', async () => {
-  const host = createFakeSystem({ answers: { 'lxc-info': { stdout: recorded('running.txt') } } })
-  expect(await findGuest(parseGuestName('lxc:blue'), host)).toEqual(blue)
-  expect(host.calls).toEqual(['lxc-info -n blue -s -p'])
+  const system = createFakeSystem({ answers: { 'lxc-info': { stdout: recorded('running.txt') } } })
+  expect(await findGuest(parseGuestName('lxc:blue'), system)).toEqual(blue)
+  expect(system.calls).toEqual(['lxc-info -n blue -s -p'])
 })
 
 test.each<[string, Parameters<typeof createFakeSystem>[0] & object, string, string]>([
@@ -61,7 +61,7 @@ test.each([
   ["another container's", '0::/lxc.payload.green\n', false],
 ])('a process in %s', (_, cgroup, fits) => {
   const inodes = { '/proc/self/ns/net': 1, [blue.nsPath]: 2 }
-  const host = createFakeSystem({ inodes, files: { '/proc/5542/cgroup': cgroup } })
-  if (fits) expect(holdGuestNetns(blue, host).inode).toBe(2)
-  else expect(() => holdGuestNetns(blue, host)).toThrow("no longer in the container 'blue'")
+  const system = createFakeSystem({ inodes, files: { '/proc/5542/cgroup': cgroup } })
+  if (fits) expect(holdGuestNetns(blue, system).inode).toBe(2)
+  else expect(() => holdGuestNetns(blue, system)).toThrow("no longer in the container 'blue'")
 })

@@ -12,14 +12,14 @@ export const lxcRuntime: ContainerRuntime = {
   title: 'LXC',
   program: 'lxc-info',
   listCommand: 'lxc-ls --fancy',
-  async find(name, host) {
-    const { code, stdout, stderr } = await host.run(['lxc-info', '-n', name, '-s', '-p'], LXC_TIMEOUT)
+  async find(name, system) {
+    const { code, stdout, stderr } = await system.run(['lxc-info', '-n', name, '-s', '-p'], LXC_TIMEOUT)
     if (code === 0) return parseLxcInfo(name, stdout)
     if (!/doesn't exist/.test(stderr))
       throw new PipeworkError(`lxc-info failed: ${stderr.trim() || `exit code ${code}`}`, {
         hint: 'See what there is: lxc-ls --fancy',
       })
-    return { state: 'unknown', names: await listLxcNames(host) }
+    return { state: 'unknown', names: await listLxcNames(system) }
   },
 }
 
@@ -41,8 +41,8 @@ function parseLxcInfo(name: string, stdout: string): GuestLookup {
       )
 }
 
-async function listLxcNames(host: System): Promise<readonly string[]> {
-  const { stdout } = await host.run(['lxc-ls', '-1'], LXC_TIMEOUT)
+async function listLxcNames(system: System): Promise<readonly string[]> {
+  const { stdout } = await system.run(['lxc-ls', '-1'], LXC_TIMEOUT)
   return stdout
     .split('\n')
     .map((line) => line.trim())

@@ -8,7 +8,7 @@ export const nerdctlRuntime: ContainerRuntime = {
   title: 'nerdctl',
   program: 'nerdctl',
   listCommand: 'nerdctl ps',
-  find(name, host) {
-    return inspectByCommand(nerdctlRuntime, name, host)
+  find(name, system) {
+    return inspectByCommand(nerdctlRuntime, name, system)
   },
 }

@@ -4,11 +4,11 @@ import type { GuestFinder } from './types'
 export const netnsFinder: GuestFinder = {
   kind: 'netns',
   noun: 'network namespace',
-  find(name, host) {
+  find(name, system) {
     const nsPath = `/run/netns/${name}`
-    if (host.inode(nsPath) !== undefined)
+    if (system.inode(nsPath) !== undefined)
       return Promise.resolve({ state: 'found', guest: { kind: 'netns', name, nsPath } })
-    const names = (host.list('/run/netns') ?? []).filter((other) => !other.startsWith('pipework-'))
+    const names = (system.list('/run/netns') ?? []).filter((other) => !other.startsWith('pipework-'))
     return Promise.resolve({ state: 'unknown', names })
   },
 }

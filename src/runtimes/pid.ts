@@ -5,8 +5,8 @@ import type { GuestFinder } from './types'
 export const pidFinder: GuestFinder = {
   kind: 'pid',
   noun: 'process',
-  find(name, host) {
-    const stat = host.read(`/proc/${name}/stat`)
+  find(name, system) {
+    const stat = system.read(`/proc/${name}/stat`)
     if (stat === undefined) return Promise.resolve({ state: 'unknown', names: [] })
     // The command's name, in parentheses, may hold blanks: proc(5) counts the fields behind it.
     const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')

@@ -11,10 +11,10 @@ export const podmanRuntime: ContainerRuntime = {
   title: 'Podman',
   program: 'podman',
   listCommand: 'podman ps',
-  async find(name, host) {
-    const answer = await inspectPodman(name, host)
-    const { CONTAINER_HOST } = host.env
-    if (answer.state !== 'found' || !CONTAINER_HOST || !mayBeForeignProcess(answer.guest, host)) return answer
+  async find(name, system) {
+    const answer = await inspectPodman(name, system)
+    const { CONTAINER_HOST } = system.env
+    if (answer.state !== 'found' || !CONTAINER_HOST || !mayBeForeignProcess(answer.guest, system)) return answer
     return unreachableGuest(
       answer.guest,
       `CONTAINER_HOST is '${CONTAINER_HOST}'`,
@@ -24,12 +24,12 @@ export const podmanRuntime: ContainerRuntime = {
 }
 
 /** Podman serves Docker's API where systemd listens for it; the command works everywhere, and takes 60 ms with execa's 18. */
-async function inspectPodman(name: string, host: System): Promise<GuestLookup> {
-  const socket = findPodmanSocket(host)
-  if (socket === undefined || host.inode(socket) === undefined) return inspectByCommand(podmanRuntime, name, host)
-  return inspectOverSocket(podmanRuntime, name, { socket, host }).catch((error: unknown) => {
+async function inspectPodman(name: string, system: System): Promise<GuestLookup> {
+  const socket = findPodmanSocket(system)
+  if (socket === undefined || system.inode(socket) === undefined) return inspectByCommand(podmanRuntime, name, system)
+  return inspectOverSocket(podmanRuntime, name, { socket, system }).catch((error: unknown) => {
     if ((error as { code?: string }).code === undefined) throw error
-    return inspectByCommand(podmanRuntime, name, host)
+    return inspectByCommand(podmanRuntime, name, system)
   })
 }
 

@@ -27,26 +27,26 @@ export interface ContainerConfig extends RunningContainer {
 }
 
 /** The socket of an engine where one listens; else its command knows the way. */
-export function findEngineSocket(kind: EngineKind, host: System): string | undefined {
-  const socket = kind === 'docker' ? findDockerSocket(host) : findPodmanSocket(host)
-  return socket !== undefined && host.inode(socket) !== undefined ? socket : undefined
+export function findEngineSocket(kind: EngineKind, system: System): string | undefined {
+  const socket = kind === 'docker' ? findDockerSocket(system) : findPodmanSocket(system)
+  return socket !== undefined && system.inode(socket) !== undefined ? socket : undefined
 }
 
 /** Whether the engine is asked by its command where no socket is there: Docker without its socket is not running. */
-export function usesEngineCommand(kind: EngineKind, host: System): boolean {
-  return host.hasProgram(kind) && (kind === 'podman' || findDockerSocket(host) === undefined)
+export function usesEngineCommand(kind: EngineKind, system: System): boolean {
+  return system.hasProgram(kind) && (kind === 'podman' || findDockerSocket(system) === undefined)
 }
 
 /** The containers of an engine that run now. Rejects when it cannot be asked. */
-export async function listRunningContainers(kind: EngineKind, host: System): Promise<readonly RunningContainer[]> {
-  const socket = findEngineSocket(kind, host)
+export async function listRunningContainers(kind: EngineKind, system: System): Promise<readonly RunningContainer[]> {
+  const socket = findEngineSocket(kind, system)
   if (socket !== undefined) {
-    const { body } = await host.httpGet(socket, '/containers/json', ENGINE_TIMEOUT)
+    const { body } = await system.httpGet(socket, '/containers/json', ENGINE_TIMEOUT)
     const all = JSON.parse(body) as readonly { readonly Id: string; readonly Names?: readonly string[] }[]
     return all.map(({ Id: id, Names = [] }) => ({ id, name: pickContainerName(Names) ?? id }))
   }
-  if (!usesEngineCommand(kind, host)) return []
-  const { stdout } = await host.run([kind, 'ps', '--no-trunc', '--format', '{{.ID}} {{.Names}}'], ENGINE_TIMEOUT)
+  if (!usesEngineCommand(kind, system)) return []
+  const { stdout } = await system.run([kind, 'ps', '--no-trunc', '--format', '{{.ID}} {{.Names}}'], ENGINE_TIMEOUT)
   const lines = stdout.split('\n').map((line) => line.trim().split(/[ ,]/))
   return lines.flatMap(([id = '', ...names]) => (id === '' ? [] : [{ id, name: pickContainerName(names) ?? id }]))
 }
@@ -65,13 +65,13 @@ interface ConfigInspectJson {
 export async function readContainerConfig(
   kind: EngineKind,
   id: string,
-  host: System,
+  system: System,
 ): Promise<ContainerConfig | undefined> {
-  const socket = findEngineSocket(kind, host)
+  const socket = findEngineSocket(kind, system)
   const text =
     socket === undefined
-      ? (await host.run([kind, 'inspect', '--type', 'container', id], ENGINE_TIMEOUT)).stdout
-      : (await host.httpGet(socket, `/containers/${id}/json`, ENGINE_TIMEOUT)).body
+      ? (await system.run([kind, 'inspect', '--type', 'container', id], ENGINE_TIMEOUT)).stdout
+      : (await system.httpGet(socket, `/containers/${id}/json`, ENGINE_TIMEOUT)).body
   const [inspected] = [JSON.parse(text || '[]')].flat() as readonly ConfigInspectJson[]
   if (inspected?.Config === undefined) return undefined
   const { Id, Name, Config } = inspected

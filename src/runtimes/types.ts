@@ -41,7 +41,7 @@ export interface GuestFinder {
   readonly kind: GuestKind
   readonly noun: 'container' | 'network namespace' | 'process'
   /** Looks for the guest of that name. Throws when nobody answers. */
-  find(name: string, host: System): Promise<GuestLookup>
+  find(name: string, system: System): Promise<GuestLookup>
 }
 
 /** A container runtime: what a bare name is looked for in. */

@@ -8,8 +8,8 @@ import { findOvsPort, guestOfOvsPort, ifnameOfOvsPort, isOvsRunning, type OvsDat
 import { ROUTE_PROTO } from './record'
 
 /** The attachments with an end in the host, where their record is: a few reads of sysfs. */
-export function readHostAttachments(host: System): readonly (ExistingAttachment & { readonly hostEnd: HostLink })[] {
-  return readRecordedLinks(host).flatMap((hostEnd) => {
+export function readHostAttachments(system: System): readonly (ExistingAttachment & { readonly hostEnd: HostLink })[] {
+  return readRecordedLinks(system).flatMap((hostEnd) => {
     const { record, alias } = hostEnd
     return record?.kind === 'link' && alias !== undefined ? [{ record, alias, hostEnd }] : []
   })
@@ -37,9 +37,9 @@ export function listDeadPorts(ovs: OvsDatabase | undefined): readonly ExistingAt
 }
 
 /** Open vSwitch's database where there is one: nothing of ours is in it else. */
-export async function readOvsIfRunning(host: System): Promise<OvsDatabase | undefined> {
-  if (!host.isRoot || !isOvsRunning(host)) return undefined
-  const ovs = await readOvs(host)
+export async function readOvsIfRunning(system: System): Promise<OvsDatabase | undefined> {
+  if (!system.isRoot || !isOvsRunning(system)) return undefined
+  const ovs = await readOvs(system)
   return ovs.kind === 'database' ? ovs : undefined
 }
 
@@ -47,7 +47,7 @@ export async function readOvsIfRunning(host: System): Promise<OvsDatabase | unde
 export async function findOvsRemoval(
   { hostEnd, deadPort }: Pick<ExistingAttachment, 'hostEnd' | 'deadPort'>,
   { ovs, gone }: { readonly ovs: OvsDatabase | undefined; readonly gone: readonly ExistingAttachment[] },
-  host: System,
+  system: System,
 ): Promise<OvsRemoval | undefined> {
   const port = deadPort ?? findOvsPort(ovs, hostEnd?.name)
   if (ovs === undefined || port === undefined) return undefined
@@ -57,14 +57,14 @@ export async function findOvsRemoval(
   const isUsed =
     onBridge.some(({ name, isAlive }) => isAlive && !isGone(name)) ||
     ovs.fakeBridges.some(({ parent }) => parent === port.bridge) ||
-    (readHostLink(port.bridge, host) !== undefined && (await hasGlobalAddress(port.bridge, host)))
+    (readHostLink(port.bridge, system) !== undefined && (await hasGlobalAddress(port.bridge, system)))
   const unused = isUsed ? undefined : ovs.bridges.find(({ name, isOwned }) => name === port.bridge && isOwned)
   return { port, deadPorts: dead, isDaemonRunning: ovs.isVswitchdRunning, unusedBridge: unused }
 }
 
 /** Whether the link has an address that somebody gave it, and not we; taken to be so when that cannot be told. */
-export async function hasGlobalAddress(name: string, host: System): Promise<boolean> {
-  const { code, stdout } = await host.runIpBatch({
+export async function hasGlobalAddress(name: string, system: System): Promise<boolean> {
+  const { code, stdout } = await system.runIpBatch({
     lines: [batchLine`addr show dev ${name} scope global`],
     output: 'text',
   })
@@ -72,16 +72,16 @@ export async function hasGlobalAddress(name: string, host: System): Promise<bool
 }
 
 /** The files of all network namespaces but our own, one for each: those of processes, and those with a name. */
-function listNamespaces(host: System): readonly { readonly path: string; readonly pid?: string }[] {
-  const seen = new Set([host.inode('/proc/self/ns/net')])
-  const pids = (host.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))
-  const names = (host.list('/run/netns') ?? []).filter((name) => !name.startsWith('pipework-'))
+function listNamespaces(system: System): readonly { readonly path: string; readonly pid?: string }[] {
+  const seen = new Set([system.inode('/proc/self/ns/net')])
+  const pids = (system.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))
+  const names = (system.list('/run/netns') ?? []).filter((name) => !name.startsWith('pipework-'))
   const all = [
     ...pids.map((pid) => ({ path: `/proc/${pid}/ns/net`, pid })),
     ...names.map((name) => ({ path: `/run/netns/${name}` })),
   ]
   return all.filter(({ path }) => {
-    const inode = host.inode(path)
+    const inode = system.inode(path)
     if (inode === undefined || seen.has(inode)) return false
     seen.add(inode)
     return true
@@ -92,10 +92,10 @@ function listNamespaces(host: System): readonly { readonly path: string; readonl
  * False where the namespace's own /sys shows that no link in it has a record: that saves asking the kernel. What stands
  * there is the choice of whoever started the process: it may be nothing of sysfs, or that of another namespace.
  */
-function mayHaveRecords(pid: string | undefined, host: System): boolean {
-  const there = [...(host.read(`/proc/${pid}/net/dev`) ?? '').matchAll(/^\s*(\S+):/gm)].map(([, name = '']) => name)
+function mayHaveRecords(pid: string | undefined, system: System): boolean {
+  const there = [...(system.read(`/proc/${pid}/net/dev`) ?? '').matchAll(/^\s*(\S+):/gm)].map(([, name = '']) => name)
   if (pid === undefined || there.length === 0) return true
-  const readAlias = (name: string) => host.readSysfs(`/proc/${pid}/root/sys/class/net/${name}/ifalias`)
+  const readAlias = (name: string) => system.readSysfs(`/proc/${pid}/root/sys/class/net/${name}/ifalias`)
   return there.some((name) => name !== 'lo' && (readAlias(name)?.startsWith('pipework') ?? true))
 }
 
@@ -103,21 +103,21 @@ function mayHaveRecords(pid: string | undefined, host: System): boolean {
 const PROBE_THRESHOLD = 4
 
 /** Looks into all other namespaces, or those that may hold attachments without an end in the host. Needs root. */
-export async function readOtherNamespaces(host: System, which: 'all' | 'holding'): Promise<readonly GuestState[]> {
-  if (!host.isRoot) return []
-  const wanted = listNamespaces(host).filter(({ pid }) => which === 'all' || mayHaveRecords(pid, host))
+export async function readOtherNamespaces(system: System, which: 'all' | 'holding'): Promise<readonly GuestState[]> {
+  if (!system.isRoot) return []
+  const wanted = listNamespaces(system).filter(({ pid }) => which === 'all' || mayHaveRecords(pid, system))
   const paths = wanted.map(({ path }) => path)
   const skipped =
     which === 'all' || paths.length < PROBE_THRESHOLD
       ? []
-      : await (await import('./peek')).listUnattachedNetns(paths, host)
+      : await (await import('./peek')).listUnattachedNetns(paths, system)
   const states = await Promise.all(
     paths
       .filter((path) => !skipped.includes(path))
       .map(async (path) => {
         try {
-          const pin = host.holdNetns(path)
-          return await readGuestState(pin.netns, host).finally(() => pin.release())
+          const pin = system.holdNetns(path)
+          return await readGuestState(pin.netns, system).finally(() => pin.release())
         } catch {
           return undefined // its last process ended in between
         }
@@ -127,9 +127,9 @@ export async function readOtherNamespaces(host: System, which: 'all' | 'holding'
 }
 
 /** Every attachment on this host. Without root, those with an end in the host. */
-export async function readAttachments(host: System): Promise<readonly ExistingAttachment[]> {
-  const looking = readOtherNamespaces(host, 'holding')
+export async function readAttachments(system: System): Promise<readonly ExistingAttachment[]> {
+  const looking = readOtherNamespaces(system, 'holding')
   // What is read of the host's side would keep the first program from its start.
-  const [states, own] = await Promise.all([looking, host.sleep(0).then(() => readHostAttachments(host))])
+  const [states, own] = await Promise.all([looking, system.sleep(0).then(() => readHostAttachments(system))])
   return [...own, ...states.flatMap(listGuestAttachments)]
 }

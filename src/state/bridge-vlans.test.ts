@@ -45,10 +45,10 @@ describe('readPort', () => {
     [`${NET}/br1/bridge/default_pvid`]: '1',
   })
   const ask = (files: Readonly<Record<string, string>>, asked: 'filtering' | 'always') => {
-    const host = hostOf(files)
-    const link = readHostLink('p', host)
+    const system = hostOf(files)
+    const link = readHostLink('p', system)
     if (link === undefined) throw new Error('no port')
-    return readPortVlans(link, asked, host).then((found) => ({ found, ran: host.calls }))
+    return readPortVlans(link, asked, system).then((found) => ({ found, ran: system.calls }))
   }
 
   test('asks where the bridge keeps VLANs apart', async () => {

@@ -38,10 +38,10 @@ export function parsePortVlans(stdout: string): readonly PortVlan[] {
 export async function readPortVlans(
   { name, master }: HostLink,
   asked: 'filtering' | 'always',
-  host: System,
+  system: System,
 ): Promise<PortVlans | undefined> {
-  const { filtering, defaultPvid = 0 } = (master === undefined ? undefined : readHostLink(master, host)) ?? {}
+  const { filtering, defaultPvid = 0 } = (master === undefined ? undefined : readHostLink(master, system)) ?? {}
   if (filtering === undefined || (asked === 'filtering' && !filtering)) return undefined
-  const { stdout } = await host.run(['bridge', '-j', 'vlan', 'show', 'dev', name])
+  const { stdout } = await system.run(['bridge', '-j', 'vlan', 'show', 'dev', name])
   return { vlans: parsePortVlans(stdout), defaultPvid }
 }

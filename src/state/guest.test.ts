@@ -23,25 +23,25 @@ const read = (text = stdout) =>
 
 describe('readGuest', () => {
   test('asks once for all', async () => {
-    const host = createFakeSystem({ files, answers: { 'address show': { stdout } } })
-    await readGuestState('pinned', host)
-    expect(host.calls).toEqual([`ip -n pinned | address show | ${ROUTES4} | ${ROUTES6}`])
+    const system = createFakeSystem({ files, answers: { 'address show': { stdout } } })
+    await readGuestState('pinned', system)
+    expect(system.calls).toEqual([`ip -n pinned | address show | ${ROUTES4} | ${ROUTES6}`])
   })
 
   test('does not ask for IPv6 where the kernel has none', async () => {
-    const host = createFakeSystem({
+    const system = createFakeSystem({
       answers: { 'address show': { stdout: stdout.split('\n').slice(0, 2).join('\n') } },
     })
-    const { routes } = await readGuestState('pinned', host)
-    expect(host.calls).toEqual([`ip -n pinned | address show | ${ROUTES4}`])
+    const { routes } = await readGuestState('pinned', system)
+    expect(system.calls).toEqual([`ip -n pinned | address show | ${ROUTES4}`])
     expect(routes.map(({ family }) => family)).not.toContain(6)
   })
 
   test('refuses to guess when ip fails', async () => {
-    const host = createFakeSystem({
+    const system = createFakeSystem({
       answers: { 'address show': { code: 255, stderr: 'Cannot open network namespace\n' } },
     })
-    const error: unknown = await readGuestState('pinned', host).catch((thrown: unknown) => thrown)
+    const error: unknown = await readGuestState('pinned', system).catch((thrown: unknown) => thrown)
     expect(error).toBeInstanceOf(PipeworkError)
     expect(error).toMatchObject({ message: "the guest's network cannot be read: Cannot open network namespace" })
   })
@@ -148,8 +148,8 @@ describe('a route has the words that restore it', () => {
 
 describe('readSysctls', () => {
   test('asks for all by one process, keys with slashes', async () => {
-    const host = createFakeSystem({ files, answers: { sysctl: { stdout: '1\n0\n1\n2\n1\n0\n' } } })
-    expect(await readGuestSysctls('eth0.1', 'pinned', host)).toEqual({
+    const system = createFakeSystem({ files, answers: { sysctl: { stdout: '1\n0\n1\n2\n1\n0\n' } } })
+    expect(await readGuestSysctls('eth0.1', 'pinned', system)).toEqual({
       'net/ipv4/conf/eth0.1/arp_notify': '1',
       'net/ipv6/conf/eth0.1/ndisc_notify': '0',
       'net/ipv6/conf/eth0.1/disable_ipv6': '1',
@@ -157,13 +157,13 @@ describe('readSysctls', () => {
       'net/ipv6/conf/eth0.1/autoconf': '1',
       'net/ipv6/conf/eth0.1/accept_ra_defrtr': '0',
     })
-    expect(host.calls).toHaveLength(1)
-    expect(host.calls[0]).toMatch(/^ip \| netns exec pinned sysctl -n net\/ipv4/)
+    expect(system.calls).toHaveLength(1)
+    expect(system.calls[0]).toMatch(/^ip \| netns exec pinned sysctl -n net\/ipv4/)
   })
 
   test('and only IPv4’s where there is no IPv6', async () => {
-    const host = createFakeSystem({ answers: { sysctl: { stdout: '0\n' } } })
-    expect(await readGuestSysctls('eth1', 'pinned', host)).toEqual({ 'net/ipv4/conf/eth1/arp_notify': '0' })
+    const system = createFakeSystem({ answers: { sysctl: { stdout: '0\n' } } })
+    expect(await readGuestSysctls('eth1', 'pinned', system)).toEqual({ 'net/ipv4/conf/eth1/arp_notify': '0' })
   })
 })
 
@@ -189,12 +189,12 @@ describe('arePeers', () => {
 })
 
 describe('findLower', () => {
-  const host = createFakeSystem({ files: { '/sys/class/net/up0/ifindex': '6', '/sys/class/net/up1/ifindex': '7' } })
+  const system = createFakeSystem({ files: { '/sys/class/net/up0/ifindex': '6', '/sys/class/net/up1/ifindex': '7' } })
   test.each([
     ['macvlan', 'up0'],
     ['ipvlan', 'up0'],
     ['veth', undefined],
-  ])('%s: %s', (kind, name) => expect(findMacvlanParent({ ...link, kind }, host)?.name).toBe(name))
+  ])('%s: %s', (kind, name) => expect(findMacvlanParent({ ...link, kind }, system)?.name).toBe(name))
 })
 
 describe('hasAddress', () => {

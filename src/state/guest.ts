@@ -189,13 +189,13 @@ export function toGuestRoute(route: IpRouteJson, family: Family): GuestRoute {
  * Asks the kernel for the inside of a pinned namespace, or of our own, in one process. Throws when `ip` fails. A link
  * whose name no plan could write (somebody in a guest has called it `a"b`), and what leads over it, is left out.
  */
-export async function readGuestState(netns: string | undefined, host: System): Promise<GuestState> {
-  const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(host))
+export async function readGuestState(netns: string | undefined, system: System): Promise<GuestState> {
+  const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(system))
   // Of one table a line of a batch shows IPv4 only (there is no place for -6); of all tables, what is below a prefix.
   const tables = families.map((family) =>
     family === 4 ? batchLine`route show table main` : batchLine`route show table all root ::/0`,
   )
-  const { code, stdout, stderr } = await host.runIpBatch({
+  const { code, stdout, stderr } = await system.runIpBatch({
     netns,
     lines: [batchLine`address show`, ...tables],
     output: 'json',
@@ -220,8 +220,8 @@ export async function readGuestState(netns: string | undefined, host: System): P
   }
 }
 
-export function kernelHasIpv6(host: System): boolean {
-  return host.list('/proc/sys/net/ipv6/conf') !== undefined
+export function kernelHasIpv6(system: System): boolean {
+  return system.list('/proc/sys/net/ipv6/conf') !== undefined
 }
 
 /** The sysctls that an attach sets on its interface. */
@@ -247,13 +247,13 @@ const IPV6_SYSCTL_KEYS = Object.values(OF_IPV6)
 export async function readGuestSysctls(
   ifname: string,
   netns: string,
-  host: System,
+  system: System,
 ): Promise<Readonly<Record<string, string>>> {
   const keys = [
     GUEST_SYSCTLS.arpNotify(ifname),
-    ...(kernelHasIpv6(host) ? IPV6_SYSCTL_KEYS.map((key) => key(ifname)) : []),
+    ...(kernelHasIpv6(system) ? IPV6_SYSCTL_KEYS.map((key) => key(ifname)) : []),
   ]
-  const { stdout } = await host.runIpBatch({
+  const { stdout } = await system.runIpBatch({
     lines: [batchLine`netns exec ${netns} sysctl -n ${keys}`],
     output: 'text',
   })
@@ -267,8 +267,8 @@ export function areVethPeers(inGuest: GuestLink, link: HostLink | undefined): bo
 }
 
 /** What a macvlan or ipvlan in a guest hangs on in the host. */
-export function findMacvlanParent(inGuest: GuestLink | undefined, host: System): HostLink | undefined {
+export function findMacvlanParent(inGuest: GuestLink | undefined, system: System): HostLink | undefined {
   return inGuest?.kind === 'macvlan' || inGuest?.kind === 'ipvlan'
-    ? findLinkByIndex(inGuest.peerIndex, host)
+    ? findLinkByIndex(inGuest.peerIndex, system)
     : undefined
 }

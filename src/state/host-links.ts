@@ -16,28 +16,28 @@ export interface HostLink extends SysfsLink {
 export const DEFAULT_MTU = 1500
 
 /** One link of the host, from sysfs; undefined when there is none of that name. Its alias may be known already. */
-export function readHostLink(name: string, host: System, known?: string): HostLink | undefined {
-  const link = readSysfsLink(name, host, known)
+export function readHostLink(name: string, system: System, known?: string): HostLink | undefined {
+  const link = readSysfsLink(name, system, known)
   if (link === undefined) return undefined
   const record = decodeRecord(link.alias)
-  return record === undefined || isForgedRecord(record, name, host) ? link : { ...link, record }
+  return record === undefined || isForgedRecord(record, name, system) ? link : { ...link, record }
 }
 
 /** A real NIC that was in a guest brings back what was written on it there: it can only say which NIC it is. */
-function isForgedRecord(record: PipeworkRecord, name: string, host: System): boolean {
+function isForgedRecord(record: PipeworkRecord, name: string, system: System): boolean {
   const mayStand = record.kind === 'link' && record.nic !== undefined
-  return !mayStand && host.inode(`${SYSFS_NET}/${name}/device`) !== undefined
+  return !mayStand && system.inode(`${SYSFS_NET}/${name}/device`) !== undefined
 }
 
 /**
  * The NIC with that MAC address, in guests too where NICs are meant that may be there. Bridges and VLAN devices borrow the address of a NIC and are not meant.
  * Throws when there is none, or more than one.
  */
-function findNicByMac(mac: string, where: 'host' | 'everywhere', host: System): string {
-  const names = (host.list(SYSFS_NET) ?? []).filter((name) => host.read(`${SYSFS_NET}/${name}/address`) === mac)
-  const nics = names.filter((name) => !['bridge', 'vlan'].includes(readLinkKind(name, host)))
+function findNicByMac(mac: string, where: 'host' | 'everywhere', system: System): string {
+  const names = (system.list(SYSFS_NET) ?? []).filter((name) => system.read(`${SYSFS_NET}/${name}/address`) === mac)
+  const nics = names.filter((name) => !['bridge', 'vlan'].includes(readLinkKind(name, system)))
   const away =
-    where === 'everywhere' ? listSavedLinks(host).find((name) => readSavedLink(name, host)?.mac === mac) : undefined
+    where === 'everywhere' ? listSavedLinks(system).find((name) => readSavedLink(name, system)?.mac === mac) : undefined
   const [hostif = away] = nics
   if (hostif === undefined)
     throw new PipeworkError(`no NIC of this host has the MAC address '${mac}'`, {
@@ -51,21 +51,21 @@ function findNicByMac(mac: string, where: 'host' | 'everywhere', host: System): 
 }
 
 /** The name of a NIC that was typed as that, or as `mac:` and its address. */
-export function resolveNicName(typed: string, host: System): string {
+export function resolveNicName(typed: string, system: System): string {
   const mac = /^mac:(.*)$/.exec(typed)?.[1]
-  return mac === undefined ? typed : findNicByMac(mac, 'host', host)
+  return mac === undefined ? typed : findNicByMac(mac, 'host', system)
 }
 
 /** The request with what only the host can tell: the NIC that `mac:` names, and what InfiniBand reads otherwise. */
-export function resolveHostif(request: AttachRequest, host: System): AttachRequest {
+export function resolveHostif(request: AttachRequest, system: System): AttachRequest {
   const { tag, vlan, isIfnameGiven, ifname } = request
   const mac = /^mac:(.*)$/.exec(request.hostif)?.[1]
-  const hostif = mac === undefined ? request.hostif : findNicByMac(mac, request.direct ? 'everywhere' : 'host', host)
-  const isPartitioned = isInfiniband(hostif, host)
+  const hostif = mac === undefined ? request.hostif : findNicByMac(mac, request.direct ? 'everywhere' : 'host', system)
+  const isPartitioned = isInfiniband(hostif, system)
   // A tag that is no VLAN makes sense as a partition key only: elsewhere the refusal was put off until now.
   if (!isPartitioned && tag !== undefined && vlan === undefined) parseVlanSet(tag)
   // A guest that nothing but the host is at the other end for has its gateway there, typed or not.
-  const isAlone = parseRouted(hostif) !== undefined && readHostLink(hostif, host) === undefined
+  const isAlone = parseRouted(hostif) !== undefined && readHostLink(hostif, system) === undefined
   const addresses = isAlone ? withDefaultGateways(request.addresses) : request.addresses
   return { ...request, hostif, addresses, ifname: isPartitioned && !isIfnameGiven ? 'ib0' : ifname }
 }
@@ -77,31 +77,31 @@ export interface HostEnd {
 }
 
 /** Where a link of that name is attached; undefined when there is none. Two looks, where all of a link takes ten. */
-export function readHostEnd(name: string, host: System): HostEnd | undefined {
-  if (host.inode(`${SYSFS_NET}/${name}`) === undefined) return undefined
-  const master = host.readLink(`${SYSFS_NET}/${name}/master`)
+export function readHostEnd(name: string, system: System): HostEnd | undefined {
+  if (system.inode(`${SYSFS_NET}/${name}`) === undefined) return undefined
+  const master = system.readLink(`${SYSFS_NET}/${name}/master`)
   return { name, master: master === undefined ? undefined : master.slice(master.lastIndexOf('/') + 1) }
 }
 
 /** The links of the host that carry a record of ours. */
-export function readRecordedLinks(host: System): readonly HostLink[] {
-  return (host.list(SYSFS_NET) ?? []).flatMap((name) => {
-    const alias = host.read(`${SYSFS_NET}/${name}/ifalias`)
-    const link = alias?.startsWith('pipework') ? readHostLink(name, host, alias) : undefined
+export function readRecordedLinks(system: System): readonly HostLink[] {
+  return (system.list(SYSFS_NET) ?? []).flatMap((name) => {
+    const alias = system.read(`${SYSFS_NET}/${name}/ifalias`)
+    const link = alias?.startsWith('pipework') ? readHostLink(name, system, alias) : undefined
     return link === undefined ? [] : [link]
   })
 }
 
 /** The names of a bridge's ports. */
-export function listBridgePortNames(bridge: string, host: System): readonly string[] {
-  return host.list(bridgePortsDir(bridge)) ?? []
+export function listBridgePortNames(bridge: string, system: System): readonly string[] {
+  return system.list(bridgePortsDir(bridge)) ?? []
 }
 
 /** Whether it is a VXLAN that pipework made as the uplink of a bridge: nobody that needs the bridge. */
-export function isOwnVxlan(name: string, host: System): boolean {
+export function isOwnVxlan(name: string, system: System): boolean {
   return (
-    /^DEVTYPE=vxlan$/m.test(host.read(`${SYSFS_NET}/${name}/uevent`) ?? '') &&
-    decodeRecord(host.read(`${SYSFS_NET}/${name}/ifalias`))?.kind === 'made'
+    /^DEVTYPE=vxlan$/m.test(system.read(`${SYSFS_NET}/${name}/uevent`) ?? '') &&
+    decodeRecord(system.read(`${SYSFS_NET}/${name}/ifalias`))?.kind === 'made'
   )
 }
 
@@ -111,8 +111,8 @@ export function bridgePortsDir(bridge: string): string {
 }
 
 /** The link of the host with that index. */
-export function findLinkByIndex(index: number | undefined, host: System): HostLink | undefined {
+export function findLinkByIndex(index: number | undefined, system: System): HostLink | undefined {
   if (index === undefined) return undefined
-  const name = (host.list(SYSFS_NET) ?? []).find((it) => host.read(`${SYSFS_NET}/${it}/ifindex`) === `${index}`)
-  return name === undefined ? undefined : readHostLink(name, host)
+  const name = (system.list(SYSFS_NET) ?? []).find((it) => system.read(`${SYSFS_NET}/${it}/ifindex`) === `${index}`)
+  return name === undefined ? undefined : readHostLink(name, system)
 }

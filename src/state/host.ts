@@ -51,8 +51,8 @@ export interface HostState {
 }
 
 /** Seconds since boot: a clock that nobody sets, and the same for all processes. */
-export function readUptime(host: System): number {
-  return Number(host.read('/proc/uptime')?.split(' ')[0] ?? 0)
+export function readUptime(system: System): number {
+  return Number(system.read('/proc/uptime')?.split(' ')[0] ?? 0)
 }
 
 interface IpDocuments {
@@ -65,8 +65,8 @@ interface IpDocuments {
   readonly rules: readonly { readonly family: 4 | 6; readonly all: readonly IpJson[] }[]
 }
 
-async function readIpDocuments(host: System): Promise<IpDocuments> {
-  const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(host))
+async function readIpDocuments(system: System): Promise<IpDocuments> {
+  const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(system))
   // Of all tables, what is below a prefix: a line of a batch has no other way to say which family is meant.
   const tables = families.map((family) => batchLine`route show table all root ${family === 4 ? '0.0.0.0/0' : '::/0'}`)
   const others = [
@@ -76,8 +76,8 @@ async function readIpDocuments(host: System): Promise<IpDocuments> {
     batchLine`neigh show`,
   ]
   const [state, ...rules] = await Promise.all([
-    host.runIpBatch({ lines: [batchLine`address show`, ...tables, ...others], output: 'json' }),
-    ...families.map((family) => host.query(['ip', `-${family}`, '-j', '-d', 'rule', 'show'])),
+    system.runIpBatch({ lines: [batchLine`address show`, ...tables, ...others], output: 'json' }),
+    ...families.map((family) => system.query(['ip', `-${family}`, '-j', '-d', 'rule', 'show'])),
   ])
   const failed = [state, ...rules].find(({ code }) => code !== 0)
   if (failed !== undefined)
@@ -133,17 +133,17 @@ const isRuleOfLink = (dev: string) => (rule: IpJson) => rule.iif === dev || rule
 /** The kernel's numbers for the ways to make a link-local address, in their order. */
 const ADDR_GEN_MODES = ['eui64', 'none', 'stable_secret', 'random']
 
-function readAddrGenMode(name: string, host: System): string | undefined {
-  return ADDR_GEN_MODES[Number(host.read(`/proc/sys/net/ipv6/conf/${name}/addr_gen_mode`) ?? -1)]
+function readAddrGenMode(name: string, system: System): string | undefined {
+  return ADDR_GEN_MODES[Number(system.read(`/proc/sys/net/ipv6/conf/${name}/addr_gen_mode`) ?? -1)]
 }
 
-function toHostLinkState(link: IpJson, documents: IpDocuments, host: System): HostLinkState {
+function toHostLinkState(link: IpJson, documents: IpDocuments, system: System): HostLinkState {
   const name = String(link.ifname)
   const on = ({ dev }: IpJson) => dev === name
   const flags = (link.flags ?? []) as readonly string[]
   const word = (key: string) => (link[key] === undefined ? undefined : String(link[key]))
   const { info_kind: kind } = (link.linkinfo ?? {}) as { readonly info_kind?: string }
-  const [master, alias, genmode] = [word('master'), word('ifalias'), readAddrGenMode(name, host)]
+  const [master, alias, genmode] = [word('master'), word('ifalias'), readAddrGenMode(name, system)]
   return {
     name,
     ifindex: Number(link.ifindex),
@@ -207,14 +207,14 @@ function findChildren(links: readonly IpJson[]): ReadonlyMap<string, readonly st
 }
 
 /** Asks the kernel for the host's links, with all that hangs on them. Throws when `ip` fails. */
-export async function readHostState(host: System): Promise<HostState> {
-  const takenAt = readUptime(host)
-  const documents = await readIpDocuments(host)
+export async function readHostState(system: System): Promise<HostState> {
+  const takenAt = readUptime(system)
+  const documents = await readIpDocuments(system)
   const byName = <T>(make: (link: IpJson) => T) =>
     new Map(documents.links.map((link) => [String(link.ifname), make(link)]))
   return {
     takenAt,
-    links: byName((link) => toHostLinkState(link, documents, host)),
+    links: byName((link) => toHostLinkState(link, documents, system)),
     children: findChildren(documents.links),
     unsupported: byName((link) => findUnsupported(link, documents)),
   }

@@ -15,7 +15,7 @@ test.each([
   ['busybox\0udhcpc\0-ieth0\0', 'udhcpc'],
   ['vi\0dhclient.conf\0eth0\0', undefined],
 ])('%j', (cmdline, client) => {
-  const host = createFakeSystem({
+  const system = createFakeSystem({
     files: { '/proc/7/cmdline': cmdline },
     inodes: {
       '/proc/self/ns/net': 1,
@@ -25,5 +25,5 @@ test.each([
       '/sys/class/net/eth1': 4,
     },
   })
-  expect(findDhcpClient('eth0', host)).toBe(client && `${client} (process 7)`)
+  expect(findDhcpClient('eth0', system)).toBe(client && `${client} (process 7)`)
 })

@@ -15,10 +15,10 @@ interface LinkRef {
 }
 
 /** What NetworkManager itself says of its devices, by name: its files are out of date when it was started anew. */
-async function readNmStates(host: System): Promise<ReadonlyMap<string, string>> {
-  if (!host.hasProgram('nmcli')) return new Map()
+async function readNmStates(system: System): Promise<ReadonlyMap<string, string>> {
+  if (!system.hasProgram('nmcli')) return new Map()
   const argv = ['env', 'LC_ALL=C', 'nmcli', '--terse', '--fields', 'GENERAL.DEVICE,GENERAL.STATE', 'device', 'show']
-  const { stdout } = await host.query(argv, NMCLI_TIMEOUT).catch(() => ({ stdout: '' }))
+  const { stdout } = await system.query(argv, NMCLI_TIMEOUT).catch(() => ({ stdout: '' }))
   return new Map(
     [...stdout.matchAll(/^GENERAL.DEVICE:(.*)\nGENERAL.STATE:(.*)$/gm)].map(([, name = '', it = '']) => [name, it]),
   )
@@ -28,10 +28,10 @@ async function readNmStates(host: System): Promise<ReadonlyMap<string, string>> 
 const NMCLI_TIMEOUT = 5
 
 /** The links of these that NetworkManager manages; what others made and it only watches, it leaves alone. */
-async function readNmLinks(links: readonly LinkRef[], host: System): Promise<readonly ManagedLink[]> {
+async function readNmLinks(links: readonly LinkRef[], system: System): Promise<readonly ManagedLink[]> {
   const path = ({ ifindex }: LinkRef) => `/run/NetworkManager/devices/${ifindex}`
-  const likely = links.filter((it) => /^(managed=true|connection-uuid=.+)$/m.test(host.read(path(it)) ?? ''))
-  const states = likely.length === 0 ? new Map<string, string>() : await readNmStates(host)
+  const likely = links.filter((it) => /^(managed=true|connection-uuid=.+)$/m.test(system.read(path(it)) ?? ''))
+  const states = likely.length === 0 ? new Map<string, string>() : await readNmStates(system)
   return likely.flatMap((it) => {
     const state = states.get(it.name)
     if (state !== undefined && /\bunmanaged\b|externally/.test(state)) return []
@@ -46,10 +46,10 @@ async function readNmLinks(links: readonly LinkRef[], host: System): Promise<rea
 }
 
 /** The same of systemd-networkd, which takes also what it has failed at for its own. */
-function readNetworkdLinks(links: readonly LinkRef[], host: System): readonly ManagedLink[] {
+function readNetworkdLinks(links: readonly LinkRef[], system: System): readonly ManagedLink[] {
   return links.flatMap(({ name, ifindex }) => {
     const path = `/run/systemd/netif/links/${ifindex}`
-    const text = host.read(path) ?? ''
+    const text = system.read(path) ?? ''
     const state = /^ADMIN_STATE=(.*)$/m.exec(text)?.[1]
     if (state === undefined || state === 'unmanaged') return []
     const file = /^NETWORK_FILE=(.+)$/m.exec(text)?.[1]
@@ -58,8 +58,8 @@ function readNetworkdLinks(links: readonly LinkRef[], host: System): readonly Ma
 }
 
 /** Who manages these links. */
-export async function readManagedLinks(links: readonly LinkRef[], host: System): Promise<readonly ManagedLink[]> {
-  return [...readNetworkdLinks(links, host), ...(await readNmLinks(links, host))]
+export async function readManagedLinks(links: readonly LinkRef[], system: System): Promise<readonly ManagedLink[]> {
+  return [...readNetworkdLinks(links, system), ...(await readNmLinks(links, system))]
 }
 
 /** A program that manages a NIC, and would undo or spoil what is done to it. */
@@ -109,8 +109,8 @@ export function reloadCommandFor(dropIn: string): string {
   return dropIn.startsWith('/run/NetworkManager/') ? 'systemctl restart NetworkManager' : 'networkctl reload'
 }
 
-function findIfupdown({ nic, bridge }: UplinkNames, host: System): readonly LinkManager[] {
-  const states = [host.read('/run/network/ifstate'), host.read(`/run/network/ifstate.${nic}`)]
+function findIfupdown({ nic, bridge }: UplinkNames, system: System): readonly LinkManager[] {
+  const states = [system.read('/run/network/ifstate'), system.read(`/run/network/ifstate.${nic}`)]
   if (!states.some((state) => state?.split(/\s+/).some((word) => word.split('=')[0] === nic))) return []
   return [
     { name: 'ifupdown', recipe: `in /etc/network/interfaces: iface ${bridge} inet static, with bridge_ports ${nic}` },
@@ -120,19 +120,19 @@ function findIfupdown({ nic, bridge }: UplinkNames, host: System): readonly Link
 /** Who manages the NIC, and how it is kept off. */
 export async function findLinkManagers(
   names: UplinkNames & { readonly ifindex: number },
-  host: System,
+  system: System,
 ): Promise<readonly LinkManager[]> {
-  const managers = await readManagedLinks([{ name: names.nic, ifindex: names.ifindex }], host)
-  return [...managers.map((it) => toLinkManager(it, names)), ...findIfupdown(names, host)]
+  const managers = await readManagedLinks([{ name: names.nic, ifindex: names.ifindex }], system)
+  return [...managers.map((it) => toLinkManager(it, names)), ...findIfupdown(names, system)]
 }
 
 const DHCP_CLIENTS = ['dhclient', 'dhcpcd', 'udhcpc', 'pump', 'dhcp6c']
 
 /** The DHCP client that serves the NIC, in words; a dhcpcd without an interface serves all. */
-export function findDhcpClient(nic: string, host: System): string | undefined {
-  const netns = host.inode('/proc/self/ns/net')
-  for (const pid of (host.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))) {
-    const argv = host.read(`/proc/${pid}/cmdline`)?.split('\0') ?? []
+export function findDhcpClient(nic: string, system: System): string | undefined {
+  const netns = system.inode('/proc/self/ns/net')
+  for (const pid of (system.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))) {
+    const argv = system.read(`/proc/${pid}/cmdline`)?.split('\0') ?? []
     // busybox udhcpc, and `dhcpcd: eth0 [ip4]` as it calls itself.
     const client = argv
       .slice(0, 2)
@@ -140,26 +140,26 @@ export function findDhcpClient(nic: string, host: System): string | undefined {
       .find((name) => DHCP_CLIENTS.includes(name))
     // Helpers of a dhcpcd do not say whom it serves.
     if (client === undefined || /^dhcpcd: \[(?!manager|master)/.test(argv[0] ?? '')) continue
-    if (host.inode(`/proc/${pid}/ns/net`) !== netns) continue
+    if (system.inode(`/proc/${pid}/ns/net`) !== netns) continue
     // What it has renamed itself to is followed by nothing, many times.
     const words = argv.flatMap((word) => word.split(/\s+/)).filter(Boolean)
     const serves = words.includes(nic) || words.includes(`-i${nic}`) || words.includes(`--interface=${nic}`)
-    const servesAll = client === 'dhcpcd' && !words.slice(1).some((word) => host.inode(`/sys/class/net/${word}`))
+    const servesAll = client === 'dhcpcd' && !words.slice(1).some((word) => system.inode(`/sys/class/net/${word}`))
     if (serves || servesAll) return `${client} (process ${pid})`
   }
   return undefined
 }
 
 /** The address that the user is connected from over SSH. sudo hides it from us, and not from our forebears. */
-export function findSshClient(host: System): string | undefined {
-  const own = host.env.SSH_CONNECTION
+export function findSshClient(system: System): string | undefined {
+  const own = system.env.SSH_CONNECTION
   if (own !== undefined) return own.split(' ')[0]
-  let pid = `${host.pid}`
+  let pid = `${system.pid}`
   while (pid !== '' && pid !== '0' && pid !== '1') {
-    const environment = host.read(`/proc/${pid}/environ`)?.split('\0') ?? []
+    const environment = system.read(`/proc/${pid}/environ`)?.split('\0') ?? []
     const found = environment.find((it) => it.startsWith('SSH_CONNECTION='))
     if (found !== undefined) return found.slice('SSH_CONNECTION='.length).split(' ')[0]
-    pid = /^PPid:\s*(\d+)$/m.exec(host.read(`/proc/${pid}/status`) ?? '')?.[1] ?? ''
+    pid = /^PPid:\s*(\d+)$/m.exec(system.read(`/proc/${pid}/status`) ?? '')?.[1] ?? ''
   }
   return undefined
 }

@@ -31,20 +31,20 @@ export interface NicFacts {
 export async function readHostAddress(
   { hostif, sharing }: AttachRequest,
   vlanDevice: NicFacts['vlanDevice'],
-  host: System,
+  system: System,
 ): Promise<string | undefined> {
   if (sharing.mode !== 'passthru') return undefined
-  return (await host.interfaceAddresses(vlanDevice?.name ?? hostif)).find((ip) => !isLinkLocalAddress(ip))
+  return (await system.interfaceAddresses(vlanDevice?.name ?? hostif)).find((ip) => !isLinkLocalAddress(ip))
 }
 
 /** The VLAN device that the request needs. */
-export function readVlanDevice({ hostif, vlan }: AttachRequest, host: System): NicFacts['vlanDevice'] {
+export function readVlanDevice({ hostif, vlan }: AttachRequest, system: System): NicFacts['vlanDevice'] {
   // A NIC has no trunks: that is refused.
   if (vlan?.native === undefined) return undefined
   const name = vlanDeviceName(hostif, vlan.native)
-  const link = readHostLink(name, host)
-  const id = /\bVID: (\d+)/.exec(host.read(`/proc/net/vlan/${name}`) ?? '')?.[1]
-  const unrecorded = host.read(`/sys/class/net/${name}/netdev_group`) === PENDING_GROUP
+  const link = readHostLink(name, system)
+  const id = /\bVID: (\d+)/.exec(system.read(`/proc/net/vlan/${name}`) ?? '')?.[1]
+  const unrecorded = system.read(`/sys/class/net/${name}/netdev_group`) === PENDING_GROUP
   return {
     name,
     link,
@@ -54,21 +54,21 @@ export function readVlanDevice({ hostif, vlan }: AttachRequest, host: System): N
 }
 
 /** A NIC that fell back into the host under a foreign name, or that a killed run left half-way. */
-export function findOrphanedNic(nic: string, host: System): HostLink | undefined {
-  return readRecordedLinks(host).find(({ record }) => record?.kind === 'link' && record.nic === nic)
+export function findOrphanedNic(nic: string, system: System): HostLink | undefined {
+  return readRecordedLinks(system).find(({ record }) => record?.kind === 'link' && record.nic === nic)
 }
 
 /** How the NIC is: as it is written down when it has been away, else as the kernel shows it. */
 async function readNicToSave(
   { name, up, mtu, mac, alias, record }: HostLink,
   guest: Guest,
-  host: System,
+  system: System,
 ): Promise<Pick<NicFacts, 'savedNic' | 'isNicSaved'>> {
-  const kept = record?.kind === 'link' && record.nic !== undefined ? readSavedLink(record.nic, host) : undefined
+  const kept = record?.kind === 'link' && record.nic !== undefined ? readSavedLink(record.nic, system) : undefined
   if (kept !== undefined) return { savedNic: kept, isNicSaved: true }
-  const { links, routes } = await readGuestState(undefined, host)
+  const { links, routes } = await readGuestState(undefined, system)
   const live = links.find((link) => link.name === name)
-  const phy = host.read(`/sys/class/net/${name}/phy80211/index`)
+  const phy = system.read(`/sys/class/net/${name}/phy80211/index`)
   const addresses = live?.addresses.filter(({ automatic }) => !automatic) ?? []
   const nic = {
     name,
@@ -89,14 +89,14 @@ async function readNicToSave(
 /** Of the NIC that is to go in, or else of the one that is there under the name asked for. */
 export async function readNicFacts(
   { hostif, inGuest, guest }: { hostif: HostLink | undefined; inGuest: GuestLink | undefined; guest: Guest },
-  host: System,
+  system: System,
 ): Promise<Pick<NicFacts, 'savedNic' | 'isNicSaved' | 'lacksIw'>> {
   if (hostif !== undefined) {
-    const state = await readNicToSave(hostif, guest, host)
-    return { ...state, lacksIw: state.savedNic?.phy !== undefined && !host.hasProgram('iw') ? true : undefined }
+    const state = await readNicToSave(hostif, guest, system)
+    return { ...state, lacksIw: state.savedNic?.phy !== undefined && !system.hasProgram('iw') ? true : undefined }
   }
   const { record } = inGuest ?? {}
-  const nic = record?.kind === 'link' && record.nic !== undefined ? readSavedLink(record.nic, host) : undefined
+  const nic = record?.kind === 'link' && record.nic !== undefined ? readSavedLink(record.nic, system) : undefined
   return nic === undefined ? {} : { savedNic: nic, isNicSaved: true }
 }
 

@@ -88,25 +88,25 @@ describe('what is asked, and of whom', () => {
     ],
     ['a wrong directory', 'br1', undefined, { ...running, env: { OVS_RUNDIR: '/o' } }, false],
   ])('%s', async (_, name, hostif, options, isAsked) => {
-    const host = createFakeSystem({ ...options, answers: { 'ovs-vsctl': { stdout: tables } } })
-    const ovs = await readOvsIfRelevant(name, hostif, host)
+    const system = createFakeSystem({ ...options, answers: { 'ovs-vsctl': { stdout: tables } } })
+    const ovs = await readOvsIfRelevant(name, hostif, system)
     expect(ovs?.kind === 'database').toBe(isAsked)
-    expect(host.calls.length).toBe(isAsked ? 1 : 0)
+    expect(system.calls.length).toBe(isAsked ? 1 : 0)
   })
 
   test('installed, not running, and nobody has the name: said without a process, should nothing else claim it', async () => {
-    const host = createFakeSystem({ programs: ['ovs-vsctl'] })
-    expect(await readOvsIfRelevant('lan', undefined, host)).toMatchObject({ message: 'Open vSwitch does not run' })
-    expect(await readOvsIfRelevant('lan', link, host)).toBeUndefined()
-    expect(host.calls).toEqual([])
+    const system = createFakeSystem({ programs: ['ovs-vsctl'] })
+    expect(await readOvsIfRelevant('lan', undefined, system)).toMatchObject({ message: 'Open vSwitch does not run' })
+    expect(await readOvsIfRelevant('lan', link, system)).toBeUndefined()
+    expect(system.calls).toEqual([])
   })
 
   test('not installed, and the name asks for it: said without a process', async () => {
-    const host = createFakeSystem()
-    expect(await readOvsIfRelevant('ovs1', undefined, host)).toMatchObject({
+    const system = createFakeSystem()
+    expect(await readOvsIfRelevant('ovs1', undefined, system)).toMatchObject({
       ...{ kind: 'silent', message: 'Open vSwitch is not installed' },
     })
-    expect(host.calls).toEqual([])
+    expect(system.calls).toEqual([])
   })
 
   test.each([
@@ -119,8 +119,8 @@ describe('what is asked, and of whom', () => {
       'terminating with signal',
     ],
   ])('no answer: %s', async (stderr, part) => {
-    const host = createFakeSystem({ ...running, answers: { 'ovs-vsctl': { code: 1, stderr } } })
-    const ovs = await readOvs(host)
+    const system = createFakeSystem({ ...running, answers: { 'ovs-vsctl': { code: 1, stderr } } })
+    const ovs = await readOvs(system)
     expect(ovs).toMatchObject({ kind: 'silent' })
     expect('message' in ovs && ovs.message).toContain(part)
     expect('message' in ovs && ovs.message).not.toContain('2026')
@@ -133,8 +133,8 @@ describe('what is asked, and of whom', () => {
     ['it has ended', {}, false],
     ['without a file of its number', { '/var/run/openvswitch/ovs-vswitchd.77.ctl': '' }, true],
   ])('ovs-vswitchd: %s', async (_, files, isSwitching) => {
-    const host = createFakeSystem({ ...running, files, answers: { 'ovs-vsctl': { stdout: tables } } })
-    expect(await readOvs(host)).toMatchObject({
+    const system = createFakeSystem({ ...running, files, answers: { 'ovs-vsctl': { stdout: tables } } })
+    expect(await readOvs(system)).toMatchObject({
       kind: 'database',
       isVswitchdRunning: isSwitching,
       hasKernelDatapath: false,
@@ -154,8 +154,8 @@ describe('what is asked, and of whom', () => {
       },
     ],
   ])("the kernel's datapath: %s", async (_, options) => {
-    const host = createFakeSystem({ ...running, ...options, answers: { 'ovs-vsctl': { stdout: tables } } })
-    expect(await readOvs(host)).toMatchObject({ hasKernelDatapath: true })
+    const system = createFakeSystem({ ...running, ...options, answers: { 'ovs-vsctl': { stdout: tables } } })
+    expect(await readOvs(system)).toMatchObject({ hasKernelDatapath: true })
   })
 
   test('whose bridge it is', async () => {

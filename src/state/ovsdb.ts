@@ -114,34 +114,34 @@ export function parseOvsTables(
 }
 
 /** The directory with the sockets of an Open vSwitch that runs. */
-function findRunDir(host: System): string | undefined {
-  const { OVS_RUNDIR } = host.env
-  return (OVS_RUNDIR ? [OVS_RUNDIR] : RUN_DIRS).find((dir) => host.inode(`${dir}/db.sock`) !== undefined)
+function findRunDir(system: System): string | undefined {
+  const { OVS_RUNDIR } = system.env
+  return (OVS_RUNDIR ? [OVS_RUNDIR] : RUN_DIRS).find((dir) => system.inode(`${dir}/db.sock`) !== undefined)
 }
 
 /** In order it takes its files away when it ends; killed, it leaves the number of a process that is gone. */
-function readVswitchdRunning(host: System): boolean {
-  const dir = findRunDir(host)
+function readVswitchdRunning(system: System): boolean {
+  const dir = findRunDir(system)
   if (dir === undefined) return false
-  const pid = host.read(`${dir}/ovs-vswitchd.pid`)
-  if (pid !== undefined) return host.read(`/proc/${pid}/stat`) !== undefined
-  return host.list(dir)?.some((name) => /^ovs-vswitchd.*\.ctl$/.test(name)) ?? false
+  const pid = system.read(`${dir}/ovs-vswitchd.pid`)
+  if (pid !== undefined) return system.read(`/proc/${pid}/stat`) !== undefined
+  return system.list(dir)?.some((name) => /^ovs-vswitchd.*\.ctl$/.test(name)) ?? false
 }
 
 /** A module, or built in: then it shows when it has been used, or in the kernel's own list. */
-function readKernelDatapath(host: System): boolean {
-  if (host.inode('/sys/module/openvswitch') !== undefined || host.inode('/sys/class/net/ovs-system') !== undefined)
+function readKernelDatapath(system: System): boolean {
+  if (system.inode('/sys/module/openvswitch') !== undefined || system.inode('/sys/class/net/ovs-system') !== undefined)
     return true
-  const release = host.read('/proc/sys/kernel/osrelease')
-  return /\/openvswitch\.ko$/m.test(host.read(`/lib/modules/${release}/modules.builtin`) ?? '')
+  const release = system.read('/proc/sys/kernel/osrelease')
+  return /\/openvswitch\.ko$/m.test(system.read(`/lib/modules/${release}/modules.builtin`) ?? '')
 }
 
 const START_HINT = 'Start it: systemctl start openvswitch-switch'
 const NOT_RUNNING: OvsState = { kind: 'silent', message: 'Open vSwitch does not run', hint: START_HINT }
 
 /** Whether an Open vSwitch runs here, as far as files tell. */
-export function isOvsRunning(host: System): boolean {
-  return host.hasProgram('ovs-vsctl') && findRunDir(host) !== undefined
+export function isOvsRunning(system: System): boolean {
+  return system.hasProgram('ovs-vsctl') && findRunDir(system) !== undefined
 }
 
 const COLUMNS = {
@@ -151,14 +151,14 @@ const COLUMNS = {
 } as const
 
 /** Asks the database, in one process. Answers why when that fails. */
-export async function readOvs(host: System): Promise<OvsState> {
-  if (!host.hasProgram('ovs-vsctl'))
+export async function readOvs(system: System): Promise<OvsState> {
+  if (!system.hasProgram('ovs-vsctl'))
     return {
       ...{ kind: 'silent', message: 'Open vSwitch is not installed' },
       hint: 'Install it: apt install openvswitch-switch',
     }
   const tables = Object.entries(COLUMNS).flatMap(([table, columns]) => ['--', `--columns=${columns}`, 'list', table])
-  const { code, stdout, stderr } = await host.run([
+  const { code, stdout, stderr } = await system.run([
     'ovs-vsctl',
     `--timeout=${READ_TIMEOUT}`,
     '--format=json',
@@ -179,9 +179,9 @@ export async function readOvs(host: System): Promise<OvsState> {
   }
   return {
     kind: 'database',
-    ...parseOvsTables(stdout, (name) => host.inode(`/sys/class/net/${name}`) !== undefined),
-    isVswitchdRunning: readVswitchdRunning(host),
-    hasKernelDatapath: readKernelDatapath(host),
+    ...parseOvsTables(stdout, (name) => system.inode(`/sys/class/net/${name}`) !== undefined),
+    isVswitchdRunning: readVswitchdRunning(system),
+    hasKernelDatapath: readKernelDatapath(system),
   }
 }
 
@@ -192,15 +192,15 @@ export async function readOvs(host: System): Promise<OvsState> {
 export async function readOvsIfRelevant(
   name: string,
   link: HostLink | undefined,
-  host: System,
+  system: System,
 ): Promise<OvsState | undefined> {
   const isOther =
-    link !== undefined && (link.kind !== 'other' || host.inode(`/sys/class/net/${name}/device`) !== undefined)
+    link !== undefined && (link.kind !== 'other' || system.inode(`/sys/class/net/${name}/device`) !== undefined)
   if (isOther) return undefined
-  const isNamedSo = name.startsWith('ovs') && (link === undefined || host.hasProgram('ovs-vsctl'))
-  if (isNamedSo || isOvsRunning(host)) return readOvs(host)
+  const isNamedSo = name.startsWith('ovs') && (link === undefined || system.hasProgram('ovs-vsctl'))
+  if (isNamedSo || isOvsRunning(system)) return readOvs(system)
   // Said when nothing else knows the name.
-  return link === undefined && host.hasProgram('ovs-vsctl') ? NOT_RUNNING : undefined
+  return link === undefined && system.hasProgram('ovs-vsctl') ? NOT_RUNNING : undefined
 }
 
 /** Whether a host interface of that name is a bridge of Open vSwitch, or to be made one. */

@@ -30,10 +30,10 @@ NAMESPACE: for my $i (0 .. $#ARGV) {
 const SCAN_LIMIT_SECONDS = 5
 
 /** Those of the namespaces that are known to hold no attachment; none where that cannot be told quickly. */
-export async function listUnattachedNetns(paths: readonly string[], host: System): Promise<readonly string[]> {
-  if (!host.hasProgram('perl')) return []
+export async function listUnattachedNetns(paths: readonly string[], system: System): Promise<readonly string[]> {
+  if (!system.hasProgram('perl')) return []
   const failed = { code: 1, stdout: '' }
-  const { code, stdout } = await host
+  const { code, stdout } = await system
     .query(['perl', '-e', NETNS_SCAN_SCRIPT, ...paths], SCAN_LIMIT_SECONDS)
     .catch(() => failed)
   const numbers = code === 0 ? stdout.split('\n').filter(Boolean) : []

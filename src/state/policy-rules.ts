@@ -30,14 +30,14 @@ export const RULE_PRIORITY = 10000
 const POLICY_MARKER_DIR = '/run/pipework/policy'
 
 /** The file that says so of a namespace, by its name for `ip -n`. */
-export function policyMarkerFile(netns: string, host: System): string {
-  return `${POLICY_MARKER_DIR}/${host.inode(`/run/netns/${netns}`)}`
+export function policyMarkerFile(netns: string, system: System): string {
+  return `${POLICY_MARKER_DIR}/${system.inode(`/run/netns/${netns}`)}`
 }
 
 /** Whether that namespace may have rules of ours; without one, whether any may. */
-export function mayHavePolicyRules(host: System, netns?: string): boolean {
-  if (host.inode(POLICY_MARKER_DIR) === undefined) return false
-  return netns === undefined || host.inode(policyMarkerFile(netns, host)) !== undefined
+export function mayHavePolicyRules(system: System, netns?: string): boolean {
+  if (system.inode(POLICY_MARKER_DIR) === undefined) return false
+  return netns === undefined || system.inode(policyMarkerFile(netns, system)) !== undefined
 }
 
 /** Writes it. */
@@ -84,9 +84,9 @@ interface NamedLink {
 export async function readPolicyRouting(
   { ifname, links }: { readonly ifname?: string; readonly links?: readonly NamedLink[] },
   netns: string,
-  host: System,
+  system: System,
 ): Promise<PolicyRouting> {
-  const all = await readRulesAndRoutes(netns, host)
+  const all = await readRulesAndRoutes(netns, system)
   const tables = ifname === undefined ? [] : Object.values(policyTables(ifname))
   const names = links && [...links.map(({ name }) => name), ...(ifname === undefined ? [] : [ifname])]
   const orphans = names === undefined ? { rules: [], routes: [] } : pickOrphanRules(all, names)
@@ -98,8 +98,8 @@ export async function readPolicyRouting(
 }
 
 /** All rules, and all routes of other tables than the main one. */
-async function readRulesAndRoutes(netns: string, host: System): Promise<PolicyRouting> {
-  const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(host))
+async function readRulesAndRoutes(netns: string, system: System): Promise<PolicyRouting> {
+  const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(system))
   // A namespace's rules of both families take two calls of `ip`; as lines of a batch they are one process of ours.
   const lines = families.flatMap((family) =>
     [
@@ -107,7 +107,7 @@ async function readRulesAndRoutes(netns: string, host: System): Promise<PolicyRo
       ['-d', 'route', 'show', 'table', 'all'],
     ].map((words) => batchLine`netns exec ${netns} ip -j -${family} ${words}`),
   )
-  const { code, stdout, stderr } = await host.runIpBatch({ lines, output: 'text' })
+  const { code, stdout, stderr } = await system.runIpBatch({ lines, output: 'text' })
   if (code !== 0)
     throw new PipeworkError(`the guest's routing rules cannot be read: ${stderr.trim()}`, {
       hint: 'Has it stopped just now? Else see what `ip rule` says in there.',

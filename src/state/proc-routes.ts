@@ -19,9 +19,9 @@ const PROC_FILES = {
 } as const
 
 /** The routes in a `net` directory of /proc, but for those of lo; undefined where the kernel has no such file. */
-export function readProcRoutes(family: Family, net: string, host: System): readonly ProcRoute[] | undefined {
+export function readProcRoutes(family: Family, net: string, system: System): readonly ProcRoute[] | undefined {
   const { file, ...columns } = PROC_FILES[family]
-  const lines = host.read(`${net}/${file}`)?.split('\n')
+  const lines = system.read(`${net}/${file}`)?.split('\n')
   return lines?.flatMap((line) => {
     const fields = line.trim().split(/\s+/)
     const [dev = '', dst = '', via = '', mask = ''] = [columns.dev, columns.dst, columns.via, columns.mask].map(

@@ -35,12 +35,12 @@ export function savedLinkFile(name: string): string {
 }
 
 /** The names of the NICs that are away; a run that was killed may have left half of a file beside theirs. */
-export function listSavedLinks(host: System): readonly string[] {
-  return (host.list(SAVED_LINKS_DIR) ?? []).filter((name) => !name.endsWith('.new'))
+export function listSavedLinks(system: System): readonly string[] {
+  return (system.list(SAVED_LINKS_DIR) ?? []).filter((name) => !name.endsWith('.new'))
 }
 
 /** The state of a NIC that is away, or was when its guest ended; undefined when none of that name is. */
-export function readSavedLink(name: string, host: System): SavedLink | undefined {
-  const text = host.read(savedLinkFile(name))
+export function readSavedLink(name: string, system: System): SavedLink | undefined {
+  const text = system.read(savedLinkFile(name))
   return text === undefined ? undefined : (JSON.parse(text) as SavedLink)
 }

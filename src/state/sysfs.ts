@@ -33,30 +33,30 @@ const DEVTYPES: Readonly<Record<string, SysfsKind>> = { bridge: 'bridge', wlan: 
 const ARP_TYPES: Readonly<Record<string, SysfsKind>> = { '32': 'infiniband', '772': 'loopback' }
 
 /** What kind of link it is. */
-export function readLinkKind(name: string, host: System): SysfsKind {
-  const devtype = /^DEVTYPE=(.+)$/m.exec(host.read(`${SYSFS_NET}/${name}/uevent`) ?? '')?.[1] ?? ''
-  return DEVTYPES[devtype] ?? ARP_TYPES[host.read(`${SYSFS_NET}/${name}/type`) ?? ''] ?? 'other'
+export function readLinkKind(name: string, system: System): SysfsKind {
+  const devtype = /^DEVTYPE=(.+)$/m.exec(system.read(`${SYSFS_NET}/${name}/uevent`) ?? '')?.[1] ?? ''
+  return DEVTYPES[devtype] ?? ARP_TYPES[system.read(`${SYSFS_NET}/${name}/type`) ?? ''] ?? 'other'
 }
 
 /** Whether it is one of InfiniBand, at a single look. */
-export function isInfiniband(name: string, host: System): boolean {
-  return ARP_TYPES[host.read(`${SYSFS_NET}/${name}/type`) ?? ''] === 'infiniband'
+export function isInfiniband(name: string, system: System): boolean {
+  return ARP_TYPES[system.read(`${SYSFS_NET}/${name}/type`) ?? ''] === 'infiniband'
 }
 
-function readVlanFiltering(name: string, host: System): Pick<SysfsLink, 'filtering' | 'defaultPvid'> {
-  const filtering = host.read(`${SYSFS_NET}/${name}/bridge/vlan_filtering`)
+function readVlanFiltering(name: string, system: System): Pick<SysfsLink, 'filtering' | 'defaultPvid'> {
+  const filtering = system.read(`${SYSFS_NET}/${name}/bridge/vlan_filtering`)
   if (filtering === undefined) return {}
-  return { filtering: filtering === '1', defaultPvid: Number(host.read(`${SYSFS_NET}/${name}/bridge/default_pvid`)) }
+  return { filtering: filtering === '1', defaultPvid: Number(system.read(`${SYSFS_NET}/${name}/bridge/default_pvid`)) }
 }
 
 /** One link of the host; undefined when there is none of that name. Its alias may be known already. */
-export function readSysfsLink(name: string, host: System, known?: string): SysfsLink | undefined {
-  const of = (file: string) => host.read(`${SYSFS_NET}/${name}/${file}`)
+export function readSysfsLink(name: string, system: System, known?: string): SysfsLink | undefined {
+  const of = (file: string) => system.read(`${SYSFS_NET}/${name}/${file}`)
   const ifindex = of('ifindex')
   if (ifindex === undefined) return undefined
   const alias = known ?? of('ifalias')
-  const master = host.readLink(`${SYSFS_NET}/${name}/master`)
-  const kind = readLinkKind(name, host)
+  const master = system.readLink(`${SYSFS_NET}/${name}/master`)
+  const kind = readLinkKind(name, system)
   return {
     name,
     kind,
@@ -66,7 +66,7 @@ export function readSysfsLink(name: string, host: System, known?: string): Sysfs
     mac: of('address') ?? '',
     up: (Number(of('flags')) & IFF_UP) !== 0,
     master: master === undefined ? undefined : master.slice(master.lastIndexOf('/') + 1),
-    ...(kind === 'bridge' ? readVlanFiltering(name, host) : {}),
+    ...(kind === 'bridge' ? readVlanFiltering(name, system) : {}),
     alias: alias ? alias : undefined,
   }
 }

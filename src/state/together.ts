@@ -1,19 +1,21 @@
 import type { System } from '../system/types'
 
 /** The host as many guests at once see it: what is the same for all of them is asked once. */
-export function memoizeHost(host: System): System {
+export function memoizeHost(system: System): System {
   const remember = createMemo()
   return {
-    ...host,
+    ...system,
     query: (argv, limit) =>
-      argv.join(' ') === 'arping -V' ? remember('arping -V', () => host.query(argv, limit)) : host.query(argv, limit),
+      argv.join(' ') === 'arping -V'
+        ? remember('arping -V', () => system.query(argv, limit))
+        : system.query(argv, limit),
     // Of each name that an engine does not know, its list is asked for.
     httpGet: (socket, path, limit) =>
       path === '/containers/json?all=1'
-        ? remember(`GET ${socket}`, () => host.httpGet(socket, path, limit))
-        : host.httpGet(socket, path, limit),
+        ? remember(`GET ${socket}`, () => system.httpGet(socket, path, limit))
+        : system.httpGet(socket, path, limit),
     // A directory with an entry for each interface, of which nobody reads the names: it says that there is IPv6.
-    list: (path) => (path === '/proc/sys/net/ipv6/conf' ? remember(path, () => host.list(path)) : host.list(path)),
+    list: (path) => (path === '/proc/sys/net/ipv6/conf' ? remember(path, () => system.list(path)) : system.list(path)),
   }
 }
 

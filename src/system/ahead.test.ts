@@ -5,7 +5,7 @@ import { createFakeSystem } from './fake'
 /** What became of the `ip` that were started, in their order. */
 function watchAhead() {
   const fates: string[] = []
-  const host = {
+  const system = {
     ...createFakeSystem(),
     runIpBatch: async () => {
       fates.push('anew')
@@ -24,7 +24,7 @@ function watchAhead() {
       }
     },
   }
-  return { fates, ahead: createIpPrespawner(host) }
+  return { fates, ahead: createIpPrespawner(system) }
 }
 
 /** Until all that was begun has gone as far as it can. */

@@ -15,7 +15,7 @@ export interface IpPrespawner {
 }
 
 /** Nothing waits yet. */
-export function createIpPrespawner(host: System): IpPrespawner {
+export function createIpPrespawner(system: System): IpPrespawner {
   const waiting: { ip?: Promise<PrespawnedIp>; netns?: string | undefined; isOver?: true } = {}
   const drop = () => {
     // One that could not be started says so to whoever sends it something.
@@ -26,14 +26,14 @@ export function createIpPrespawner(host: System): IpPrespawner {
     start: (netns) => {
       if (waiting.ip !== undefined || waiting.isOver) return
       waiting.netns = netns
-      waiting.ip = host.startIpBatch(netns)
+      waiting.ip = system.startIpBatch(netns)
       waiting.ip.catch(() => {})
     },
     send: async (netns, lines) => {
       const { ip, netns: place } = waiting
       if (ip === undefined || place !== netns) {
         drop()
-        return host.runIpBatch({ netns, lines })
+        return system.runIpBatch({ netns, lines })
       }
       delete waiting.ip
       return (await ip).send(lines)

@@ -4,7 +4,7 @@ import type { HeldNetns, Interrupt, System } from './types'
 
 /** Who waits, and what ends the wait early. */
 interface LockWait {
-  readonly host: System
+  readonly system: System
   readonly interrupt: Interrupt
 }
 
@@ -30,17 +30,17 @@ export async function lockHostServices(means: LockWait): Promise<() => void> {
 
 async function waitForLock(
   { name, what }: { readonly name: string; readonly what: string },
-  { host, interrupt }: LockWait,
+  { system, interrupt }: LockWait,
 ): Promise<() => void> {
-  const deadline = host.elapsed() + LOCK_TIMEOUT * 1000
+  const deadline = system.elapsed() + LOCK_TIMEOUT * 1000
   for (;;) {
-    const release = host.tryLock(name)
+    const release = system.tryLock(name)
     if (release !== undefined) return release
     if (interrupt.requested) throw new PipeworkError('interrupted')
-    if (host.elapsed() >= deadline)
+    if (system.elapsed() >= deadline)
       throw new PipeworkError(`another pipework has been at ${what} for ${LOCK_TIMEOUT} s`, {
         hint: 'Look what it is waiting for: pgrep -a -f pipework',
       })
-    await host.sleep(LOCK_POLL_INTERVAL)
+    await system.sleep(LOCK_POLL_INTERVAL)
   }
 }

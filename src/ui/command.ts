@@ -31,7 +31,7 @@ export interface CommandLine extends CommandArgs {
 
 /** What a command is given: what was typed, and the world. */
 export interface CommandContext extends CommandArgs {
-  readonly host: System
+  readonly system: System
   readonly io: Io
   /** The command table: what explains or completes commands reads it. */
   readonly table: CommandTable
@@ -55,8 +55,8 @@ export interface CommandHandler {
 }
 
 /** Refuses a change to whoever cannot make it; a dry run is for everybody. */
-export function validateRoot({ host, hasFlag }: CommandContext): void {
-  if (!host.isRoot && !hasFlag('dry-run'))
+export function validateRoot({ system, hasFlag }: CommandContext): void {
+  if (!system.isRoot && !hasFlag('dry-run'))
     throw new PipeworkError('only root can change network interfaces: run it with sudo, or look with --dry-run')
 }
 

@@ -29,22 +29,22 @@ function toLineState(told: LineResult): LineState {
 }
 
 /** What `up` tells: failures on standard error, one line for each change, and the sum. */
-export function toUpResult(sum: Summary, { host, io, hasFlag }: CommandContext): CommandOutcome {
+export function toUpResult(sum: Summary, { system, io, hasFlag }: CommandContext): CommandOutcome {
   const { results, pruned, warnings } = sum
   const failures = [...listFailures(results), ...pruned.flatMap((it) => (it.state === 'failed' ? [it.error] : []))]
   if (!hasFlag('json')) for (const text of [...warnings.map(formatWarning), ...failures.map(formatError)]) io.err(text)
   return {
     text: [
-      ...results.flatMap((it) => formatChange(it, host)),
+      ...results.flatMap((it) => formatChange(it, system)),
       ...pruned.flatMap(formatPruneResult),
-      formatSummary(sum, host),
+      formatSummary(sum, system),
     ]
       .map((line) => `${line}\n`)
       .join(''),
     json: {
       ok: failures.length === 0,
       changed: results.some((it) => it.state === 'planned' && it.attachPlan.plan.length > 0) || pruned.length > 0,
-      attachments: results.map((it) => lineResultToJson(it, host)),
+      attachments: results.map((it) => lineResultToJson(it, system)),
       detached: pruned.map(pruneResultToJson),
       warnings: warnings.length === 0 ? undefined : warnings,
     },
@@ -71,10 +71,10 @@ function listFailures(all: readonly LineResult[]): readonly unknown[] {
   })
 }
 
-function formatChange(told: LineResult, host: System): readonly string[] {
+function formatChange(told: LineResult, system: System): readonly string[] {
   if (told.state === 'absent') return [`${formatLocation(told.line)}: ${told.error.message}`]
   if (told.state === 'failed' || told.attachPlan.plan.length === 0) return []
-  return [formatAttachment(describeAttachment(told.attachPlan, host))]
+  return [formatAttachment(describeAttachment(told.attachPlan, system))]
 }
 
 function formatPruneResult(pruned: PruneResult): readonly string[] {
@@ -83,7 +83,7 @@ function formatPruneResult(pruned: PruneResult): readonly string[] {
 }
 
 /** `12 made, 1 changed, 87 as they were`: what there is none of is left out. */
-function formatSummary({ results, pruned }: Summary, host: System): string {
+function formatSummary({ results, pruned }: Summary, system: System): string {
   const count = (state: LineState) => results.filter((it) => toLineState(it) === state).length
   const parts = [
     [count('made'), 'made'],
@@ -94,10 +94,10 @@ function formatSummary({ results, pruned }: Summary, host: System): string {
     [count('failed') + pruned.filter(({ state }) => state === 'failed').length, 'failed'],
   ] as const
   const told = parts.filter(([number]) => number > 0).map(([number, what]) => `${number} ${what}`)
-  return `${told.join(', ') || 'nothing to do'} (${Math.round(host.elapsed())} ms)`
+  return `${told.join(', ') || 'nothing to do'} (${Math.round(system.elapsed())} ms)`
 }
 
-function lineResultToJson(told: LineResult, host: System): object {
+function lineResultToJson(told: LineResult, system: System): object {
   const { request } = told.line
   const { guest, ifname, hostif } = request
   const about = {
@@ -112,7 +112,7 @@ function lineResultToJson(told: LineResult, host: System): object {
   return {
     ok: true,
     ...about,
-    attachment: describeAttachment(told.attachPlan, host),
+    attachment: describeAttachment(told.attachPlan, system),
     steps: plan.map(({ description }) => description),
   }
 }

@@ -31,15 +31,15 @@ const SUCCESS: CommandResult = { code: 0, stdout: '', stderr: '' }
 interface LeaseContext {
   readonly clientState: ClientState
   readonly heldNetns: HeldNetns
-  readonly host: System
+  readonly system: System
   /** Where an `ip` may wait for the lines that are for the guest, and for the host. */
   readonly prespawnedIp: { readonly guest: IpPrespawner; readonly host: IpPrespawner }
   /** The inside of the guest. */
   readGuestState(): Promise<GuestState>
 }
 
-function requireClientState(directory: string, host: System): ClientState {
-  const tenant = readClientState(directory, host)
+function requireClientState(directory: string, system: System): ClientState {
+  const tenant = readClientState(directory, system)
   if (tenant === undefined) throw new PipeworkError(`there is no DHCP client in '${directory}'`)
   return tenant
 }
@@ -47,21 +47,21 @@ function requireClientState(directory: string, host: System): ClientState {
 /** Runs the action where the guest's namespace has a name. The keeper holds it open, whatever became of the guest. */
 async function withNamespace<T>(
   tenant: ClientState,
-  host: System,
+  system: System,
   action: (place: LeaseContext) => Promise<T>,
 ): Promise<T> {
-  const keeper = supervisorPid(tenant.directory, host)
+  const keeper = supervisorPid(tenant.directory, system)
   if (keeper === undefined) throw new PipeworkError(`the DHCP client of '${tenant.client.ifname}' has ended`)
-  const pin = host.holdNetns(`/proc/${keeper}/fd/9`)
-  const aheads = { guest: createIpPrespawner(host), host: createIpPrespawner(host) }
+  const pin = system.holdNetns(`/proc/${keeper}/fd/9`)
+  const aheads = { guest: createIpPrespawner(system), host: createIpPrespawner(system) }
   try {
     if (pin.inode !== tenant.client.netns) throw new PipeworkError(`'${tenant.client.ifname}' is in another namespace`)
     return await action({
       clientState: tenant,
       heldNetns: pin,
-      host,
+      system,
       prespawnedIp: aheads,
-      readGuestState: () => readGuestState(pin.netns, host),
+      readGuestState: () => readGuestState(pin.netns, system),
     })
   } finally {
     aheads.guest.dismiss()
@@ -76,27 +76,32 @@ async function withNamespace<T>(
 export async function waitForLease(
   directory: string,
   { limit, interrupt }: { readonly limit: number; readonly interrupt: Interrupt },
-  host: System,
+  system: System,
 ): Promise<CommandResult> {
-  const deadline = host.elapsed() + limit * 1000
-  const hasEnded = () => host.read(`${directory}/failed`) !== undefined || supervisorPid(directory, host) === undefined
-  const giveUp = (why: string): CommandResult => ({ code: 1, stdout: host.read(`${directory}/log`) ?? '', stderr: why })
+  const deadline = system.elapsed() + limit * 1000
+  const hasEnded = () =>
+    system.read(`${directory}/failed`) !== undefined || supervisorPid(directory, system) === undefined
+  const giveUp = (why: string): CommandResult => ({
+    code: 1,
+    stdout: system.read(`${directory}/log`) ?? '',
+    stderr: why,
+  })
   if (hasEnded()) return giveUp('ended')
-  const changes = host.watchDirectory(directory)
+  const changes = system.watchDirectory(directory)
   try {
-    return await withNamespace(requireClientState(directory, host), host, async (place) => {
+    return await withNamespace(requireClientState(directory, system), system, async (place) => {
       const ready = prestartLease(place)
       for (;;) {
-        const text = host.read(`${directory}/event`)
+        const text = system.read(`${directory}/event`)
         const news = text === undefined ? undefined : parseLeaseEvent(text, now())
         if (news?.kind === 'leased') {
           await applyLease(news.lease, ready)
-          host.writeFile(`${directory}/event`, undefined)
+          system.writeFile(`${directory}/event`, undefined)
           return SUCCESS
         }
         if (interrupt.requested) throw new PipeworkError('interrupted')
         if (hasEnded()) return giveUp('ended')
-        if (host.elapsed() >= deadline) return giveUp('')
+        if (system.elapsed() >= deadline) return giveUp('')
         await changes.nextChange(POLL_INTERVAL)
       }
     })
@@ -107,26 +112,29 @@ export async function waitForLease(
 
 /** While client and server speak, what it takes to give the lease to the link is started, and the guest looked at. */
 function prestartLease(place: LeaseContext): LeaseContext {
-  const { prespawnedIp, heldNetns, host } = place
-  const began = host.elapsed()
+  const { prespawnedIp, heldNetns, system } = place
+  const began = system.elapsed()
   const seen = place.readGuestState()
   // Whoever looks is told.
   seen.catch(() => {})
   prespawnedIp.guest.start(heldNetns.netns)
   prespawnedIp.host.start()
-  return { ...place, readGuestState: () => (host.elapsed() - began < GUEST_STATE_TTL ? seen : place.readGuestState()) }
+  return {
+    ...place,
+    readGuestState: () => (system.elapsed() - began < GUEST_STATE_TTL ? seen : place.readGuestState()),
+  }
 }
 
 // --- later --------------------------------------------------------------------------------------------------------------
 
 /** What the keeper calls for: the client has news of its lease. */
-export async function applyLeaseEvent(directory: string, host: System): Promise<void> {
-  const tenant = requireClientState(directory, host)
-  const news = parseLeaseEvent(host.read(`${directory}/taken`) ?? '', now())
+export async function applyLeaseEvent(directory: string, system: System): Promise<void> {
+  const tenant = requireClientState(directory, system)
+  const news = parseLeaseEvent(system.read(`${directory}/taken`) ?? '', now())
   if (news.kind === 'none') return
-  const unlock = await lockInterface(tenant.client, host)
+  const unlock = await lockInterface(tenant.client, system)
   try {
-    await withNamespace(tenant, host, async (place) => {
+    await withNamespace(tenant, system, async (place) => {
       if (news.kind === 'leased') await applyLease(news.lease, place)
       else await recordLostLease(place)
     })
@@ -139,21 +147,21 @@ export async function applyLeaseEvent(directory: string, host: System): Promise<
 const LOCK_TIMEOUT = 60
 
 /** The lock of an attach: neither shall find what the other has half done. */
-async function lockInterface({ netns, ifname }: DhcpClientSpec, host: System): Promise<() => void> {
-  const deadline = host.elapsed() + LOCK_TIMEOUT * 1000
+async function lockInterface({ netns, ifname }: DhcpClientSpec, system: System): Promise<() => void> {
+  const deadline = system.elapsed() + LOCK_TIMEOUT * 1000
   for (;;) {
-    const unlock = host.tryLock(`${netns}-${ifname}`)
+    const unlock = system.tryLock(`${netns}-${ifname}`)
     if (unlock !== undefined) return unlock
-    if (host.elapsed() >= deadline)
+    if (system.elapsed() >= deadline)
       throw new PipeworkError(`another pipework has been at '${ifname}' for ${LOCK_TIMEOUT} s`)
-    await host.sleep(POLL_INTERVAL)
+    await system.sleep(POLL_INTERVAL)
   }
 }
 
 /** The lease is no more: what came with it goes. The client asks again for as long as it runs. */
 async function recordLostLease(place: LeaseContext): Promise<void> {
-  const { clientState, host } = place
-  host.writeFile(`${clientState.directory}/lost`, `${now()}`)
+  const { clientState, system } = place
+  system.writeFile(`${clientState.directory}/lost`, `${now()}`)
   await removeLease(place)
 }
 
@@ -169,16 +177,16 @@ async function removeLease(place: LeaseContext): Promise<void> {
 }
 
 /** Gives back what a client was given, and ends it: the inverse of a first lease. */
-export async function rollBackLease(directory: string, host: System): Promise<CommandResult> {
-  const tenant = readClientState(directory, host)
+export async function rollBackLease(directory: string, system: System): Promise<CommandResult> {
+  const tenant = readClientState(directory, system)
   if (tenant?.lease === undefined || !tenant.isRunning) return SUCCESS
-  await withNamespace(tenant, host, async (place) => {
-    await host.run(['sh', `${directory}/keep`, '--stop'])
-    const self = ['nsenter', `--net=/run/netns/${place.heldNetns.netns}`, ...host.selfCommand]
-    await host.run([...self, '__dhcp', 'release', directory])
+  await withNamespace(tenant, system, async (place) => {
+    await system.run(['sh', `${directory}/keep`, '--stop'])
+    const self = ['nsenter', `--net=/run/netns/${place.heldNetns.netns}`, ...system.selfCommand]
+    await system.run([...self, '__dhcp', 'release', directory])
     await removeLease(place)
   })
-  host.writeFile(`${directory}/lease`, undefined)
+  system.writeFile(`${directory}/lease`, undefined)
   return SUCCESS
 }
 
@@ -186,21 +194,25 @@ export async function rollBackLease(directory: string, host: System): Promise<Co
 
 /** Makes the link what the lease says, and writes it down. */
 async function applyLease(lease: Lease, place: LeaseContext): Promise<void> {
-  const { clientState, heldNetns, host, readGuestState: look } = place
+  const { clientState, heldNetns, system, readGuestState: look } = place
   const { directory, client } = clientState
   const state = await look()
   const lines = planLeaseCommands(lease, clientState, state).map((command) =>
-    toBatchLine(command, { netns: heldNetns.netns, pid: host.pid }),
+    toBatchLine(command, { netns: heldNetns.netns, pid: system.pid }),
   )
   const { code, stderr } = await runLeaseBatch(lines, planRecordUpdate(lease, state, place), place)
   if (code !== 0) {
-    await runLeaseBatch([], planRecordUpdate(clientState.lease, await readGuestState(heldNetns.netns, host), place), place)
+    await runLeaseBatch(
+      [],
+      planRecordUpdate(clientState.lease, await readGuestState(heldNetns.netns, system), place),
+      place,
+    )
     throw new PipeworkError(`the lease of ${lease.ip} could not be given to '${client.ifname}': ${stderr.trim()}`)
   }
-  if (client.resolvConf !== undefined) await writeResolvConf(lease, client.resolvConf, host)
-  host.writeFile(`${directory}/lease`, JSON.stringify(lease))
-  host.writeFile(`${directory}/lost`, undefined)
-  host.writeFile(`${directory}/renew`, renewTicks(lease, client))
+  if (client.resolvConf !== undefined) await writeResolvConf(lease, client.resolvConf, system)
+  system.writeFile(`${directory}/lease`, JSON.stringify(lease))
+  system.writeFile(`${directory}/lost`, undefined)
+  system.writeFile(`${directory}/renew`, renewTicks(lease, client))
 }
 
 /** Lines for the guest and the record of its link, side by side; answers what became of those for the guest. */
@@ -317,11 +329,11 @@ interface RecordUpdate {
 function planRecordUpdate(
   lease: Lease | undefined,
   { links }: GuestState,
-  { clientState: { client }, host }: LeaseContext,
+  { clientState: { client }, system }: LeaseContext,
 ): RecordUpdate | undefined {
   const isOurs = ({ guest, ifname }: LinkRecord) =>
     ifname === client.ifname && guestKey(guest) === guestKey(client.guest)
-  const end = readHostAttachments(host).find(({ record }) => isOurs(record))
+  const end = readHostAttachments(system).find(({ record }) => isOurs(record))
   const link = links.find(({ name }) => name === client.ifname)
   const [dev, record] = end === undefined ? [client.ifname, link?.record] : [end.hostEnd.name, end.record]
   if (record?.kind !== 'link' || !isOurs(record)) return undefined
@@ -331,8 +343,8 @@ function planRecordUpdate(
 }
 
 /** Into the guest's own file, in its place: containers have it mounted, and another file of that name is not theirs. */
-async function writeResolvConf({ dns, domain }: Lease, path: string, host: System): Promise<void> {
+async function writeResolvConf({ dns, domain }: Lease, path: string, system: System): Promise<void> {
   if (dns.length === 0) return
   const lines = [...(domain === undefined ? [] : [`search ${domain}`]), ...dns.map((server) => `nameserver ${server}`)]
-  host.overwriteFile(path, `${lines.join('\n')}\n`)
+  system.overwriteFile(path, `${lines.join('\n')}\n`)
 }

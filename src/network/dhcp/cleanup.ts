@@ -9,41 +9,41 @@ export type RemovedDhcpClient = Pick<ClientState['client'], 'guest' | 'ifname' |
  * Ends what outlived its guest or its keeper, and forgets leases that have run out. A keeper ends with its guest by
  * itself, within half a second; this is for what was killed, and for whoever cannot wait. Needs root.
  */
-export async function cleanUpDhcpClients(host: System): Promise<readonly RemovedDhcpClient[]> {
-  if (!host.isRoot) return []
-  const swept = await Promise.all(listClientStates(host).map((tenant) => cleanUpLocked(tenant, host)))
+export async function cleanUpDhcpClients(system: System): Promise<readonly RemovedDhcpClient[]> {
+  if (!system.isRoot) return []
+  const swept = await Promise.all(listClientStates(system).map((tenant) => cleanUpLocked(tenant, system)))
   return swept.flat()
 }
 
 /** With the lock of an attach: what one is about to start looks like what nobody keeps. */
 async function cleanUpLocked(
   { directory, client: { netns, ifname } }: ClientState,
-  host: System,
+  system: System,
 ): Promise<readonly RemovedDhcpClient[]> {
-  const unlock = host.tryLock(`${netns}-${ifname}`)
+  const unlock = system.tryLock(`${netns}-${ifname}`)
   if (unlock === undefined) return []
   try {
-    const tenant = readClientState(directory, host)
-    return tenant === undefined ? [] : await cleanUpClient(tenant, host)
+    const tenant = readClientState(directory, system)
+    return tenant === undefined ? [] : await cleanUpClient(tenant, system)
   } finally {
     unlock()
   }
 }
 
-async function cleanUpClient(tenant: ClientState, host: System): Promise<readonly RemovedDhcpClient[]> {
+async function cleanUpClient(tenant: ClientState, system: System): Promise<readonly RemovedDhcpClient[]> {
   const { client, directory, lease, isRunning } = tenant
   const { guest, ifname, family, program } = client
   if (isRunning) {
     const guestPath = /^dir=\S+ guest=(\S+) /m.exec(tenant.files.keep ?? '')?.[1]
-    if (guestPath === undefined || host.inode(guestPath) === client.netns) return []
-    await host.run(['sh', `${directory}/keep`, '--stop'])
+    if (guestPath === undefined || system.inode(guestPath) === client.netns) return []
+    await system.run(['sh', `${directory}/keep`, '--stop'])
     return [{ guest, ifname, family }]
   }
   // The image's client is a child of Docker's, and does not die with its keeper.
-  const isStray = program === 'image' && host.read(`${directory}/pid`) !== undefined
-  if (isStray) await host.run(['docker', 'rm', '--force', dhcpContainerName(directory)])
-  if (lease !== undefined && leaseExpiry(lease) > host.now() / 1000) return []
-  if (lease === undefined && host.read(`${directory}/keeper`) === undefined) return []
-  await host.run(['rm', '-rf', directory])
+  const isStray = program === 'image' && system.read(`${directory}/pid`) !== undefined
+  if (isStray) await system.run(['docker', 'rm', '--force', dhcpContainerName(directory)])
+  if (lease !== undefined && leaseExpiry(lease) > system.now() / 1000) return []
+  if (lease === undefined && system.read(`${directory}/keeper`) === undefined) return []
+  await system.run(['rm', '-rf', directory])
   return [{ guest, ifname, family }]
 }

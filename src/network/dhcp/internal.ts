@@ -12,14 +12,14 @@ const SUCCESS: CommandResult = { code: 0, stdout: '', stderr: '' }
  */
 export async function runInternalDhcp(
   [, what, directory = '', seconds]: readonly string[],
-  { host, interrupt }: { readonly host: System; readonly interrupt: Interrupt },
+  { system, interrupt }: { readonly system: System; readonly interrupt: Interrupt },
 ): Promise<CommandResult> {
   if (!/^\/run\/pipework\/dhcp\/[0-9a-f]{16}$/.test(directory))
     throw new PipeworkError(`'${directory}' is not the directory of a DHCP client`)
-  if (what === 'await') return waitForLease(directory, { limit: Number(seconds), interrupt }, host)
-  if (what === 'drop') return rollBackLease(directory, host)
-  if (what === 'apply') await applyLeaseEvent(directory, host)
-  else if (what === 'release') await sendRelease(directory, host)
+  if (what === 'await') return waitForLease(directory, { limit: Number(seconds), interrupt }, system)
+  if (what === 'drop') return rollBackLease(directory, system)
+  if (what === 'apply') await applyLeaseEvent(directory, system)
+  else if (what === 'release') await sendRelease(directory, system)
   else throw new PipeworkError(`'${what}' is nothing that a DHCP client does`)
   return SUCCESS
 }

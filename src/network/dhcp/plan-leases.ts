@@ -17,7 +17,7 @@ interface LeasePlan extends AttachContext {
 
 /** Where a plan is made. */
 interface LeasePlanOptions {
-  readonly host: System
+  readonly system: System
   readonly netns: string | undefined
   /** Whether the link is made anew, and no client outlives that. */
   readonly isRecreated: boolean
@@ -31,10 +31,12 @@ interface LeasePlanOptions {
  */
 export async function planLeases(
   context: AttachContext,
-  { host, netns, isRecreated, planRest }: LeasePlanOptions,
+  { system, netns, isRecreated, planRest }: LeasePlanOptions,
 ): Promise<LeasePlan> {
-  const tenancy = await readDhcpInputs(context, { host, netns })
-  const settled = isRecreated ? [] : DHCP_FAMILIES.flatMap((family) => findUnchangedClient(family, context, tenancy) ?? [])
+  const tenancy = await readDhcpInputs(context, { system, netns })
+  const settled = isRecreated
+    ? []
+    : DHCP_FAMILIES.flatMap((family) => findUnchangedClient(family, context, tenancy) ?? [])
   const leased = settled.flatMap(({ client, lease }) => (lease === undefined ? [] : [toLeasedAddress(client, lease)]))
   const mtu = settled.find(({ lease }) => lease?.mtu !== undefined)?.lease?.mtu
   const request = {
@@ -55,24 +57,24 @@ export async function planLeases(
 
 async function readDhcpInputs(
   { request, guest }: AttachContext,
-  { host, netns }: Pick<LeasePlanOptions, 'host' | 'netns'>,
+  { system, netns }: Pick<LeasePlanOptions, 'system' | 'netns'>,
 ): Promise<DhcpInputs> {
   const { ifname, sources, dhcp } = request
   const wanted = sources.filter(({ kind }) => kind === 'dhcp')
   const programs = await Promise.all(
-    wanted.map(async (source) => [source.family, await findDhcpProgram(source, guest, host)] as const),
+    wanted.map(async (source) => [source.family, await findDhcpProgram(source, guest, system)] as const),
   )
-  const resolvConf = dhcp.dns ? await findResolvConf(guest, host) : undefined
+  const resolvConf = dhcp.dns ? await findResolvConf(guest, system) : undefined
   return {
     clientStates: DHCP_FAMILIES.flatMap(
-      (family) => readClientState(clientDirectory(guest, ifname, family), host) ?? [],
+      (family) => readClientState(clientDirectory(guest, ifname, family), system) ?? [],
     ),
     programs: new Map(programs),
-    pipeworkArgv: requireAbsoluteSelf(host),
-    netnsInode: (netns === undefined ? undefined : host.inode(`/run/netns/${netns}`)) ?? 0,
-    machineId: host.read('/etc/machine-id') || host.read('/proc/sys/kernel/random/boot_id') || '',
+    pipeworkArgv: requireAbsoluteSelf(system),
+    netnsInode: (netns === undefined ? undefined : system.inode(`/run/netns/${netns}`)) ?? 0,
+    machineId: system.read('/etc/machine-id') || system.read('/proc/sys/kernel/random/boot_id') || '',
     // Debian and Ubuntu load the profile; a host without AppArmor has no such file.
-    isConfined: /dhclient \(enforce\)/.test(host.read('/sys/kernel/security/apparmor/profiles') ?? ''),
+    isConfined: /dhclient \(enforce\)/.test(system.read('/sys/kernel/security/apparmor/profiles') ?? ''),
     resolvConf,
   }
 }

@@ -16,21 +16,21 @@ const DHCP_PACKAGES: Readonly<Record<DhcpClient, string>> = {
 }
 
 /** The client for a source: the one named, else the first that is installed, else that of Docker's busybox image. */
-export async function findDhcpProgram(source: AddressSource, guest: Guest, host: System): Promise<DhcpProgram> {
-  const missing = ['setpriv', 'nsenter', 'setsid'].find((tool) => !host.hasProgram(tool))
+export async function findDhcpProgram(source: AddressSource, guest: Guest, system: System): Promise<DhcpProgram> {
+  const missing = ['setpriv', 'nsenter', 'setsid'].find((tool) => !system.hasProgram(tool))
   if (missing !== undefined)
     throw new PipeworkError(`'${missing}' is not installed, and DHCP needs it`, {
       hint: 'Install it: apt install util-linux',
     })
   for (const name of listDhcpPrograms(source)) {
-    const command = await findProgramCommand(name, host)
+    const command = await findProgramCommand(name, system)
     if (command !== undefined) return { program: name, command }
   }
   if (source.client !== undefined)
     throw new PipeworkError(`'${source.client}' is not installed`, {
       hint: `Install it (apt install ${DHCP_PACKAGES[source.client]}), or write dhcp for whatever there is.`,
     })
-  if (source.family === 4 && guest.kind === 'docker' && host.hasProgram('docker'))
+  if (source.family === 4 && guest.kind === 'docker' && system.hasProgram('docker'))
     return { program: 'image', command: [] }
   throw new PipeworkError(`there is no DHCP client${source.family === 6 ? ' for IPv6' : ''} on this host`, {
     hint: `Install one: apt install ${source.family === 6 ? 'isc-dhcp-client' : 'udhcpc'}`,
@@ -44,9 +44,9 @@ function listDhcpPrograms({ client, family, options }: AddressSource): readonly 
   return options.length > 0 ? ['udhcpc'] : ['udhcpc', 'dhcpcd', 'dhclient']
 }
 
-async function findProgramCommand(name: DhcpClient, host: System): Promise<readonly string[] | undefined> {
-  if (host.hasProgram(name)) return [name]
-  if (name !== 'udhcpc' || !host.hasProgram('busybox')) return undefined
-  const { stdout } = await host.run(['busybox', '--list'])
+async function findProgramCommand(name: DhcpClient, system: System): Promise<readonly string[] | undefined> {
+  if (system.hasProgram(name)) return [name]
+  if (name !== 'udhcpc' || !system.hasProgram('busybox')) return undefined
+  const { stdout } = await system.run(['busybox', '--list'])
   return /^udhcpc$/m.test(stdout) ? ['busybox', 'udhcpc'] : undefined
 }

@@ -15,14 +15,14 @@ interface ReleasedLink {
 }
 
 /** The plan that takes a link away, with what ends its clients before, and gives their addresses back. */
-export function planReleaseOnDetach(plan: Plan, { record, netns }: ReleasedLink, host: System): Plan {
+export function planReleaseOnDetach(plan: Plan, { record, netns }: ReleasedLink, system: System): Plan {
   const tenants = ([4, 6] as const).flatMap(
-    (family) => readClientState(clientDirectory(record.guest, record.ifname, family), host) ?? [],
+    (family) => readClientState(clientDirectory(record.guest, record.ifname, family), system) ?? [],
   )
   const here = tenants.filter(({ client }) => client.netns === netns)
   return [
     ...tenants.flatMap(planClientStop),
-    ...here.flatMap((tenant) => planLeaseRelease(tenant, host.selfCommand)),
+    ...here.flatMap((tenant) => planLeaseRelease(tenant, system.selfCommand)),
     ...plan,
     // Of a guest that is gone the lease is still to be given back, and its files say which.
     ...(netns === undefined ? [] : tenants.flatMap(planClientRemoval)),
@@ -32,9 +32,9 @@ export function planReleaseOnDetach(plan: Plan, { record, netns }: ReleasedLink,
 /** The clients of guests that are gone: of those that `isMeant` says. */
 export function listOrphanedClients(
   isMeant: (client: ClientState['client']) => boolean,
-  host: System,
+  system: System,
 ): readonly ClientState[] {
-  return listClientStates(host).filter(({ client, isRunning }) => !isRunning && isMeant(client))
+  return listClientStates(system).filter(({ client, isRunning }) => !isRunning && isMeant(client))
 }
 
 /** What a guest that is gone is given, to be attached once more where it was. */
@@ -47,11 +47,11 @@ export interface ReleaseNamespace {
 }
 
 /** The attachment from whose address the lease can be given back, while that lasts and its bridge or NIC is there. */
-export function toReleaseNamespace(tenant: ClientState, host: System): ReleaseNamespace | undefined {
+export function toReleaseNamespace(tenant: ClientState, system: System): ReleaseNamespace | undefined {
   const { client, lease, directory } = tenant
   const { hostif, ifname, tag, wish, mac } = client
-  if (lease === undefined || leaseExpiry(lease) <= host.now() / 1000 || !isReleasable(tenant)) return undefined
-  if (readHostLink(hostif, host) === undefined) return undefined
+  if (lease === undefined || leaseExpiry(lease) <= system.now() / 1000 || !isReleasable(tenant)) return undefined
+  if (readHostLink(hostif, system) === undefined) return undefined
   const [kind, mode] = ['kind', 'mode'].map((name) =>
     wish.find((word) => word.startsWith(`--${name}=`))?.slice(`--${name}=`.length),
   )
@@ -74,7 +74,7 @@ export function toReleaseNamespace(tenant: ClientState, host: System): ReleaseNa
 export function planOrphanRelease(
   { client, lease, directory }: ClientState,
   { netns, link }: Pick<ReleaseNamespace, 'netns'> & { readonly link: Plan },
-  host: System,
+  system: System,
 ): Plan {
   const gone = ip`netns del ${netns}`
   const steps = link.map(({ undo = [], ...step }) => ({
@@ -83,9 +83,9 @@ export function planOrphanRelease(
     undo: [undo].flat().map((command) => redirectToNetns(command, netns)),
   }))
   const away = [...steps].reverse().flatMap(({ undo }) => undo)
-  const argv = ['ip', 'netns', 'exec', netns, ...host.selfCommand, '__dhcp', 'release', directory]
+  const argv = ['ip', 'netns', 'exec', netns, ...system.selfCommand, '__dhcp', 'release', directory]
   // A run that was killed has left it.
-  const isLeft = host.inode(`/run/netns/${netns}`) !== undefined
+  const isLeft = system.inode(`/run/netns/${netns}`) !== undefined
   return [
     ...(isLeft ? [{ description: `remove what stood in for ${client.guest.name} before`, command: gone }] : []),
     {

@@ -86,37 +86,37 @@ export function isReleasable({ lease, client }: ClientState): boolean {
  * Tells the server that the lease is not needed any more; runs in a namespace that has its address. One packet for
  * all clients: a client that was killed cannot say it, and that of a guest that is gone has nowhere to say it from.
  */
-export async function sendRelease(directory: string, host: System): Promise<void> {
-  const tenant = readClientState(directory, host)
+export async function sendRelease(directory: string, system: System): Promise<void> {
+  const tenant = readClientState(directory, system)
   if (tenant?.lease === undefined || !isReleasable(tenant)) return
   const { lease, client } = tenant
   const { ip, server, identity } = lease
   if (client.family === 6) {
     if (identity === undefined) return
     const to = `${SERVERS6}%${client.ifname}`
-    await waitUntil(() => isAddressUsable(ip, host), DAD_TIMEOUT, host)
-    await host.sendUdp(encodeRelease6({ ip, server, ...identity }), { from: ip, to, port: SERVER_PORT6 })
+    await waitUntil(() => isAddressUsable(ip, system), DAD_TIMEOUT, system)
+    await system.sendUdp(encodeRelease6({ ip, server, ...identity }), { from: ip, to, port: SERVER_PORT6 })
     return
   }
-  await host.sendUdp(encodeRelease4({ ip, server, mac: client.mac, clientId: client.clientId }), {
+  await system.sendUdp(encodeRelease4({ ip, server, mac: client.mac, clientId: client.clientId }), {
     from: ip,
     to: server,
     port: SERVER_PORT,
   })
-  await waitUntil(() => isArpResolved(host), ARP_TIMEOUT, host)
+  await waitUntil(() => isArpResolved(system), ARP_TIMEOUT, system)
 }
 
-async function waitUntil(isSo: () => boolean, limit: number, host: System): Promise<void> {
-  const deadline = host.elapsed() + limit * 1000
-  while (!isSo() && host.elapsed() < deadline) await host.sleep(0.02)
+async function waitUntil(isSo: () => boolean, limit: number, system: System): Promise<void> {
+  const deadline = system.elapsed() + limit * 1000
+  while (!isSo() && system.elapsed() < deadline) await system.sleep(0.02)
 }
 
 /** Whether the kernel sends from the address: while it looks for duplicates (flag 0x40) it does not. */
-function isAddressUsable(ip: string, host: System): boolean {
+function isAddressUsable(ip: string, system: System): boolean {
   const hex = encodeIp6(ip)
     .map((byte) => byte.toString(16).padStart(2, '0'))
     .join('')
-  const line = host
+  const line = system
     .read('/proc/self/net/if_inet6')
     ?.split('\n')
     .find((it) => it.startsWith(hex))
@@ -125,7 +125,7 @@ function isAddressUsable(ip: string, host: System): boolean {
 }
 
 /** Whether no neighbour is still being looked for: flag 2 says found. */
-function isArpResolved(host: System): boolean {
-  const lines = host.read('/proc/self/net/arp')?.split('\n').slice(1) ?? []
+function isArpResolved(system: System): boolean {
+  const lines = system.read('/proc/self/net/arp')?.split('\n').slice(1) ?? []
   return lines.every((line) => line.trim().split(/\s+/)[2] !== '0x0')
 }

@@ -28,10 +28,10 @@ function toLeaseReport(tenant: ClientState): LeaseReport {
 /** The leases of an attachment; none where it has typed addresses only. */
 export function readLeaseReports(
   { guest, ifname }: Pick<LinkRecord, 'guest' | 'ifname'>,
-  host: System,
+  system: System,
 ): readonly LeaseReport[] {
   return ([4, 6] as const).flatMap((family) => {
-    const tenant = readClientState(clientDirectory(guest, ifname, family), host)
+    const tenant = readClientState(clientDirectory(guest, ifname, family), system)
     return tenant === undefined ? [] : [toLeaseReport(tenant)]
   })
 }

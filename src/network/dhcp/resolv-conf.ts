@@ -6,10 +6,10 @@ import type { System } from '../../system/types'
  * The file of the host that the guest sees as its /etc/resolv.conf. What stands at that path inside the guest may be a
  * link that leads anywhere, and is not followed.
  */
-export async function findResolvConf({ kind, name, id }: Guest, host: System): Promise<string> {
+export async function findResolvConf({ kind, name, id }: Guest, system: System): Promise<string> {
   // What `ip netns exec` puts over /etc/resolv.conf (ip-netns(8)).
   if (kind === 'netns') return `/etc/netns/${name}/resolv.conf`
-  const path = kind === 'docker' || kind === 'podman' ? await readResolvConfPath(kind, id ?? name, host) : undefined
+  const path = kind === 'docker' || kind === 'podman' ? await readResolvConfPath(kind, id ?? name, system) : undefined
   if (path !== undefined) return path
   throw new PipeworkError(`--dhcp-dns: it is not known where '${name}' has its resolv.conf`, {
     hint:
@@ -26,10 +26,10 @@ export async function findResolvConf({ kind, name, id }: Guest, host: System): P
 async function readResolvConfPath(
   program: 'docker' | 'podman',
   wanted: string,
-  host: System,
+  system: System,
 ): Promise<string | undefined> {
   const format = '{{.Id}} {{.HostConfig.NetworkMode}} {{.ResolvConfPath}}'
-  const { code, stdout } = await host.run([program, 'inspect', '--type', 'container', '--format', format, wanted])
+  const { code, stdout } = await system.run([program, 'inspect', '--type', 'container', '--format', format, wanted])
   const [id = '', network = '', path = ''] = code === 0 ? stdout.trim().split(' ') : []
   const owners = [id, network.replace(/^container:/, '')].filter((it) => /^[0-9a-f]{64}$/.test(it))
   const folders = path.split('/')

@@ -83,17 +83,17 @@ export function clientDirectory(guest: LinkRecord['guest'], ifname: string, fami
 }
 
 /** Whether the process that `<pid>-<start>` names still runs (proc(5), field 22); a zombie does not. */
-function isProcessAlive(owner: string | undefined, host: System): boolean {
+function isProcessAlive(owner: string | undefined, system: System): boolean {
   const [pid, start] = owner?.split('-') ?? []
-  const stat = host.read(`/proc/${pid}/stat`)
+  const stat = system.read(`/proc/${pid}/stat`)
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ')
   return fields !== undefined && fields[0] !== 'Z' && fields[19] === start
 }
 
 /** The process that keeps the client, while it runs. */
-export function supervisorPid(directory: string, host: System): string | undefined {
-  const owner = host.read(`${directory}/keeper`)
-  return isProcessAlive(owner, host) ? owner?.split('-')[0] : undefined
+export function supervisorPid(directory: string, system: System): string | undefined {
+  const owner = system.read(`${directory}/keeper`)
+  return isProcessAlive(owner, system) ? owner?.split('-')[0] : undefined
 }
 
 function parseClientFile<T>(text: string | undefined): T | undefined {
@@ -105,28 +105,28 @@ function parseClientFile<T>(text: string | undefined): T | undefined {
 }
 
 /** The client whose files are in that directory. */
-export function readClientState(directory: string, host: System): ClientState | undefined {
-  const client = parseClientFile<DhcpClientSpec>(host.read(`${directory}/client`))
+export function readClientState(directory: string, system: System): ClientState | undefined {
+  const client = parseClientFile<DhcpClientSpec>(system.read(`${directory}/client`))
   if (client === undefined) return undefined
-  const lease = parseClientFile<Lease>(host.read(`${directory}/lease`))
+  const lease = parseClientFile<Lease>(system.read(`${directory}/lease`))
   const files = CLIENT_FILES.flatMap((name) => {
-    const text = host.read(`${directory}/${name}`)
+    const text = system.read(`${directory}/${name}`)
     return text === undefined ? [] : [[name, text] as const]
   })
   return {
     directory,
     client,
     lease,
-    isRunning: supervisorPid(directory, host) !== undefined,
-    isLost: host.read(`${directory}/lost`) !== undefined,
+    isRunning: supervisorPid(directory, system) !== undefined,
+    isLost: system.read(`${directory}/lost`) !== undefined,
     files: Object.fromEntries(files),
   }
 }
 
 /** All clients there are, and what is left of those that have gone. */
-export function listClientStates(host: System): readonly ClientState[] {
-  const names = (host.list(DHCP_DIR) ?? []).filter((name) => /^[0-9a-f]{16}$/.test(name))
-  return names.flatMap((name) => readClientState(`${DHCP_DIR}/${name}`, host) ?? [])
+export function listClientStates(system: System): readonly ClientState[] {
+  const names = (system.list(DHCP_DIR) ?? []).filter((name) => /^[0-9a-f]{16}$/.test(name))
+  return names.flatMap((name) => readClientState(`${DHCP_DIR}/${name}`, system) ?? [])
 }
 
 /** When the lease runs out, in seconds since 1970; Infinity for never. */

@@ -120,16 +120,16 @@ function toHostRoute({ dst, dev = '', prefsrc }: HostRouteJson, family: Family):
   return { family, dst, dev, src: prefsrc }
 }
 
-function readSavedSysctls(host: System): CurrentState['savedSysctls'] {
-  const names = host.list(SAVED_SYSCTL_DIR) ?? []
-  return new Map(names.map((name) => [name.replaceAll(':', '/'), host.read(`${SAVED_SYSCTL_DIR}/${name}`) ?? '']))
+function readSavedSysctls(system: System): CurrentState['savedSysctls'] {
+  const names = system.list(SAVED_SYSCTL_DIR) ?? []
+  return new Map(names.map((name) => [name.replaceAll(':', '/'), system.read(`${SAVED_SYSCTL_DIR}/${name}`) ?? '']))
 }
 
 /** What `ip` says of the host, in one batch. */
 async function readHostNetwork(
-  host: System,
+  system: System,
 ): Promise<Pick<CurrentState, 'links' | 'routes' | 'proxyNeighbours' | 'raDefaultDevs'>> {
-  const lines6 = kernelHasIpv6(host)
+  const lines6 = kernelHasIpv6(system)
     ? [
         batchLine`route show table all root ::/0 proto ${ROUTE_PROTO}`,
         batchLine`route show table all root ::/0 proto ra`,
@@ -140,7 +140,7 @@ async function readHostNetwork(
     batchLine`route show table main proto ${ROUTE_PROTO}`,
     batchLine`neigh show proxy`,
   ]
-  const answer = await host.runIpBatch({ lines: [...lines, ...lines6], output: 'json' })
+  const answer = await system.runIpBatch({ lines: [...lines, ...lines6], output: 'json' })
   if (answer.code !== 0)
     throw new PipeworkError(`the host's network cannot be read: ${answer.stderr.trim()}`, {
       hint: 'See what `ip address` and `ip route` say.',
@@ -163,15 +163,15 @@ async function readHostNetwork(
 }
 
 /** Looks at the host: one batch of ip, the firewall, and files. */
-export async function readCurrentState(host: System): Promise<CurrentState> {
-  const [network, firewall] = await Promise.all([readHostNetwork(host), readHostFirewall(host)])
+export async function readCurrentState(system: System): Promise<CurrentState> {
+  const [network, firewall] = await Promise.all([readHostNetwork(system), readHostFirewall(system)])
   return {
     ...network,
-    savedSysctls: readSavedSysctls(host),
-    isHairpin: (port) => host.read(`/sys/class/net/${port}/brport/hairpin_mode`) === '1',
-    sysctl: (key) => host.read(`/proc/sys/${key}`),
+    savedSysctls: readSavedSysctls(system),
+    isHairpin: (port) => system.read(`/sys/class/net/${port}/brport/hairpin_mode`) === '1',
+    sysctl: (key) => system.read(`/proc/sys/${key}`),
     firewall,
-    hasMarker: mayHaveHostServices(host),
+    hasMarker: mayHaveHostServices(system),
   }
 }
 

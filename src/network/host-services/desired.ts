@@ -36,7 +36,8 @@ function desiredBridge({ hostif, hostEnd, isBridgePort, hostServices }: HostAtta
   return {
     ...EMPTY_STATE,
     // Where bridges obey the firewall, what a guest sends to a published port of its own goes back by the same port.
-    hairpins: hostEnd === undefined || !isBridgePort ? [] : [{ port: hostEnd, on: hostServices.portMappings.length > 0 }],
+    hairpins:
+      hostEnd === undefined || !isBridgePort ? [] : [{ port: hostEnd, on: hostServices.portMappings.length > 0 }],
     addresses: hostServices.bridgeAddresses.map(({ family, ip, prefix }) => ({
       dev: hostif,
       family,

@@ -9,8 +9,8 @@ import type { System } from '../../system/types'
 import { desiredState, type HostAttachment, hostDeviceFor } from './desired'
 
 /** The interfaces by which the outside may be reached: those of default routes, else of any. */
-function readOutboundDevs(family: Family, dev: string, host: System): readonly string[] {
-  const routes = (readProcRoutes(family, '/proc/net', host) ?? []).filter((it) => it.dev !== dev)
+function readOutboundDevs(family: Family, dev: string, system: System): readonly string[] {
+  const routes = (readProcRoutes(family, '/proc/net', system) ?? []).filter((it) => it.dev !== dev)
   const defaults = routes.filter(({ isDefault }) => isDefault)
   return [...new Set((defaults.length > 0 ? defaults : routes).map((it) => it.dev))]
 }
@@ -50,7 +50,7 @@ function toForwardFlow(
 }
 
 /** What the host is to forward for an attachment, and the rules that pipework itself makes for it. */
-export function readForwarding(subject: HostAttachment, host: System): ForwardedTraffic | undefined {
+export function readForwarding(subject: HostAttachment, system: System): ForwardedTraffic | undefined {
   const { hostServices, hostif } = subject
   const dev = hostDeviceFor(subject)
   const rules = desiredState(subject, new Map()).rules.filter(({ action }) => action === 'accept')
@@ -61,7 +61,7 @@ export function readForwarding(subject: HostAttachment, host: System): Forwarded
   const nic = parseRouted(hostif)?.nic
   const flows = ([4, 6] as const).flatMap((family): ForwardedTraffic['flows'] => {
     const own = routed.filter((it) => it.family === family)
-    const ways = nic === undefined ? readOutboundDevs(family, dev, host) : [nic]
+    const ways = nic === undefined ? readOutboundDevs(family, dev, system) : [nic]
     return own.length === 0
       ? []
       : [(ways.length === 0 ? [undefined] : ways).map((way) => own.map((rule) => toForwardFlow(rule, dev, way)))]

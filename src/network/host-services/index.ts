@@ -31,11 +31,11 @@ import { planLinkSysctlReset } from './sysctls'
 import { validateHostServices } from './validate'
 
 /** An attachment that is there. */
-function toHostAttachment({ record, hostEnd, inGuest }: ExistingAttachment, host: System): HostAttachment {
+function toHostAttachment({ record, hostEnd, inGuest }: ExistingAttachment, system: System): HostAttachment {
   const { guest, ifname, words, addresses = [] } = record
   const { hostif, hostServices } = hostServicesOf(record)
   if (hostEnd !== undefined) {
-    const isPort = host.list(`/sys/class/net/${hostEnd.name}/brport`) !== undefined
+    const isPort = system.list(`/sys/class/net/${hostEnd.name}/brport`) !== undefined
     return {
       guest: guest.name,
       ifname,
@@ -47,7 +47,7 @@ function toHostAttachment({ record, hostEnd, inGuest }: ExistingAttachment, host
       hostServices,
     }
   }
-  const parent = findMacvlanParent(inGuest, host)?.name
+  const parent = findMacvlanParent(inGuest, system)?.name
   return {
     ...{ guest: guest.name, ifname, hostif: parent ?? '', isBridgePort: false, addresses, words },
     ...(parent === undefined ? {} : { parent, sharing: parseRecordSharing(record.words) }),
@@ -57,20 +57,20 @@ function toHostAttachment({ record, hostEnd, inGuest }: ExistingAttachment, host
 }
 
 /** What the host is to forward for the attachment that is asked for; undefined for nothing. */
-export function requestedForwarding(context: AttachContext, host: System): ForwardedTraffic | undefined {
-  return readForwarding(toRequestedAttachment(context), host)
+export function requestedForwarding(context: AttachContext, system: System): ForwardedTraffic | undefined {
+  return readForwarding(toRequestedAttachment(context), system)
 }
 
 /** For which attachments somebody's rules drop what the host is to forward, and what would mend it. */
 export function listBlockedForwarding(
   all: readonly ExistingAttachment[],
   ruleset: Ruleset,
-  host: System,
+  system: System,
 ): ReadonlyMap<ExistingAttachment, Warning> {
   const entries = all.flatMap((attached) => {
-    const subject = toHostAttachment(attached, host)
-    const forwarding = needsForwarding(subject) ? readForwarding(subject, host) : undefined
-    const warning = forwarding && forwardingWarning(forwarding, ruleset, host)
+    const subject = toHostAttachment(attached, system)
+    const forwarding = needsForwarding(subject) ? readForwarding(subject, system) : undefined
+    const warning = forwarding && forwardingWarning(forwarding, ruleset, system)
     return warning === undefined ? [] : [[attached, warning] as const]
   })
   return new Map(entries)
@@ -98,10 +98,13 @@ const isSameAttachment = (a: LinkRecord, b: Pick<LinkRecord, 'guest' | 'ifname'>
   a.guest.kind === b.guest.kind && a.guest.name === b.guest.name && a.guest.id === b.guest.id && a.ifname === b.ifname
 
 /** The attachments that are there, those in guests only where somebody needs them. */
-async function readAllAttachments(where: 'host' | 'everywhere', host: System): Promise<readonly ExistingAttachment[]> {
+async function readAllAttachments(
+  where: 'host' | 'everywhere',
+  system: System,
+): Promise<readonly ExistingAttachment[]> {
   const inGuests =
-    where === 'everywhere' ? (await readOtherNamespaces(host, 'holding')).flatMap(listGuestAttachments) : []
-  return [...readHostAttachments(host), ...inGuests]
+    where === 'everywhere' ? (await readOtherNamespaces(system, 'holding')).flatMap(listGuestAttachments) : []
+  return [...readHostAttachments(system), ...inGuests]
 }
 
 const hasHostMacvlan = ({ links }: CurrentState) => links.some(({ hostMacvlan }) => hostMacvlan !== undefined)
@@ -140,7 +143,9 @@ function pickExisting(need: DesiredState, { links, routes, proxyNeighbours }: Cu
     ...need,
     hostMacvlans: need.hostMacvlans.filter(({ name }) => isThere(name)),
     routes: need.routes.filter(({ dst, dev }) => routes.some((it) => it.dst === dst && it.dev === dev)),
-    proxyNeighbours: need.proxyNeighbours.filter(({ ip, dev }) => proxyNeighbours.some((it) => it.ip === ip && it.dev === dev)),
+    proxyNeighbours: need.proxyNeighbours.filter(({ ip, dev }) =>
+      proxyNeighbours.some((it) => it.ip === ip && it.dev === dev),
+    ),
     sysctls: need.sysctls.filter(({ key }) => isThere(key.split('/')[3] ?? '')),
   }
 }
@@ -158,28 +163,28 @@ function validateRecordLength(context: AttachContext): void {
  * What the host needs beside the link: its addresses, routes, sysctls and firewall, as this and all other attachments
  * ask for them. The steps come after those of the link. Throws refusals.
  */
-export async function planHostServices(context: AttachContext, host: System): Promise<Plan> {
+export async function planHostServices(context: AttachContext, system: System): Promise<Plan> {
   const { request, guest, facts } = context
-  const live = await readCurrentState(host)
+  const live = await readCurrentState(system)
   const me = { guest: { kind: guest.kind, name: guest.name, id: guest.id } }
   const all = await readAllAttachments(
     request.hostServices.hostAccess || hasHostMacvlan(live) ? 'everywhere' : 'host',
-    host,
+    system,
   )
   const isMine = ({ record, hostEnd }: ExistingAttachment) =>
     isSameAttachment(record, { ...me, ifname: request.ifname }) ||
     (hostEnd !== undefined && hostEnd.name === (facts.hostEnd ?? facts.nameConflict)?.name)
-  const others = all.filter((it) => !isMine(it)).map((it) => toHostAttachment(it, host))
+  const others = all.filter((it) => !isMine(it)).map((it) => toHostAttachment(it, system))
   const mine = all.find(isMine)
   const subject = toRequestedAttachment(context)
   if (needsHostServices(subject)) {
     validateRecordLength(context)
     validateHostServices({
       attachment: subject,
-      previous: mine && toHostAttachment(mine, host),
+      previous: mine && toHostAttachment(mine, system),
       others,
       current: live,
-      host,
+      system,
     })
   }
   const need = mergeStates([
@@ -191,13 +196,13 @@ export async function planHostServices(context: AttachContext, host: System): Pr
 }
 
 /** What the host no longer needs when these attachments go; before their links do. */
-export async function planServicesRemoval(gone: readonly ExistingAttachment[], host: System): Promise<Plan> {
-  const live = await readCurrentState(host)
-  const all = await readAllAttachments(hasHostMacvlan(live) ? 'everywhere' : 'host', host)
+export async function planServicesRemoval(gone: readonly ExistingAttachment[], system: System): Promise<Plan> {
+  const live = await readCurrentState(system)
+  const all = await readAllAttachments(hasHostMacvlan(live) ? 'everywhere' : 'host', system)
   const isGone = ({ record, hostEnd }: ExistingAttachment) =>
     gone.some((it) => (hostEnd === undefined ? isSameAttachment(record, it.record) : it.hostEnd?.name === hostEnd.name))
-  const rest = all.filter((it) => !isGone(it)).map((it) => toHostAttachment(it, host))
-  const going = gone.map((it) => toHostAttachment(it, host))
+  const rest = all.filter((it) => !isGone(it)).map((it) => toHostAttachment(it, system))
+  const going = gone.map((it) => toHostAttachment(it, system))
   return [
     ...planLinkSysctlReset(desiredStateOfAll(going, live), live),
     ...planDesiredState(desiredStateOfAll(rest, live), live),
@@ -208,13 +213,17 @@ export async function planServicesRemoval(gone: readonly ExistingAttachment[], h
  * What is left on the host of attachments whose guests have ended: rules, routes, addresses, sysctls. For who watches,
  * and for who takes something away.
  */
-export async function planServiceCleanup(host: System): Promise<Plan> {
-  return host.isRoot && mayHaveHostServices(host) ? planServicesRemoval([], host) : []
+export async function planServiceCleanup(system: System): Promise<Plan> {
+  return system.isRoot && mayHaveHostServices(system) ? planServicesRemoval([], system) : []
 }
 
 /** What of the host's side of an attachment is not there: somebody has flushed the firewall, or set a sysctl. */
-export function listMissingServices(attached: ExistingAttachment, live: CurrentState, host: System): readonly string[] {
-  const subject = toHostAttachment(attached, host)
+export function listMissingServices(
+  attached: ExistingAttachment,
+  live: CurrentState,
+  system: System,
+): readonly string[] {
+  const subject = toHostAttachment(attached, system)
   if (!needsHostServices(subject)) return []
   const need = desiredState(subject, toHostAddresses(live))
   const isThere = new Set(live.links.flatMap(({ name, addresses }) => addresses.map((it) => `${it.ip} ${name}`)))

@@ -6,7 +6,7 @@ import { findListener } from './listeners'
 const HEAD = '  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode'
 
 /** As Linux 6.18 shows them: sshd on all addresses, something on 127.0.0.1:8080, a connection, UDP on [fd77::10]:5353. */
-const host = createFakeSystem({
+const system = createFakeSystem({
   files: {
     '/proc/net/tcp': [
       HEAD,
@@ -34,5 +34,5 @@ describe('what listens on a port that is to be published', () => {
     ['5353:53/udp', 'fd77::10 port 5353'],
     ['[fd77::10]:5353:53/udp', 'fd77::10 port 5353'],
     ['[fd77::11]:5353:53/udp', undefined],
-  ])('%s: %s', (typed, listener) => expect(findListener(parsePortMapping(typed), host)).toBe(listener))
+  ])('%s: %s', (typed, listener) => expect(findListener(parsePortMapping(typed), system)).toBe(listener))
 })

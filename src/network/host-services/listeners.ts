@@ -45,9 +45,11 @@ function listensOn({ family, ip }: SocketListener, { listenAddress }: PortMappin
 }
 
 /** What listens on a port of the host that is to be published, as `address port`. */
-export function findListener(wanted: PortMapping, host: System): string | undefined {
+export function findListener(wanted: PortMapping, system: System): string | undefined {
   const { protocol, hostPorts } = wanted
-  const all = ['', '6'].flatMap((suffix) => parseListeners(host.read(`/proc/net/${protocol}${suffix}`) ?? '', protocol))
+  const all = ['', '6'].flatMap((suffix) =>
+    parseListeners(system.read(`/proc/net/${protocol}${suffix}`) ?? '', protocol),
+  )
   const found = all.find((it) => it.port >= hostPorts.first && it.port <= hostPorts.last && listensOn(it, wanted))
   return found && `${found.ip} port ${found.port}`
 }

@@ -159,14 +159,7 @@ function planProxyRemoval(proxy: ProxyNeighbour): Step {
 const WRITE_MARKER = { kind: 'file', in: 'host', path: SERVICES_MARKER, text: 'see pipework ls' } as const
 const REMOVE_MARKER = { kind: 'file', in: 'host', path: SERVICES_MARKER } as const
 
-function isEmptyState({
-  addresses,
-  routes,
-  proxyNeighbours,
-  sysctls,
-  hostMacvlans,
-  rules,
-}: DesiredState): boolean {
+function isEmptyState({ addresses, routes, proxyNeighbours, sysctls, hostMacvlans, rules }: DesiredState): boolean {
   return [addresses, routes, proxyNeighbours, sysctls, hostMacvlans, rules].every((list) => list.length === 0)
 }
 

@@ -16,7 +16,7 @@ export interface ServiceInputs {
   readonly previous: HostAttachment | undefined
   readonly others: readonly HostAttachment[]
   readonly current: CurrentState
-  readonly host: System
+  readonly system: System
 }
 
 const isLinkScoped = ({ ip }: Pick<Address, 'ip'>) => isLinkLocalAddress(ip) || ip.startsWith('169.254.')
@@ -82,11 +82,8 @@ function validateRoutedNic({ attachment: { hostif }, current }: ServiceInputs): 
 }
 
 /** An address that the host takes for its own, or sends to the guest, must not be one that it sends others through. */
-function validateRouterAddress({
-  attachment: { hostServices, hostif, addresses },
-  host,
-}: ServiceInputs): void {
-  const routers = (readProcRoutes(4, '/proc/net', host) ?? []).map(({ via }) => hexToBytes(via).join('.'))
+function validateRouterAddress({ attachment: { hostServices, hostif, addresses }, system }: ServiceInputs): void {
+  const routers = (readProcRoutes(4, '/proc/net', system) ?? []).map(({ via }) => hexToBytes(via).join('.'))
   const isSentTo = parseRouted(hostif) !== undefined || hostServices.hostAccess
   const taken = [...hostServices.bridgeAddresses, ...(isSentTo ? addresses : [])].find(({ ip }) => routers.includes(ip))
   if (taken !== undefined)
@@ -117,7 +114,10 @@ function validateBridgeAddress({ attachment, current }: ServiceInputs): void {
 function validateServiceGateway({ attachment, current }: ServiceInputs): void {
   const { hostServices, hostif, addresses } = attachment
   if (parseRouted(hostif) !== undefined) return
-  const onBridge = [...hostServices.bridgeAddresses, ...(current.links.find(({ name }) => name === hostif)?.addresses ?? [])]
+  const onBridge = [
+    ...hostServices.bridgeAddresses,
+    ...(current.links.find(({ name }) => name === hostif)?.addresses ?? []),
+  ]
   const gateways = addresses.flatMap(({ gateway }) => gateway ?? [])
   if (hostServices.nat !== undefined) {
     if (gateways.length === 0) {
@@ -146,7 +146,7 @@ function validateServiceGateway({ attachment, current }: ServiceInputs): void {
 const formatHostPorts = ({ listenAddress, hostPorts, protocol }: PortMapping) =>
   `${listenAddress === undefined ? '' : `${listenAddress.ip} `}${protocol} port ${hostPorts.first}${hostPorts.last === hostPorts.first ? '' : `-${hostPorts.last}`}`
 
-function validatePortMappings({ attachment, previous, others, host }: ServiceInputs): void {
+function validatePortMappings({ attachment, previous, others, system }: ServiceInputs): void {
   for (const wanted of attachment.hostServices.portMappings) {
     for (const other of others) {
       if (!other.hostServices.portMappings.some((it) => isPortConflict(it, wanted))) continue
@@ -156,7 +156,7 @@ function validatePortMappings({ attachment, previous, others, host }: ServiceInp
     }
     // What listens behind a port that is ours already came later, and hears nothing.
     if (previous?.hostServices.portMappings.some((it) => isPortConflict(it, wanted))) continue
-    const listener = findListener(wanted, host)
+    const listener = findListener(wanted, system)
     if (listener !== undefined)
       throw new PipeworkError(`--publish: something listens on ${listener} (${wanted.protocol}) of this host`, {
         hint: `Take another port. See what it is: ss -lnp '( sport = :${wanted.hostPorts.first} )'`,

@@ -27,7 +27,7 @@ export interface PinnedGuest {
 
 /** What a change is made with. */
 export interface ApplyOptions {
-  readonly host: System
+  readonly system: System
   readonly interrupt: Interrupt
   /** Told of each step before it runs. */
   readonly onStep?: (step: Step) => void
@@ -58,10 +58,10 @@ const MAX_TRIES = 5
 export async function planAttachment(
   request: AttachRequest,
   { guest, pin }: { readonly guest: Guest; readonly pin: HeldNetns | undefined },
-  host: System,
+  system: System,
 ): Promise<AttachPlan> {
-  const found = await readAttachFacts(request, { guest, host, netns: pin?.netns })
-  const uplink = await planRequestUplink(request, host)
+  const found = await readAttachFacts(request, { guest, system, netns: pin?.netns })
+  const uplink = await planRequestUplink(request, system)
   // By then the bridge is there.
   const facts = found.hostif === undefined && uplink !== undefined ? { ...found, hostif: uplink.bridge } : found
   const context = { request, guest: toRecordedGuest(guest, facts), facts, needsUplink: (uplink?.plan.length ?? 0) > 0 }
@@ -69,17 +69,17 @@ export async function planAttachment(
   const planRest = async (it: AttachContext) => [
     ...(uplink?.plan ?? []),
     ...(await planLinkChange(it, kind)),
-    ...(await planFirewall(it, kind, host)),
-    ...(await planServices(it, host)),
-    ...(await planParentGc(it, host)),
+    ...(await planFirewall(it, kind, system)),
+    ...(await planServices(it, system)),
+    ...(await planParentGc(it, system)),
   ]
-  if (!mayUseDhcp(context, host)) return { ...context, kind, plan: await planRest(context) }
+  if (!mayUseDhcp(context, system)) return { ...context, kind, plan: await planRest(context) }
   const { planLeases } = await import('../../network/dhcp/plan-leases')
   const isRemade = findIncompatibility(context, kind) !== undefined
   return {
     ...context,
     kind,
-    ...(await planLeases(context, { host, netns: pin?.netns, isRecreated: isRemade, planRest })),
+    ...(await planLeases(context, { system, netns: pin?.netns, isRecreated: isRemade, planRest })),
   }
 }
 
@@ -92,10 +92,10 @@ function toRecordedGuest(guest: Guest, { recordedGuest }: AttachContext['facts']
 }
 
 /** What it takes to connect the bridge, and the bridge as it is then; nothing when it is connected. */
-async function planRequestUplink({ hostif, uplink: wish, force }: AttachRequest, host: System) {
+async function planRequestUplink({ hostif, uplink: wish, force }: AttachRequest, system: System) {
   if (wish === undefined) return undefined
   const { planUplinkBridge } = await import('../uplink/foresee')
-  return planUplinkBridge({ bridge: hostif, spec: wish }, { force, writeUnmanaged: false }, { host })
+  return planUplinkBridge({ bridge: hostif, spec: wish }, { force, writeUnmanaged: false }, { system })
 }
 
 /** Connects the bridge of a request to its uplink, when it asks for one and is not. */
@@ -122,44 +122,46 @@ function usesHostServices({ request, facts }: AttachContext): boolean {
 }
 
 /** What is needed of the host beside the link; nothing is loaded for who needs nothing. */
-async function planServices(context: AttachContext, host: System): Promise<Plan> {
+async function planServices(context: AttachContext, system: System): Promise<Plan> {
   if (!usesHostServices(context)) return []
   const { planHostServices } = await import('../../network/host-services')
-  return planHostServices(context, host)
+  return planHostServices(context, system)
 }
 
 /** With --force a link may leave what pipework made for it. */
-async function planParentGc(context: AttachContext, host: System): Promise<Plan> {
+async function planParentGc(context: AttachContext, system: System): Promise<Plan> {
   if (!context.request.force || findLinkRecord(context.facts) === undefined) return []
   const { planMovedLinkGc } = await import('../detach/gc')
-  return planMovedLinkGc(context, host)
+  return planMovedLinkGc(context, system)
 }
 
 /** With --firewall allow and --strict the firewall is looked at before the first change, and not after the last. */
-async function planFirewall(context: AttachContext, kind: LinkDriver, host: System): Promise<Plan> {
+async function planFirewall(context: AttachContext, kind: LinkDriver, system: System): Promise<Plan> {
   const { firewall, strict } = context.request
-  if (!host.isRoot || !(strict || firewall === 'allow')) return []
-  const passenger = await toFirewallSubject({ ...context, kind }, host)
+  if (!system.isRoot || !(strict || firewall === 'allow')) return []
+  const passenger = await toFirewallSubject({ ...context, kind }, system)
   if (!kind.isBridged && passenger.forwarding === undefined) return []
   const { planBridgeAccept } = await import('../../firewall/bridge-accept')
-  return planBridgeAccept(passenger, host)
+  return planBridgeAccept(passenger, system)
 }
 
 /** The attachment with what the host is to forward for it; who asks for nothing of the kind loads nothing. */
 export async function toFirewallSubject(
   planned: AttachContext & Pick<AttachPlan, 'kind'>,
-  host: System,
+  system: System,
 ): Promise<FirewallSubject> {
   if (!needsForwarding(planned.request)) return planned
   const { requestedForwarding } = await import('../../network/host-services')
-  const forwarding = requestedForwarding(planned, host)
+  const forwarding = requestedForwarding(planned, system)
   return { ...planned, forwarding }
 }
 
 /** Whether leases are asked for, or were: nobody else waits for what knows of them. */
-function mayUseDhcp({ request, facts }: AttachContext, host: System): boolean {
+function mayUseDhcp({ request, facts }: AttachContext, system: System): boolean {
   return (
-    request.sources.length > 0 || findLinkRecord(facts)?.sources !== undefined || (host.list(DHCP_DIR) ?? []).length > 0
+    request.sources.length > 0 ||
+    findLinkRecord(facts)?.sources !== undefined ||
+    (system.list(DHCP_DIR) ?? []).length > 0
   )
 }
 
@@ -177,9 +179,9 @@ export async function applyAttachments(
     // In one order, so that no two runs wait for each other.
     for (const ifname of requests.map((it) => it.ifname).sort()) locks.push(await lockLink(ifname, pinned, means))
     const isShared = requests.some((it) => it.firewall === 'allow' || needsHostServices(it))
-    if (isShared || mayHaveHostServices(means.host)) locks.push(await lockHostServices(means))
+    if (isShared || mayHaveHostServices(means.system)) locks.push(await lockHostServices(means))
     // What one of several cannot have is refused before the first of them is made.
-    if (requests.length > 1) await Promise.all(requests.map((it) => planAttachment(it, pinned, means.host)))
+    if (requests.length > 1) await Promise.all(requests.map((it) => planAttachment(it, pinned, means.system)))
     return await applySequentially(requests, pinned, means)
   } finally {
     for (const release of locks) release()
@@ -226,7 +228,7 @@ async function applyWithRetry(
 ): Promise<AttachPlan> {
   let failed: (AttachPlan & { readonly error: unknown; readonly told: number }) | undefined
   for (let tries = MAX_TRIES; ; tries -= 1) {
-    const planned = await planAttachment(request, pinned, turn.host)
+    const planned = await planAttachment(request, pinned, turn.system)
     // A bridge of that name may be another one by now, which makes the same plan worth another try.
     const isSame =
       planned.facts.hostif?.ifindex === failed?.facts.hostif?.ifindex && isSamePlan(planned.plan, failed?.plan ?? [])
@@ -256,7 +258,7 @@ function toExecuteOptions({ guest, pin }: PinnedGuest, turn: ApplyStepOptions): 
 }
 
 async function executeAttach(planned: AttachPlan, pinned: PinnedGuest, turn: ApplyStepOptions): Promise<void> {
-  const { host } = turn
+  const { system } = turn
   const { guest, request, plan } = planned
   if (planned.needsUplink)
     throw new PipeworkError(
@@ -268,28 +270,28 @@ async function executeAttach(planned: AttachPlan, pinned: PinnedGuest, turn: App
   await executePlan(plan, {
     ...toExecuteOptions(pinned, turn),
     verify: () => {
-      if (host.inode(guest.nsPath) !== pinned.pin.inode)
+      if (system.inode(guest.nsPath) !== pinned.pin.inode)
         throw new PipeworkError(`'${guest.name}' stopped while it was being attached`, {
           hint: 'Start it and run the command again.',
         })
-      if (!isAttached(planned, host)) throw notAttachedError(planned, host)
+      if (!isAttached(planned, system)) throw notAttachedError(planned, system)
     },
   })
 }
 
 /** Whether the link's end in the host, if its kind has one, is there and hangs where it shall. */
-function isAttached(planned: AttachPlan, host: System): boolean {
+function isAttached(planned: AttachPlan, system: System): boolean {
   const { kind } = planned
-  const hostEnd = findCurrentHostEnd(planned, host)
+  const hostEnd = findCurrentHostEnd(planned, system)
   return kind.isAttached === undefined || (hostEnd !== undefined && kind.isAttached(planned, hostEnd))
 }
 
 /** Why a link that was made is not where it was put. */
-function notAttachedError({ request, guest, facts }: AttachContext, host: System): PipeworkError {
+function notAttachedError({ request, guest, facts }: AttachContext, system: System): PipeworkError {
   const hostEnd = request.hostEnd ?? facts.hostEndName
   // Entering a network namespace alone (nsenter --net) leaves the /sys of the one before in place.
-  const names: readonly string[] = host.read('/proc/self/net/dev')?.match(/[^\s:]+(?=:)/g) ?? []
-  if (names.includes(hostEnd) && host.inode(`/sys/class/net/${hostEnd}`) === undefined)
+  const names: readonly string[] = system.read('/proc/self/net/dev')?.match(/[^\s:]+(?=:)/g) ?? []
+  if (names.includes(hostEnd) && system.inode(`/sys/class/net/${hostEnd}`) === undefined)
     return new PipeworkError('/sys shows another network namespace than the one that pipework runs in', {
       hint: 'Enter it with ip netns exec, or nsenter --net --mount, or mount sysfs on /sys there.',
     })
@@ -299,8 +301,8 @@ function notAttachedError({ request, guest, facts }: AttachContext, host: System
 }
 
 /** The link's end in the host, when the kind has one and it is there. */
-export function findCurrentHostEnd({ request, facts }: AttachContext, host: System): HostEnd | undefined {
+export function findCurrentHostEnd({ request, facts }: AttachContext, system: System): HostEnd | undefined {
   // One that was made anew has the name that its kind gives, whatever it had before.
   const names = [request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName, facts.hostEndName]
-  return names.map((name) => readHostEnd(name, host)).find((seat) => seat !== undefined)
+  return names.map((name) => readHostEnd(name, system)).find((seat) => seat !== undefined)
 }

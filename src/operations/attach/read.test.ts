@@ -40,9 +40,9 @@ async function gather(
   { guest = web, ...attach }: AttachOptions & { guest?: Guest } = {},
 ) {
   const files = { '/etc/machine-id': 'machine\n', '/proc/sys/net/ipv6/conf/all/x': '', ...options.files }
-  const host = createFakeSystem({ answers: { 'address show': { stdout } }, ...options, files })
-  const facts = await readAttachFacts(parseAttachRequest(words.split(' '), attach), { guest, host, netns: 'pinned' })
-  return { facts, ran: host.calls }
+  const system = createFakeSystem({ answers: { 'address show': { stdout } }, ...options, files })
+  const facts = await readAttachFacts(parseAttachRequest(words.split(' '), attach), { guest, system, netns: 'pinned' })
+  return { facts, ran: system.calls }
 }
 
 describe('a blank guest is known by three files, without a process', () => {
@@ -190,8 +190,8 @@ describe('what else is asked', () => {
   })
 
   test('not root, the guest is taken to be empty', async () => {
-    const host = createFakeSystem({ isRoot: false })
-    const facts = await readAttachFacts(parseAttachRequest(['br1', 'web', '10.0.0.2/24'], {}), { guest: web, host })
-    expect([facts.links, facts.routes, facts.hasIpv6, host.calls]).toEqual([[], [], false, []])
+    const system = createFakeSystem({ isRoot: false })
+    const facts = await readAttachFacts(parseAttachRequest(['br1', 'web', '10.0.0.2/24'], {}), { guest: web, system })
+    expect([facts.links, facts.routes, facts.hasIpv6, system.calls]).toEqual([[], [], false, []])
   })
 })

@@ -89,10 +89,14 @@ export interface AttachFacts extends NicFacts, DerivedNames {
 }
 
 /** The host's end of a link in the guest: looked for under the name it should have, else among all links. */
-function findHostEnd(inGuest: GuestLink | undefined, named: HostLink | undefined, host: System): HostLink | undefined {
+function findHostEnd(
+  inGuest: GuestLink | undefined,
+  named: HostLink | undefined,
+  system: System,
+): HostLink | undefined {
   if (inGuest?.kind !== 'veth' || inGuest.peerIndex === undefined) return undefined
   if (areVethPeers(inGuest, named)) return named
-  const link = findLinkByIndex(inGuest.peerIndex, host)
+  const link = findLinkByIndex(inGuest.peerIndex, system)
   return areVethPeers(inGuest, link) ? link : undefined
 }
 
@@ -100,13 +104,13 @@ function findHostEnd(inGuest: GuestLink | undefined, named: HostLink | undefined
  * Whether the guest has neither an interface of that name nor a default route, as with `--network none`: three files
  * say so, and save a process. What changes after that makes the plan fail, and it is made again.
  */
-function isEmptyNamespace(ifname: string, { pid }: Guest, host: System): boolean {
+function isEmptyNamespace(ifname: string, { pid }: Guest, system: System): boolean {
   if (pid === undefined) return false
   const net = `/proc/${pid}/net`
-  const links = host.read(`${net}/dev`)?.split('\n')
-  const routes = readProcRoutes(4, net, host)
+  const links = system.read(`${net}/dev`)?.split('\n')
+  const routes = readProcRoutes(4, net, system)
   if (links === undefined || routes === undefined) return false
-  const hasDefault = [...routes, ...(readProcRoutes(6, net, host) ?? [])].some(({ isDefault }) => isDefault)
+  const hasDefault = [...routes, ...(readProcRoutes(6, net, system) ?? [])].some(({ isDefault }) => isDefault)
   return !hasDefault && !links.some((line) => line.trim().split(/\s+/, 1)[0] === `${ifname}:`)
 }
 
@@ -114,16 +118,16 @@ function isEmptyNamespace(ifname: string, { pid }: Guest, host: System): boolean
 async function readOvsIfMoved(
   hostEnd: HostLink | undefined,
   { hostif }: AttachRequest,
-  host: System,
+  system: System,
 ): Promise<OvsState | undefined> {
   const isMoved = hostEnd?.record?.kind === 'link' && hostEnd.record.hostif !== hostif
-  return isMoved && mayBeOvsPort(hostEnd) && isOvsRunning(host) ? readOvs(host) : undefined
+  return isMoved && mayBeOvsPort(hostEnd) && isOvsRunning(system) ? readOvs(system) : undefined
 }
 
 /** Where facts are gathered. */
 export interface AttachReadContext {
   readonly guest: Guest
-  readonly host: System
+  readonly system: System
   /** The name of the guest's pinned namespace. */
   readonly netns?: string | undefined
 }
@@ -136,32 +140,32 @@ const EMPTY_GUEST: GuestState = { links: [], routes: [] }
  */
 export async function readAttachFacts(
   request: AttachRequest,
-  { guest, host, netns }: AttachReadContext,
+  { guest, system, netns }: AttachReadContext,
 ): Promise<AttachFacts> {
   const hostif =
-    readHostLink(request.hostif, host) ?? (request.direct ? findOrphanedNic(request.hostif, host) : undefined)
-  const ovsOfHostif = request.direct ? undefined : await readOvsIfRelevant(request.hostif, hostif, host)
+    readHostLink(request.hostif, system) ?? (request.direct ? findOrphanedNic(request.hostif, system) : undefined)
+  const ovsOfHostif = request.direct ? undefined : await readOvsIfRelevant(request.hostif, hostif, system)
   const isOvs = isOvsBridge(request.hostif, hostif, ovsOfHostif)
-  const names = await deriveNames(request, { guest, host }, isOvs ? 'ovs' : 'bridge')
-  const named = readHostLink(request.hostEnd ?? names.hostEndName, host)
-  const state = await readGuestIfNeeded(request, { hostif, named }, { guest, host, netns })
+  const names = await deriveNames(request, { guest, system }, isOvs ? 'ovs' : 'bridge')
+  const named = readHostLink(request.hostEnd ?? names.hostEndName, system)
+  const state = await readGuestIfNeeded(request, { hostif, named }, { guest, system, netns })
   const inGuest = state.links.find(({ name }) => name === request.ifname)
-  const hostEnd = findHostEnd(inGuest, named, host)
+  const hostEnd = findHostEnd(inGuest, named, system)
   const nameTaken = named !== undefined && named.ifindex !== hostEnd?.ifindex ? named : undefined
-  const ovs = ovsOfHostif ?? (await readOvsIfMoved(hostEnd, request, host))
+  const ovs = ovsOfHostif ?? (await readOvsIfMoved(hostEnd, request, system))
   const asked = request.vlan === undefined || isOvs ? 'filtering' : 'always'
-  const port = hostEnd === undefined ? undefined : await readPortVlans(hostEnd, asked, host)
-  const lower = findMacvlanParent(inGuest, host)
-  const vlanDevice = readVlanDevice(request, host)
+  const port = hostEnd === undefined ? undefined : await readPortVlans(hostEnd, asked, system)
+  const lower = findMacvlanParent(inGuest, system)
+  const vlanDevice = readVlanDevice(request, system)
   const parked = request.direct ? findNicOtherName(request, state) : undefined
-  const away = hostif === undefined ? readSavedLink(request.hostif, host) : undefined
-  const similar = hostif === undefined && away === undefined ? listSimilarNames(request.hostif, host) : undefined
+  const away = hostif === undefined ? readSavedLink(request.hostif, system) : undefined
+  const similar = hostif === undefined && away === undefined ? listSimilarNames(request.hostif, system) : undefined
   const takenPeer = state.links.find((link) => areVethPeers(link, nameTaken))?.name
   return {
     ...names,
-    hostAddress: await readHostAddress(request, vlanDevice, host),
-    recordedGuest: await findRecordedGuest(hostEnd ?? inGuest, guest, host),
-    renamedTo: await findNewName(nameTaken, guest, host),
+    hostAddress: await readHostAddress(request, vlanDevice, system),
+    recordedGuest: await findRecordedGuest(hostEnd ?? inGuest, guest, system),
+    renamedTo: await findNewName(nameTaken, guest, system),
     hostif,
     inGuest,
     hostEnd,
@@ -174,14 +178,16 @@ export async function readAttachFacts(
     similarNames: similar,
     nameConflict: nameTaken,
     conflictPeer: takenPeer,
-    ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, host)),
+    ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, system)),
     links: state.links,
     routes: state.routes,
-    ...(await readOptionFacts(request, { links: state.links, inGuest, hostEnd, hostif }, { guest, host, netns })),
+    ...(await readOptionFacts(request, { links: state.links, inGuest, hostEnd, hostif }, { guest, system, netns })),
     sysctls:
-      netns !== undefined && needsSysctls(request, inGuest) ? await readGuestSysctls(request.ifname, netns, host) : {},
-    hasIpv6: kernelHasIpv6(host),
-    hasArping: needsArping(request, inGuest) && host.hasProgram('arping') && (await isIputilsArping(host)),
+      netns !== undefined && needsSysctls(request, inGuest)
+        ? await readGuestSysctls(request.ifname, netns, system)
+        : {},
+    hasIpv6: kernelHasIpv6(system),
+    hasArping: needsArping(request, inGuest) && system.hasProgram('arping') && (await isIputilsArping(system)),
   }
 }
 
@@ -189,21 +195,21 @@ export async function readAttachFacts(
 async function readGuestIfNeeded(
   request: AttachRequest,
   { hostif, named }: { readonly hostif: HostLink | undefined; readonly named: HostLink | undefined },
-  { guest, host, netns }: AttachReadContext,
+  { guest, system, netns }: AttachReadContext,
 ): Promise<GuestState> {
   if (netns === undefined) return EMPTY_GUEST
   const isAway = request.direct && hostif === undefined
   // Routes and rules are compared with what is there, links that have no default route among it.
-  const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHavePolicyRules(host, netns)
-  const isEmpty = !isAway && named === undefined && mayBeBlank && isEmptyNamespace(request.ifname, guest, host)
-  return isEmpty ? EMPTY_GUEST : readGuestState(netns, host)
+  const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHavePolicyRules(system, netns)
+  const isEmpty = !isAway && named === undefined && mayBeBlank && isEmptyNamespace(request.ifname, guest, system)
+  return isEmpty ? EMPTY_GUEST : readGuestState(netns, system)
 }
 
 /** Interfaces of the host that a name which none has may have meant; undefined for a name that makes something. */
-function listSimilarNames(typed: string, host: System): readonly string[] | undefined {
+function listSimilarNames(typed: string, system: System): readonly string[] | undefined {
   if (/^(br|ovs)|:|^(ptp|dummy)$/.test(typed)) return undefined
-  const ours = readRecordedLinks(host).flatMap(({ name, record }) => (record?.kind === 'link' ? [name] : []))
-  const names = (host.list('/sys/class/net') ?? []).filter((name) => name !== 'lo' && !ours.includes(name))
+  const ours = readRecordedLinks(system).flatMap(({ name, record }) => (record?.kind === 'link' ? [name] : []))
+  const names = (system.list('/sys/class/net') ?? []).filter((name) => name !== 'lo' && !ours.includes(name))
   return listClosest(typed, names)
 }
 
@@ -211,22 +217,26 @@ function listSimilarNames(typed: string, host: System): readonly string[] | unde
 async function findRecordedGuest(
   link: GuestLink | HostLink | undefined,
   guest: Guest,
-  host: System,
+  system: System,
 ): Promise<LinkRecord['guest'] | undefined> {
   const record = link?.record
   if (record?.kind !== 'link') return undefined
   const isSame = record.guest.kind === guest.kind && record.guest.name === guest.name
-  return isSame || (await locateGuest(record.guest, host.inode(guest.nsPath), host)) !== 'here'
+  return isSame || (await locateGuest(record.guest, system.inode(guest.nsPath), system)) !== 'here'
     ? undefined
     : record.guest
 }
 
 /** Where the guest has the name of another container, which runs on: the name of that, for which the link was made. */
-async function findNewName(link: HostLink | undefined, { name, id }: Guest, host: System): Promise<string | undefined> {
+async function findNewName(
+  link: HostLink | undefined,
+  { name, id }: Guest,
+  system: System,
+): Promise<string | undefined> {
   if (link?.record?.kind !== 'link') return undefined
   const { kind, name: before, id: owner } = link.record.guest
   if (name !== before || owner === undefined || id?.startsWith(owner)) return undefined
-  const found = await findGuest(parseGuestName(`${kind}:${owner}`), host).catch(() => undefined)
+  const found = await findGuest(parseGuestName(`${kind}:${owner}`), system).catch(() => undefined)
   return found?.name
 }
 
@@ -240,30 +250,30 @@ function needsSysctls({ force, sources, addresses }: AttachRequest, inGuest: Gue
 async function readOptionFacts(
   request: AttachRequest,
   { links, inGuest, hostEnd, hostif }: Pick<AttachFacts, 'links' | 'inGuest' | 'hostEnd' | 'hostif'>,
-  { host, netns }: AttachReadContext,
+  { system, netns }: AttachReadContext,
 ): Promise<Pick<AttachFacts, 'policy' | 'rulesFile' | 'otherPortsMtu' | 'offload'>> {
   const { record } = hostEnd ?? inGuest ?? {}
   const had = (start: string) => record?.kind === 'link' && record.words.some((word) => word.startsWith(start))
   const isPolicy =
-    netns !== undefined && (request.policyRoute || had('--policy-route') || mayHavePolicyRules(host, netns))
+    netns !== undefined && (request.policyRoute || had('--policy-route') || mayHavePolicyRules(system, netns))
   const isFreed = request.mtu === undefined && hostif?.kind === 'bridge' && had('--mtu=')
   return {
-    rulesFile: netns !== undefined && request.policyRoute ? policyMarkerFile(netns, host) : undefined,
-    policy: isPolicy ? await readPolicyRouting({ ifname: request.ifname, links }, netns, host) : undefined,
-    ...(isFreed ? { otherPortsMtu: readOtherPortsMtu(hostif, hostEnd, host) } : {}),
-    ...(!isFreed && request.mtu === undefined && isMtuLoweredByOther(hostEnd, hostif, host)
+    rulesFile: netns !== undefined && request.policyRoute ? policyMarkerFile(netns, system) : undefined,
+    policy: isPolicy ? await readPolicyRouting({ ifname: request.ifname, links }, netns, system) : undefined,
+    ...(isFreed ? { otherPortsMtu: readOtherPortsMtu(hostif, hostEnd, system) } : {}),
+    ...(!isFreed && request.mtu === undefined && isMtuLoweredByOther(hostEnd, hostif, system)
       ? { otherPortsMtu: hostEnd.mtu }
       : {}),
     offload:
-      request.txOffload !== undefined || had('--tx-offload=') ? await readOffload(inGuest, netns, host) : undefined,
+      request.txOffload !== undefined || had('--tx-offload=') ? await readOffload(inGuest, netns, system) : undefined,
   }
 }
 
 /** A bridge takes the smallest MTU of its ports, so that it may have this link's. */
-function readOtherPortsMtu({ name, mtu }: HostLink, hostEnd: HostLink | undefined, host: System): number {
+function readOtherPortsMtu({ name, mtu }: HostLink, hostEnd: HostLink | undefined, system: System): number {
   if (hostEnd?.master !== name || mtu !== hostEnd.mtu) return mtu
-  const others = listBridgePortNames(name, host).filter((port) => port !== hostEnd.name)
-  return others.length === 0 ? DEFAULT_MTU : Math.min(...others.map((port) => readHostLink(port, host)?.mtu ?? mtu))
+  const others = listBridgePortNames(name, system).filter((port) => port !== hostEnd.name)
+  return others.length === 0 ? DEFAULT_MTU : Math.min(...others.map((port) => readHostLink(port, system)?.mtu ?? mtu))
 }
 
 /**
@@ -273,10 +283,10 @@ function readOtherPortsMtu({ name, mtu }: HostLink, hostEnd: HostLink | undefine
 function isMtuLoweredByOther(
   hostEnd: HostLink | undefined,
   hostif: HostLink | undefined,
-  host: System,
+  system: System,
 ): hostEnd is HostLink {
   if (hostif?.kind !== 'bridge' || hostEnd?.master !== hostif.name || hostEnd.mtu <= hostif.mtu) return false
-  return readRecordedLinks(host).some(
+  return readRecordedLinks(system).some(
     ({ master, mtu, record }) =>
       master === hostif.name &&
       mtu === hostif.mtu &&
@@ -288,12 +298,12 @@ function isMtuLoweredByOther(
 async function readOffload(
   inGuest: GuestLink | undefined,
   netns: string | undefined,
-  host: System,
+  system: System,
 ): Promise<NonNullable<AttachFacts['offload']>> {
-  const ethtool = host.hasProgram('ethtool')
+  const ethtool = system.hasProgram('ethtool')
   if (!ethtool || inGuest === undefined || netns === undefined) return { ethtool }
   const line = batchLine`netns exec ${netns} ethtool -k ${inGuest.name}`
-  const { stdout } = await host.runIpBatch({ lines: [line], output: 'text' })
+  const { stdout } = await system.runIpBatch({ lines: [line], output: 'text' })
   return { ethtool, state: /^tx-checksumming: off/m.test(stdout) ? 'off' : 'on' }
 }
 
@@ -303,7 +313,7 @@ function needsArping({ probe, addresses }: AttachRequest, inGuest: GuestLink | u
 }
 
 /** Habets' arping shares the name and means something else by -D. */
-async function isIputilsArping(host: System): Promise<boolean> {
-  const { stdout, stderr } = await host.query(['arping', '-V'])
+async function isIputilsArping(system: System): Promise<boolean> {
+  const { stdout, stderr } = await system.query(['arping', '-V'])
   return /iputils/.test(stdout + stderr)
 }

@@ -26,13 +26,13 @@ interface Leftovers {
 
 /** Takes away what the host still has for guests that have ended; undefined when there is no such thing. */
 export async function cleanUpHost(call: CommandContext): Promise<CommandOutcome | undefined> {
-  const { host, io } = call
-  if (!host.isRoot || !mayHaveHostServices(host)) return undefined
+  const { system, io } = call
+  if (!system.isRoot || !mayHaveHostServices(system)) return undefined
   const { planServiceCleanup } = await import('../../network/host-services')
-  const release = await lockHostServices({ host, interrupt: io.interrupt })
+  const release = await lockHostServices({ system, interrupt: io.interrupt })
   try {
     const title = 'what this host had for guests that have ended is gone:'
-    return await runCleanup({ plan: await planServiceCleanup(host), title }, call)
+    return await runCleanup({ plan: await planServiceCleanup(system), title }, call)
   } finally {
     release()
   }
@@ -40,15 +40,15 @@ export async function cleanUpHost(call: CommandContext): Promise<CommandOutcome 
 
 /** Takes the rules away that a guest still has for interfaces of ours that somebody has deleted; undefined for none. */
 export async function cleanUpGuestRules(wanted: GuestName, call: CommandContext): Promise<CommandOutcome | undefined> {
-  const { host } = call
-  if (!host.isRoot || !mayHavePolicyRules(host)) return undefined
-  const reached = await resolveTargetGuest(wanted, host)
+  const { system } = call
+  if (!system.isRoot || !mayHavePolicyRules(system)) return undefined
+  const reached = await resolveTargetGuest(wanted, system)
   if (reached.guest === undefined || reached.pin === undefined) return undefined
   const { guest, pin } = reached
   try {
     const title = `what ${formatGuest(guest)} had for interfaces that are gone is gone:`
     return await runCleanup(
-      { plan: await planRuleCleanup(pin.netns, host), title, guestContext: { guest, netns: pin.netns } },
+      { plan: await planRuleCleanup(pin.netns, system), title, guestContext: { guest, netns: pin.netns } },
       call,
     )
   } finally {
@@ -56,14 +56,14 @@ export async function cleanUpGuestRules(wanted: GuestName, call: CommandContext)
   }
 }
 
-async function planRuleCleanup(netns: string, host: System): Promise<Plan> {
-  const { links } = await readGuestState(netns, host)
-  return planPolicyRemoval(await readPolicyRouting({ links }, netns, host))
+async function planRuleCleanup(netns: string, system: System): Promise<Plan> {
+  const { links } = await readGuestState(netns, system)
+  return planPolicyRemoval(await readPolicyRouting({ links }, netns, system))
 }
 
 async function runCleanup(
   { plan, title, guestContext }: Leftovers,
-  { host, io, hasFlag, positionals }: CommandContext,
+  { system, io, hasFlag, positionals }: CommandContext,
 ): Promise<CommandOutcome | undefined> {
   if (plan.length === 0) return undefined
   const steps = plan.map(({ description }) => description)
@@ -73,7 +73,7 @@ async function runCleanup(
     return { text: script, json: { ok: true, dryRun: true, steps, script }, printWhenQuiet: true }
   }
   const onStep = hasFlag('verbose') ? { onStep: (step: Plan[number]) => io.err(formatStep(step)) } : {}
-  await executePlan(plan, { host, guest: NO_GUEST, netns: '', ...guestContext, interrupt: io.interrupt, ...onStep })
+  await executePlan(plan, { system, guest: NO_GUEST, netns: '', ...guestContext, interrupt: io.interrupt, ...onStep })
   return {
     text: [title, ...steps.map((step) => `  ${step}`)].map((line) => `${line}\n`).join(''),
     json: { ok: true, changed: true, detached: [], steps },

@@ -21,31 +21,31 @@ interface DetachContext extends Pick<DetachInputs, 'attachment' | 'others'> {
 /** What the host no longer needs; who has only links has nothing there. */
 async function planHostRelease(
   { leaving }: DetachContext,
-  host: System,
+  system: System,
 ): Promise<Pick<DetachInputs, 'servicesRemoval'>> {
-  if (leaving.length === 0 || !mayHaveHostServices(host)) return {}
+  if (leaving.length === 0 || !mayHaveHostServices(system)) return {}
   const { planServicesRemoval } = await import('../../network/host-services')
-  return { servicesRemoval: await planServicesRemoval(leaving, host) }
+  return { servicesRemoval: await planServicesRemoval(leaving, system) }
 }
 
 /** What there is to know of an attachment before it is taken away. */
 export async function readDetachInputs(
   known: DetachContext,
   { resolved }: ResolvedTarget,
-  host: System,
+  system: System,
 ): Promise<DetachInputs> {
   const { attachment, others, state, gone, ovs } = known
   const { inGuest, hostEnd, deadPort } = attachment
-  const parent = findMacvlanParent(inGuest, host)
+  const parent = findMacvlanParent(inGuest, system)
   const pin = resolved.guest === undefined ? undefined : resolved.pin
   const [port, sysctls, policy, leaving, vacancy] = await Promise.all([
-    hostEnd === undefined ? undefined : readPortVlans(hostEnd, 'filtering', host),
-    pin === undefined || inGuest === undefined ? {} : readGuestSysctls(inGuest.name, pin.netns, host),
-    readDetachPolicy(known, pin, host),
-    planHostRelease(known, host),
-    findUnusedParents({ hostEnd, parent, deadPort, ovs }, gone, host),
+    hostEnd === undefined ? undefined : readPortVlans(hostEnd, 'filtering', system),
+    pin === undefined || inGuest === undefined ? {} : readGuestSysctls(inGuest.name, pin.netns, system),
+    readDetachPolicy(known, pin, system),
+    planHostRelease(known, system),
+    findUnusedParents({ hostEnd, parent, deadPort, ovs }, gone, system),
   ])
-  const nic = attachment.record.nic === undefined ? undefined : readSavedLink(attachment.record.nic, host)
+  const nic = attachment.record.nic === undefined ? undefined : readSavedLink(attachment.record.nic, system)
   return {
     attachment,
     others,
@@ -64,17 +64,17 @@ export async function readDetachInputs(
 async function readDetachPolicy(
   { attachment, gone, state }: DetachContext,
   pin: HeldNetns | undefined,
-  host: System,
+  system: System,
 ): Promise<Pick<DetachInputs, 'policy'>> {
   const { inGuest, record } = attachment
   if (pin === undefined || inGuest === undefined) return {}
-  if (!record.words.includes('--policy-route') && !mayHavePolicyRules(host, pin.netns)) return {}
+  if (!record.words.includes('--policy-route') && !mayHavePolicyRules(system, pin.netns)) return {}
   const names = gone.map((it) => it.inGuest?.name)
   // On a dry run the plans before this one have taken their links' routes, and the rules of links that are gone.
   const isFirst = gone.every(
     (it) => it.record.guest.kind !== record.guest.kind || it.record.guest.name !== record.guest.name,
   )
   const of = { ifname: record.ifname, links: isFirst && state !== undefined ? state.links : undefined }
-  const { rules, routes } = await readPolicyRouting(of, pin.netns, host)
+  const { rules, routes } = await readPolicyRouting(of, pin.netns, system)
   return { policy: { rules, routes: routes.filter(({ dev }) => !names.includes(dev)) } }
 }

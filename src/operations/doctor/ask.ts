@@ -9,14 +9,14 @@ import { LINK_KIND_MODULES } from './host'
 import type { DoctorState, MachineState } from './state'
 
 /** The kinds of links that the kernel does not know: it is asked in a network namespace that lasts as long as the question. */
-export async function readMissingLinkKinds(host: System): Promise<readonly string[]> {
+export async function readMissingLinkKinds(system: System): Promise<readonly string[]> {
   const unsure = Object.entries(LINK_KIND_MODULES).filter(
-    ([, { module }]) => host.inode(`/sys/module/${module}`) === undefined,
+    ([, { module }]) => system.inode(`/sys/module/${module}`) === undefined,
   )
   const answers = await Promise.all(
     unsure.map(async ([kind]) => {
       const argv = ['unshare', '--net', 'ip', 'link', 'add', 'name', 'pw0', 'type', kind]
-      const { stderr } = await host.query(argv).catch(() => ({ stderr: '' }))
+      const { stderr } = await system.query(argv).catch(() => ({ stderr: '' }))
       return /Unknown device type/i.test(stderr) ? [kind] : []
     }),
   )
@@ -27,19 +27,19 @@ export async function readMissingLinkKinds(host: System): Promise<readonly strin
 const INFO_TIMEOUT = 3
 
 /** Whose containers the docker command means, where they are not this machine's own. */
-export async function readDockerProblem(host: System): Promise<MachineState['docker']> {
-  const socket = findDockerSocket(host)
-  const { DOCKER_HOST } = host.env
+export async function readDockerProblem(system: System): Promise<MachineState['docker']> {
+  const socket = findDockerSocket(system)
+  const { DOCKER_HOST } = system.env
   if (socket === undefined)
     return DOCKER_HOST
       ? { kind: 'remote', evidence: `DOCKER_HOST is '${DOCKER_HOST}'`, command: 'unset DOCKER_HOST' }
       : {
           kind: 'remote',
-          evidence: `the Docker context is '${readDockerContext(host)}'`,
+          evidence: `the Docker context is '${readDockerContext(system)}'`,
           command: 'docker context use default',
         }
-  if (host.inode(socket) === undefined) return undefined
-  const { body } = await host.httpGet(socket, '/info', INFO_TIMEOUT).catch(() => ({ body: '' }))
+  if (system.inode(socket) === undefined) return undefined
+  const { body } = await system.httpGet(socket, '/info', INFO_TIMEOUT).catch(() => ({ body: '' }))
   return /"name=rootless"/.test(body)
     ? {
         kind: 'rootless',
@@ -53,7 +53,7 @@ export async function readDockerProblem(host: System): Promise<MachineState['doc
 export async function readOvsProblem(
   seats: readonly ExistingAttachment[],
   links: readonly string[],
-  host: System,
+  system: System,
 ): Promise<MachineState['ovs']> {
   // A host end without a master hangs on a userspace datapath, if the record's bridge is none of the kernel's.
   const isNeeded = seats.some(
@@ -64,8 +64,8 @@ export async function readOvsProblem(
       mayBeOvsPort(hostEnd) &&
       !links.includes(hostif),
   )
-  if (!isNeeded && !isOvsRunning(host)) return undefined
-  const ovs = await readOvs(host)
+  if (!isNeeded && !isOvsRunning(system)) return undefined
+  const ovs = await readOvs(system)
   if (ovs.kind === 'silent') return isNeeded ? ovs : undefined
   return ovs.isVswitchdRunning || !isNeeded
     ? undefined
@@ -78,13 +78,13 @@ export async function readOvsProblem(
 /** What of the host's side of the attachments is gone; nobody is asked where none has more than a link. */
 export async function readMissingServices(
   all: readonly ExistingAttachment[],
-  host: System,
+  system: System,
 ): Promise<DoctorState['missingServices']> {
   if (!all.some(({ record }) => needsHostServices(hostServicesOf(record)))) return new Map()
-  const live = await readCurrentState(host)
+  const live = await readCurrentState(system)
   return new Map(
     all.flatMap((attached) => {
-      const missing = listMissingServices(attached, live, host)
+      const missing = listMissingServices(attached, live, system)
       return missing.length === 0 ? [] : [[attached, missing] as const]
     }),
   )

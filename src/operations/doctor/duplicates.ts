@@ -17,16 +17,16 @@ const ARP_TIMEOUT = 1
 export async function findTakenAddresses(
   survey: DoctorState,
   span: DoctorScope,
-  host: System,
+  system: System,
 ): Promise<readonly Finding[]> {
-  if (!host.hasProgram('arping')) return []
+  if (!system.hasProgram('arping')) return []
   const found = await Promise.all(
     listAttachmentsIn(survey, span).flatMap(({ seat, hostif }) => {
       const addresses = seat.inGuest?.addresses.filter(({ family }) => family === 4) ?? []
       // An ipvlan shares its MAC address with others, and so an answer with them.
       if (seat.inGuest?.kind === 'ipvlan') return []
       return addresses.map((address) =>
-        checkDuplicate({ seat, address, expectedMacs: listExpectedMacs(address, { seat, hostif }, survey) }, host),
+        checkDuplicate({ seat, address, expectedMacs: listExpectedMacs(address, { seat, hostif }, survey) }, system),
       )
     }),
   )
@@ -53,13 +53,13 @@ interface DuplicateCheck {
 
 async function checkDuplicate(
   { seat, address, expectedMacs }: DuplicateCheck,
-  host: System,
+  system: System,
 ): Promise<Finding | undefined> {
   const { netns, inGuest: link, guest, attachment } = seat
   const { ip, prefix } = address
   if (netns === undefined || link === undefined) return undefined
   const arping = ['arping', '-D', '-c', '1', '-w', `${ARP_TIMEOUT}`, '-I', link.name, ip]
-  const { stdout } = await host
+  const { stdout } = await system
     .query(['nsenter', `--net=/run/netns/${netns}`, ...arping], ARP_TIMEOUT + 10)
     .catch(() => ({ stdout: '' }))
   // What iputils prints of an answer; Habets' arping means something else by -D, and prints otherwise.

@@ -73,28 +73,28 @@ function listProbeTargets(seat: DoctorAttachment, hostif: string, survey: Doctor
 export async function probeGuests(
   survey: DoctorState,
   span: DoctorScope,
-  host: System,
+  system: System,
 ): Promise<{ readonly probes: readonly ProbeResult[]; readonly findings: readonly Finding[] }> {
-  if (!host.hasProgram('ping')) return { probes: [], findings: [] }
+  if (!system.hasProgram('ping')) return { probes: [], findings: [] }
   const questions = listAttachmentsIn(survey, span).flatMap(({ seat, hostif }) =>
     listProbeTargets(seat, hostif, survey),
   )
-  const asked = await Promise.all(questions.map((question) => runProbe(question, host)))
+  const asked = await Promise.all(questions.map((question) => runProbe(question, system)))
   return { probes: asked.map((it) => it.probe), findings: asked.flatMap((it) => it.finding ?? []) }
 }
 
 async function runProbe(
   question: ProbeTarget,
-  host: System,
+  system: System,
 ): Promise<{ readonly probe: ProbeResult; readonly finding?: Finding }> {
   const { seat, netns, ifname, ip, who } = question
   const ping = ['ping', '-n', '-q', '-c', '1', '-i', '0.5', '-w', `${PROBE_TIMEOUT}`, '-I', ifname, ip]
-  const { code } = await host
+  const { code } = await system
     .query(['nsenter', `--net=/run/netns/${netns}`, ...ping], PROBE_TIMEOUT + 10)
     .catch(() => ({ code: 1 }))
   const probe = { from: seat.guest, ifname, to: ip, who, ok: code === 0 }
   if (code === 0) return { probe }
-  const { stdout } = await host.runIpBatch({
+  const { stdout } = await system.runIpBatch({
     netns,
     lines: [batchLine`neigh show to ${ip} dev ${ifname}`],
     output: 'text',

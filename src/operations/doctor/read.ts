@@ -50,7 +50,7 @@ function toDoctorAddress(info: NonNullable<DoctorIpJson['addr_info']>[number]): 
   ]
 }
 
-function toDoctorLink(link: DoctorIpJson, host: System): DoctorLink {
+function toDoctorLink(link: DoctorIpJson, system: System): DoctorLink {
   const { info_kind = 'NIC', info_data, info_slave_data } = link.linkinfo ?? {}
   return {
     name: link.ifname,
@@ -61,7 +61,7 @@ function toDoctorLink(link: DoctorIpJson, host: System): DoctorLink {
     isUp: link.flags.includes('UP'),
     hasCarrier: link.flags.includes('LOWER_UP'),
     isOwned: link.ifalias === OWNED_ALIAS,
-    isWireless: host.list(`/sys/class/net/${link.ifname}/phy80211`) !== undefined,
+    isWireless: system.list(`/sys/class/net/${link.ifname}/phy80211`) !== undefined,
     master: link.master,
     peerIndex: link.link_index,
     hasStp: info_data?.stp_state === undefined ? undefined : info_data.stp_state > 0,
@@ -70,8 +70,8 @@ function toDoctorLink(link: DoctorIpJson, host: System): DoctorLink {
   }
 }
 
-async function readDoctorLinks(netns: string | undefined, host: System): Promise<readonly DoctorLink[]> {
-  const { code, stdout, stderr } = await host.runIpBatch({
+async function readDoctorLinks(netns: string | undefined, system: System): Promise<readonly DoctorLink[]> {
+  const { code, stdout, stderr } = await system.runIpBatch({
     netns,
     lines: [batchLine`address show`],
     output: 'json',
@@ -83,7 +83,7 @@ async function readDoctorLinks(netns: string | undefined, host: System): Promise
   // A guest may call its links what it likes; what could be read as more than a name is not looked at.
   return (JSON.parse(stdout) as DoctorIpJson[])
     .filter(({ ifname }) => isValidIfname(ifname))
-    .map((link) => toDoctorLink(link, host))
+    .map((link) => toDoctorLink(link, system))
 }
 
 function isValidIfname(ifname: string): boolean {
@@ -116,10 +116,10 @@ const EMPTY_INSPECTION = { links: [], filters: new Map<string, number>() }
 async function readRpFilters(
   ifnames: readonly string[],
   netns: string,
-  host: System,
+  system: System,
 ): Promise<ReadonlyMap<string, number>> {
   const keys = ['all', ...ifnames].map((name) => `net/ipv4/conf/${name}/rp_filter`)
-  const { stdout } = await host.runIpBatch({
+  const { stdout } = await system.runIpBatch({
     lines: [batchLine`netns exec ${netns} sysctl -n ${keys}`],
     output: 'text',
   })
@@ -130,18 +130,18 @@ async function readRpFilters(
 async function inspectGuest(
   { record }: ExistingAttachment,
   ifnames: readonly string[],
-  { host, heldNetns }: DoctorReadOptions,
+  { system, heldNetns }: DoctorReadOptions,
 ): Promise<GuestInspection> {
   const kind = GUEST_KINDS.find((it) => it === record.guest.kind)
   try {
-    const found = await findGuest({ kind, name: record.guest.name }, host)
-    const pin = holdGuestNetns(found, host)
+    const found = await findGuest({ kind, name: record.guest.name }, system)
+    const pin = holdGuestNetns(found, system)
     heldNetns.push(pin)
     const { netns } = pin
     const [links, { routes }, filters] = await Promise.all([
-      readDoctorLinks(netns, host),
-      readGuestState(netns, host),
-      readRpFilters(ifnames, netns, host),
+      readDoctorLinks(netns, system),
+      readGuestState(netns, system),
+      readRpFilters(ifnames, netns, system),
     ])
     return { links, routes, filters, netns, resolvedGuest: found }
   } catch (error) {
@@ -164,7 +164,7 @@ function isGuestGone(error: PipeworkError): boolean {
 
 /** What a survey is made with; the pins are for whoever made it to release. */
 interface DoctorReadOptions {
-  readonly host: System
+  readonly system: System
   readonly heldNetns: HeldNetns[]
 }
 
@@ -178,10 +178,10 @@ function findGuestLink(
 }
 
 async function readDoctorAttachments(means: DoctorReadOptions): Promise<readonly Omit<DoctorAttachment, 'hostEnd'>[]> {
-  const { host } = means
+  const { system } = means
   const all = [
-    ...readHostAttachments(host),
-    ...(await readOtherNamespaces(host, 'holding')).flatMap(listGuestAttachments),
+    ...readHostAttachments(system),
+    ...(await readOtherNamespaces(system, 'holding')).flatMap(listGuestAttachments),
   ].filter(isValidRecord)
   const guests = [...new Set(all.map(({ record }) => formatGuest(record.guest)))]
   const seats = await Promise.all(
@@ -210,26 +210,26 @@ async function readDoctorAttachments(means: DoctorReadOptions): Promise<readonly
   return seats.flat()
 }
 
-function readDmiProduct(host: System): Pick<MachineState, 'vendor' | 'product'> {
-  const dmi = (file: string) => host.read(`/sys/class/dmi/id/${file}`) ?? ''
+function readDmiProduct(system: System): Pick<MachineState, 'vendor' | 'product'> {
+  const dmi = (file: string) => system.read(`/sys/class/dmi/id/${file}`) ?? ''
   return { vendor: dmi('sys_vendor'), product: dmi('product_name') }
 }
 
 /** Asks everything, side by side. */
 export async function readDoctorState(means: DoctorReadOptions): Promise<DoctorState> {
-  const { host } = means
+  const { system } = means
   // Before the first guest is held: that sweeps what killed runs have left.
-  const pins = (host.list('/run/netns') ?? []).filter((name) => host.isDanglingLink(`/run/netns/${name}`))
+  const pins = (system.list('/run/netns') ?? []).filter((name) => system.isDanglingLink(`/run/netns/${name}`))
   const [links, seats, ruleset, missingKinds, docker] = await Promise.all([
-    readDoctorLinks(undefined, host),
+    readDoctorLinks(undefined, system),
     readDoctorAttachments(means),
-    readRuleset(host, 'comments'),
-    readMissingLinkKinds(host),
-    readDockerProblem(host),
+    readRuleset(system, 'comments'),
+    readMissingLinkKinds(system),
+    readDockerProblem(system),
   ])
   const bridges = links.filter(({ kind }) => kind === 'bridge').map(({ name }) => name)
   const attachments = seats.map(({ attachment }) => attachment)
-  const ovs = await readOvsProblem(attachments, bridges, host)
+  const ovs = await readOvsProblem(attachments, bridges, system)
   return {
     links,
     attachments: seats.map((seat) => {
@@ -237,19 +237,19 @@ export async function readDoctorState(means: DoctorReadOptions): Promise<DoctorS
       return hostEnd === undefined ? seat : { ...seat, hostEnd }
     }),
     ruleset,
-    brNetfilterFamilies: brNetfilterFamilies(host),
-    toolOf: iptablesToolFor(host),
+    brNetfilterFamilies: brNetfilterFamilies(system),
+    toolOf: iptablesToolFor(system),
     acceptRules: pickOwnAcceptRules(ruleset),
-    managers: await readManagedLinks(links, host),
+    managers: await readManagedLinks(links, system),
     machine: {
-      ...readDmiProduct(host),
-      missingTools: Object.keys(DOCTOR_TOOLS).filter((tool) => !host.hasProgram(tool)),
+      ...readDmiProduct(system),
+      missingTools: Object.keys(DOCTOR_TOOLS).filter((tool) => !system.hasProgram(tool)),
       missingKinds,
       docker,
       ovs,
     },
     danglingNetns: pins,
-    missingServices: await readMissingServices(attachments, host),
-    blockedForwarding: listBlockedForwarding(attachments, ruleset, host),
+    missingServices: await readMissingServices(attachments, system),
+    blockedForwarding: listBlockedForwarding(attachments, ruleset, system),
   }
 }

@@ -52,12 +52,12 @@ async function mapConcurrently<T, R>(
 /** The guests of the wishes, each looked up once; what does not run or cannot be found is told. */
 export async function resolveGuests(
   wishes: readonly AttachmentLine[],
-  { host }: Pick<CommandContext, 'host'>,
+  { system }: Pick<CommandContext, 'system'>,
 ): Promise<{ readonly groups: readonly GuestLines[]; readonly told: readonly LineResult[] }> {
   const byName = groupBy(wishes, ({ request }) => guestKey(request.guest))
   const found = await mapConcurrently([...byName.values()], MAX_CONCURRENT_LOOKUPS, async (group) => ({
     group,
-    reached: await lookUpGuest(group, host),
+    reached: await lookUpGuest(group, system),
   }))
   const told = found.flatMap(({ group, reached }) =>
     'guest' in reached ? [] : group.map((wish): LineResult => ({ line: wish, ...reached })),
@@ -92,10 +92,10 @@ type GuestLookup =
   | { readonly state: 'absent'; readonly error: PipeworkError }
   | { readonly state: 'failed'; readonly error: unknown }
 
-async function lookUpGuest([first]: readonly AttachmentLine[], host: System): Promise<GuestLookup> {
+async function lookUpGuest([first]: readonly AttachmentLine[], system: System): Promise<GuestLookup> {
   if (first === undefined) throw new TypeError('a guest without wishes')
   try {
-    return { guest: await findGuest(first.request.guest, host) }
+    return { guest: await findGuest(first.request.guest, system) }
   } catch (why) {
     return why instanceof GuestNotFoundError || why instanceof GuestNotRunningError
       ? { state: 'absent', error: why }
@@ -118,14 +118,14 @@ export function forEachGuest(
 
 async function runForGuest(
   { lines, guest }: GuestLines,
-  { host, io }: CommandContext,
+  { system, io }: CommandContext,
   action: GuestAction,
 ): Promise<readonly LineResult[]> {
   try {
     if (io.interrupt.requested) throw new PipeworkError('interrupted')
-    const requests = lines.map(({ request }) => resolveHostif(request, host))
+    const requests = lines.map(({ request }) => resolveHostif(request, system))
     validateDistinctIfnames(requests, guest)
-    const planned = await withPinnedGuest(guest, host, (pin) => action(requests, { guest, pin }))
+    const planned = await withPinnedGuest(guest, system, (pin) => action(requests, { guest, pin }))
     return lines.flatMap((wish, index): LineResult[] => {
       const one = planned[index]
       return one === undefined ? [] : [{ line: wish, guest, state: 'planned', attachPlan: one }]
@@ -147,10 +147,10 @@ function validateDistinctIfnames(requests: readonly AttachRequest[], { name }: G
 
 async function withPinnedGuest<T>(
   guest: Guest,
-  host: System,
+  system: System,
   action: (pin: HeldNetns | undefined) => Promise<T>,
 ): Promise<T> {
-  const pin = host.isRoot ? holdGuestNetns(guest, host) : undefined
+  const pin = system.isRoot ? holdGuestNetns(guest, system) : undefined
   try {
     return await action(pin)
   } finally {

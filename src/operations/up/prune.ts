@@ -21,7 +21,7 @@ export type PruneResult = { readonly record: LinkRecord } & (
 /** The records of what was made from these files, and is in none of them any more. */
 export async function findStaleRecords(known: PruneInputs, call: CommandContext): Promise<readonly LinkRecord[]> {
   const tags = listFileTags(call)
-  const records = (await readAttachments(call.host)).map(({ record }) => record)
+  const records = (await readAttachments(call.system)).map(({ record }) => record)
   return records.filter((it) => it.file !== undefined && tags.includes(it.file) && !isInFiles(it, known))
 }
 

@@ -39,23 +39,23 @@ function fileTag(path: string): string {
 /** The paths that were typed, as their records call them. Throws when one cannot be found. */
 export function listFileTags({
   positionals,
-  host,
-}: Pick<CommandContext, 'positionals' | 'host'>): readonly string[] {
-  return positionals.map((path) => fileTag(host.realPath(path) ?? path))
+  system,
+}: Pick<CommandContext, 'positionals' | 'system'>): readonly string[] {
+  return positionals.map((path) => fileTag(system.realPath(path) ?? path))
 }
 
 /** All that the files ask for. Throws one error with all mistakes in all of them, each with file, line and column. */
 export async function readAttachmentFiles(
-  call: Pick<CommandContext, 'positionals' | 'host' | 'parse'>,
+  call: Pick<CommandContext, 'positionals' | 'system' | 'parse'>,
 ): Promise<readonly AttachmentLine[]> {
-  const { positionals: paths, host } = call
+  const { positionals: paths, system } = call
   if (paths.length === 0)
     throw usageError('which file?', 'One like pipework save > lan.pipework writes; pipework up lan.pipework')
   const [wishes, slips]: [AttachmentLine[], FileMistake[]] = [[], []]
   const unique = [...new Set(paths)]
   for (const path of unique) {
-    const text = host.read(path)
-    if (text === undefined) throw unreadableFileError(path, host)
+    const text = system.read(path)
+    if (text === undefined) throw unreadableFileError(path, system)
     const read = await parseAttachmentFile(text, path, call)
     wishes.push(...read.wishes)
     slips.push(...read.slips)
@@ -83,12 +83,12 @@ function shareBridgeAddresses(wishes: readonly AttachmentLine[]): readonly Attac
 }
 
 /** Why there is no text, and what to do about it. */
-function unreadableFileError(path: string, host: System): PipeworkError {
-  if (host.list(path) !== undefined)
+function unreadableFileError(path: string, system: System): PipeworkError {
+  if (system.list(path) !== undefined)
     return new PipeworkError(`'${path}' is a directory`, {
       hint: `Name the files in it, like ${path.replace(/\/$/, '')}/*.pipework`,
     })
-  if (host.inode(path) !== undefined)
+  if (system.inode(path) !== undefined)
     return new PipeworkError(`the file '${path}' cannot be read`, { hint: `Who may? ls -l ${shellQuote(path)}` })
   return new PipeworkError(`there is no file '${path}'`, {
     hint: path === '-' ? 'Standard input is /dev/stdin.' : 'pipework save > lan.pipework writes one.',
@@ -102,11 +102,11 @@ function joinPaths(paths: readonly string[]): string {
 async function parseAttachmentFile(
   text: string,
   path: string,
-  call: Pick<CommandContext, 'host' | 'parse'>,
+  call: Pick<CommandContext, 'system' | 'parse'>,
 ): Promise<{ readonly wishes: readonly AttachmentLine[]; readonly slips: readonly FileMistake[] }> {
-  const { lines, errors } = parseLines(text, call.host.env)
+  const { lines, errors } = parseLines(text, call.system.env)
   const [wishes, slips]: [AttachmentLine[], FileMistake[]] = [[], errors.map((it) => ({ ...it, path }))]
-  const file = fileTag(call.host.realPath(path) ?? path)
+  const file = fileTag(call.system.realPath(path) ?? path)
   for (const line of lines) {
     try {
       wishes.push({ ...(await parseAttachmentLine(line, file, call)), path, lineNumber: line.number })

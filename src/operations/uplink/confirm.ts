@@ -12,20 +12,20 @@ export interface UplinkRunOptions extends MoveContext {
 }
 
 /** Refuses while an earlier move of that bridge waits. */
-export function validateNotPending(bridge: string, { host }: MoveContext): void {
-  if (readUplinkState(bridge, host)?.stage === 'pending')
+export function validateNotPending(bridge: string, { system }: MoveContext): void {
+  if (readUplinkState(bridge, system)?.stage === 'pending')
     throw new PipeworkError(`the uplink of '${bridge}' waits to be confirmed`, {
       hint: `Keep it: pipework uplink confirm ${bridge}. Put it back: pipework uplink del ${bridge}`,
     })
 }
 
 /** The move is proven: it is kept, or waits for somebody to say so. */
-export function markKept(journal: UplinkState, { host, confirm }: UplinkRunOptions): void {
+export function markKept(journal: UplinkState, { system, confirm }: UplinkRunOptions): void {
   saveUplinkState(
     confirm === undefined
       ? { ...journal, stage: 'kept' }
-      : { ...journal, stage: 'pending', deadline: readUptime(host) + confirm },
-    host,
+      : { ...journal, stage: 'pending', deadline: readUptime(system) + confirm },
+    system,
   )
 }
 
@@ -34,20 +34,20 @@ const POLL_INTERVAL = 0.1
 
 /** Returns when it is confirmed; throws when it was put back. */
 export async function awaitConfirmation(bridge: string, connector: UplinkRunOptions): Promise<void> {
-  const { host, interrupt, notify, confirm } = connector
+  const { system, interrupt, notify, confirm } = connector
   const typed = { enter: false }
-  const isTerminal = await host.isTerminal(0)
+  const isTerminal = await system.isTerminal(0)
   notify(
     `It works so far. ${isTerminal ? 'Press Enter, or type in a new session' : 'Type in a new session'}: pipework uplink confirm ${bridge}\nElse all is put back in ${confirm} s.\n`,
   )
-  const stop = isTerminal ? await host.onInputLine(() => (typed.enter = true)) : () => {}
+  const stop = isTerminal ? await system.onInputLine(() => (typed.enter = true)) : () => {}
   try {
     for (;;) {
-      const journal = readUplinkState(bridge, host)
+      const journal = readUplinkState(bridge, system)
       if (journal?.stage !== 'pending') return validateNotRestored(journal, bridge)
       if (interrupt.requested) return await restoreInterrupted(journal, connector)
       if (typed.enter) await confirmUplink(bridge, connector)
-      else await host.sleep(POLL_INTERVAL)
+      else await system.sleep(POLL_INTERVAL)
     }
   } finally {
     stop()
@@ -61,15 +61,15 @@ function validateNotRestored(journal: UplinkState | undefined, bridge: string): 
   })
 }
 
-async function restoreInterrupted(journal: UplinkState, { host }: MoveContext): Promise<never> {
+async function restoreInterrupted(journal: UplinkState, { system }: MoveContext): Promise<never> {
   // Not by withLock, which an interrupted run would not wait for.
-  throw toLeftoverError(new PipeworkError('interrupted, and put back as it was'), await restoreMove(journal, host))
+  throw toLeftoverError(new PipeworkError('interrupted, and put back as it was'), await restoreMove(journal, system))
 }
 
 /** Keeps an uplink that waits for it. False when there was nothing to confirm. */
 export async function confirmUplink(bridge: string, carrier: MoveContext): Promise<boolean> {
   return withUplinkLock(carrier, async () => {
-    const journal = readUplinkState(bridge, carrier.host)
+    const journal = readUplinkState(bridge, carrier.system)
     if (journal?.stage === 'restored' || journal === undefined)
       throw new PipeworkError(
         journal === undefined
@@ -79,8 +79,8 @@ export async function confirmUplink(bridge: string, carrier: MoveContext): Promi
       )
     if (journal.stage !== 'pending') return false
     const { deadline, ...rest } = journal
-    if (journal.way === 'in') saveUplinkState({ ...rest, stage: 'kept' }, carrier.host)
-    else saveUplinkState({ ...rest, stage: 'left' }, carrier.host)
+    if (journal.way === 'in') saveUplinkState({ ...rest, stage: 'kept' }, carrier.system)
+    else saveUplinkState({ ...rest, stage: 'left' }, carrier.system)
     return true
   })
 }

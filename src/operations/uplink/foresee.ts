@@ -38,13 +38,13 @@ interface UplinkPlan {
 /** The move of a NIC into a bridge, refused if it cannot be; undefined where it is in it already. */
 export async function planNicUplink(
   request: NicUplinkRequest,
-  { host }: Pick<MoveContext, 'host'>,
+  { system }: Pick<MoveContext, 'system'>,
   options: UplinkOptions & { readonly routers: 'ask' | 'trust' },
 ): Promise<UplinkPlan | undefined> {
   const { nic, vlan } = request.spec
   const name = vlan === undefined ? nic : vlanDeviceName(nic, vlan)
-  if (readHostLink(name, host)?.master === request.bridge) return undefined
-  const facts = await readUplinkFacts(request, host, options.routers)
+  if (readHostLink(name, system)?.master === request.bridge) return undefined
+  const facts = await readUplinkFacts(request, system, options.routers)
   validateUplink(facts, options)
   const dropIns = options.writeUnmanaged ? facts.managers.flatMap(({ dropIn }) => dropIn ?? []) : []
   const journal = toUplinkState(
@@ -64,10 +64,10 @@ export async function planNicUplink(
 export async function planUplinkConnect(
   { bridge, spec }: UplinkConnection,
   options: UplinkOptions,
-  carrier: Pick<MoveContext, 'host'>,
+  carrier: Pick<MoveContext, 'system'>,
 ): Promise<Plan> {
-  if (spec.kind === 'vxlan') return planVxlan(await readVxlanFacts(bridge, spec, carrier.host))
-  const request = resolveUplinkNic({ bridge, spec }, carrier.host)
+  if (spec.kind === 'vxlan') return planVxlan(await readVxlanFacts(bridge, spec, carrier.system))
+  const request = resolveUplinkNic({ bridge, spec }, carrier.system)
   return (await planNicUplink(request, carrier, { ...options, routers: 'trust' }))?.plan ?? []
 }
 
@@ -75,7 +75,7 @@ export async function planUplinkConnect(
 export async function planUplinkBridge(
   connection: UplinkConnection,
   options: UplinkOptions,
-  carrier: Pick<MoveContext, 'host'>,
+  carrier: Pick<MoveContext, 'system'>,
 ): Promise<{ readonly plan: Plan; readonly bridge: HostLink }> {
   const { bridge: name } = connection
   const plan = await planUplinkConnect(connection, options, carrier)
@@ -91,34 +91,34 @@ export async function planUplinkBridge(
     defaultPvid: 1,
     record: { kind: 'made' },
   }
-  return { plan, bridge: readHostLink(name, carrier.host) ?? bridge }
+  return { plan, bridge: readHostLink(name, carrier.system) ?? bridge }
 }
 
 /** What taking it away would do. */
-export async function planUplinkDisconnect(bridge: string, { host }: Pick<MoveContext, 'host'>): Promise<Plan> {
-  const journal = findUplink(bridge, host)
+export async function planUplinkDisconnect(bridge: string, { system }: Pick<MoveContext, 'system'>): Promise<Plan> {
+  const journal = findUplink(bridge, system)
   if (journal === undefined) {
-    const vxlan = await findBridgeVxlan(bridge, host)
-    return vxlan === undefined ? [] : planVxlanDisconnect(bridge, vxlan, host)
+    const vxlan = await findBridgeVxlan(bridge, system)
+    return vxlan === undefined ? [] : planVxlanDisconnect(bridge, vxlan, system)
   }
-  const now = await readHostState(host)
-  const gateways = await readGateways(bridge, { now, routers: 'trust' }, host)
+  const now = await readHostState(system)
+  const gateways = await readGateways(bridge, { now, routers: 'trust' }, system)
   const out = toUplinkRemovalState(journal, now)
   const after = {
     ...now,
     links: new Map([...now.links].map(([name, link]) => [name, name === journal.nic ? { ...link, master: '' } : link])),
   }
-  const plan = planUplinkRemoval({ hostState: now, gateways, state: out, ...(await readSshClient(bridge, host)) })
+  const plan = planUplinkRemoval({ hostState: now, gateways, state: out, ...(await readSshClient(bridge, system)) })
   return [...plan, ...planUplinkCleanup(out, planMoveCleanup(out, after))]
 }
 
-async function findUnusedBridge(bridge: string, port: string, host: System): Promise<string | undefined> {
-  if (readHostLink(bridge, host)?.record?.kind !== 'made') return undefined
-  if (listBridgePortNames(bridge, host).some((name) => name !== port)) return undefined
-  return (await hasGlobalAddress(bridge, host)) ? undefined : bridge
+async function findUnusedBridge(bridge: string, port: string, system: System): Promise<string | undefined> {
+  if (readHostLink(bridge, system)?.record?.kind !== 'made') return undefined
+  if (listBridgePortNames(bridge, system).some((name) => name !== port)) return undefined
+  return (await hasGlobalAddress(bridge, system)) ? undefined : bridge
 }
 
 /** The steps that take a VXLAN away, and its bridge where pipework made it and nobody else is on it. */
-export async function planVxlanDisconnect(bridge: string, vxlan: VxlanLink, host: System): Promise<Plan> {
-  return planVxlanRemoval(vxlan, await findUnusedBridge(bridge, vxlan.name, host))
+export async function planVxlanDisconnect(bridge: string, vxlan: VxlanLink, system: System): Promise<Plan> {
+  return planVxlanRemoval(vxlan, await findUnusedBridge(bridge, vxlan.name, system))
 }

@@ -35,7 +35,7 @@ export async function connectUplink(
   connector: UplinkRunOptions,
 ): Promise<UplinkChange> {
   if (spec.kind === 'vxlan') return connectVxlan(bridge, spec, connector)
-  const request = resolveUplinkNic({ bridge, spec }, connector.host)
+  const request = resolveUplinkNic({ bridge, spec }, connector.system)
   const planned = await withUplinkLock(connector, async () => {
     validateNotPending(bridge, connector)
     const it = await planNicUplink(request, connector, { ...options, confirm: connector.confirm, routers: 'ask' })
@@ -67,21 +67,21 @@ async function tryDisconnect(bridge: string, connector: UplinkRunOptions): Promi
 
 /** The uplink taken away, or undefined when there was none. */
 export async function disconnectUplink(bridge: string, connector: UplinkRunOptions): Promise<UplinkChange | undefined> {
-  const { host } = connector
+  const { system } = connector
   const moved = await withUplinkLock(connector, async () => {
-    const pending = readUplinkState(bridge, host)
+    const pending = readUplinkState(bridge, system)
     if (pending?.stage === 'pending') return { journal: pending, plan: await restorePending(pending, connector) }
-    const journal = findUplink(bridge, host)
+    const journal = findUplink(bridge, system)
     if (journal === undefined) return undefined
     if (journal.stage === 'left') return { journal, plan: await cleanUpUplink(journal, connector) }
-    const now = await readHostState(host)
-    const gateways = await readGateways(bridge, { now, routers: 'ask' }, host)
+    const now = await readHostState(system)
+    const gateways = await readGateways(bridge, { now, routers: 'ask' }, system)
     const out = toUplinkRemovalState(journal, now)
-    const plan = planUplinkRemoval({ hostState: now, gateways, state: out, ...(await readSshClient(bridge, host)) })
+    const plan = planUplinkRemoval({ hostState: now, gateways, state: out, ...(await readSshClient(bridge, system)) })
     await runMove(out, plan, connector)
     if (connector.confirm !== undefined) markKept(out, connector)
     else {
-      saveUplinkState({ ...out, stage: 'left' }, host)
+      saveUplinkState({ ...out, stage: 'left' }, system)
       return { journal, plan: [...plan, ...(await cleanUpUplink(out, connector))] }
     }
     return { journal, plan, isPending: true }
@@ -91,23 +91,23 @@ export async function disconnectUplink(bridge: string, connector: UplinkRunOptio
   if ('isPending' in moved) {
     await awaitConfirmation(bridge, connector)
     await withUplinkLock(connector, async () => {
-      const left = readUplinkState(bridge, host)
+      const left = readUplinkState(bridge, system)
       if (left?.stage === 'left') await cleanUpUplink(left, connector)
     })
   }
   return { bridge, uplink: journal.nic, plan, next: journal.files.map(reloadCommandFor), undo: undoNothing }
 }
 
-async function restorePending(journal: UplinkState, { host }: MoveContext): Promise<Plan> {
+async function restorePending(journal: UplinkState, { system }: MoveContext): Promise<Plan> {
   const plan = [{ description: `put back ${journal.nic}`, command: { kind: 'file', in: 'host', path: '' } } as const]
-  const leftovers = await restoreMove(journal, host)
+  const leftovers = await restoreMove(journal, system)
   if (leftovers.length > 0)
     throw toLeftoverError(new PipeworkError(`'${journal.nic}' could not be put back`), leftovers)
   return plan
 }
 
 async function cleanUpUplink(journal: UplinkState, carrier: MoveContext): Promise<Plan> {
-  const now = await readHostState(carrier.host)
+  const now = await readHostState(carrier.system)
   const plan = planUplinkCleanup(journal, planMoveCleanup(journal, now))
   await executeUplinkPlan(plan, carrier)
   return plan
@@ -116,9 +116,9 @@ async function cleanUpUplink(journal: UplinkState, carrier: MoveContext): Promis
 // --- VXLAN: no address moves, so that the steps' own inverses are enough ---
 
 async function connectVxlan(bridge: string, wish: VxlanUplinkSpec, connector: UplinkRunOptions): Promise<UplinkChange> {
-  const { host } = connector
+  const { system } = connector
   const plan = await withUplinkLock(connector, async () => {
-    const it = planVxlan(await readVxlanFacts(bridge, wish, host))
+    const it = planVxlan(await readVxlanFacts(bridge, wish, system))
     await executeUplinkPlan(it, connector)
     return it
   })
@@ -127,11 +127,11 @@ async function connectVxlan(bridge: string, wish: VxlanUplinkSpec, connector: Up
 }
 
 async function disconnectVxlan(bridge: string, connector: UplinkRunOptions): Promise<UplinkChange | undefined> {
-  const { host } = connector
+  const { system } = connector
   return withUplinkLock(connector, async () => {
-    const vxlan = await findBridgeVxlan(bridge, host)
+    const vxlan = await findBridgeVxlan(bridge, system)
     if (vxlan === undefined) return undefined
-    const plan = await planVxlanDisconnect(bridge, vxlan, host)
+    const plan = await planVxlanDisconnect(bridge, vxlan, system)
     await executeUplinkPlan(plan, connector)
     return { bridge, uplink: `vxlan:${vxlan.id},${vxlan.remote}`, plan, next: [], undo: undoNothing }
   })

@@ -50,40 +50,40 @@ export interface NicUplinkRequest {
 }
 
 /** The journal of a bridge whose NIC is in it; one that was put back, or that somebody took apart by hand, says nothing. */
-export function findUplink(bridge: string, host: System): UplinkState | undefined {
-  const journal = readUplinkState(bridge, host)
+export function findUplink(bridge: string, system: System): UplinkState | undefined {
+  const journal = readUplinkState(bridge, system)
   if (journal === undefined || journal.stage === 'restored') return undefined
   if (journal.stage === 'left') return journal
-  return readHostLink(journal.nic, host)?.master === bridge ? journal : undefined
+  return readHostLink(journal.nic, system)?.master === bridge ? journal : undefined
 }
 
 /** All of them. */
-export function listUplinks(host: System): readonly UplinkState[] {
-  return listUplinkBridges(host).flatMap((bridge) => readUplinkState(bridge, host) ?? [])
+export function listUplinks(system: System): readonly UplinkState[] {
+  return listUplinkBridges(system).flatMap((bridge) => readUplinkState(bridge, system) ?? [])
 }
 
 /** The request with the NIC's name, where `mac:` was typed. */
-export function resolveUplinkNic({ bridge, spec }: NicUplinkRequest, host: System): NicUplinkRequest {
-  return { bridge, spec: { ...spec, nic: resolveNicName(spec.nic, host) } }
+export function resolveUplinkNic({ bridge, spec }: NicUplinkRequest, system: System): NicUplinkRequest {
+  return { bridge, spec: { ...spec, nic: resolveNicName(spec.nic, system) } }
 }
 
 /** Sysctls of the NIC that differ from what a new link has, as `sysctl -w` sets them on the bridge. */
-function readNicSysctls(nic: string, bridge: string, host: System): readonly string[] {
+function readNicSysctls(nic: string, bridge: string, system: System): readonly string[] {
   return ['ipv4', 'ipv6'].flatMap((family) => {
     const conf = `/proc/sys/net/${family}/conf`
-    return (host.list(`${conf}/${nic}`) ?? []).flatMap((key) => {
-      const value = host.read(`${conf}/${nic}/${key}`)
+    return (system.list(`${conf}/${nic}`) ?? []).flatMap((key) => {
+      const value = system.read(`${conf}/${nic}/${key}`)
       const isOwn = ['mc_forwarding', 'mtu', 'addr_gen_mode', 'stable_secret'].includes(key)
-      if (isOwn || value === undefined || value === host.read(`${conf}/default/${key}`)) return []
+      if (isOwn || value === undefined || value === system.read(`${conf}/default/${key}`)) return []
       return /^-?\d+$/.test(value) ? [`net/${family}/conf/${bridge}/${key}=${value}`] : []
     })
   })
 }
 
 /** The link itself, where it has LRO on: the kernel turns it off for good on a port of a bridge. */
-async function readLroLinks(nic: string, host: System): Promise<readonly string[]> {
-  if (!host.hasProgram('ethtool')) return []
-  const { stdout } = await host.run(['ethtool', '-k', nic])
+async function readLroLinks(nic: string, system: System): Promise<readonly string[]> {
+  if (!system.hasProgram('ethtool')) return []
+  const { stdout } = await system.run(['ethtool', '-k', nic])
   return /^large-receive-offload: on$/m.test(stdout) ? [nic] : []
 }
 
@@ -97,17 +97,17 @@ function listGateways(state: HostLinkState | undefined): readonly string[] {
 /** Seconds that a router has to answer before anything is changed. */
 const GATEWAY_TIMEOUT = 3
 
-async function isGatewayReachable(ip: string, dev: string, host: System): Promise<boolean> {
+async function isGatewayReachable(ip: string, dev: string, system: System): Promise<boolean> {
   const look = async () =>
-    (await host.runIpBatch({ lines: [batchLine`neigh show to ${ip} dev ${dev}`], output: 'text' })).stdout
-  const deadline = host.elapsed() + GATEWAY_TIMEOUT * 1000
+    (await system.runIpBatch({ lines: [batchLine`neigh show to ${ip} dev ${dev}`], output: 'text' })).stdout
+  const deadline = system.elapsed() + GATEWAY_TIMEOUT * 1000
   // A cache that knows it from before is not asked again; what it does not know is asked for.
   if (/lladdr .*(REACHABLE|PERMANENT|DELAY)/.test(await look())) return true
-  await host.runIpBatch({ lines: [batchLine`neigh replace ${ip} dev ${dev} use`] })
+  await system.runIpBatch({ lines: [batchLine`neigh replace ${ip} dev ${dev} use`] })
   for (;;) {
     if (/lladdr /.test(await look())) return true
-    if (host.elapsed() >= deadline) return false
-    await host.sleep(0.05)
+    if (system.elapsed() >= deadline) return false
+    await system.sleep(0.05)
   }
 }
 
@@ -115,28 +115,31 @@ async function isGatewayReachable(ip: string, dev: string, host: System): Promis
 export async function readGateways(
   dev: string,
   { now, routers }: { readonly now: HostState; readonly routers: 'ask' | 'trust' },
-  host: System,
+  system: System,
 ): Promise<UplinkFacts['gateways']> {
   return Promise.all(
     listGateways(now.links.get(dev)).map(async (ip) => ({
       ip,
-      answers: routers === 'trust' || (await isGatewayReachable(ip, dev, host)),
+      answers: routers === 'trust' || (await isGatewayReachable(ip, dev, system)),
     })),
   )
 }
 
 /** Where the user is connected from over SSH, and whether that is by this link. */
-export async function readSshClient(dev: string, host: System): Promise<Pick<UplinkFacts, 'sshClient' | 'sshUsesNic'>> {
-  const sshClient = findSshClient(host)
+export async function readSshClient(
+  dev: string,
+  system: System,
+): Promise<Pick<UplinkFacts, 'sshClient' | 'sshUsesNic'>> {
+  const sshClient = findSshClient(system)
   if (sshClient === undefined || !/^[\da-fA-F.:]+(%[\w.-]+)?$/.test(sshClient)) return { sshUsesNic: false }
   const ip = sshClient.split('%')[0] ?? ''
-  const { stdout } = await host.runIpBatch({ lines: [batchLine`route get ${ip}`], output: 'text' })
+  const { stdout } = await system.runIpBatch({ lines: [batchLine`route get ${ip}`], output: 'text' })
   return { sshClient, sshUsesNic: stdout.includes(` dev ${dev} `) }
 }
 
 /** Addresses that end unless somebody renews them; the kernel itself does that for IPv6, where it listens to routers. */
-function listLeasedAddresses(nic: string, { links }: HostState, host: System): readonly string[] {
-  const listens = (host.read(`/proc/sys/net/ipv6/conf/${nic}/accept_ra`) ?? '0') !== '0'
+function listLeasedAddresses(nic: string, { links }: HostState, system: System): readonly string[] {
+  const listens = (system.read(`/proc/sys/net/ipv6/conf/${nic}/accept_ra`) ?? '0') !== '0'
   const addresses = links.get(nic)?.configItems.filter(({ kind }) => kind === 'address') ?? []
   return addresses
     .filter(({ lifetimes, family }) => lifetimes !== undefined && (family === 4 || !listens))
@@ -144,14 +147,14 @@ function listLeasedAddresses(nic: string, { links }: HostState, host: System): r
 }
 
 /** What takes the NIC's frames: links on it, here and in guests. */
-async function listChildren(nic: string, now: HostState, host: System): Promise<readonly string[]> {
+async function listChildren(nic: string, now: HostState, system: System): Promise<readonly string[]> {
   const own = now.links.get(nic)
-  const states = await readOtherNamespaces(host, 'all')
+  const states = await readOtherNamespaces(system, 'all')
   const likely = states.flatMap(({ links }) =>
     links.filter(({ kind, peerIndex }) => /^(macv|ipv)(lan|tap)$/.test(kind) && peerIndex === own?.ifindex),
   )
   // Indexes repeat from namespace to namespace; an address that the NIC listens for, or its own, does not.
-  const { stdout } = likely.length === 0 ? { stdout: '' } : await host.run(['bridge', 'fdb', 'show', 'dev', nic])
+  const { stdout } = likely.length === 0 ? { stdout: '' } : await system.run(['bridge', 'fdb', 'show', 'dev', nic])
   const inGuests = likely.filter(({ mac }) => mac === own?.mac || stdout.includes(mac))
   return [
     ...(now.children.get(nic) ?? []).map((child) => `the ${child}`),
@@ -163,43 +166,43 @@ async function listChildren(nic: string, now: HostState, host: System): Promise<
 const DAD_TIMEOUT = 5
 
 /** The links, when none of the NIC's addresses is being asked for any more. */
-async function readAfterDad(nic: string, host: System): Promise<HostState> {
-  const deadline = host.elapsed() + DAD_TIMEOUT * 1000
+async function readAfterDad(nic: string, system: System): Promise<HostState> {
+  const deadline = system.elapsed() + DAD_TIMEOUT * 1000
   for (;;) {
-    const now = await readHostState(host)
+    const now = await readHostState(system)
     const isTentative = now.unsupported.get(nic)?.some((it) => it.includes('tentative')) ?? false
-    if (!isTentative || host.elapsed() >= deadline) return now
-    await host.sleep(0.1)
+    if (!isTentative || system.elapsed() >= deadline) return now
+    await system.sleep(0.1)
   }
 }
 
 /** What needs to be known before a NIC is moved into a bridge; nothing is changed, but the routers are asked for. */
 export async function readUplinkFacts(
   { bridge, spec }: NicUplinkRequest,
-  host: System,
+  system: System,
   routers: 'ask' | 'trust',
 ): Promise<UplinkFacts> {
-  const link: HostLink | undefined = readHostLink(spec.nic, host)
-  const bridgeLink = readHostLink(bridge, host)
+  const link: HostLink | undefined = readHostLink(spec.nic, system)
+  const bridgeLink = readHostLink(bridge, system)
   const nic = spec.vlan === undefined ? spec.nic : vlanDeviceName(spec.nic, spec.vlan)
-  const now = await (routers === 'ask' ? readAfterDad(nic, host) : readHostState(host))
-  const dhcpClient = findDhcpClient(nic, host)
+  const now = await (routers === 'ask' ? readAfterDad(nic, system) : readHostState(system))
+  const dhcpClient = findDhcpClient(nic, system)
   // Rules that cannot be read are none.
-  const rule = findNicRule(nic, bridge, await readRuleset(host).catch(() => []))
-  const uplinked = findUplink(bridge, host)
+  const rule = findNicRule(nic, bridge, await readRuleset(system).catch(() => []))
+  const uplinked = findUplink(bridge, system)
   const isThere = now.links.has(nic)
   return {
     ...{ bridge, nic, link, bridgeLink, hostState: now, existingUplink: uplinked },
     vlan: spec.vlan === undefined ? undefined : { id: spec.vlan, isThere },
-    hardwareType: host.read(`/sys/class/net/${spec.nic}/type`),
-    leasedAddresses: listLeasedAddresses(nic, now, host),
-    managers: await findLinkManagers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, host),
+    hardwareType: system.read(`/sys/class/net/${spec.nic}/type`),
+    leasedAddresses: listLeasedAddresses(nic, now, system),
+    managers: await findLinkManagers({ nic, bridge, ifindex: now.links.get(nic)?.ifindex ?? -1 }, system),
     dhcpClient,
     firewallRule: rule,
-    ...(await readSshClient(nic, host)),
-    children: isThere ? await listChildren(nic, now, host) : [],
-    gateways: isThere ? await readGateways(nic, { now, routers }, host) : [],
-    sysctls: isThere ? readNicSysctls(nic, bridge, host) : [],
-    lro: isThere ? await readLroLinks(nic, host) : [],
+    ...(await readSshClient(nic, system)),
+    children: isThere ? await listChildren(nic, now, system) : [],
+    gateways: isThere ? await readGateways(nic, { now, routers }, system) : [],
+    sysctls: isThere ? readNicSysctls(nic, bridge, system) : [],
+    lro: isThere ? await readLroLinks(nic, system) : [],
   }
 }

@@ -10,7 +10,7 @@ import { listUplinkBridges, readUplinkState, saveUplinkState, type UplinkState, 
 
 /** What a move is made with. */
 export interface MoveContext {
-  readonly host: System
+  readonly system: System
   readonly interrupt: Interrupt
   readonly onStep?: (step: Step) => void
   /** Steps that the same change has done before. */
@@ -27,58 +27,58 @@ const MOVE_TIMEOUT = 120
 const NO_GUEST: Guest = { kind: 'docker', name: '', nsPath: '/proc/self/ns/net' }
 
 /** Takes the lock that all moves of uplinks share; undefined while another run has it. */
-export function tryUplinkLock(host: System): (() => void) | undefined {
-  return host.tryLock(UPLINK_LOCK)
+export function tryUplinkLock(system: System): (() => void) | undefined {
+  return system.tryLock(UPLINK_LOCK)
 }
 
 /** The PID of the run that has the lock. */
-export function findUplinkLockOwner(host: System): number | undefined {
-  const owner = host.readLink(`/run/pipework/${UPLINK_LOCK}.lock`)?.split('-')[0]
+export function findUplinkLockOwner(system: System): number | undefined {
+  const owner = system.readLink(`/run/pipework/${UPLINK_LOCK}.lock`)?.split('-')[0]
   return owner === undefined ? undefined : Number(owner)
 }
 
 /** Runs the action while no other moves an uplink; what a killed run has left is put back before. */
-export async function withUplinkLock<T>({ host, interrupt }: MoveContext, action: () => Promise<T>): Promise<T> {
-  const deadline = host.elapsed() + LOCK_TIMEOUT * 1000
+export async function withUplinkLock<T>({ system, interrupt }: MoveContext, action: () => Promise<T>): Promise<T> {
+  const deadline = system.elapsed() + LOCK_TIMEOUT * 1000
   for (;;) {
-    const release = tryUplinkLock(host)
+    const release = tryUplinkLock(system)
     if (release !== undefined)
       try {
-        await recoverStaleMoves(host)
+        await recoverStaleMoves(system)
         return await action()
       } finally {
         release()
       }
     if (interrupt.requested) throw new PipeworkError('interrupted')
-    if (host.elapsed() >= deadline)
+    if (system.elapsed() >= deadline)
       throw new PipeworkError(`another pipework has been moving an uplink for ${LOCK_TIMEOUT} s`, {
         hint: 'Look what it is waiting for: pgrep -a -f pipework',
       })
-    await host.sleep(LOCK_POLL_INTERVAL)
+    await system.sleep(LOCK_POLL_INTERVAL)
   }
 }
 
 /** With the lock held, whoever was moving is gone. */
-async function recoverStaleMoves(host: System): Promise<void> {
-  for (const bridge of listUplinkBridges(host)) {
-    const journal = readUplinkState(bridge, host)
-    if (journal?.stage === 'moving') await restoreMove(journal, host)
+async function recoverStaleMoves(system: System): Promise<void> {
+  for (const bridge of listUplinkBridges(system)) {
+    const journal = readUplinkState(bridge, system)
+    if (journal?.stage === 'moving') await restoreMove(journal, system)
   }
 }
 
 /** The plan in as few calls as can be, whatever of it fails: the way back. */
-async function runBestEffort(plan: Plan, host: System): Promise<void> {
+async function runBestEffort(plan: Plan, system: System): Promise<void> {
   let lines: BatchLine[] = []
   const flush = async () => {
-    if (lines.length > 0) await host.runIpBatch({ lines, force: true })
+    if (lines.length > 0) await system.runIpBatch({ lines, force: true })
     lines = []
   }
-  const names = { netns: '', pid: host.pid }
+  const names = { netns: '', pid: system.pid }
   for (const { command } of plan) {
     if (command.kind === 'ip') lines.push(toBatchLine(command, names))
     else if (command.kind !== 'file') {
       await flush()
-      await host.run(toCommandArgv(command, names))
+      await system.run(toCommandArgv(command, names))
     }
   }
   await flush()
@@ -104,27 +104,27 @@ const hasAnnouncedRoute = ({ holdings }: UplinkState) => holdings.some(({ announ
 const ROUTER_TIMEOUT = 5
 
 /** Waits for the routers of a link to announce themselves, and takes away what stood in for them. */
-async function dropStandInRoutes(dev: string, host: System): Promise<void> {
-  const deadline = host.elapsed() + ROUTER_TIMEOUT * 1000
+async function dropStandInRoutes(dev: string, system: System): Promise<void> {
+  const deadline = system.elapsed() + ROUTER_TIMEOUT * 1000
   for (;;) {
-    const routes = (await readHostState(host)).links.get(dev)?.configItems.filter(({ announced }) => announced) ?? []
+    const routes = (await readHostState(system)).links.get(dev)?.configItems.filter(({ announced }) => announced) ?? []
     const standing = routes.filter(({ announced }) => announced === 'standing in')
     const isHeard = (gateway: string | undefined) =>
       routes.some((it) => it.gateway === gateway && it.announced === 'heard')
     const done = standing.filter(({ gateway }) => isHeard(gateway))
-    if (done.length > 0) await host.runIpBatch({ lines: done.map((it) => toDelArgs(it, dev)), force: true })
+    if (done.length > 0) await system.runIpBatch({ lines: done.map((it) => toDelArgs(it, dev)), force: true })
     // What nobody relieves is gone when the announcement would be that it stands for.
-    if (done.length === standing.length || host.elapsed() >= deadline) return
-    await host.sleep(0.1)
+    if (done.length === standing.length || system.elapsed() >= deadline) return
+    await system.sleep(0.1)
   }
 }
 
 /** Puts all back as the journal says it was; what cannot be put back is named. The lock is the caller's. */
-export async function restoreMove(journal: UplinkState, host: System, why?: string): Promise<readonly Leftover[]> {
+export async function restoreMove(journal: UplinkState, system: System, why?: string): Promise<readonly Leftover[]> {
   for (let tries = 3; ; tries -= 1) {
-    const plan = planMoveRestore(journal, await readHostState(host))
-    await runBestEffort(plan, host)
-    const now = await readHostState(host)
+    const plan = planMoveRestore(journal, await readHostState(system))
+    await runBestEffort(plan, system)
+    const now = await readHostState(system)
     const missing = listUnrestored(journal, now)
     if (missing.length === 0) break
     if (tries === 1)
@@ -133,12 +133,12 @@ export async function restoreMove(journal: UplinkState, host: System, why?: stri
         command: toShell(command),
       }))
   }
-  if (hasAnnouncedRoute(journal)) await dropStandInRoutes(journal.way === 'in' ? journal.nic : journal.bridge, host)
-  for (const path of journal.way === 'in' ? journal.files : []) host.writeFile(path, undefined)
+  if (hasAnnouncedRoute(journal)) await dropStandInRoutes(journal.way === 'in' ? journal.nic : journal.bridge, system)
+  for (const path of journal.way === 'in' ? journal.files : []) system.writeFile(path, undefined)
   const { deadline, ...rest } = journal
-  if (journal.way === 'out') saveUplinkState({ ...rest, stage: 'kept' }, host)
-  else if (why !== undefined) saveUplinkState({ ...rest, stage: 'restored', why }, host)
-  else host.writeFile(uplinkStateFile(journal.bridge), undefined)
+  if (journal.way === 'out') saveUplinkState({ ...rest, stage: 'kept' }, system)
+  else if (why !== undefined) saveUplinkState({ ...rest, stage: 'restored', why }, system)
+  else system.writeFile(uplinkStateFile(journal.bridge), undefined)
   return []
 }
 
@@ -147,14 +147,14 @@ export async function restoreMove(journal: UplinkState, host: System, why?: stri
  * when this process is gone. Comes back when the plan is done and proven; throws when all is as it was.
  */
 export async function runMove(journal: UplinkState, plan: Plan, carrier: MoveContext): Promise<void> {
-  const { host } = carrier
-  saveUplinkState({ ...journal, deadline: readUptime(host) + MOVE_TIMEOUT }, host)
+  const { system } = carrier
+  saveUplinkState({ ...journal, deadline: readUptime(system) + MOVE_TIMEOUT }, system)
   try {
-    await host.spawnDetached(['uplink', 'guard', journal.bridge])
+    await system.spawnDetached(['uplink', 'guard', journal.bridge])
     await executePlan(plan, toExecuteOptions(carrier))
-    if (hasAnnouncedRoute(journal)) await dropStandInRoutes(journal.way === 'in' ? journal.bridge : journal.nic, host)
+    if (hasAnnouncedRoute(journal)) await dropStandInRoutes(journal.way === 'in' ? journal.bridge : journal.nic, system)
   } catch (error) {
-    throw toLeftoverError(error, await restoreMove(journal, host))
+    throw toLeftoverError(error, await restoreMove(journal, system))
   }
 }
 
@@ -171,6 +171,6 @@ export function executeUplinkPlan(plan: Plan, carrier: MoveContext): Promise<voi
   return executePlan(plan, toExecuteOptions(carrier))
 }
 
-function toExecuteOptions({ host, interrupt, onStep, stepsBefore = 0 }: MoveContext): ExecuteOptions {
-  return { host, guest: NO_GUEST, netns: '', interrupt, stepsBefore, onStep }
+function toExecuteOptions({ system, interrupt, onStep, stepsBefore = 0 }: MoveContext): ExecuteOptions {
+  return { system, guest: NO_GUEST, netns: '', interrupt, stepsBefore, onStep }
 }

@@ -54,17 +54,17 @@ export function uplinkStateFile(bridge: string): string {
 }
 
 /** The bridges whose uplink is written down. */
-export function listUplinkBridges(host: System): readonly string[] {
-  return (host.list(UPLINKS_DIR) ?? []).filter((name) => !name.endsWith('.new')).sort()
+export function listUplinkBridges(system: System): readonly string[] {
+  return (system.list(UPLINKS_DIR) ?? []).filter((name) => !name.endsWith('.new')).sort()
 }
 
 /** The journal of that bridge's uplink; undefined when there is none. */
-export function readUplinkState(bridge: string, host: System): UplinkState | undefined {
-  const text = host.read(uplinkStateFile(bridge))
+export function readUplinkState(bridge: string, system: System): UplinkState | undefined {
+  const text = system.read(uplinkStateFile(bridge))
   return text === undefined ? undefined : (JSON.parse(text) as UplinkState)
 }
 
 /** Writes it down, in one rename. */
-export function saveUplinkState(journal: UplinkState, host: System): void {
-  host.writeFile(uplinkStateFile(journal.bridge), JSON.stringify(journal))
+export function saveUplinkState(journal: UplinkState, system: System): void {
+  system.writeFile(uplinkStateFile(journal.bridge), JSON.stringify(journal))
 }

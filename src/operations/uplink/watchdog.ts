@@ -13,40 +13,40 @@ const MAX_TRIES = 60
  * The dead man's timer: a process of its own that puts an uplink back when pipework was killed amid the move, or when
  * nobody has confirmed it in time. It says that it is ready when all it may need is in memory.
  */
-export async function runUplinkWatchdog(bridge: string, host: System): Promise<void> {
-  host.forwardSignals(() => {})
-  await readHostState(host)
-  host.write(1, 'ready\n')
+export async function runUplinkWatchdog(bridge: string, system: System): Promise<void> {
+  system.forwardSignals(() => {})
+  await readHostState(system)
+  system.write(1, 'ready\n')
   for (let tries = MAX_TRIES; tries > 0; ) {
-    const journal = readUplinkState(bridge, host)
+    const journal = readUplinkState(bridge, system)
     if (journal?.stage !== 'moving' && journal?.stage !== 'pending') return
-    const why = findRestoreReason(journal, host)
-    const isLeft = why !== undefined && (await tryRestore(journal, why, host))
+    const why = findRestoreReason(journal, system)
+    const isLeft = why !== undefined && (await tryRestore(journal, why, system))
     if (isLeft) tries -= 1
-    await host.sleep(isLeft ? RETRY_DELAY : POLL_INTERVAL)
+    await system.sleep(isLeft ? RETRY_DELAY : POLL_INTERVAL)
   }
 }
 
 /** Why it is to be put back now, if it is. */
-function findRestoreReason({ stage, deadline = 0 }: UplinkState, host: System): string | undefined {
-  const isLate = readUptime(host) >= deadline
+function findRestoreReason({ stage, deadline = 0 }: UplinkState, system: System): string | undefined {
+  const isLate = readUptime(system) >= deadline
   if (stage === 'pending') return isLate ? 'nobody confirmed it in time' : undefined
   if (!isLate) return 'pipework was killed amid the move'
   // It hangs; with its lock it would keep us from mending.
-  const owner = findUplinkLockOwner(host)
-  if (owner !== undefined) host.kill(owner)
+  const owner = findUplinkLockOwner(system)
+  if (owner !== undefined) system.kill(owner)
   return 'the move did not end'
 }
 
 /** Puts it back; true when something is left. The lock says whether the one who moves it is still alive. */
-async function tryRestore({ bridge, stage }: UplinkState, why: string, host: System): Promise<boolean> {
-  const release = tryUplinkLock(host)
+async function tryRestore({ bridge, stage }: UplinkState, why: string, system: System): Promise<boolean> {
+  const release = tryUplinkLock(system)
   if (release === undefined) return false
   try {
     // Whoever had the lock may just have come to an end with it.
-    const journal = readUplinkState(bridge, host)
+    const journal = readUplinkState(bridge, system)
     if (journal?.stage !== stage) return false
-    return (await restoreMove(journal, host, why)).length > 0
+    return (await restoreMove(journal, system, why)).length > 0
   } finally {
     release()
   }

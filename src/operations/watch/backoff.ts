@@ -19,11 +19,11 @@ export interface RestartDelay {
 export type RestartBackoff = (key: string) => RestartDelay
 
 /** Doubles the wait with each start that follows within seconds of the one before, as restart policies do. */
-export function createRestartBackoff(host: System): RestartBackoff {
+export function createRestartBackoff(system: System): RestartBackoff {
   // In the order of their last starts: nothing is kept of what has been steady since, or gone.
   const recent = new Map<string, { readonly count: number; readonly last: number }>()
   return (started) => {
-    const now = host.elapsed()
+    const now = system.elapsed()
     for (const [key, { last }] of recent) {
       if (now - last < STABLE_AFTER * 1000) break
       recent.delete(key)

@@ -38,7 +38,7 @@ describe('followEngine', () => {
     const fake = createFakeSystem({ inodes: { [socket]: 1 } })
     const stop = new AbortController()
     const [asked, told]: [LineSource[], (ContainerEvent | string)[]] = [[], []]
-    const host = {
+    const system = {
       ...fake,
       now: () => 1000,
       followLines: async (source: LineSource, { onOpen, onLine }: { onOpen(): void; onLine(line: string): void }) => {
@@ -55,7 +55,7 @@ describe('followEngine', () => {
       onEvent: (event: ContainerEvent) => told.push(event),
       onDisconnect: (_: string, why: string) => told.push(why),
     }
-    await followEngineEvents('docker', listener, { host, signal: stop.signal })
+    await followEngineEvents('docker', listener, { system, signal: stop.signal })
     expect(told).toEqual(['ECONNREFUSED', 'up', start, 'it closed the connection'])
     expect(fake.calls.filter((it) => it.startsWith('sleep'))).toEqual([
       'sleep 0.25',

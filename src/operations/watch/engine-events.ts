@@ -66,19 +66,19 @@ function parseEventJson(line: string): EngineEventJson | undefined {
 }
 
 /** Where the events of an engine come from, as it is now; undefined when it is not there. */
-function findEventSource(engine: EngineKind, since: number, host: System): LineSource | undefined {
-  const socket = findEngineSocket(engine, host)
+function findEventSource(engine: EngineKind, since: number, system: System): LineSource | undefined {
+  const socket = findEngineSocket(engine, system)
   if (socket !== undefined) {
     const filters = JSON.stringify({ type: ['container'], event: Object.keys(EVENT_ACTIONS) })
     return { socket, path: `/events?since=${(since / 1000).toFixed(3)}&filters=${encodeURIComponent(filters)}` }
   }
-  if (!usesEngineCommand(engine, host)) return undefined
+  if (!usesEngineCommand(engine, system)) return undefined
   // Without a service, or where only the command knows the way (contexts, TLS).
   const format = engine === 'docker' ? '{{json .}}' : 'json'
   const moment = new Date(since).toISOString()
   const stream = engine === 'docker' ? [] : ['--stream']
   // It shall not outlive a watch that is killed: it would only notice at the next event.
-  const bound = host.hasProgram('setpriv') ? ['setpriv', '--pdeathsig', 'TERM'] : []
+  const bound = system.hasProgram('setpriv') ? ['setpriv', '--pdeathsig', 'TERM'] : []
   const options = [...stream, '--since', moment, '--filter', 'type=container', '--format', format]
   return { argv: [...bound, engine, 'events', ...options] }
 }
@@ -90,12 +90,12 @@ function findEventSource(engine: EngineKind, since: number, host: System): LineS
 export async function followEngineEvents(
   engine: EngineKind,
   listener: EngineListener,
-  { host, signal }: { readonly host: System; readonly signal: AbortSignal },
+  { system, signal }: { readonly system: System; readonly signal: AbortSignal },
 ): Promise<void> {
   let pause = FIRST_RETRY_DELAY
   let isTold = false
   while (!signal.aborted) {
-    const source = findEventSource(engine, host.now(), host)
+    const source = findEventSource(engine, system.now(), system)
     const follower = {
       onOpen: () => {
         pause = FIRST_RETRY_DELAY
@@ -107,10 +107,10 @@ export async function followEngineEvents(
         if (event !== undefined) listener.onEvent(event)
       },
     }
-    const why = source === undefined ? 'it is not there' : await host.followLines(source, follower, signal)
+    const why = source === undefined ? 'it is not there' : await system.followLines(source, follower, signal)
     if (!isTold && !signal.aborted) listener.onDisconnect(engine, why)
     isTold = true
-    await host.sleep(pause, signal)
+    await system.sleep(pause, signal)
     pause = Math.min(2 * pause, MAX_RETRY_DELAY)
   }
 }

@@ -56,7 +56,7 @@ export function createEventRouter(means: ReconcileContext, damper: RestartBackof
 
 async function reconcileEngine(engine: EngineKind, means: ReconcileContext): Promise<void> {
   try {
-    for (const running of await listRunningContainers(engine, means.host)) {
+    for (const running of await listRunningContainers(engine, means.system)) {
       const container = { kind: engine, ...running }
       if (mayHaveDesired(container, means)) enqueueReconcile(container, means)
     }
@@ -95,8 +95,8 @@ function restartDelay(container: TrackedGuest, { log }: ReconcileContext, damper
 
 /** Looks for what a guest left that has ended. A NIC is needed by the next start; everything else has time. */
 export function scheduleGuestGc(container: TrackedGuest, means: ReconcileContext): void {
-  const { queues, host } = means
-  if (hasMovedNics(container, host))
+  const { queues, system } = means
+  if (hasMovedNics(container, system))
     queues.put(queueKey(container), (interrupt) => collectGuestGarbage(container, { ...means, interrupt }))
   else queues.drop(queueKey(container))
   scheduleGc(means)

@@ -7,10 +7,10 @@ import type { DesiredAttachment } from './labels'
 const DEFAULT_WATCH_DIR = '/etc/pipework'
 
 /** The files that the words name; of a directory those in it that end in `.pipework`. */
-export function listWatchedFiles(words: readonly string[], host: System): readonly string[] {
+export function listWatchedFiles(words: readonly string[], system: System): readonly string[] {
   const paths = words.length === 0 ? [DEFAULT_WATCH_DIR] : words
   return paths.flatMap((path) => {
-    const names = host.list(path)
+    const names = system.list(path)
     if (names === undefined) return words.length === 0 ? [] : [path]
     const ours = names.filter((name) => name.endsWith('.pipework')).sort()
     return ours.map((name) => `${path.replace(/\/$/, '')}/${name}`)

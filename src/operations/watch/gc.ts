@@ -14,7 +14,7 @@ import type { Logger } from './log'
 
 /** What is put in order with, and who is told. */
 export interface GcOptions {
-  readonly host: System
+  readonly system: System
   readonly interrupt: Interrupt
   readonly log: Logger
 }
@@ -26,8 +26,8 @@ const NIC_RETURN_POLL = 0.05
 type OrphanedNic = HostLink & { readonly alias: string; readonly record: LinkRecord }
 
 /** The NICs that fell back from guests that ended, under the names that they had in there. */
-function listOrphanedNics(host: System): readonly OrphanedNic[] {
-  return readRecordedLinks(host).flatMap((link) => {
+function listOrphanedNics(system: System): readonly OrphanedNic[] {
+  return readRecordedLinks(system).flatMap((link) => {
     const { record, alias } = link
     return record?.kind === 'link' && record.nic !== undefined && alias !== undefined
       ? [{ ...link, record, alias }]
@@ -36,9 +36,9 @@ function listOrphanedNics(host: System): readonly OrphanedNic[] {
 }
 
 /** The NICs that were moved into the guest and are not in the host. */
-function listNicsNotBack(guest: string, host: System): readonly string[] {
-  const back = listOrphanedNics(host).map(({ record }) => record.nic)
-  return listSavedLinks(host).filter((name) => readSavedLink(name, host)?.guest === guest && !back.includes(name))
+function listNicsNotBack(guest: string, system: System): readonly string[] {
+  const back = listOrphanedNics(system).map(({ record }) => record.nic)
+  return listSavedLinks(system).filter((name) => readSavedLink(name, system)?.guest === guest && !back.includes(name))
 }
 
 /** No step of a plan for what a dead guest has left runs inside one. */
@@ -49,15 +49,15 @@ function toStoppedGuest({ kind, name }: LinkRecord['guest']): Guest {
 async function executeOnHost(
   plan: Plan,
   guest: LinkRecord['guest'],
-  { host, interrupt }: Pick<GcOptions, 'host' | 'interrupt'>,
+  { system, interrupt }: Pick<GcOptions, 'system' | 'interrupt'>,
 ) {
-  await executePlan(plan, { host, guest: toStoppedGuest(guest), netns: '', interrupt })
+  await executePlan(plan, { system, guest: toStoppedGuest(guest), netns: '', interrupt })
 }
 
 /** While its guest runs, a NIC that carries its record may be on its way in. */
-async function isGuestRunning({ kind, name }: LinkRecord['guest'], host: System): Promise<boolean> {
+async function isGuestRunning({ kind, name }: LinkRecord['guest'], system: System): Promise<boolean> {
   try {
-    const { name: found } = await findGuest({ kind: kind as Guest['kind'], name }, host)
+    const { name: found } = await findGuest({ kind: kind as Guest['kind'], name }, system)
     return found === name
   } catch {
     return false
@@ -66,11 +66,11 @@ async function isGuestRunning({ kind, name }: LinkRecord['guest'], host: System)
 
 /** Gives the NICs that fell back from guests which do not run their names, addresses and routes again. */
 async function restoreNics(means: GcOptions): Promise<void> {
-  for (const { record, alias, ...hostEnd } of listOrphanedNics(means.host)) {
-    const nic = readSavedLink(record.nic ?? '', means.host)
+  for (const { record, alias, ...hostEnd } of listOrphanedNics(means.system)) {
+    const nic = readSavedLink(record.nic ?? '', means.system)
     // Who can write on a link cannot make up the file: a NIC of which there is none is left as it is.
     if (nic === undefined || nic.guest !== `${record.guest.kind}:${record.guest.name}`) continue
-    if (means.interrupt.requested || (await isGuestRunning(record.guest, means.host))) continue
+    if (means.interrupt.requested || (await isGuestRunning(record.guest, means.system))) continue
     await executeOnHost(
       planDetach({ attachment: { record, alias, hostEnd }, others: [], sysctls: {}, savedNic: nic }),
       record.guest,
@@ -81,15 +81,15 @@ async function restoreNics(means: GcOptions): Promise<void> {
 }
 
 /** Waits until the kernel has given the guest's NICs back, or the interrupt is heard, or it takes too long. */
-async function waitForNics(guest: string, { host, interrupt }: GcOptions): Promise<void> {
-  const deadline = host.elapsed() + NIC_RETURN_TIMEOUT * 1000
-  while (listNicsNotBack(guest, host).length > 0 && !interrupt.requested && host.elapsed() < deadline)
-    await host.sleep(NIC_RETURN_POLL)
+async function waitForNics(guest: string, { system, interrupt }: GcOptions): Promise<void> {
+  const deadline = system.elapsed() + NIC_RETURN_TIMEOUT * 1000
+  while (listNicsNotBack(guest, system).length > 0 && !interrupt.requested && system.elapsed() < deadline)
+    await system.sleep(NIC_RETURN_POLL)
 }
 
 /** Takes the rows of dead containers out of the database of Open vSwitch. The bridges stay. */
 async function removeDeadPorts(means: GcOptions): Promise<void> {
-  const ovs = await readOvsIfRunning(means.host)
+  const ovs = await readOvsIfRunning(means.system)
   for (const { record, deadPort } of listDeadPorts(ovs)) {
     if (deadPort === undefined || ovs === undefined || means.interrupt.requested) continue
     await executeOnHost(
@@ -103,43 +103,43 @@ async function removeDeadPorts(means: GcOptions): Promise<void> {
 }
 
 /** Ends the DHCP clients that outlived their guests. */
-async function endOrphanedClients({ host, log }: GcOptions): Promise<void> {
+async function endOrphanedClients({ system, log }: GcOptions): Promise<void> {
   const { cleanUpDhcpClients } = await import('../../network/dhcp/cleanup')
-  for (const { guest, ifname } of await cleanUpDhcpClients(host))
+  for (const { guest, ifname } of await cleanUpDhcpClients(system))
     log({ level: 'info', about: formatGuest(guest), text: `ended the DHCP client of ${ifname}` })
 }
 
 /** Takes away what of firewall, routes and settings was for guests that have ended. */
-async function removeUnusedServices({ host, interrupt, log }: GcOptions): Promise<void> {
-  const isFiltered = host.inode('/proc/sys/net/bridge') !== undefined
-  if (!isFiltered && !mayHaveHostServices(host)) return
+async function removeUnusedServices({ system, interrupt, log }: GcOptions): Promise<void> {
+  const isFiltered = system.inode('/proc/sys/net/bridge') !== undefined
+  if (!isFiltered && !mayHaveHostServices(system)) return
   const { lockHostServices } = await import('../../system/locks')
-  const release = await lockHostServices({ host, interrupt })
+  const release = await lockHostServices({ system, interrupt })
   try {
-    const plan = [...(await planServicesGc(host)), ...(isFiltered ? await planAcceptRulesGc(host) : [])]
-    await executeOnHost(plan, { kind: 'docker', name: 'nobody' }, { host, interrupt })
+    const plan = [...(await planServicesGc(system)), ...(isFiltered ? await planAcceptRulesGc(system) : [])]
+    await executeOnHost(plan, { kind: 'docker', name: 'nobody' }, { system, interrupt })
     for (const { description } of plan) log({ level: 'info', text: description })
   } finally {
     release()
   }
 }
 
-async function planServicesGc(host: System): Promise<Plan> {
-  if (!mayHaveHostServices(host)) return []
+async function planServicesGc(system: System): Promise<Plan> {
+  if (!mayHaveHostServices(system)) return []
   const { planServiceCleanup } = await import('../../network/host-services')
-  return planServiceCleanup(host)
+  return planServiceCleanup(system)
 }
 
 /** The rules of --firewall allow for bridges without a port of ours. */
-async function planAcceptRulesGc(host: System): Promise<Plan> {
+async function planAcceptRulesGc(system: System): Promise<Plan> {
   const { planAcceptRemoval } = await import('../../firewall/bridge-accept')
-  const used = readHostAttachments(host).flatMap(({ hostEnd, record }) => [hostEnd.master ?? '', record.hostif])
-  return planAcceptRemoval(used, host)
+  const used = readHostAttachments(system).flatMap(({ hostEnd, record }) => [hostEnd.master ?? '', record.hostif])
+  return planAcceptRemoval(used, system)
 }
 
 /** Whether NICs of the host are in that guest, or on their way back. */
-export function hasMovedNics({ kind, name }: LinkRecord['guest'], host: System): boolean {
-  return listSavedLinks(host).some((nic) => readSavedLink(nic, host)?.guest === `${kind}:${name}`)
+export function hasMovedNics({ kind, name }: LinkRecord['guest'], system: System): boolean {
+  return listSavedLinks(system).some((nic) => readSavedLink(nic, system)?.guest === `${kind}:${name}`)
 }
 
 /** Puts in order what all guests that have ended left on the host. */

@@ -31,12 +31,12 @@ function toOneLine(text: string): string {
  * A line for each entry: JSON with --json, else words. With a time in front, but in systemd's journal, which has its
  * own, and where a number in front says how much the line matters (sd-daemon(3)).
  */
-export function createLogger(host: System, form: 'json' | 'text', write: (line: string) => void): Logger {
+export function createLogger(system: System, form: 'json' | 'text', write: (line: string) => void): Logger {
   // Whoever is started from a service inherits the variable; the stream itself is told by its number (systemd.exec(5)).
-  const journal = host.env.JOURNAL_STREAM?.split(':')[1]
-  const isJournal = journal !== undefined && `${host.inode('/proc/self/fd/1')}` === journal
+  const journal = system.env.JOURNAL_STREAM?.split(':')[1]
+  const isJournal = journal !== undefined && `${system.inode('/proc/self/fd/1')}` === journal
   return ({ level, about, text, hint, details }) => {
-    const time = new Date(host.now()).toISOString()
+    const time = new Date(system.now()).toISOString()
     if (form === 'json') {
       const entry = { time, level, about, text: toOneLine(text), hint, ...details }
       write(`${JSON.stringify(entry)}\n`)

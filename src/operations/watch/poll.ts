@@ -31,7 +31,7 @@ async function pollKind(kind: GuestKind, { context, signal, period }: PollOption
   while (!signal.aborted) {
     before = await pollOnce(kind, before, context)
     // Files that are read again may bring the first.
-    await context.host.sleep(before.guestCount === 0 ? Math.max(period, IDLE_PERIOD) : period, signal)
+    await context.system.sleep(before.guestCount === 0 ? Math.max(period, IDLE_PERIOD) : period, signal)
   }
 }
 
@@ -64,10 +64,10 @@ async function pollOnce(kind: GuestKind, before: PollResult, means: ReconcileCon
  * Tells one life of a guest from the next; undefined while it does not run. The kernel gives the number of a namespace
  * that has ended to a new one, so that a name needs the time as well, and a process when it started.
  */
-async function readInstanceId({ kind, name }: TrackedGuest, { host }: ReconcileContext): Promise<string | undefined> {
+async function readInstanceId({ kind, name }: TrackedGuest, { system }: ReconcileContext): Promise<string | undefined> {
   try {
-    const { pid, id, nsPath } = await findGuest({ kind, name }, host)
-    return [pid, id, host.inode(nsPath), pid === undefined ? host.mtime(nsPath) : ''].join(' ')
+    const { pid, id, nsPath } = await findGuest({ kind, name }, system)
+    return [pid, id, system.inode(nsPath), pid === undefined ? system.mtime(nsPath) : ''].join(' ')
   } catch {
     return undefined
   }

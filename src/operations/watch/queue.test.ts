@@ -3,7 +3,7 @@ import { createFakeSystem } from '../../system/fake'
 import { type QueuedWork, WorkQueues } from './queue'
 
 /** A host whose time passes as it does here, for whole seconds a hundredth. */
-const host = {
+const system = {
   ...createFakeSystem(),
   sleep: (seconds: number, signal?: AbortSignal) =>
     new Promise<void>((resolve) => {
@@ -36,7 +36,14 @@ function createWork() {
 const make = (atOnce = 8, share = 1000, limit = 1000) => {
   const [onSlow, onError] = [vi.fn(), vi.fn()]
   return {
-    queues: new WorkQueues({ host, concurrency: atOnce, slotTime: share, timeout: limit, onTimeout: onSlow, onError }),
+    queues: new WorkQueues({
+      system,
+      concurrency: atOnce,
+      slotTime: share,
+      timeout: limit,
+      onTimeout: onSlow,
+      onError,
+    }),
     onSlow,
     onError,
   }

@@ -10,7 +10,7 @@ export interface WorkInterrupt extends Interrupt {
 export type QueuedWork = (interrupt: WorkInterrupt) => Promise<void>
 
 export interface WorkQueueOptions {
-  readonly host: System
+  readonly system: System
   /** How many containers are worked on side by side. */
   readonly concurrency: number
   /** Seconds after which a place goes to others: what takes longer waits for the network, and not for this machine. */
@@ -78,7 +78,7 @@ export class WorkQueues {
     if (delay > 0) {
       const hold = new AbortController()
       entry.delay = hold
-      void this.options.host.sleep(delay, hold.signal).then(() => {
+      void this.options.system.sleep(delay, hold.signal).then(() => {
         if (hold.signal.aborted) return
         delete entry.delay
         this.advance(key, entry)
@@ -136,11 +136,11 @@ export class WorkQueues {
 
   /** While it goes on, and be it for long, the container's own queue is held. */
   private async perform(key: string, work: QueuedWork, running: NonNullable<QueueEntry['running']>): Promise<void> {
-    const { host, slotTime, timeout, onTimeout, onError } = this.options
+    const { system, slotTime, timeout, onTimeout, onError } = this.options
     await this.places.acquire()
     const done = new AbortController()
-    void host.sleep(slotTime, done.signal).then(() => this.places.release())
-    void host.sleep(timeout, done.signal).then(() => {
+    void system.sleep(slotTime, done.signal).then(() => this.places.release())
+    void system.sleep(timeout, done.signal).then(() => {
       if (done.signal.aborted || running.requested) return
       Object.assign(running, { requested: true, isLate: true })
       onTimeout(key)

@@ -29,7 +29,7 @@ export interface TrackedGuest {
 
 /** What a keeper works with. */
 export interface ReconcileContext {
-  readonly host: System
+  readonly system: System
   readonly queues: WorkQueues
   readonly log: Logger
   readonly labelRules: LabelRules
@@ -73,7 +73,7 @@ async function reconcile(
   container: TrackedGuest,
   { context, interrupt, previous, retry }: ReconcileAttempt,
 ): Promise<void> {
-  const { host, log } = context
+  const { system, log } = context
   const failed: PipeworkError[] = []
   const fail = (error: unknown) => {
     if (!(error instanceof PipeworkError)) throw error
@@ -88,7 +88,7 @@ async function reconcile(
     fail(error)
   }
   // A newer event, if there is one, is worked on next; what has ended starts with an event of its own.
-  const hasEnded = failed.length > 0 && !(await mayBeRunning(container, host))
+  const hasEnded = failed.length > 0 && !(await mayBeRunning(container, system))
   const isPast = hasEnded || (interrupt.requested && !interrupt.isLate)
   if (failed.length === 0 || (isPast && failed.every(({ leftovers }) => leftovers.length === 0))) return
   const said = failed.map(describeFailure)
@@ -106,9 +106,9 @@ function describeFailure({ message, leftovers }: PipeworkError): string {
 }
 
 /** Whether the container still runs, as far as can be told. */
-async function mayBeRunning({ kind, id }: TrackedGuest, host: System): Promise<boolean> {
+async function mayBeRunning({ kind, id }: TrackedGuest, system: System): Promise<boolean> {
   try {
-    await findGuest({ kind, name: id }, host)
+    await findGuest({ kind, name: id }, system)
     return true
   } catch (error) {
     return !(error instanceof GuestNotRunningError || error instanceof GuestNotFoundError)
@@ -116,11 +116,12 @@ async function mayBeRunning({ kind, id }: TrackedGuest, host: System): Promise<b
 }
 
 /** Whether anything may be wished for the container, as far as its name tells. */
-export function mayHaveDesired(
-  container: TrackedGuest,
-  { labelRules, desired }: ReconcileContext,
-): boolean {
-  return labelRules.labels || labelRules.envCompat || desired().some(({ request }) => matchesContainer(request.guest, container))
+export function mayHaveDesired(container: TrackedGuest, { labelRules, desired }: ReconcileContext): boolean {
+  return (
+    labelRules.labels ||
+    labelRules.envCompat ||
+    desired().some(({ request }) => matchesContainer(request.guest, container))
+  )
 }
 
 interface FindDesiredOptions {
@@ -134,19 +135,19 @@ async function findDesired(
   container: TrackedGuest,
   { context, isFirst }: FindDesiredOptions,
 ): Promise<readonly (readonly DesiredAttachment[])[]> {
-  const { host } = context
+  const { system } = context
   const warn = (text: string, hint?: string) => {
     if (isFirst) context.log({ level: 'warning', about: formatGuest(container), text, hint })
   }
   const fromFiles: DesiredAttachment[] = []
   for (const wish of context.desired())
-    if (matchesContainer(wish.request.guest, container) && (await ownsBareName(wish, container, host)))
+    if (matchesContainer(wish.request.guest, container) && (await ownsBareName(wish, container, system)))
       fromFiles.push(wish)
   const { attachments: fromLabels, rejected } = await readLabelsOf(container, context)
   for (const { where, why } of rejected) warn(`${where} is refused: ${why.message}`, why.hint)
   const taken = new Map<string, string>()
   const isFree = ({ request, source }: DesiredAttachment) => {
-    const { ifname } = resolveHostif(request, host)
+    const { ifname } = resolveHostif(request, system)
     const rival = taken.get(ifname)
     if (rival === undefined) taken.set(ifname, source)
     else warn(`${source} is left out: ${rival} has ${ifname}, and goes first`)
@@ -157,10 +158,10 @@ async function findDesired(
 
 async function readLabelsOf(
   { kind, id }: TrackedGuest,
-  { host, labelRules, parseLine }: ReconcileContext,
+  { system, labelRules, parseLine }: ReconcileContext,
 ): Promise<LabelAttachments> {
   const isAsked = isEngineKind(kind) && (labelRules.labels || labelRules.envCompat)
-  const config = isAsked ? await readContainerConfig(kind, id, host).catch(failReadingLabels) : undefined
+  const config = isAsked ? await readContainerConfig(kind, id, system).catch(failReadingLabels) : undefined
   return config === undefined ? { attachments: [], rejected: [] } : readLabelAttachments(config, labelRules, parseLine)
 }
 
@@ -174,10 +175,10 @@ function failReadingLabels(cause: unknown): never {
 async function ownsBareName(
   { request: { guest } }: DesiredAttachment,
   { kind, id }: TrackedGuest,
-  host: System,
+  system: System,
 ): Promise<boolean> {
   if (guest.kind !== undefined || kind === 'docker') return true
-  const owner = await findGuest(guest, host).catch(() => undefined)
+  const owner = await findGuest(guest, system).catch(() => undefined)
   return owner?.id === id
 }
 
@@ -187,17 +188,17 @@ async function attachDesired(
   container: TrackedGuest,
   means: AttachDesiredContext,
 ): Promise<void> {
-  const { host, log, interrupt } = means
-  const began = host.elapsed()
-  const guest = await findGuest({ kind: container.kind, name: container.id }, host)
+  const { system, log, interrupt } = means
+  const began = system.elapsed()
+  const guest = await findGuest({ kind: container.kind, name: container.id }, system)
   // Renamed while this waited: what its new name is to have is another piece of work.
   if (isEngineKind(guest.kind) && guest.name !== container.name) return
-  const pin = holdGuestNetns(guest, host)
+  const pin = holdGuestNetns(guest, system)
   try {
-    const requests = wishes.map(({ request }) => resolveHostif(request, host))
-    const done = await applyAttachments(requests, { guest, pin }, { host, interrupt })
+    const requests = wishes.map(({ request }) => resolveHostif(request, system))
+    const done = await applyAttachments(requests, { guest, pin }, { system, interrupt })
     const changed = done.some(({ plan }) => plan.length > 0)
-    const ms = Math.round(host.elapsed() - began)
+    const ms = Math.round(system.elapsed() - began)
     const text = `${done.map(describeAttached).join('; ')}${changed ? ` (${ms} ms)` : ''}`
     log({ level: 'info', about: formatGuest(guest), text, details: { changed, ms } })
     if (changed) await warnFirewallDrops(done, means)
@@ -213,13 +214,13 @@ interface AttachDesiredContext extends ReconcileContext {
 /** Tells once of each bridge whose frames a firewall drops, as an attach by hand does. */
 async function warnFirewallDrops(
   done: readonly AttachPlan[],
-  { host, log, warnedBridges }: ReconcileContext,
+  { system, log, warnedBridges }: ReconcileContext,
 ): Promise<void> {
   for (const planned of done) {
     const { request } = planned
     const isAsked = request.firewall === 'warn' && !request.strict
     if (!isAsked || warnedBridges.has(request.hostif)) continue
-    const warning = await (await createFirewallCheck([request], host))?.(planned)
+    const warning = await (await createFirewallCheck([request], system))?.(planned)
     if (warning === undefined) continue
     warnedBridges.add(request.hostif)
     const { message: text, command } = warning

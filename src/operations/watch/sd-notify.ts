@@ -17,15 +17,15 @@ const MICROSECONDS = 1e6
  * of its parent, which is the service's main process. At one call in half the watchdog's time that is no load.
  */
 export function createSystemdNotifier(
-  host: System,
+  system: System,
   signal: AbortSignal,
   onError: (why: string) => void,
 ): SystemdNotifier {
-  const { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID } = host.env
+  const { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID } = system.env
   const broken = { told: false }
   const tell = async (...words: readonly string[]) => {
     if (!NOTIFY_SOCKET) return
-    const why = await host.run(['systemd-notify', ...words], 10).then(
+    const why = await system.run(['systemd-notify', ...words], 10).then(
       ({ code, stderr }) => (code === 0 ? undefined : stderr.trim() || `exit code ${code}`),
       (error: unknown) => (error instanceof PipeworkError ? error.message : String(error)),
     )
@@ -33,10 +33,10 @@ export function createSystemdNotifier(
     broken.told = why !== undefined
   }
   const period = Number(WATCHDOG_USEC) / MICROSECONDS / 2
-  const isMeant = !WATCHDOG_PID || WATCHDOG_PID === `${host.pid}`
+  const isMeant = !WATCHDOG_PID || WATCHDOG_PID === `${system.pid}`
   const keepAlive = async () => {
     while (!signal.aborted) {
-      await host.sleep(period, signal)
+      await system.sleep(period, signal)
       if (!signal.aborted) await tell('WATCHDOG=1')
     }
   }

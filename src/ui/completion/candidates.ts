@@ -16,7 +16,7 @@ export interface CompletionRequest {
   /** The word at the cursor, as far as it is written. */
   readonly currentWord: string
   readonly table: CommandTable
-  readonly host: System
+  readonly system: System
 }
 
 /** What makes sense at the cursor. Changes nothing, and waits for nobody longer than a moment. */
@@ -24,23 +24,23 @@ export async function completeCommandLine({
   wordsBefore,
   currentWord,
   table,
-  host,
+  system,
 }: CompletionRequest): Promise<Completion> {
   const position = parseCursor(wordsBefore, currentWord, table)
   const { target, prefix, current } = position
   if (target.kind === 'handover') return target
-  const found = await findItems(position, { table, host })
+  const found = await findItems(position, { table, system })
   if (found === 'files') return { kind: 'files' }
   const fits = found.filter(({ value }) => value.startsWith(current))
   return { kind: 'words', candidates: fits.map((it) => ({ ...it, value: `${prefix}${it.value}` })) }
 }
 
 /** Each kind of word loads what finds it: a TAB at an option asks nobody and reads nothing. */
-async function findItems(position: CursorContext, { table, host }: Pick<CompletionRequest, 'table' | 'host'>) {
+async function findItems(position: CursorContext, { table, system }: Pick<CompletionRequest, 'table' | 'system'>) {
   const { target } = position
   if (target.kind === 'options') return listOptionItems(position, table)
-  if (target.kind === 'first') return (await import('./interfaces')).listFirstWords(position.current, { table, host })
-  return (await import('./values')).listCompletionValues(position, { table, host })
+  if (target.kind === 'first') return (await import('./interfaces')).listFirstWords(position.current, { table, system })
+  return (await import('./values')).listCompletionValues(position, { table, system })
 }
 
 /** Options that make sense on a NIC alone, and on a bridge alone. */

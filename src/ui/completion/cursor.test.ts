@@ -8,13 +8,7 @@ const table = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: {} }
 /** `line` ends at the cursor. */
 function at(line: string) {
   const words = line.split(' ')
-  const {
-    command,
-    target,
-    words: before,
-    prefix,
-    current,
-  } = parseCursor(words.slice(0, -1), words.at(-1) ?? '', table)
+  const { command, target, words: before, prefix, current } = parseCursor(words.slice(0, -1), words.at(-1) ?? '', table)
   const detail =
     (target.kind === 'value' && target.option) ||
     (target.kind === 'handover' && `${target.from} ${target.words.join(' ')}`) ||

@@ -39,10 +39,10 @@ interface ContainerItem {
 async function listEngineContainers(
   socket: string,
   { stopped }: GuestQuery,
-  host: System,
+  system: System,
 ): Promise<readonly ContainerItem[]> {
   try {
-    const { status, body } = await host.httpGet(
+    const { status, body } = await system.httpGet(
       socket,
       `/containers/json${stopped === 'with' ? '?all=1' : ''}`,
       ENGINE_LIMIT,
@@ -76,11 +76,11 @@ function toContainerItems(
   ]
 }
 
-async function listDockerItems(query: GuestQuery, host: System): Promise<readonly CompletionItem[]> {
-  const socket = findDockerSocket(host)
+async function listDockerItems(query: GuestQuery, system: System): Promise<readonly CompletionItem[]> {
+  const socket = findDockerSocket(system)
   // What only the docker command can reach is on another machine, where nothing can be attached.
-  if (socket === undefined || host.inode(socket) === undefined) return []
-  const containers = await listEngineContainers(socket, query, host)
+  if (socket === undefined || system.inode(socket) === undefined) return []
+  const containers = await listEngineContainers(socket, query, system)
   const prefix = query.typed.startsWith('docker:') ? 'docker:' : ''
   return toContainerItems(containers, prefix, query.typed)
 }
@@ -88,10 +88,10 @@ async function listDockerItems(query: GuestQuery, host: System): Promise<readonl
 async function listByCommand(
   argv: readonly string[],
   prefix: string,
-  host: System,
+  system: System,
 ): Promise<readonly CompletionItem[]> {
   try {
-    const { code, stdout } = await host.run(argv, COMMAND_LIMIT)
+    const { code, stdout } = await system.run(argv, COMMAND_LIMIT)
     const names = code === 0 ? stdout.split(/[\n,]/).filter(Boolean) : []
     return names.map((name) => ({ value: `${prefix}${name}`, text: `container of ${prefix.slice(0, -1)}` }))
   } catch {
@@ -100,35 +100,35 @@ async function listByCommand(
 }
 
 /** Podman over its socket where it has one; its command only for who has typed the prefix. */
-async function listPodmanItems(query: GuestQuery, host: System): Promise<readonly CompletionItem[]> {
+async function listPodmanItems(query: GuestQuery, system: System): Promise<readonly CompletionItem[]> {
   const prefix = 'podman:'
-  const socket = /^unix:\/\/(.+)$/.exec(host.env.CONTAINER_HOST ?? '')?.[1] ?? PODMAN_SOCKET
-  if (host.inode(socket) !== undefined)
-    return toContainerItems(await listEngineContainers(socket, query, host), prefix, query.typed)
-  if (!query.typed.startsWith(prefix)) return runtimePrefixItem(prefix, 'podman', host)
+  const socket = /^unix:\/\/(.+)$/.exec(system.env.CONTAINER_HOST ?? '')?.[1] ?? PODMAN_SOCKET
+  if (system.inode(socket) !== undefined)
+    return toContainerItems(await listEngineContainers(socket, query, system), prefix, query.typed)
+  if (!query.typed.startsWith(prefix)) return runtimePrefixItem(prefix, 'podman', system)
   const all = query.stopped === 'with' ? ['--all'] : []
-  return listByCommand(['podman', 'ps', ...all, '--format', '{{.Names}}'], prefix, host)
+  return listByCommand(['podman', 'ps', ...all, '--format', '{{.Names}}'], prefix, system)
 }
 
-async function listNerdctlItems({ typed }: GuestQuery, host: System): Promise<readonly CompletionItem[]> {
+async function listNerdctlItems({ typed }: GuestQuery, system: System): Promise<readonly CompletionItem[]> {
   const prefix = 'nerdctl:'
-  if (!typed.startsWith(prefix)) return runtimePrefixItem(prefix, 'nerdctl', host)
-  return listByCommand(['nerdctl', 'ps', '--format', '{{.Names}}'], prefix, host)
+  if (!typed.startsWith(prefix)) return runtimePrefixItem(prefix, 'nerdctl', system)
+  return listByCommand(['nerdctl', 'ps', '--format', '{{.Names}}'], prefix, system)
 }
 
-function runtimePrefixItem(prefix: string, program: string, host: System): readonly CompletionItem[] {
-  return host.hasProgram(program) ? [{ value: prefix, text: `a container of ${program}` }] : []
+function runtimePrefixItem(prefix: string, program: string, system: System): readonly CompletionItem[] {
+  return system.hasProgram(program) ? [{ value: prefix, text: `a container of ${program}` }] : []
 }
 
 /** Each running container of LXC listens on an abstract socket; lxc-ls looks there, too, and takes 25 ms. */
-function listLxcItems(host: System): readonly CompletionItem[] {
-  const sockets = host.read('/proc/net/unix') ?? ''
+function listLxcItems(system: System): readonly CompletionItem[] {
+  const sockets = system.read('/proc/net/unix') ?? ''
   const names = [...sockets.matchAll(/@\/\S*\/lxc\/([^/\s]+)\/command$/gm)].map(([, name = '']) => name)
   return [...new Set(names)].map((name) => ({ value: `lxc:${name}`, text: 'container of LXC' }))
 }
 
-function listNetnsItems(host: System): readonly CompletionItem[] {
-  const names = (host.list('/run/netns') ?? []).filter((name) => !name.startsWith('pipework-'))
+function listNetnsItems(system: System): readonly CompletionItem[] {
+  const names = (system.list('/run/netns') ?? []).filter((name) => !name.startsWith('pipework-'))
   return names.map((name) => ({ value: `netns:${name}`, text: 'namespace of ip netns' }))
 }
 
@@ -143,37 +143,37 @@ function isValidGuest({ value }: CompletionItem): boolean {
 }
 
 /** The guests that can be meant, those of Docker first. */
-export async function completeGuests(query: GuestQuery, host: System): Promise<readonly CompletionItem[]> {
+export async function completeGuests(query: GuestQuery, system: System): Promise<readonly CompletionItem[]> {
   const [docker, podman, nerdctl] = await Promise.all([
-    listDockerItems(query, host),
-    listPodmanItems(query, host),
-    listNerdctlItems(query, host),
+    listDockerItems(query, system),
+    listPodmanItems(query, system),
+    listNerdctlItems(query, system),
   ])
   // Who may not ask an engine still sees the links of its containers.
-  const seen = docker.length > 0 ? [] : listAttachedGuests(host)
-  const all = [...docker, ...seen, ...podman, ...listLxcItems(host), ...nerdctl, ...listNetnsItems(host)]
+  const seen = docker.length > 0 ? [] : listAttachedGuests(system)
+  const all = [...docker, ...seen, ...podman, ...listLxcItems(system), ...nerdctl, ...listNetnsItems(system)]
   return all.filter((it, index) => isValidGuest(it) && all.findIndex(({ value }) => value === it.value) === index)
 }
 
 /** The names of a guest's interfaces, or undefined when nobody tells. */
-export async function listGuestIfnames(typed: string, host: System): Promise<readonly string[] | undefined> {
+export async function listGuestIfnames(typed: string, system: System): Promise<readonly string[] | undefined> {
   try {
     const { kind, name } = parseGuestName(typed)
-    if (kind === 'netns') return await listNetnsIfnames(name, host)
-    const socket = kind === undefined || kind === 'docker' ? findDockerSocket(host) : PODMAN_SOCKET
+    if (kind === 'netns') return await listNetnsIfnames(name, system)
+    const socket = kind === undefined || kind === 'docker' ? findDockerSocket(system) : PODMAN_SOCKET
     if (socket === undefined) return undefined
-    const { status, body } = await host.httpGet(socket, `/containers/${encodeURIComponent(name)}/json`, ENGINE_LIMIT)
+    const { status, body } = await system.httpGet(socket, `/containers/${encodeURIComponent(name)}/json`, ENGINE_LIMIT)
     const pid = status === 200 ? (JSON.parse(body) as { State?: { Pid?: number } }).State?.Pid : undefined
-    const dev = pid === undefined ? undefined : host.read(`/proc/${pid}/net/dev`)
+    const dev = pid === undefined ? undefined : system.read(`/proc/${pid}/net/dev`)
     return dev === undefined ? undefined : [...dev.matchAll(/^\s*([^\s:]+):/gm)].map(([, it = '']) => it)
   } catch {
     return undefined
   }
 }
 
-async function listNetnsIfnames(name: string, host: System): Promise<readonly string[] | undefined> {
-  if (!host.isRoot) return undefined
-  const { code, stdout } = await host.runIpBatch({ netns: name, lines: [batchLine`link show`], output: 'json' })
+async function listNetnsIfnames(name: string, system: System): Promise<readonly string[] | undefined> {
+  if (!system.isRoot) return undefined
+  const { code, stdout } = await system.runIpBatch({ netns: name, lines: [batchLine`link show`], output: 'json' })
   if (code !== 0) return undefined
   return (JSON.parse(stdout) as readonly { readonly ifname: string }[]).map(({ ifname }) => ifname)
 }

@@ -19,14 +19,14 @@ function describeLink(link: SysfsLink, kind: string, addresses: readonly string[
   return [kind, link.up ? 'up' : 'down', `MTU ${link.mtu}`, ...addresses].join(', ')
 }
 
-async function listOvsBridges(host: System): Promise<readonly string[]> {
+async function listOvsBridges(system: System): Promise<readonly string[]> {
   // Where it does not run, what reads its database is not even loaded.
-  const runs = host.inode(host.env.OVS_RUNDIR ?? '/var/run/openvswitch') !== undefined
-  if (!host.isRoot || !runs) return []
+  const runs = system.inode(system.env.OVS_RUNDIR ?? '/var/run/openvswitch') !== undefined
+  if (!system.isRoot || !runs) return []
   try {
     const { isOvsRunning } = await import('../../state/ovsdb')
-    if (!isOvsRunning(host)) return []
-    const { code, stdout } = await host.query(['ovs-vsctl', '--timeout=1', 'list-br'], OVS_LIMIT)
+    if (!isOvsRunning(system)) return []
+    const { code, stdout } = await system.query(['ovs-vsctl', '--timeout=1', 'list-br'], OVS_LIMIT)
     return code === 0 ? stdout.split('\n').filter(Boolean) : []
   } catch {
     return []
@@ -42,10 +42,10 @@ function isUsableNic({ kind, master, alias, name }: SysfsLink): boolean {
 }
 
 /** Reads them. Open vSwitch is asked only where it runs, and not for long. */
-export async function listHostInterfaces(host: System): Promise<HostInterfaces> {
-  const links = (host.list(SYSFS_NET) ?? []).flatMap((name) => readSysfsLink(name, host) ?? [])
-  const ovs = await listOvsBridges(host)
-  const { addresses } = readSubnets(host)
+export async function listHostInterfaces(system: System): Promise<HostInterfaces> {
+  const links = (system.list(SYSFS_NET) ?? []).flatMap((name) => readSysfsLink(name, system) ?? [])
+  const ovs = await listOvsBridges(system)
+  const { addresses } = readSubnets(system)
   const of = (name: string) => addresses.filter(({ dev }) => dev === name).map(({ ip, prefix }) => `${ip}/${prefix}`)
   const toCandidate = (link: SysfsLink, kind: string) => ({
     value: link.name,
@@ -77,9 +77,9 @@ const KEYWORDS: Readonly<Record<string, string>> = {
 /** What the first word can be: interfaces, keywords, commands. */
 export async function listFirstWords(
   current: string,
-  { table, host }: { readonly table: CommandTable; readonly host: System },
+  { table, system }: { readonly table: CommandTable; readonly system: System },
 ): Promise<readonly CompletionItem[]> {
-  const { bridges, nics, macs } = await listHostInterfaces(host)
+  const { bridges, nics, macs } = await listHostInterfaces(system)
   // The uplink of a bridge, and the NIC of a route.
   const before = /^([^@]+@|routed:)/.exec(current)?.[0]
   if (before !== undefined) return nics.map((nic) => ({ ...nic, value: `${before}${nic.value}` }))

@@ -4,13 +4,13 @@ import type { System } from '../../system/types'
 import type { CompletionItem } from './candidate'
 
 /** The records on the host's links: what is attached, as far as everybody may know. */
-export function listHostRecords(host: System): readonly LinkRecord[] {
-  return readRecordedLinks(host).flatMap(({ record }) => (record?.kind === 'link' ? [record] : []))
+export function listHostRecords(system: System): readonly LinkRecord[] {
+  return readRecordedLinks(system).flatMap(({ record }) => (record?.kind === 'link' ? [record] : []))
 }
 
 /** The guests with an attachment, as one types them. */
-export function listAttachedGuests(host: System): readonly CompletionItem[] {
-  return toGuestItems(listHostRecords(host))
+export function listAttachedGuests(system: System): readonly CompletionItem[] {
+  return toGuestItems(listHostRecords(system))
 }
 
 /** The guests that records speak of, each with what it has. */

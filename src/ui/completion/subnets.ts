@@ -33,17 +33,17 @@ function countPrefixBits(mask: readonly number[]): number {
 }
 
 /** The addresses in the trie that are the host's own. */
-function readLocalIpv4(host: System): readonly string[] {
-  const lines = (host.read(`${PROC_NET}/fib_trie`) ?? '').split('\n')
+function readLocalIpv4(system: System): readonly string[] {
+  const lines = (system.read(`${PROC_NET}/fib_trie`) ?? '').split('\n')
   return lines.flatMap((line, index) => {
     const [, ip] = line.split('|-- ')
     return ip !== undefined && lines[index + 1]?.endsWith('/32 host LOCAL') ? [ip] : []
   })
 }
 
-function readIpv4Subnets(host: System): Pick<HostSubnets, 'addresses' | 'gateways'> {
-  const routes = readProcRoutes(4, PROC_NET, host) ?? []
-  const local = [...new Set(readLocalIpv4(host))]
+function readIpv4Subnets(system: System): Pick<HostSubnets, 'addresses' | 'gateways'> {
+  const routes = readProcRoutes(4, PROC_NET, system) ?? []
+  const local = [...new Set(readLocalIpv4(system))]
   const addresses = routes.flatMap(({ dev, dst, via, mask }) => {
     const [network, bits] = [hexToBytes(dst), hexToBytes(mask)]
     const prefix = countPrefixBits(bits)
@@ -58,14 +58,14 @@ function readIpv4Subnets(host: System): Pick<HostSubnets, 'addresses' | 'gateway
   return { addresses, gateways }
 }
 
-function readIpv6Subnets(host: System): Pick<HostSubnets, 'addresses' | 'gateways'> {
-  const addresses = splitFields(host.read(`${PROC_NET}/if_inet6`)).flatMap(
+function readIpv6Subnets(system: System): Pick<HostSubnets, 'addresses' | 'gateways'> {
+  const addresses = splitFields(system.read(`${PROC_NET}/if_inet6`)).flatMap(
     ([hex = '', , prefix = '', scope, , dev = '']) =>
       hex.length === 32 && scope === '00' && dev !== 'lo'
         ? [{ family: 6 as const, ip: formatIpv6Hex(hex), prefix: Number.parseInt(prefix, 16), dev }]
         : [],
   )
-  const gateways = (readProcRoutes(6, PROC_NET, host) ?? []).flatMap(({ dev, via, isDefault }) =>
+  const gateways = (readProcRoutes(6, PROC_NET, system) ?? []).flatMap(({ dev, via, isDefault }) =>
     isDefault && via.length === 32 && !/^0+$/.test(via) && !via.startsWith('fe8')
       ? [{ family: 6 as const, ip: formatIpv6Hex(via), dev }]
       : [],
@@ -74,9 +74,9 @@ function readIpv6Subnets(host: System): Pick<HostSubnets, 'addresses' | 'gateway
 }
 
 /** Reads them. What cannot be read is taken to be empty. */
-export function readSubnets(host: System): HostSubnets {
-  const [v4, v6] = [readIpv4Subnets(host), readIpv6Subnets(host)]
-  const neighbours = splitFields(host.read(`${PROC_NET}/arp`)).flatMap(([ip = '', , flags]) =>
+export function readSubnets(system: System): HostSubnets {
+  const [v4, v6] = [readIpv4Subnets(system), readIpv6Subnets(system)]
+  const neighbours = splitFields(system.read(`${PROC_NET}/arp`)).flatMap(([ip = '', , flags]) =>
     /^\d/.test(ip) && flags !== '0x0' ? [ip] : [],
   )
   return {

@@ -14,7 +14,7 @@ import { readSubnets } from './subnets'
 
 interface CompletionContext {
   readonly table: CommandTable
-  readonly host: System
+  readonly system: System
 }
 
 type CompletionValues = readonly CompletionItem[] | 'files'
@@ -45,19 +45,20 @@ async function listOptionValues(position: CursorContext, means: CompletionContex
   if (position.target.kind !== 'value') return []
   const { spec, option } = position.target
   const name = spec.value ?? ''
-  if (name === 'ifname') return listFreeIfnames(position, means.host)
+  if (name === 'ifname') return listFreeIfnames(position, means.system)
   if (name === 'mode') return toItems(SHARE_MODES[position.values.get('kind') === 'ipvlan' ? 'ipvlan' : 'macvlan'])
-  if (option === 'filter') return listFilterItems(position, means.host)
+  if (option === 'filter') return listFilterItems(position, means.system)
   if (/^(file|path)/.test(name)) return 'files'
-  if (name === 'out-interface') return listLinkItems('nic', means.host)
+  if (name === 'out-interface') return listLinkItems('nic', means.system)
   if (/^[\w.-]+(\|[\w.-]+)+$/.test(name)) return toItems(name.split('|'))
   return toItems(SAMPLE_VALUES[name] ?? [])
 }
 
-function listFilterItems({ current }: CursorContext, host: System): readonly CompletionItem[] {
-  if (current.startsWith('guest=')) return listAttachedGuests(host).map((it) => ({ ...it, value: `guest=${it.value}` }))
+function listFilterItems({ current }: CursorContext, system: System): readonly CompletionItem[] {
+  if (current.startsWith('guest='))
+    return listAttachedGuests(system).map((it) => ({ ...it, value: `guest=${it.value}` }))
   if (!current.startsWith('bridge=')) return toItems(['guest=', 'bridge='])
-  return toItems([...new Set(listHostRecords(host).map(({ hostif }) => `bridge=${hostif}`))])
+  return toItems([...new Set(listHostRecords(system).map(({ hostif }) => `bridge=${hostif}`))])
 }
 
 async function listSlotValues(
@@ -74,14 +75,14 @@ async function listOneSlot(
   position: CursorContext,
   means: CompletionContext,
 ): Promise<CompletionValues> {
-  const { host, table } = means
+  const { system, table } = means
   if (slot.kind === 'literal') return toItems(slot.words)
   const { name } = slot
-  if (name === 'guest') return listGuestItems(position, host)
-  if (name === 'ifname') return listAttachedIfnames(position, host)
-  if (name === 'ip') return listAddressItems(position, host)
+  if (name === 'guest') return listGuestItems(position, system)
+  if (name === 'ifname') return listAttachedIfnames(position, system)
+  if (name === 'ip') return listAddressItems(position, system)
   if (name === 'command') return table.commands.filter(({ hidden }) => !hidden).flatMap(toCommandItems)
-  if (/^(bridge|nic)/.test(name)) return listLinkItems(name, host)
+  if (/^(bridge|nic)/.test(name)) return listLinkItems(name, system)
   return /^(file|path)/.test(name) ? 'files' : []
 }
 
@@ -89,8 +90,8 @@ function toCommandItems({ word, summary }: CommandTable['commands'][number]): re
   return word === '' ? [] : [{ value: word, text: summary }]
 }
 
-async function listLinkItems(name: string, host: System): Promise<readonly CompletionItem[]> {
-  const { bridges, nics } = await listHostInterfaces(host)
+async function listLinkItems(name: string, system: System): Promise<readonly CompletionItem[]> {
+  const { bridges, nics } = await listHostInterfaces(system)
   return name.startsWith('bridge') ? bridges : nics
 }
 
@@ -99,27 +100,27 @@ const ATTACHED_ONLY_COMMANDS = ['disconnect', 'ls', 'inspect']
 
 async function listGuestItems(
   { command, values, current }: CursorContext,
-  host: System,
+  system: System,
 ): Promise<readonly CompletionItem[]> {
   if (ATTACHED_ONLY_COMMANDS.includes(command.word))
-    return host.isRoot ? toGuestItems(await listAllRecords(host)) : listAttachedGuests(host)
+    return system.isRoot ? toGuestItems(await listAllRecords(system)) : listAttachedGuests(system)
   const { completeGuests } = await import('./guests')
-  return completeGuests({ typed: current, stopped: values.has('wait-guest') ? 'with' : 'without' }, host)
+  return completeGuests({ typed: current, stopped: values.has('wait-guest') ? 'with' : 'without' }, system)
 }
 
 /** Those of links in guests as well: a macvlan has no end in the host. */
-async function listAllRecords(host: System): Promise<readonly LinkRecord[]> {
+async function listAllRecords(system: System): Promise<readonly LinkRecord[]> {
   try {
     const { readAttachments } = await import('../../state/attachments')
-    return (await readAttachments(host)).map(({ record }) => record)
+    return (await readAttachments(system)).map(({ record }) => record)
   } catch {
-    return listHostRecords(host)
+    return listHostRecords(system)
   }
 }
 
-async function listAttachedIfnames({ words }: CursorContext, host: System): Promise<readonly CompletionItem[]> {
+async function listAttachedIfnames({ words }: CursorContext, system: System): Promise<readonly CompletionItem[]> {
   const [guest = ''] = words
-  const records = (await listAllRecords(host)).filter((it) => isRecordOfGuest(it, guest))
+  const records = (await listAllRecords(system)).filter((it) => isRecordOfGuest(it, guest))
   return records.map(({ ifname, hostif, addresses }) => ({
     value: ifname,
     text: [`on ${hostif}`, ...(addresses ?? []).map(formatAddress)].join(', '),
@@ -131,14 +132,14 @@ function isRecordOfGuest({ guest }: LinkRecord, typed: string): boolean {
 }
 
 /** The next name that is free in the guest, then those that can be changed in place. */
-async function listFreeIfnames({ command, words }: CursorContext, host: System): Promise<readonly CompletionItem[]> {
+async function listFreeIfnames({ command, words }: CursorContext, system: System): Promise<readonly CompletionItem[]> {
   if (command.word !== '')
-    return (host.list('/sys/class/net') ?? []).filter((it) => it !== 'lo').map((value) => ({ value, text: '' }))
+    return (system.list('/sys/class/net') ?? []).filter((it) => it !== 'lo').map((value) => ({ value, text: '' }))
   const [, guest] = words
   if (guest === undefined) return toItems(['eth1', 'eth2', 'eth3'])
-  const own = listHostRecords(host).filter((it) => isRecordOfGuest(it, guest))
+  const own = listHostRecords(system).filter((it) => isRecordOfGuest(it, guest))
   const { listGuestIfnames } = await import('./guests')
-  const there = [...((await listGuestIfnames(guest, host)) ?? []), ...own.map(({ ifname }) => ifname)]
+  const there = [...((await listGuestIfnames(guest, system)) ?? []), ...own.map(({ ifname }) => ifname)]
   const free = Array.from({ length: there.length + 1 }, (_, index) => `eth${index + 1}`).find(
     (it) => !there.includes(it),
   )
@@ -149,8 +150,10 @@ async function listFreeIfnames({ command, words }: CursorContext, host: System):
 }
 
 /** The words that ask for an address from elsewhere, as far as what they need is installed. */
-function listAddressSources(host: System): readonly CompletionItem[] {
-  const clients = DHCP_CLIENTS.filter((it) => host.hasProgram(it) || (it === 'udhcpc' && host.hasProgram('busybox')))
+function listAddressSources(system: System): readonly CompletionItem[] {
+  const clients = DHCP_CLIENTS.filter(
+    (it) => system.hasProgram(it) || (it === 'udhcpc' && system.hasProgram('busybox')),
+  )
   return [
     { value: 'dhcp', text: 'DHCP, by the first client that is installed' },
     ...clients.map((value) => ({ value, text: `DHCP, by ${value}` })),
@@ -159,17 +162,18 @@ function listAddressSources(host: System): readonly CompletionItem[] {
   ]
 }
 
-async function listAddressItems({ words, current }: CursorContext, host: System): Promise<readonly CompletionItem[]> {
+async function listAddressItems({ words, current }: CursorContext, system: System): Promise<readonly CompletionItem[]> {
   const [hostif = ''] = words
   const start = current.slice(0, current.lastIndexOf(',') + 1)
   // What hangs on a NIC has no end in the host: its record is in the guest.
   const isNic =
-    host.inode(`/sys/class/net/${hostif}`) !== undefined && host.inode(`/sys/class/net/${hostif}/bridge`) === undefined
-  const records = isNic ? await listAllRecords(host) : listHostRecords(host)
+    system.inode(`/sys/class/net/${hostif}`) !== undefined &&
+    system.inode(`/sys/class/net/${hostif}/bridge`) === undefined
+  const records = isNic ? await listAllRecords(system) : listHostRecords(system)
   const recorded = records.filter((it) => it.hostif === hostif).flatMap(({ addresses }) => addresses ?? [])
-  const suggested = suggestAddresses({ hostif, subnets: readSubnets(host), recorded })
+  const suggested = suggestAddresses({ hostif, subnets: readSubnets(system), recorded })
   const free = suggested.map((value) => ({ value: `${start}${value}`, text: `the next free address on ${hostif}` }))
-  const leases = listAddressSources(host)
+  const leases = listAddressSources(system)
   const other = start === '' ? [{ value: '0/0', text: 'no address' }] : []
   return [...free, ...leases.map((it) => ({ ...it, value: `${start}${it.value}` })), ...other]
 }
