@@ -55,7 +55,8 @@ lacks_for_docker() {
 # rig_up_host — RIG_DIR, the two namespaces and the cable between them.
 rig_up_host() {
   local dir
-  dir=$(mktemp -d "${TMPDIR:-/tmp}/pipework-new.XXXXXX")
+  # The tag leads scripts/bats to the cgroups of a rig that was killed: they have the directory's name.
+  dir=$(mktemp -d "${TMPDIR:-/tmp}/pipework-new.${PIPEWORK_RIG_TAG:+$PIPEWORK_RIG_TAG-}XXXXXX")
   echo "$$ $(started "$$")" > "$dir/owner"
   # Only now under a name that another suite, starting at the same time, would sweep if nobody owned it.
   mv "$dir" "${dir/pipework-new/pipework-rig}"
