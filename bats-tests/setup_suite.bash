@@ -66,7 +66,7 @@ rig_up_host() {
   # The namespaces are bind mounts, so they live without a process and their numbers cannot be reused while
   # RIG_DIR stands. A mount namespace can only be bound where mounts do not propagate, and comes last: it has
   # a copy of the mounts before it, which makes HOST_NS and LAN_NS good in there too.
-  mkdir "$dir/ns"
+  mkdir "$dir/ns" "$dir/states"
   mount -t tmpfs rig "$dir/ns"
   mount --make-private "$dir/ns"
   touch "$dir"/ns/{mnt,host,lan}
