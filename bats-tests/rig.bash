@@ -18,6 +18,9 @@
 
 bats_require_minimum_version 1.5.0
 
+# shellcheck source=bats-tests/soak.bash
+source "${BASH_SOURCE[0]%/*}/soak.bash"
+
 # What a container runs. Its first process gets no signal that it does not catch: `docker stop` would take 10 s.
 RIG_CMD='["sh", "-c", "trap exit TERM; sleep 2147483 & wait"]'
 
