@@ -8,14 +8,15 @@ soaking() {
 }
 
 # steps_of FIRST END [SKEW] — prints the steps from FIRST up to END, END not included, at which a loop makes pipework
-# fail or die. In a soak these are all; else the first, the middle and the last, and every fourth of the others. Each
-# case begins to count elsewhere, so that together they reach every kind of step; SKEW shifts a second loop of a case.
+# fail or die. In a soak these are all; else the first, the middle and the last, and of more than eight every fourth as
+# well. Each case begins to count elsewhere, so that together they reach every kind of step; SKEW shifts a second loop
+# of a case.
 steps_of() {
-  local step skew=$((${#BATS_TEST_NAME} + ${3-0}))
+  local step count=$(($2 - $1)) skew=$((${#BATS_TEST_NAME} + ${3-0}))
   # A loop over nothing would pass.
-  (($1 < $2)) || echo none
+  ((count > 0)) || echo none
   for ((step = $1; step < $2; step++)); do
-    if soaking || ((step == $1 || step == ($1 + $2) / 2 || step == $2 - 1 || (step + skew) % 4 == 0)); then
+    if soaking || ((step == $1 || step == $1 + count / 2 || step == $2 - 1 || count > 8 && (step + skew) % 4 == 0)); then
       echo "$step"
     fi
   done
