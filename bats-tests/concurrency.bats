@@ -99,7 +99,7 @@ assert_attached() {
   pw --no-probe br1 netns:web 10.1.1.2/24@10.1.1.1,fd00::2/64@fd00::1
   host=$(host_state | jq 'del(.links[].mac)')
   inside=$(guest_state web)
-  for round in 1 2 3 4 5 6; do
+  for ((round = $(rounds_of 12 3); round > 0; round--)); do
     pw disconnect netns:web
     assert_same_state "$fresh" "$(host_state)"
     at_once 5 --no-probe br1 netns:web 10.1.1.2/24@10.1.1.1,fd00::2/64@fd00::1
@@ -111,7 +111,7 @@ assert_attached() {
 @test "the same change five times at once: all succeed" {
   local round inside
   netns_guest web
-  for round in 1 2 3 4; do
+  for ((round = $(rounds_of 8 2); round > 0; round--)); do
     pw --no-probe br1 netns:web 10.1.1.2/24@10.1.1.1
     at_once 5 --no-probe br1 netns:web 10.1.1.3/24@10.1.1.9 26:2e:71:98:60:8f
     inside=$(guest_state web)
@@ -150,7 +150,7 @@ comes_and_goes() {
   netns_guests 3
   fresh=$(host_state)
   for guest in 1 2 3; do
-    comes_and_goes "g$guest" "10.1.1.$guest/24" 20 > "$BATS_TEST_TMPDIR/g$guest.wrong" 3>&- 4>&- &
+    comes_and_goes "g$guest" "10.1.1.$guest/24" "$(rounds_of 40 8)" > "$BATS_TEST_TMPDIR/g$guest.wrong" 3>&- 4>&- &
     pids+=($!)
   done
   wait "${pids[@]}"
@@ -166,7 +166,7 @@ comes_and_goes() {
   local round fresh pid
   netns_guest web
   fresh=$(host_state)
-  for ((round = 1; round <= 12; round++)); do
+  for ((round = $(rounds_of 24 6); round > 0; round--)); do
     pw --quiet --no-probe br1 netns:web 10.1.1.2/24@10.1.1.1
     pw --quiet disconnect netns:web 2> "$BATS_TEST_TMPDIR/err" 3>&- 4>&- &
     pid=$!

@@ -73,7 +73,7 @@ dhcp_teardown() {
   [[ -z ${GUARDED-} ]] || on_host umount /etc/resolv.conf
   # shellcheck disable=SC2016 # expanded on the host
   on_host sh -c 'for keep in /run/pipework/dhcp/*/keep; do [ ! -e "$keep" ] || sh "$keep" --stop; done
-    rm -rf /run/pipework/dhcp /var/lib/pipework'
+    rm -rf /run/pipework/dhcp /var/lib/pipework/*'
   wait_until 10 no_clients
   clean_host
 }

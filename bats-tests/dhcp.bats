@@ -236,7 +236,7 @@ no_ports() {
   on_host cp -a /run/pipework/dhcp "$BATS_TEST_TMPDIR/dhcp"
   before=$(host_state)
   steps=$(pw --dry-run --json disconnect netns:gone | jq '.steps | length')
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps"); do
     PIPEWORK_FAIL_AFTER=$n run_pw disconnect netns:gone
     # The lease runs out then; who cannot even forget it says so.
     assert_exit "$((n == 0))" || fail "failing after step $n"
@@ -286,7 +286,7 @@ no_ports() {
   remember web
 
   steps=$(pw --dry-run --json br1 netns:web dhcp | jq '.steps | length')
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps"); do
     PIPEWORK_KILL_AFTER=$n run -137 pw br1 netns:web dhcp
     run_pw br1 netns:web dhcp
     assert_exit 0 || fail "after kill -9 at step $n"
@@ -310,7 +310,7 @@ rolls_back() {
   steps=$(pw --dry-run --json "$@" | jq '.steps | length')
   before=$(host_state; guest_state "$guest")
   running=$(clients | sed 's/pipework-[0-9-]*//')
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps"); do
     PIPEWORK_FAIL_AFTER=$n run_pw "$@"
     assert_exit 1 || fail "failing after step $n"
     assert_err "stopped after step $n of $steps"

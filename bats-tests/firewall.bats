@@ -94,7 +94,7 @@ docker_trap() {
   # whatever step fails, the firewall is as it was; a kill is healed by the same command
   local words=(--firewall allow --no-probe br2 -i eth2 web 10.6.0.1/24)
   steps=$(pw --dry-run --json "${words[@]}" | jq '.steps | length')
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps"); do
     PIPEWORK_FAIL_AFTER=$n run_pw "${words[@]}"
     assert_exit 1
     [[ $(rules) == "$before" ]] || fail "after step $n: $(rules)"

@@ -141,7 +141,7 @@ bridge_addresses() {
   pw -q --no-probe br1 --bridge-address 10.0.0.254/24 netns:web 10.0.0.2/24@10.0.0.254
   words=(--no-probe br1 --bridge-address 10.0.0.253/24 --nat --publish 8080:80 netns:db 10.0.0.3/24@10.0.0.253)
   steps=$(pw --dry-run --json "${words[@]}" | jq '.steps | length')
-  for ((n = 0; n <= steps; n++)); do
+  for n in $(steps_of 0 "$((steps + 1))"); do
     PIPEWORK_FAIL_AFTER=$n run_pw "${words[@]}"
     [[ $(bridge_addresses br1) == "10.0.0.$((n < steps ? 1 : 253)) 10.0.0.254 0" ]] || fail "after step $n: $(bridge_addresses br1)"
   done

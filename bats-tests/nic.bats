@@ -132,7 +132,7 @@ link_of() { # GUEST IFNAME: the link as `ip -j -d` shows it
   local before steps n
   before=$(guest_state blue)
   steps=$(pw --dry-run --json --no-probe eth0 netns:blue 192.168.77.50/24@192.168.77.1 | jq '.steps | length')
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps"); do
     PIPEWORK_FAIL_AFTER=$n run_pw --no-probe eth0 netns:blue 192.168.77.50/24@192.168.77.1
     assert_exit 1
     assert_same_state "$before" "$(guest_state blue)"
@@ -140,7 +140,7 @@ link_of() { # GUEST IFNAME: the link as `ip -j -d` shows it
   pw --no-probe eth0 netns:blue 192.168.77.50/24@192.168.77.1
   local attached
   attached=$(guest_state blue)
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps" 2); do
     pw disconnect netns:blue
     PIPEWORK_KILL_AFTER=$n run_pw --no-probe eth0 netns:blue 192.168.77.50/24@192.168.77.1
     pw --no-probe eth0 netns:blue 192.168.77.50/24@192.168.77.1
@@ -199,7 +199,7 @@ link_of() { # GUEST IFNAME: the link as `ip -j -d` shows it
   local words=(--no-probe --direct-phys eth1 -i c0 netns:blue 10.1.0.9/24@10.1.0.1)
   host=$(host_state) guest=$(guest_state blue)
   steps=$(pw --dry-run --json "${words[@]}" | jq '.steps | length')
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps"); do
     PIPEWORK_FAIL_AFTER=$n run_pw "${words[@]}"
     assert_exit 1
     assert_same_state "$host" "$(host_state)"
@@ -208,14 +208,14 @@ link_of() { # GUEST IFNAME: the link as `ip -j -d` shows it
   pw "${words[@]}"
   attached=$(guest_state blue)
   steps=$(pw --dry-run --json disconnect netns:blue | jq '.steps | length')
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps"); do
     PIPEWORK_FAIL_AFTER=$n run_pw disconnect netns:blue
     assert_exit 1
     assert_same_state "$attached" "$(guest_state blue)"
   done
   pw disconnect netns:blue
   assert_same_state "$host" "$(host_state)"
-  for ((n = 0; n < 8; n++)); do
+  for n in $(steps_of 0 8 2); do
     PIPEWORK_KILL_AFTER=$n run_pw "${words[@]}"
     pw "${words[@]}"
     assert_same_state "$attached" "$(guest_state blue)"

@@ -58,7 +58,7 @@ undone_and_back() {
   local n
   BEFORE=$(outside_state)
   STEPS=$(pw --dry-run --json "${@:2}" | jq '.steps | length')
-  for ((n = $1; n < STEPS; n++)); do
+  for n in $(steps_of "$1" "$STEPS"); do
     PIPEWORK_FAIL_AFTER=$n run_pw "${@:2}"
     assert_exit 1
     assert_same_state "$BEFORE" "$(outside_state)" || fail "after step $n of $STEPS" || return
@@ -66,7 +66,7 @@ undone_and_back() {
   pw "${@:2}"
   WHOLE=$(outside_state | settled)
   STEPS_BACK=$(pw --dry-run --json disconnect netns:web | jq '.steps | length')
-  for ((n = 0; n < STEPS_BACK; n++)); do
+  for n in $(steps_of 0 "$STEPS_BACK" 1); do
     PIPEWORK_FAIL_AFTER=$n run_pw disconnect netns:web
     assert_exit 1
     assert_same_state "$WHOLE" "$(outside_state | settled)" || fail "disconnect, after step $n" || return
@@ -78,7 +78,7 @@ undone_and_back() {
 mended_and_gone() {
   local n
   pw disconnect netns:web
-  for ((n = $1; n < STEPS; n++)); do
+  for n in $(steps_of "$1" "$STEPS" 2); do
     PIPEWORK_KILL_AFTER=$n run_pw "${@:2}"
     run_pw "${@:2}"
     assert_same_state "$WHOLE" "$(outside_state | settled)" || fail "killed after step $n of $STEPS" || return

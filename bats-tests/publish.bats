@@ -171,7 +171,7 @@ goes_there_and_back() { # FIRST: the first step to fail at
   pw --no-probe br1 --bridge-address 10.0.0.1/24 --publish 9090:90 netns:db 10.0.0.3/24@10.0.0.1
   undone_and_back "$1" "${words[@]}"
   # killed on the way out: the next one takes away what is left, of the firewall as well
-  for ((n = 1; n < STEPS_BACK; n++)); do
+  for n in $(steps_of 1 "$STEPS_BACK" 2); do
     PIPEWORK_KILL_AFTER=$n run -137 pw disconnect netns:web
     pw disconnect netns:web
     assert_same_state "$BEFORE" "$(outside_state)" || fail "disconnect, killed after step $n of $STEPS_BACK"

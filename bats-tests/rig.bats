@@ -120,7 +120,7 @@ stand_in() {
 @test "a second suite beside this one meets nothing of it; killed, it leaves nothing" {
   local dir=$BATS_TEST_TMPDIR/second rig
   mkdir -p "$dir/tmp"
-  cp "$BATS_TEST_DIRNAME"/{rig,setup_suite}.bash "$dir"
+  cp "$BATS_TEST_DIRNAME"/{rig,setup_suite,soak}.bash "$dir"
   cat > "$dir/second.bats" << 'END'
 load rig
 @test "runs until it is killed" {

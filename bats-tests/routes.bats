@@ -67,7 +67,7 @@ rolls_back() {
   assert_exit 0
   steps=$(jq '.steps | length' <<< "$output")
   host=$(host_state) inside=$(guest_state "$guest")
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps"); do
     PIPEWORK_FAIL_AFTER=$n run_pw "$@"
     assert_exit 1 || fail "failing after step $n" || return
     assert_same_state "$inside" "$(guest_state "$guest")" || fail "after step $n of: $*" || return
@@ -88,7 +88,7 @@ heals() {
   inside=$(guest_state "$guest")
   pw disconnect "netns:$guest"
   assert_same_state "$fresh" "$(guest_state "$guest")"
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps" 2); do
     "$prepare"
     PIPEWORK_KILL_AFTER=$n run -137 pw "$@"
     run_pw "$@"

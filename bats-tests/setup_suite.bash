@@ -55,7 +55,8 @@ lacks_for_docker() {
 # rig_up_host — RIG_DIR, the two namespaces and the cable between them.
 rig_up_host() {
   local dir
-  dir=$(mktemp -d "${TMPDIR:-/tmp}/pipework-new.XXXXXX")
+  # The tag leads scripts/bats to the cgroups of a rig that was killed: they have the directory's name.
+  dir=$(mktemp -d "${TMPDIR:-/tmp}/pipework-new.${PIPEWORK_RIG_TAG:+$PIPEWORK_RIG_TAG-}XXXXXX")
   echo "$$ $(started "$$")" > "$dir/owner"
   # Only now under a name that another suite, starting at the same time, would sweep if nobody owned it.
   mv "$dir" "${dir/pipework-new/pipework-rig}"
@@ -65,7 +66,7 @@ rig_up_host() {
   # The namespaces are bind mounts, so they live without a process and their numbers cannot be reused while
   # RIG_DIR stands. A mount namespace can only be bound where mounts do not propagate, and comes last: it has
   # a copy of the mounts before it, which makes HOST_NS and LAN_NS good in there too.
-  mkdir "$dir/ns"
+  mkdir "$dir/ns" "$dir/states"
   mount -t tmpfs rig "$dir/ns"
   mount --make-private "$dir/ns"
   touch "$dir"/ns/{mnt,host,lan}

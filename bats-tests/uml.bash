@@ -36,7 +36,7 @@ uml_init() {
   modules=$(find /usr/lib/uml/modules -mindepth 1 -maxdepth 1 -print -quit)
   cat << END
 #!/bin/sh
-export PATH=$PATH HOME=/root LC_ALL=C
+export PATH=$PATH HOME=/root LC_ALL=C PIPEWORK_SOAK=${PIPEWORK_SOAK-}
 mount -t proc proc /proc
 mount -t tmpfs -o size=80% tmpfs /run
 mkdir -p /run/over/upper /run/over/work /run/root /run/kernel/lib/modules

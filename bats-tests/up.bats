@@ -181,7 +181,7 @@ END
   steps=$(pw diff --json lan.pipework | jq '[.attachments[].steps[]] | length')
   ((steps > 10)) || fail "only $steps steps"
   before=$(all_state web)
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps"); do
     PIPEWORK_FAIL_AFTER=$n run_pw up lan.pipework
     assert_exit 1 || fail "after step $n" || return
     assert_err "stopped after step $n" || return
@@ -191,7 +191,7 @@ END
   after=$(all_state web)
   pw --quiet down lan.pipework
   assert_same_state "$before" "$(all_state web)"
-  for ((n = 1; n < steps; n++)); do
+  for n in $(steps_of 1 "$steps" 2); do
     PIPEWORK_KILL_AFTER=$n run_pw up lan.pipework
     assert_exit 137 || fail "after step $n" || return
     run_pw up lan.pipework

@@ -246,12 +246,12 @@ count_steps() {
   before=$(network)
   steps=$(count_steps uplink add br0 eth0)
   ((steps > 40)) || fail "only $steps steps"
-  for ((n = 0; n < steps; n++)); do
-    if ((n % 8 == 1)); then
-      PIPEWORK_FAIL_AFTER=$n run_pw uplink add br0 eth0
-      assert_exit 1 || fail "failing after step $n" || return
-      assert_network "$before" || fail "after step $n" || return
-    fi
+  for ((n = 1; n < steps; n += $(rounds_of 1 16))); do
+    PIPEWORK_FAIL_AFTER=$n run_pw uplink add br0 eth0
+    assert_exit 1 || fail "failing after step $n" || return
+    assert_network "$before" || fail "after step $n" || return
+  done
+  for n in $(steps_of 0 "$steps"); do
     # nobody is there but the dead man's timer
     PIPEWORK_KILL_AFTER=$n run -137 pw uplink add br0 eth0
     wait_until 60 no_guards
@@ -270,12 +270,12 @@ count_steps() {
   steps=$(($(count_steps uplink del br0) - 3))
   ((steps > 40)) || fail "only $steps steps"
   # How many neighbours there are to tell of changes meanwhile: the last steps may be none.
-  for ((n = 0; n < steps; n += 2)); do
-    if ((n % 8 == 0 && n < 40)); then
-      PIPEWORK_FAIL_AFTER=$((n + 1)) run_pw uplink del br0
-      assert_exit 1 || fail "failing after step $n" || return
-      assert_network "$before" || fail "after step $n" || return
-    fi
+  for ((n = 1; n < 40; n += $(rounds_of 1 12))); do
+    PIPEWORK_FAIL_AFTER=$n run_pw uplink del br0
+    assert_exit 1 || fail "failing after step $n" || return
+    assert_network "$before" || fail "after step $n" || return
+  done
+  for n in $(steps_of 0 "$steps"); do
     PIPEWORK_KILL_AFTER=$n run_pw uplink del br0
     ((status == 137)) || break
     wait_until 60 no_guards

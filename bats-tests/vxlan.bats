@@ -155,13 +155,13 @@ talk_each_other() {
   # shellcheck disable=SC2054 # the comma is of the grammar
   local words=(--no-probe br7@vxlan:42,192.168.77.20 netns:blue 10.7.0.2/24)
   steps=$(pw --dry-run --json "${words[@]}" | jq '.steps | length')
-  for ((n = 0; n < steps; n++)); do
+  for n in $(steps_of 0 "$steps"); do
     PIPEWORK_FAIL_AFTER=$n run_pw "${words[@]}"
     assert_exit 1
     assert_same_state "$before" "$(host_state)" || fail "after step $n" || return
     assert_same_state "$inside" "$(guest_state blue)"
   done
-  for ((n = 1; n < steps; n++)); do
+  for n in $(steps_of 1 "$steps" 2); do
     PIPEWORK_KILL_AFTER=$n run -137 pw "${words[@]}"
     pw "${words[@]}"
     pw disconnect netns:blue

@@ -437,7 +437,8 @@ memory() {
 }
 
 @test "many containers restarting at random: those that run lose no packet, and all are attached in the end" {
-  local count=${CHURN_COUNT-12} seconds=${CHURN_SECONDS-10} half number end ping lines=() pids restarts=0
+  local count seconds half number end ping lines=() pids restarts=0
+  count=${CHURN_COUNT-12} seconds=${CHURN_SECONDS-$(rounds_of 60 10)}
   half=$((count / 2))
   for ((number = 1; number <= count; number += 1)); do
     lines+=("br1 --no-probe c$number 10.9.0.$number/24")
