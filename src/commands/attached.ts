@@ -1,6 +1,7 @@
 import { brNetfilterFamilies } from '../firewall/br-netfilter'
 import { DHCP_DIR } from '../model/address-sources'
 import { needsForwarding } from '../model/host-services'
+import { type AttachmentReport, formatWarning, type Warning } from '../model/report'
 import { type AttachRequest, formatRequestWords } from '../model/request'
 import { formatUplinkSpec } from '../model/uplink'
 import {
@@ -11,20 +12,15 @@ import {
   planAttachment,
   toFirewallSubject,
 } from '../operations/attach'
+import { toAttachmentReport } from '../operations/attachment-report'
+import { formatScript } from '../plan/script'
 import type { Guest } from '../runtimes/find'
 import { DEFAULT_MTU } from '../state/host-links'
 import { formatGuest } from '../state/record'
 import type { IpPrespawner } from '../system/ahead'
 import type { HeldNetns, System } from '../system/types'
 import { type CommandContext, type CommandOutcome, openTranscripts } from '../ui/command'
-import {
-  type AttachmentReport,
-  formatAttachment,
-  formatScript,
-  formatWarning,
-  toAttachmentReport,
-  type Warning,
-} from '../ui/report'
+import { formatAttachment } from '../ui/report'
 import type { Transcript } from '../ui/transcript'
 
 /** What a call lends to the changes that it asks for. */

@@ -1,9 +1,9 @@
 import { PipeworkError, usageError, validateNoExtraArgs } from '../model/errors'
+import { formatScript } from '../plan/script'
 import type { Plan } from '../plan/step'
 import type { System } from '../system/types'
 import type { CommandContext, CommandOutcome } from '../ui/command'
 import { COMPLETION_SCRIPTS, type CompletionShell } from '../ui/completion/scripts'
-import { formatScript } from '../ui/report'
 
 const SHELLS: readonly CompletionShell[] = ['bash', 'zsh', 'fish']
 

@@ -1,7 +1,7 @@
 import { parseSeconds } from '../model/address'
 import type { UplinkRunOptions } from '../operations/uplink/confirm'
+import { formatStep } from '../plan/script'
 import type { CommandContext } from '../ui/command'
-import { formatStep } from '../ui/report'
 
 /** Seconds that somebody at a terminal has to say that it works. */
 const TERMINAL_CONFIRM_SECONDS = 60

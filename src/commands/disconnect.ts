@@ -22,13 +22,13 @@ import {
   selectTargets,
 } from '../operations/look'
 import { type ExecuteOptions, executePlan } from '../plan/execute'
+import { formatScript } from '../plan/script'
 import type { Plan } from '../plan/step'
 import { AmbiguousGuestError, type Guest, GuestNotFoundError } from '../runtimes/find'
 import { formatGuest, type LinkRecord } from '../state/record'
 import { lockHostServices, lockLink } from '../system/locks'
 import type { System } from '../system/types'
 import { type CommandContext, type CommandOutcome, openTranscripts, validateRoot } from '../ui/command'
-import { formatScript } from '../ui/report'
 import type { Transcript } from '../ui/transcript'
 
 /** Takes a guest's attachments away, all or the one named. */

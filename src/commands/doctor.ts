@@ -1,5 +1,6 @@
 import { ExitCode, PipeworkError, usageError, validateNoExtraArgs } from '../model/errors'
 import { parseGuestName } from '../model/guest-name'
+import { escapeControls } from '../model/report'
 import { findAddressProblems } from '../operations/doctor/addresses'
 import { findTakenAddresses } from '../operations/doctor/duplicates'
 import type { Finding } from '../operations/doctor/findings'
@@ -13,7 +14,6 @@ import { type DoctorScope, type DoctorState, listBridges } from '../operations/d
 import { findUplinkProblems } from '../operations/doctor/uplink'
 import type { HeldNetns } from '../system/types'
 import type { CommandContext, CommandOutcome } from '../ui/command'
-import { escapeControls } from '../ui/report'
 import { toTerminal, wrapToTerminal } from '../ui/terminal'
 
 /** Looks for what makes traffic vanish, and names what mends it. Exit code 1 when there is something. */

@@ -2,10 +2,10 @@ import { parseSeconds } from '../model/address'
 import { PipeworkError, usageError } from '../model/errors'
 import { parseGuestName } from '../model/guest-name'
 import { parseAddressFamily } from '../model/request'
+import { formatScript } from '../plan/script'
 import { guestNetns, type IpCommand, type RunCommand, type Step, toCommandArgv } from '../plan/step'
 import { type Guest, holdGuestNetns, waitForGuest } from '../runtimes/find'
 import type { CommandContext, CommandHandler, CommandOutcome } from '../ui/command'
-import { formatScript } from '../ui/report'
 
 /** A word whose rest of the line belongs to a program that runs in the guest's network namespace. */
 interface PassThroughCommand {

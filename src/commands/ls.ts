@@ -1,10 +1,10 @@
 import { usageError, validateNoExtraArgs } from '../model/errors'
 import { listClosest } from '../model/nearest'
+import type { AttachmentReport } from '../model/report'
 import { listAttachments } from '../operations/list'
 import type { CommandContext, CommandOutcome } from '../ui/command'
 import { formatAttachmentTable, LIST_FIELDS, toTemplateFields } from '../ui/format/list'
 import { parseTemplate } from '../ui/format/template'
-import type { AttachmentReport } from '../ui/report'
 
 /** Lists the attachments from the records on their links. */
 export async function run({

@@ -2,12 +2,12 @@ import { parseSeconds } from '../model/address'
 import { PipeworkError, usageError, validateNoExtraArgs } from '../model/errors'
 import { parseGuestName } from '../model/guest-name'
 import { executePlan } from '../plan/execute'
+import { formatScript, formatStep } from '../plan/script'
 import { type Plan, planSteps, type RunCommand, type Step } from '../plan/step'
 import { type Guest, holdGuestNetns, waitForGuest } from '../runtimes/find'
 import { formatGuest } from '../state/record'
 import type { System } from '../system/types'
 import { type CommandContext, type CommandOutcome, validateRoot } from '../ui/command'
-import { formatScript, formatStep } from '../ui/report'
 
 // A name is a symbolic link to /proc/PID/ns/net, as the original made them, and not a mount as `ip netns attach` makes:
 // - a mount keeps the network of a stopped container alive, with its interface on the bridge and its addresses in use;

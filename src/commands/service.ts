@@ -2,11 +2,11 @@ import { PipeworkError, usageError } from '../model/errors'
 import { validateAllowGlobs } from '../model/labels'
 import { listWatchedFiles, readWatchedFiles } from '../operations/watch/files'
 import { executePlan } from '../plan/execute'
+import { formatScript, formatStep } from '../plan/script'
 import { type Plan, planSteps, type RunCommand, shellQuote } from '../plan/step'
 import type { Guest } from '../runtimes/find'
 import type { System } from '../system/types'
 import { type CommandContext, type CommandOutcome, validateRoot } from '../ui/command'
-import { formatScript, formatStep } from '../ui/report'
 import { formatUnit, WATCH_UNIT, WATCH_UNIT_FILE } from '../ui/systemd-unit'
 
 /** Stands for the guest: no step of these plans runs inside one. */

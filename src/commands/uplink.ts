@@ -8,11 +8,12 @@ import { planUplinkConnect, planUplinkDisconnect } from '../operations/uplink/fo
 import { listUplinks } from '../operations/uplink/read'
 import type { UplinkState } from '../operations/uplink/state-file'
 import { runUplinkWatchdog } from '../operations/uplink/watchdog'
+import { formatScript } from '../plan/script'
 import type { Plan } from '../plan/step'
 import { readUptime } from '../state/host'
 import { readHostLink } from '../state/host-links'
 import { type CommandContext, type CommandOutcome, validateRoot } from '../ui/command'
-import { formatScript, formatTable } from '../ui/report'
+import { formatTable } from '../ui/report'
 import { toUplinkRunOptions } from './connector'
 
 const SYNOPSIS = 'pipework uplink add <bridge> <nic> [@vlan] | confirm <bridge> | del <bridge> | ls'

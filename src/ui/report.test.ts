@@ -2,19 +2,13 @@ import { execFileSync } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
 import { parseAddress } from '../model/address'
 import { ExitCode, PipeworkError, usageError } from '../model/errors'
+import type { AttachmentReport } from '../model/report'
+import { toAttachmentReport } from '../operations/attachment-report'
+import { formatScript, formatStep } from '../plan/script'
 import { ip, ipInGuest, type Plan, type Step } from '../plan/step'
 import type { Guest } from '../runtimes/find'
 import type { LinkRecord } from '../state/record'
-import {
-  type AttachmentReport,
-  formatAttachment as describeAttachment,
-  errorToJson,
-  formatError,
-  formatScript,
-  formatStep,
-  formatTable,
-  toAttachmentReport,
-} from './report'
+import { formatAttachment as describeAttachment, errorToJson, formatError, formatTable } from './report'
 
 const attachment: AttachmentReport = {
   guest: { kind: 'docker', name: 'web', id: '3f2a9c1d0b7e' },

@@ -1,6 +1,6 @@
+import { formatNetnsPreamble, formatStep } from '../plan/script'
 import type { Step } from '../plan/step'
 import type { Guest } from '../runtimes/find'
-import { formatNetnsPreamble, formatStep } from './report'
 
 /** What --verbose tells of one guest: a block that does the same in any shell it is copied into. */
 export interface Transcript {

@@ -1,14 +1,16 @@
 import { describeAttachment } from '../commands/attached'
 import { ExitCode, PipeworkError } from '../model/errors'
+import { formatWarning, type Warning } from '../model/report'
 import { formatRequestWords } from '../model/request'
 import type { LineResult } from '../operations/up/for-each-guest'
 import type { PruneResult } from '../operations/up/prune'
 import { formatLocation } from '../operations/up/read-files'
+import { formatScript } from '../plan/script'
 import { type Command, toShell } from '../plan/step'
 import { formatGuest } from '../state/record'
 import type { System } from '../system/types'
 import type { CommandContext, CommandOutcome } from './command'
-import { errorToJson, formatAttachment, formatError, formatScript, formatWarning, type Warning } from './report'
+import { errorToJson, formatAttachment, formatError } from './report'
 
 /** What a run over several guests has come to. */
 export interface Summary {

@@ -1,6 +1,6 @@
+import type { LeaseReport } from '../../model/report'
 import type { LinkRecord } from '../../state/record'
 import type { System } from '../../system/types'
-import type { LeaseReport } from '../../ui/report'
 import { type ClientState, clientDirectory, leaseExpiry, readClientState } from './state'
 
 function leaseState({ client, lease, isRunning, isLost }: ClientState, now: number): LeaseReport['state'] {

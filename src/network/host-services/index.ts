@@ -14,6 +14,7 @@ import {
   needsHostServices,
   parseRouted,
 } from '../../model/host-services'
+import type { Warning } from '../../model/report'
 import type { ExistingAttachment } from '../../operations/detach/plan'
 import type { Plan } from '../../plan/step'
 import { listGuestAttachments, readHostAttachments, readOtherNamespaces } from '../../state/attachments'
@@ -21,7 +22,6 @@ import { findMacvlanParent } from '../../state/guest'
 import { isOvsBridge } from '../../state/ovsdb'
 import { decodeRecord, type LinkRecord } from '../../state/record'
 import type { System } from '../../system/types'
-import type { Warning } from '../../ui/report'
 import { type CurrentState, readCurrentState, toHostAddresses } from './current'
 import { desiredState, type HostAttachment } from './desired'
 import { readForwarding } from './forwarding'

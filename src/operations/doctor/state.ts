@@ -1,11 +1,11 @@
 import type { Ruleset } from '../../firewall/ruleset'
 import type { AcceptRule, ToolResolver } from '../../firewall/suggest'
 import type { Family } from '../../model/address'
+import type { Warning } from '../../model/report'
 import { shellQuote } from '../../plan/step'
 import type { Guest } from '../../runtimes/types'
 import type { GuestRoute } from '../../state/guest'
 import type { ManagedLink } from '../../state/network-managers'
-import type { Warning } from '../../ui/report'
 import type { ExistingAttachment } from '../detach/plan'
 
 /** An address as `ip` shows it. */

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
+import type { AttachmentReport } from '../../model/report'
 import { captureError } from '../../system/fake'
 import { type DiagramNode, formatDiagramTree } from '../format/diagram'
 import { formatAttachmentTable, LIST_FIELDS, toTemplateFields } from '../format/list'
 import { formatDot, formatSvg } from '../format/svg'
 import { parseTemplate } from '../format/template'
-import type { AttachmentReport } from '../report'
 
 const web: AttachmentReport = {
   guest: { kind: 'docker', name: 'web', id: '3f2a9c1d0b7e' },

@@ -1,9 +1,9 @@
 import { type Address, formatAddress } from '../../model/address'
 import type { PipeworkError } from '../../model/errors'
+import type { LeaseReport } from '../../model/report'
 import type { Guest } from '../../runtimes/find'
 import type { GuestLink, GuestRoute, GuestState } from '../../state/guest'
 import type { HostLink } from '../../state/host-links'
-import type { LeaseReport } from '../report'
 import { formatLease } from './list'
 
 /** An interface that pipework attached. */

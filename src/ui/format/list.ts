@@ -1,5 +1,6 @@
+import { type AttachmentReport, escapeControls, type LeaseReport } from '../../model/report'
 import { formatGuest, formatHostif } from '../../state/record'
-import { type AttachmentReport, escapeControls, formatTable, type LeaseReport } from '../report'
+import { formatTable } from '../report'
 import type { TemplateFields } from './template'
 
 /** What `ls` shows of an attachment: a title, and the lines below it. */
