@@ -3,6 +3,7 @@ import { formatUplinkSpec, isMulticastAddress, type VxlanUplinkSpec } from '../m
 import { deriveBridgeMac } from '../network/names'
 import { batchLine, type IpCommand, ip, type Plan, planSteps, type Step } from '../plan/step'
 import { type HostLink, listBridgePortNames, readHostLink } from '../state/host-links'
+import { type IpLink, ipQuery, readIp } from '../state/ip-json'
 import { OWNED_ALIAS } from '../state/record'
 import type { System } from '../system/types'
 import { explainMissingModule } from './claim'
@@ -26,32 +27,22 @@ export interface VxlanLink {
   readonly isIncomplete: boolean
 }
 
-interface IpVxlanJson {
-  readonly ifname: string
-  readonly link?: string
-  readonly master?: string
-  readonly mtu: number
-  readonly address: string
-  readonly ifalias?: string
-  readonly linkinfo?: { readonly info_data?: Readonly<Record<string, unknown>> }
+function toVxlanLink({ ifname: name, master, mtu, address: mac = '', link, ifalias, linkinfo }: IpLink): VxlanLink {
+  const { id, remote, remote6, group, group6, link: dev = link } = linkinfo?.info_data ?? {}
+  return {
+    ...{ name, master, mtu, mac },
+    id: Number(id),
+    remote: [remote, remote6, group, group6].find((it) => typeof it === 'string') ?? '',
+    dev: typeof dev === 'string' ? dev : undefined,
+    isOurs: ifalias === OWNED_ALIAS,
+    isIncomplete: master === undefined && (ifalias === undefined || ifalias === OWNED_ALIAS),
+  }
 }
 
 /** The VXLAN devices of the host. */
 export async function readVxlans(system: System): Promise<readonly VxlanLink[]> {
-  const { stdout } = await system.runIpBatch({ lines: [batchLine`link show type vxlan`], output: 'json' })
-  const links = stdout.trim() === '' ? [] : (JSON.parse(stdout) as readonly IpVxlanJson[])
-  return links.flatMap(({ ifname: name, link, master, mtu, address: mac, ifalias, linkinfo }) => {
-    const { id, remote, remote6, group, group6, link: dev = link } = linkinfo?.info_data ?? {}
-    return [
-      {
-        ...{ name, id: Number(id), remote: String(remote ?? remote6 ?? group ?? group6 ?? ''), mtu, mac },
-        dev: dev === undefined ? undefined : String(dev),
-        master,
-        isOurs: ifalias === OWNED_ALIAS,
-        isIncomplete: master === undefined && (ifalias === undefined || ifalias === OWNED_ALIAS),
-      },
-    ]
-  })
+  const [links] = await readIp([ipQuery.links(batchLine`link show type vxlan`)], { system })
+  return links.map(toVxlanLink)
 }
 
 /** The VXLAN that pipework made for that bridge. */

@@ -1,5 +1,7 @@
+import { batchLine } from '../plan/step'
 import type { System } from '../system/types'
 import { type HostLink, readHostLink } from './host-links'
+import { ipQuery, parseIpOutput } from './ip-json'
 
 /** A VLAN that a port of a Linux bridge is in. */
 export interface PortVlan {
@@ -17,14 +19,10 @@ export interface PortVlans {
   readonly defaultPvid: number
 }
 
-/** What `bridge -j vlan show dev PORT` prints, as far as we read it (iproute2 6.1). */
-interface BridgeVlanJson {
-  readonly vlans?: readonly { readonly vlan: number; readonly vlanEnd?: number; readonly flags?: readonly string[] }[]
-}
-
-/** The VLANs out of `bridge -j vlan show dev PORT`; none of what is no answer. */
+/** The VLANs in the output of `bridge -j vlan show dev PORT`: none for a port that is in no VLAN. */
 export function parsePortVlans(stdout: string): readonly PortVlan[] {
-  const [port] = stdout.trim() === '' ? [] : (JSON.parse(stdout) as readonly BridgeVlanJson[])
+  const query = ipQuery.bridgePorts(batchLine`vlan show`)
+  const [[port] = []] = stdout.trim() === '' ? [] : parseIpOutput({ code: 0, stdout, stderr: '' }, [query], undefined)
   return (port?.vlans ?? []).flatMap(({ vlan, vlanEnd = vlan, flags = [] }) =>
     Array.from({ length: vlanEnd - vlan + 1 }, (_, index) => ({
       id: vlan + index,

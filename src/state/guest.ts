@@ -1,9 +1,9 @@
 import type { Address, Family } from '../model/address'
-import { PipeworkError } from '../model/errors'
 import { ADDRESS_FAMILIES } from '../model/ip'
 import { batchLine, isSafeWord } from '../plan/step'
 import type { System } from '../system/types'
 import { findLinkByIndex, type HostLink } from './host-links'
+import { type IpAddress, type IpLink, type IpRoute, ipQuery, isUsableWord, readIp, toFamily } from './ip-json'
 import { decodeRecord, type PipeworkRecord } from './record'
 
 /** An address on a link in the guest. */
@@ -62,51 +62,7 @@ export function hasAddress(link: GuestLink | undefined, { ip, prefix }: Address)
   return link?.addresses.some((live) => live.ip === ip && live.prefix === prefix) ?? false
 }
 
-/** What `ip -j address` and `ip -j route` print, as far as we read it (iproute2 6.1). */
-interface IpLinkJson {
-  readonly ifname: string
-  readonly ifindex: number
-  readonly link_index?: number
-  readonly link_netnsid?: number
-  readonly flags: readonly string[]
-  readonly mtu: number
-  readonly address?: string
-  readonly ifalias?: string
-  readonly linkinfo?: { readonly info_kind?: string; readonly info_data?: { readonly mode?: string } }
-  readonly addr_info?: readonly {
-    readonly family: 'inet' | 'inet6'
-    readonly local: string
-    readonly prefixlen: number
-    readonly scope: string
-    readonly broadcast?: string
-    readonly label?: string
-    readonly dynamic?: boolean
-    readonly valid_life_time?: number
-    readonly preferred_life_time?: number
-    readonly tentative?: boolean
-  }[]
-}
-
-export interface IpRouteJson {
-  readonly type?: string
-  readonly dst: string
-  readonly table?: string
-  readonly dev?: string
-  readonly gateway?: string
-  readonly via?: { readonly family: string; readonly host: string }
-  readonly protocol?: string
-  readonly scope?: string
-  readonly prefsrc?: string
-  readonly metric?: number
-  readonly pref?: string
-  readonly flags?: readonly string[]
-  readonly metrics?: readonly Readonly<Record<string, number | string>>[]
-  readonly nexthops?: readonly { readonly dev: string; readonly gateway?: string; readonly weight?: number }[]
-}
-
-type IpAddressJson = NonNullable<IpLinkJson['addr_info']>[number]
-
-function toGuestAddress(info: IpAddressJson): GuestAddress {
+function toGuestAddress(info: IpAddress): GuestAddress {
   const { family, local, prefixlen, scope, broadcast, label, dynamic } = info
   const lifetimes = ['valid_lft', `${info.valid_life_time}`, 'preferred_lft', `${info.preferred_life_time}`]
   const attributes = [
@@ -117,7 +73,7 @@ function toGuestAddress(info: IpAddressJson): GuestAddress {
     ...(dynamic === true ? lifetimes : []),
   ]
   return {
-    family: family === 'inet' ? 4 : 6,
+    family: toFamily(family),
     ip: local,
     prefix: prefixlen,
     automatic: family === 'inet6' && (dynamic === true || scope === 'link'),
@@ -131,27 +87,26 @@ export function toAddrAddArgs({ family, ip, prefix, attributes = [] }: GuestAddr
   return [`${ip}/${prefix}`, ...attributes, ...(family === 6 ? ['nodad'] : [])]
 }
 
-/** A link out of `ip -j -d address`. */
-function toGuestLink(link: IpLinkJson): GuestLink {
+function toGuestLink(link: IpLink): GuestLink {
   const record = decodeRecord(link.ifalias)
-  const mode = link.linkinfo?.info_data?.mode
+  const { mode } = link.linkinfo?.info_data ?? {}
   return {
     name: link.ifname,
     kind: link.linkinfo?.info_kind ?? 'NIC',
     ifindex: link.ifindex,
     peerIndex: link.link_index === undefined || link.link_netnsid === undefined ? undefined : link.link_index,
-    mode,
+    mode: typeof mode === 'string' ? mode : undefined,
     alias: link.ifalias,
     record,
     mac: link.address ?? '',
     mtu: link.mtu,
     up: link.flags.includes('UP'),
-    addresses: (link.addr_info ?? []).map(toGuestAddress),
+    addresses: link.addr_info.map(toGuestAddress),
   }
 }
 
 /** A route out of `ip -j -d route`, with the words that restore it. */
-export function toGuestRoute(route: IpRouteJson, family: Family): GuestRoute {
+export function toGuestRoute(route: IpRoute, family: Family): GuestRoute {
   const via = route.via === undefined ? [] : ['via', route.via.family, route.via.host]
   const table = route.table === undefined || route.table === 'main' ? [] : ['table', route.table]
   const words = [
@@ -168,8 +123,7 @@ export function toGuestRoute(route: IpRouteJson, family: Family): GuestRoute {
     ...(route.nexthops ?? []).flatMap(({ dev, gateway, weight }) => [
       'nexthop',
       ...(gateway === undefined ? [] : ['via', gateway]),
-      'dev',
-      dev,
+      ...(dev === undefined ? [] : ['dev', dev]),
       ...(weight === undefined ? [] : ['weight', `${weight}`]),
     ]),
   ]
@@ -186,8 +140,9 @@ export function toGuestRoute(route: IpRouteJson, family: Family): GuestRoute {
 }
 
 /**
- * Asks the kernel for the inside of a pinned namespace, or of our own, in one process. Throws when `ip` fails. A link
- * whose name no plan could write (somebody in a guest has called it `a"b`), and what leads over it, is left out.
+ * The links and routes in a held namespace, or our own, by one process. A link whose name no command could name (someone
+ * in the guest renamed it to `a"b`) is left out, and so are its routes.
+ * @throws PipeworkError when `ip` fails.
  */
 export async function readGuestState(netns: string | undefined, system: System): Promise<GuestState> {
   const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(system))
@@ -195,27 +150,18 @@ export async function readGuestState(netns: string | undefined, system: System):
   const tables = families.map((family) =>
     family === 4 ? batchLine`route show table main` : batchLine`route show table all root ::/0`,
   )
-  const { code, stdout, stderr } = await system.runIpBatch({
-    netns,
-    lines: [batchLine`address show`, ...tables],
-    output: 'json',
-  })
-  if (code !== 0)
-    throw new PipeworkError(`the guest's network cannot be read: ${stderr.trim()}`, {
-      hint: 'Has it stopped just now? Else see what `ip address` says in there.',
-    })
-  const [links = [], ...routes] = stdout
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as unknown[])
+  const [links, ...routes] = await readIp(
+    [ipQuery.links(batchLine`address show`), ...tables.map((line) => ipQuery.routes(line))],
+    { netns, system },
+  )
   return {
-    links: (links as IpLinkJson[]).filter(({ ifname }) => isSafeWord(ifname)).map(toGuestLink),
+    links: links.filter(({ ifname }) => isUsableWord(ifname)).map(toGuestLink),
     routes: families.flatMap((family, index) =>
-      ((routes[index] ?? []) as IpRouteJson[])
+      (routes[index] ?? [])
         // An unreachable or blackhole route leads over no link: none of ours stands in its place.
         .filter(({ table = 'main', type = 'unicast' }) => table === 'main' && type === 'unicast')
         .map((route) => toGuestRoute(route, family))
-        .filter(({ words }) => words.every(isSafeWord)),
+        .filter(({ words }) => words.every(isUsableWord)),
     ),
   }
 }

@@ -1,18 +1,28 @@
-import { PipeworkError } from '../model/errors'
+import type { Family } from '../model/address'
 import { ADDRESS_FAMILIES } from '../model/ip'
 import { batchLine } from '../plan/step'
 import type { System } from '../system/types'
+import { kernelHasIpv6 } from './guest'
+import {
+  type IpAddress,
+  type IpLink,
+  type IpNeighbour,
+  type IpNexthopObject,
+  type IpRoute,
+  type IpRule,
+  ipQuery,
+  parseIpOutput,
+  readIp,
+} from './ip-json'
+import type { LinkConfigItem } from './link-config'
 import {
   findUnknownKey,
-  type IpJson,
   isRouteOfLink,
   toAddressItem,
   toNeighbourItem,
   toRouteItems,
   toRuleItem,
-} from './facets'
-import { kernelHasIpv6 } from './guest'
-import type { LinkConfigItem } from './link-config'
+} from './link-config-items'
 
 /** A neighbour that the kernel found by itself. */
 export interface CachedNeighbour {
@@ -55,80 +65,72 @@ export function readUptime(system: System): number {
   return Number(system.read('/proc/uptime')?.split(' ')[0] ?? 0)
 }
 
-interface IpDocuments {
-  readonly links: readonly IpJson[]
-  readonly routes: readonly { readonly family: 4 | 6; readonly all: readonly IpJson[] }[]
-  readonly neighbours: readonly IpJson[]
-  readonly proxyNeighbours: readonly IpJson[]
-  readonly nexthops: readonly IpJson[]
-  readonly neighbourCache: readonly IpJson[]
-  readonly rules: readonly { readonly family: 4 | 6; readonly all: readonly IpJson[] }[]
+interface OfFamily<T> {
+  readonly family: Family
+  readonly all: readonly T[]
 }
 
-async function readIpDocuments(system: System): Promise<IpDocuments> {
+interface HostAnswers {
+  readonly links: readonly IpLink[]
+  readonly routes: readonly OfFamily<IpRoute>[]
+  readonly neighbours: readonly IpNeighbour[]
+  readonly proxyNeighbours: readonly IpNeighbour[]
+  readonly nexthops: readonly IpNexthopObject[]
+  readonly neighbourCache: readonly IpNeighbour[]
+  readonly rules: readonly OfFamily<IpRule>[]
+}
+
+async function readRules(family: Family, system: System): Promise<OfFamily<IpRule>> {
+  const line = batchLine`rule show`
+  // A line of a batch cannot choose the family.
+  const result = await system.query(['ip', `-${family}`, '-j', '-d', ...line])
+  const [all] = parseIpOutput(result, [ipQuery.rules(line)], undefined)
+  return { family, all }
+}
+
+async function readHostAnswers(system: System): Promise<HostAnswers> {
   const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(system))
   // Of all tables, what is below a prefix: a line of a batch has no other way to say which family is meant.
   const tables = families.map((family) => batchLine`route show table all root ${family === 4 ? '0.0.0.0/0' : '::/0'}`)
-  const others = [
-    batchLine`neigh show nud permanent`,
-    batchLine`neigh show proxy`,
-    batchLine`nexthop show`,
-    batchLine`neigh show`,
-  ]
-  const [state, ...rules] = await Promise.all([
-    system.runIpBatch({ lines: [batchLine`address show`, ...tables, ...others], output: 'json' }),
-    ...families.map((family) => system.query(['ip', `-${family}`, '-j', '-d', 'rule', 'show'])),
+  const queries = [
+    ipQuery.links(batchLine`address show`),
+    ipQuery.neighbours(batchLine`neigh show nud permanent`),
+    ipQuery.neighbours(batchLine`neigh show proxy`),
+    ipQuery.nexthops(batchLine`nexthop show`),
+    ipQuery.neighbours(batchLine`neigh show`),
+    ...tables.map((line) => ipQuery.routes(line)),
+  ] as const
+  const [[links, neighbours, proxyNeighbours, nexthops, neighbourCache, ...routes], ...rules] = await Promise.all([
+    readIp(queries, { system }),
+    ...families.map((family) => readRules(family, system)),
   ])
-  const failed = [state, ...rules].find(({ code }) => code !== 0)
-  if (failed !== undefined)
-    throw new PipeworkError(`the host's network cannot be read: ${failed.stderr.trim()}`, {
-      hint: 'See what `ip address` and `ip rule` say.',
-    })
-  const documents = state.stdout
-    .split('\n')
-    .filter((line) => line.trim() !== '')
-    .map((line) => JSON.parse(line) as readonly IpJson[])
-  const after = 1 + families.length
   return {
-    links: documents[0] ?? [],
-    routes: families.map((family, index) => ({ family, all: documents[1 + index] ?? [] })),
-    neighbours: documents[after] ?? [],
-    proxyNeighbours: documents[after + 1] ?? [],
-    nexthops: documents[after + 2] ?? [],
-    neighbourCache: documents[after + 3] ?? [],
-    rules: families.map((family, index) => ({
-      family,
-      all: JSON.parse(rules[index]?.stdout.trim() || '[]') as readonly IpJson[],
-    })),
+    ...{ links, neighbours, proxyNeighbours, nexthops, neighbourCache, rules },
+    routes: families.map((family, index) => ({ family, all: routes[index] ?? [] })),
   }
 }
 
 /** IPv6 lists what came last first. */
-function toAddressItems(link: IpJson): readonly LinkConfigItem[] {
-  const name = String(link.ifname)
-  const infos = ((link.addr_info ?? []) as readonly IpJson[]).filter(({ local }) => local !== undefined)
-  const of = (family: string) => infos.filter((info) => info.family === family).map((info) => toAddressItem(info, name))
+function toAddressItems({ ifname, addr_info }: IpLink): readonly LinkConfigItem[] {
+  const of = (family: IpAddress['family']) =>
+    addr_info.filter((info) => info.family === family).map((info) => toAddressItem(info, ifname))
   return [...of('inet'), ...of('inet6').reverse()]
 }
 
 /** Routes to a router stand behind those that lead to it. */
-function listRouteItems({ routes }: IpDocuments, link: IpJson): readonly LinkConfigItem[] {
+function listRouteItems({ routes }: HostAnswers, link: IpLink): readonly LinkConfigItem[] {
   const all = routes.flatMap(({ family, all }) =>
-    all
-      .filter((route) => isRouteOfLink(route, link))
-      .flatMap((route) => toRouteItems(route, family, String(link.ifname))),
+    all.filter((route) => isRouteOfLink(route, link)).flatMap((route) => toRouteItems(route, family, link.ifname)),
   )
   return [...all.filter(({ gateway }) => gateway === undefined), ...all.filter(({ gateway }) => gateway !== undefined)]
 }
 
-function toCachedNeighbours({ dst, lladdr, state }: IpJson): readonly CachedNeighbour[] {
-  const isKnown = ((state ?? []) as readonly string[]).some((it) =>
-    ['REACHABLE', 'STALE', 'DELAY', 'PROBE'].includes(it),
-  )
-  return isKnown && lladdr !== undefined ? [{ ip: String(dst), lladdr: String(lladdr) }] : []
+function toCachedNeighbours({ dst: ip, lladdr, state = [] }: IpNeighbour): readonly CachedNeighbour[] {
+  const isKnown = state.some((it) => ['REACHABLE', 'STALE', 'DELAY', 'PROBE'].includes(it))
+  return isKnown && lladdr !== undefined ? [{ ip, lladdr }] : []
 }
 
-const isRuleOfLink = (dev: string) => (rule: IpJson) => rule.iif === dev || rule.oif === dev
+const isRuleOfLink = (dev: string) => (rule: IpRule) => rule.iif === dev || rule.oif === dev
 
 /** The kernel's numbers for the ways to make a link-local address, in their order. */
 const ADDR_GEN_MODES = ['eui64', 'none', 'stable_secret', 'random']
@@ -137,85 +139,76 @@ function readAddrGenMode(name: string, system: System): string | undefined {
   return ADDR_GEN_MODES[Number(system.read(`/proc/sys/net/ipv6/conf/${name}/addr_gen_mode`) ?? -1)]
 }
 
-function toHostLinkState(link: IpJson, documents: IpDocuments, system: System): HostLinkState {
-  const name = String(link.ifname)
-  const on = ({ dev }: IpJson) => dev === name
-  const flags = (link.flags ?? []) as readonly string[]
-  const word = (key: string) => (link[key] === undefined ? undefined : String(link[key]))
-  const { info_kind: kind } = (link.linkinfo ?? {}) as { readonly info_kind?: string }
-  const [master, alias, genmode] = [word('master'), word('ifalias'), readAddrGenMode(name, system)]
+function toHostLinkState(link: IpLink, answers: HostAnswers, system: System): HostLinkState {
+  const { ifname: name, ifindex, mtu, master, ifalias: alias, address: mac = '' } = link
+  const on = ({ dev }: IpNeighbour) => dev === name
   return {
-    name,
-    ifindex: Number(link.ifindex),
-    kind,
-    up: flags.includes('UP'),
-    mtu: Number(link.mtu),
-    mac: word('address') ?? '',
-    master,
-    alias,
-    genmode,
-    neighbourCache: documents.neighbourCache.filter(on).flatMap(toCachedNeighbours),
+    ...{ name, ifindex, mtu, mac, master, alias },
+    kind: link.linkinfo?.info_kind,
+    up: link.flags.includes('UP'),
+    genmode: readAddrGenMode(name, system),
+    neighbourCache: answers.neighbourCache.filter(on).flatMap(toCachedNeighbours),
     configItems: [
       ...toAddressItems(link),
-      ...listRouteItems(documents, link),
-      ...documents.neighbours.filter(on).map(toNeighbourItem),
-      ...documents.proxyNeighbours.filter(on).map(({ dst }) => toNeighbourItem({ dst })),
-      ...documents.rules.flatMap(({ family, all }) =>
+      ...listRouteItems(answers, link),
+      ...answers.neighbours.filter(on).map(toNeighbourItem),
+      ...answers.proxyNeighbours.filter(on).map(({ dst }) => toNeighbourItem({ dst })),
+      ...answers.rules.flatMap(({ family, all }) =>
         all.filter(isRuleOfLink(name)).map((rule) => toRuleItem(rule, family, name)),
       ),
     ],
   }
 }
 
-function findUnsupported(link: IpJson, documents: IpDocuments): readonly string[] {
-  const name = String(link.ifname)
-  const foreign = (kind: 'route' | 'rule', facets: IpJson, label: unknown) => {
-    const key = findUnknownKey(kind, facets)
-    return key === undefined ? [] : [`the ${kind} ${String(label)} has '${key}'`]
+function findUnsupported(link: IpLink, answers: HostAnswers): readonly string[] {
+  const name = link.ifname
+  const foreign = (kind: 'route' | 'rule', item: IpRoute | IpRule, label: string | number) => {
+    const key = findUnknownKey(kind, item)
+    return key === undefined ? [] : [`the ${kind} ${label} has '${key}'`]
   }
-  const infos = (link.addr_info ?? []) as readonly IpJson[]
+  const infos = link.addr_info
   return [
     ...infos
       .filter(({ dadfailed }) => dadfailed === true)
-      .map(({ local }) => `the address ${String(local)} is in use by another host (dadfailed)`),
+      .map(({ local }) => `the address ${local} is in use by another host (dadfailed)`),
     ...infos
       .filter(({ dadfailed, tentative }) => dadfailed !== true && tentative === true)
-      .map(({ local }) => `the address ${String(local)} is still tentative: try again in two seconds`),
-    ...documents.routes.flatMap(({ all }) =>
+      .map(({ local }) => `the address ${local} is still tentative: try again in two seconds`),
+    ...answers.routes.flatMap(({ all }) =>
       all.filter((route) => isRouteOfLink(route, link)).flatMap((route) => foreign('route', route, route.dst)),
     ),
-    ...documents.rules.flatMap(({ all }) =>
+    ...answers.rules.flatMap(({ all }) =>
       all.filter(isRuleOfLink(name)).flatMap((rule) => foreign('rule', rule, rule.priority)),
     ),
-    ...documents.nexthops
-      .filter(({ dev }) => dev === name)
-      .map(({ id }) => `the nexthop object ${String(id)} leads over it`),
+    ...answers.nexthops.filter(({ dev }) => dev === name).map(({ id }) => `the nexthop object ${id} leads over it`),
   ]
 }
 
 /** Kinds of links that take all frames of the NIC they hang on. */
 const MACVLAN_KINDS = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap']
 
-function findChildren(links: readonly IpJson[]): ReadonlyMap<string, readonly string[]> {
+function findChildren(links: readonly IpLink[]): ReadonlyMap<string, readonly string[]> {
   const children = new Map<string, string[]>()
   for (const { link, ifname, linkinfo } of links) {
-    const { info_kind: kind = '' } = (linkinfo ?? {}) as { readonly info_kind?: string }
-    if (typeof link === 'string' && MACVLAN_KINDS.includes(kind))
-      children.set(link, [...(children.get(link) ?? []), `${kind} ${String(ifname)}`])
+    const { info_kind: kind = '' } = linkinfo ?? {}
+    if (link !== undefined && MACVLAN_KINDS.includes(kind))
+      children.set(link, [...(children.get(link) ?? []), `${kind} ${ifname}`])
   }
   return children
 }
 
-/** Asks the kernel for the host's links, with all that hangs on them. Throws when `ip` fails. */
+/**
+ * The host's links, each with its addresses, routes, neighbours and rules.
+ * @throws PipeworkError when `ip` fails.
+ */
 export async function readHostState(system: System): Promise<HostState> {
   const takenAt = readUptime(system)
-  const documents = await readIpDocuments(system)
-  const byName = <T>(make: (link: IpJson) => T) =>
-    new Map(documents.links.map((link) => [String(link.ifname), make(link)]))
+  const answers = await readHostAnswers(system)
+  const byName = <T>(make: (link: IpLink) => T) => new Map(answers.links.map((link) => [link.ifname, make(link)]))
   return {
     takenAt,
-    links: byName((link) => toHostLinkState(link, documents, system)),
-    children: findChildren(documents.links),
-    unsupported: byName((link) => findUnsupported(link, documents)),
+    links: byName((link) => toHostLinkState(link, answers, system)),
+    children: findChildren(answers.links),
+    unsupported: byName((link) => findUnsupported(link, answers)),
   }
 }

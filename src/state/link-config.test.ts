@@ -1,12 +1,20 @@
 import { describe, expect, test } from 'vitest'
-import { findUnknownKey, isRouteOfLink, toAddressItem, toNeighbourItem, toRouteItems, toRuleItem } from './facets'
+import type { IpAddress, IpNextHop, IpRoute, IpRule } from './ip-json'
 import { configKeyOf, type LinkConfigItem, toAddArgs, toDelArgs, uniqueConfigItems } from './link-config'
+import {
+  findUnknownKey,
+  isRouteOfLink,
+  toAddressItem,
+  toNeighbourItem,
+  toRouteItems,
+  toRuleItem,
+} from './link-config-items'
 
 const lines = (holding: LinkConfigItem, dev = 'br0', age = 0) =>
   toAddArgs(holding, dev, age).map((words) => words.join(' '))
 const del = (holding: LinkConfigItem, dev = 'br0') => toDelArgs(holding, dev).join(' ')
 
-const v4 = {
+const v4: IpAddress = {
   family: 'inet',
   local: '10.0.0.2',
   prefixlen: 24,
@@ -14,7 +22,7 @@ const v4 = {
   label: 'eth0',
   valid_life_time: 4294967295,
 }
-const v6 = { family: 'inet6', local: 'fd00::2', prefixlen: 64, scope: 'global', valid_life_time: 4294967295 }
+const v6: IpAddress = { family: 'inet6', local: 'fd00::2', prefixlen: 64, scope: 'global', valid_life_time: 4294967295 }
 
 describe('an address goes to another link as it is', () => {
   test.each([
@@ -151,10 +159,10 @@ describe('a route', () => {
     ]))
 
   test('that we could not write again is found', () => {
-    expect(findUnknownKey('route', { ...route, encap: 'mpls' })).toBe('encap')
-    expect(findUnknownKey('route', { ...route, nexthops: [{ dev: 'eth0', encap: 'mpls' }] })).toBe('encap')
+    expect(findUnknownKey('route', { ...route, encap: 'mpls' } as IpRoute)).toBe('encap')
+    expect(findUnknownKey('route', { ...route, nexthops: [{ dev: 'eth0', encap: 'mpls' } as IpNextHop] })).toBe('encap')
     expect(findUnknownKey('route', route)).toBeUndefined()
-    expect(findUnknownKey('rule', { priority: 1, uid_start: 7 })).toBe('uid_start')
+    expect(findUnknownKey('rule', { priority: 1, uid_start: 7 } as IpRule)).toBe('uid_start')
   })
 })
 

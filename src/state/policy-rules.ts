@@ -1,9 +1,9 @@
 import { type Family, fnv1aHash } from '../model/address'
-import { PipeworkError } from '../model/errors'
 import { ADDRESS_FAMILIES } from '../model/ip'
-import { batchLine, isSafeWord, type Step } from '../plan/step'
+import { batchLine, type Step } from '../plan/step'
 import type { System } from '../system/types'
-import { type GuestRoute, type IpRouteJson, kernelHasIpv6, toGuestRoute } from './guest'
+import { type GuestRoute, kernelHasIpv6, toGuestRoute } from './guest'
+import { type IpQuery, ipQuery, isUsableWord, parseIpOutput } from './ip-json'
 
 /** A rule that sends what comes from an address to a table. */
 export interface PolicyRule {
@@ -46,12 +46,6 @@ export function planPolicyMarker(path: string): Step {
     description: 'note that there are rules which do not go with their interface',
     command: { kind: 'file', in: 'host', path, text: 'see pipework rule <guest> show' },
   }
-}
-
-interface IpRule {
-  readonly priority: number
-  readonly src?: string
-  readonly table?: string
 }
 
 const FIRST_TABLE = 1_000_000_000
@@ -97,40 +91,36 @@ export async function readPolicyRouting(
   }
 }
 
-/** All rules, and all routes of other tables than the main one. */
+/** All rules, and all routes of all tables. */
 async function readRulesAndRoutes(netns: string, system: System): Promise<PolicyRouting> {
-  const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(system))
-  // A namespace's rules of both families take two calls of `ip`; as lines of a batch they are one process of ours.
-  const lines = families.flatMap((family) =>
-    [
-      ['rule', 'show'],
-      ['-d', 'route', 'show', 'table', 'all'],
-    ].map((words) => batchLine`netns exec ${netns} ip -j -${family} ${words}`),
-  )
-  const { code, stdout, stderr } = await system.runIpBatch({ lines, output: 'text' })
-  if (code !== 0)
-    throw new PipeworkError(`the guest's routing rules cannot be read: ${stderr.trim()}`, {
-      hint: 'Has it stopped just now? Else see what `ip rule` says in there.',
-    })
-  const answers = stdout
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as unknown[])
-  const of = <T extends IpRule | IpRouteJson>(index: number) => (answers[index] ?? []) as T[]
+  const [rules, routes] = await Promise.all([
+    readForEachFamily(ipQuery.rules(batchLine`rule show`), netns, system),
+    readForEachFamily(ipQuery.routes(batchLine`-d route show table all`), netns, system),
+  ])
   return {
-    rules: families.flatMap((family, index) =>
-      of<IpRule>(2 * index).map(({ src: from = 'all', table = 'main', priority }) => ({
-        family,
-        from,
-        table,
-        priority,
-      })),
-    ),
-    routes: families.flatMap((family, index) =>
-      of<IpRouteJson>(2 * index + 1)
-        .map((route) => toGuestRoute(route, family))
-        // Over a link whose name no plan could write: it is the guest's own.
-        .filter(({ words }) => words.every(isSafeWord)),
-    ),
+    rules: rules.map(({ family, item: { src: from = 'all', table = 'main', priority } }) => ({
+      ...{ family, from, table, priority },
+    })),
+    routes: routes
+      .map(({ family, item }) => toGuestRoute(item, family))
+      // A link whose name no command could name is the guest's own.
+      .filter(({ words }) => words.every(isUsableWord)),
   }
+}
+
+/** A line of `ip -batch` cannot choose the family, so each starts another `ip`. */
+async function readForEachFamily<T>(
+  query: IpQuery<T>,
+  netns: string,
+  system: System,
+): Promise<readonly { readonly family: Family; readonly item: T }[]> {
+  const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(system))
+  const lines = families.map((family) => batchLine`netns exec ${netns} ip -j -${family} ${query.line}`)
+  const result = await system.runIpBatch({ lines, output: 'text' })
+  const answers = parseIpOutput(
+    result,
+    families.map(() => query),
+    netns,
+  )
+  return families.flatMap((family, index) => (answers[index] ?? []).map((item) => ({ family, item })))
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { PipeworkError } from '../model/errors'
 import type { BatchLine, CommandResult } from '../plan/step'
-import type { HeldNetns, HttpResponse, System } from './types'
+import type { HeldNetns, HttpResponse, IpBatch, System } from './types'
 
 /** What a program or Docker answers; an Error is thrown, a list is used up answer by answer, the last one stays. */
 type FakeAnswer = Partial<CommandResult> | HttpResponse | Error
@@ -138,15 +138,22 @@ function createRecordedWrites(ran: string[]) {
   }
 }
 
+/** `ip -j` answers every line; those for which a test has no answer have nothing to list. */
+async function withEmptyLists(result: Promise<CommandResult>, lines: readonly BatchLine[]): Promise<CommandResult> {
+  const { code, stdout, stderr } = await result
+  const answers = stdout.split('\n').filter(Boolean)
+  const missing = lines.slice(code === 0 ? answers.length : lines.length).map(() => '[]')
+  return { code, stdout: missing.length === 0 ? stdout : [...answers, ...missing, ''].join('\n'), stderr }
+}
+
 /** The calls that run `ip`, started ahead or not. */
-function createFakeIp<T>(perform: (text: string) => T) {
-  const ip = ({ netns, lines }: { readonly netns?: string | undefined; readonly lines: readonly BatchLine[] }) =>
-    perform(
-      [
-        `ip${netns === undefined ? '' : ` -n ${netns}`}`,
-        ...lines.map((words) => words.map((word) => word || '""').join(' ')),
-      ].join(' | '),
-    )
+function createFakeIp(perform: (text: string) => Promise<CommandResult>) {
+  const ip = ({ netns, lines, output }: IpBatch) => {
+    const place = `ip${netns === undefined ? '' : ` -n ${netns}`}`
+    const result = perform([place, ...lines.map((words) => words.map((word) => word || '""').join(' '))].join(' | '))
+    const isJson = output === 'json' || lines.every((words) => words.includes('-j'))
+    return isJson ? withEmptyLists(result, lines) : result
+  }
   const startIp = async (netns?: string) => ({
     send: (lines: readonly BatchLine[]) => ip({ netns, lines }),
     cancel: () => {},
@@ -176,7 +183,10 @@ export function createFakeSystem(options: FakeSystemOptions = {}): FakeSystem {
     ...createFakeIp(perform),
     run: (argv) => perform(argv.join(' ')),
     runScript: (argv) => perform(argv.join(' ')),
-    query: (argv) => perform(argv.join(' ')),
+    query: (argv) => {
+      const result = perform(argv.join(' '))
+      return argv.includes('-j') ? withEmptyLists(result, [argv]) : result
+    },
     runForeground: async (argv) => (await perform(`attend ${argv.join(' ')}`)).code,
     interfaceAddresses: async (ifname) => addresses[ifname] ?? [],
     async httpGet(socket, path) {

@@ -1,10 +1,10 @@
 import type { HostFirewall } from '../../firewall/write'
 import { readHostFirewall } from '../../firewall/write'
 import type { Address, Family } from '../../model/address'
-import { PipeworkError } from '../../model/errors'
 import { mayHaveHostServices } from '../../model/host-services'
 import { batchLine } from '../../plan/step'
 import { kernelHasIpv6 } from '../../state/guest'
+import { type IpAddress, type IpLink, type IpRoute, ipQuery, readIp, toFamily } from '../../state/ip-json'
 import { OWNED_ALIAS, PENDING_GROUP, ROUTE_PROTO } from '../../state/record'
 import type { System } from '../../system/types'
 import type { HostAddresses } from './desired'
@@ -17,12 +17,18 @@ export interface CurrentHostMacvlan extends HostMacvlan {
   readonly up: boolean
 }
 
+/** An address of the host: whether pipework gave it, and the words that add it again. */
+export interface CurrentAddress extends Address {
+  readonly isOurs: boolean
+  readonly words: readonly string[]
+}
+
 /** A link of the host, and the addresses on it. */
 export interface CurrentLink {
   readonly name: string
   /** The bridge or bond whose port it is. */
   readonly master?: string
-  readonly addresses: readonly (Address & { readonly isOurs: boolean; readonly words: readonly string[] })[]
+  readonly addresses: readonly CurrentAddress[]
   /** How it was made, where it is one that makes host and guests reach each other. */
   readonly hostMacvlan?: CurrentHostMacvlan
 }
@@ -53,71 +59,39 @@ export function savedSysctlFile(key: string): string {
   return `${SAVED_SYSCTL_DIR}/${key.replaceAll('/', ':')}`
 }
 
-interface HostAddressJson {
-  readonly ifname: string
-  readonly ifalias?: string
-  readonly master?: string
-  readonly link?: string
-  readonly group?: string
-  readonly flags: readonly string[]
-  readonly address?: string
-  readonly linkinfo?: { readonly info_kind?: string; readonly info_data?: { readonly mode?: string } }
-  readonly addr_info?: readonly {
-    readonly family: 'inet' | 'inet6'
-    readonly local: string
-    readonly prefixlen: number
-    readonly metric?: number
-    readonly scope: string
-    readonly broadcast?: string
-  }[]
-}
-
-interface HostRouteJson {
-  readonly dst: string
-  readonly dev?: string
-  readonly prefsrc?: string
-}
-
-function toHostMacvlan({
-  ifname: name,
-  link: parent,
-  address: mac,
-  linkinfo,
-  ...rest
-}: HostAddressJson): Pick<CurrentLink, 'hostMacvlan'> {
+/** The macvlan by which host and guests reach each other, if the link is one of ours. */
+function toHostMacvlan(link: IpLink): CurrentHostMacvlan | undefined {
+  const { ifname: name, link: parent, address: mac, linkinfo } = link
   const mode = linkinfo?.info_data?.mode
-  const isRecorded = rest.ifalias === OWNED_ALIAS
+  const isRecorded = link.ifalias === OWNED_ALIAS
   const isOurs =
-    name.startsWith('pw-') && linkinfo?.info_kind === 'macvlan' && (isRecorded || rest.group === PENDING_GROUP)
-  if (!isOurs || parent === undefined || mac === undefined || mode === undefined) return {}
-  return { hostMacvlan: { name, parent, kind: 'macvlan', mode, mac, isRecorded, up: rest.flags.includes('UP') } }
+    name.startsWith('pw-') && linkinfo?.info_kind === 'macvlan' && (isRecorded || link.group === PENDING_GROUP)
+  if (!isOurs || parent === undefined || mac === undefined || typeof mode !== 'string') return undefined
+  return { name, parent, kind: 'macvlan', mode, mac, isRecorded, up: link.flags.includes('UP') }
 }
 
-function toCurrentLink(link: HostAddressJson): CurrentLink {
-  const { ifname, master, addr_info = [] } = link
+function toCurrentAddress({ family, local, prefixlen, metric, scope, broadcast }: IpAddress): CurrentAddress {
   return {
-    name: ifname,
-    master,
-    ...toHostMacvlan(link),
-    addresses: addr_info
-      .filter(({ local }) => local !== undefined)
-      .map(({ family, local, prefixlen, metric, scope, broadcast }) => ({
-        family: family === 'inet' ? 4 : 6,
-        ip: local,
-        prefix: prefixlen,
-        isOurs: `${metric}` === ROUTE_PROTO,
-        words: [
-          ...(broadcast === undefined ? [] : ['brd', broadcast]),
-          ...(scope === 'global' ? [] : ['scope', scope]),
-          ...(metric === undefined ? [] : ['metric', `${metric}`]),
-          ...(family === 'inet6' ? ['nodad'] : []),
-        ],
-      })),
+    family: toFamily(family),
+    ip: local,
+    prefix: prefixlen,
+    isOurs: `${metric}` === ROUTE_PROTO,
+    words: [
+      ...(broadcast === undefined ? [] : ['brd', broadcast]),
+      ...(scope === 'global' ? [] : ['scope', scope]),
+      ...(metric === undefined ? [] : ['metric', `${metric}`]),
+      ...(family === 'inet6' ? ['nodad'] : []),
+    ],
   }
 }
 
-function toHostRoute({ dst, dev = '', prefsrc }: HostRouteJson, family: Family): HostRoute {
-  return { family, dst, dev, src: prefsrc }
+function toCurrentLink(link: IpLink): CurrentLink {
+  const { ifname: name, master, addr_info } = link
+  return { name, master, hostMacvlan: toHostMacvlan(link), addresses: addr_info.map(toCurrentAddress) }
+}
+
+function toHostRoute({ dst, dev = '', prefsrc: src }: IpRoute, family: Family): HostRoute {
+  return { family, dst, dev, src }
 }
 
 function readSavedSysctls(system: System): CurrentState['savedSysctls'] {
@@ -129,36 +103,28 @@ function readSavedSysctls(system: System): CurrentState['savedSysctls'] {
 async function readHostNetwork(
   system: System,
 ): Promise<Pick<CurrentState, 'links' | 'routes' | 'proxyNeighbours' | 'raDefaultDevs'>> {
-  const lines6 = kernelHasIpv6(system)
+  const queries6 = kernelHasIpv6(system)
     ? [
-        batchLine`route show table all root ::/0 proto ${ROUTE_PROTO}`,
-        batchLine`route show table all root ::/0 proto ra`,
+        ipQuery.routes(batchLine`route show table all root ::/0 proto ${ROUTE_PROTO}`),
+        ipQuery.routes(batchLine`route show table all root ::/0 proto ra`),
       ]
     : []
-  const lines = [
-    batchLine`address show`,
-    batchLine`route show table main proto ${ROUTE_PROTO}`,
-    batchLine`neigh show proxy`,
-  ]
-  const answer = await system.runIpBatch({ lines: [...lines, ...lines6], output: 'json' })
-  if (answer.code !== 0)
-    throw new PipeworkError(`the host's network cannot be read: ${answer.stderr.trim()}`, {
-      hint: 'See what `ip address` and `ip route` say.',
-    })
-  const [links = [], routes = [], proxies = [], routes6 = [], announced = []] = answer.stdout
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line) as unknown[])
-  return {
-    links: (links as HostAddressJson[]).map(toCurrentLink),
-    routes: [
-      ...(routes as HostRouteJson[]).map((it) => toHostRoute(it, 4)),
-      ...(routes6 as HostRouteJson[]).map((it) => toHostRoute(it, 6)),
+  const [links, routes, proxies, routes6 = [], announced = []] = await readIp(
+    [
+      ipQuery.links(batchLine`address show`),
+      ipQuery.routes(batchLine`route show table main proto ${ROUTE_PROTO}`),
+      ipQuery.neighbours(batchLine`neigh show proxy`),
+      ...queries6,
     ],
-    proxyNeighbours: (proxies as { dst: string; dev: string; protocol?: string }[])
+    { system },
+  )
+  return {
+    links: links.map(toCurrentLink),
+    routes: [...routes.map((it) => toHostRoute(it, 4)), ...routes6.map((it) => toHostRoute(it, 6))],
+    proxyNeighbours: proxies
       .filter(({ protocol }) => protocol === ROUTE_PROTO)
-      .map(({ dst, dev }) => ({ ip: dst, dev })),
-    raDefaultDevs: (announced as HostRouteJson[]).filter(({ dst }) => dst === 'default').map(({ dev = '' }) => dev),
+      .map(({ dst, dev = '' }) => ({ ip: dst, dev })),
+    raDefaultDevs: announced.filter(({ dst }) => dst === 'default').map(({ dev = '' }) => dev),
   }
 }
 

@@ -10,6 +10,7 @@ import { findGuest, GuestNotFoundError, holdGuestNetns } from '../../runtimes/fi
 import { GuestNotRunningError } from '../../runtimes/types'
 import { listGuestAttachments, readHostAttachments, readOtherNamespaces } from '../../state/attachments'
 import { readGuestState } from '../../state/guest'
+import { type IpAddress, type IpLink, readLinks, toFamily } from '../../state/ip-json'
 import { readManagedLinks } from '../../state/network-managers'
 import { formatGuest, OWNED_ALIAS } from '../../state/record'
 import type { HeldNetns, System } from '../../system/types'
@@ -18,72 +19,33 @@ import { readDockerProblem, readMissingLinkKinds, readMissingServices, readOvsPr
 import { DOCTOR_TOOLS } from './host'
 import type { DoctorAddress, DoctorAttachment, DoctorLink, DoctorState, MachineState } from './state'
 
-/** What `ip -j -d address` prints, as far as it is read here (iproute2 6.1). */
-interface DoctorIpJson {
-  readonly ifname: string
-  readonly ifindex: number
-  readonly link_index?: number
-  readonly flags: readonly string[]
-  readonly mtu: number
-  readonly master?: string
-  readonly address?: string
-  readonly ifalias?: string
-  readonly linkinfo?: {
-    readonly info_kind?: string
-    readonly info_data?: { readonly stp_state?: number }
-    readonly info_slave_data?: { readonly state?: string }
-  }
-  readonly addr_info?: readonly {
-    readonly family: string
-    readonly local?: string
-    readonly prefixlen: number
-    readonly scope: string
-    readonly dadfailed?: boolean
-  }[]
+function toDoctorAddress({ family, local: ip, prefixlen: prefix, scope, dadfailed = false }: IpAddress): DoctorAddress {
+  return { family: toFamily(family), ip, prefix, isLinkLocal: scope === 'link', isDuplicate: dadfailed }
 }
 
-function toDoctorAddress(info: NonNullable<DoctorIpJson['addr_info']>[number]): readonly DoctorAddress[] {
-  const { family, local, prefixlen: prefix, scope, dadfailed = false } = info
-  if (local === undefined) return []
-  return [
-    { family: family === 'inet' ? 4 : 6, ip: local, prefix, isLinkLocal: scope === 'link', isDuplicate: dadfailed },
-  ]
-}
-
-function toDoctorLink(link: DoctorIpJson, system: System): DoctorLink {
-  const { info_kind = 'NIC', info_data, info_slave_data } = link.linkinfo ?? {}
+function toDoctorLink(link: IpLink, system: System): DoctorLink {
+  const { ifname: name, ifindex, mtu, address: mac = '', master, flags, linkinfo } = link
+  const { info_kind = 'NIC', info_data, info_slave_data } = linkinfo ?? {}
+  const { stp_state: stp } = info_data ?? {}
+  const { state: portState } = info_slave_data ?? {}
   return {
-    name: link.ifname,
-    ifindex: link.ifindex,
-    kind: link.flags.includes('LOOPBACK') ? 'loopback' : info_kind,
-    mac: link.address ?? '',
-    mtu: link.mtu,
-    isUp: link.flags.includes('UP'),
-    hasCarrier: link.flags.includes('LOWER_UP'),
+    ...{ name, ifindex, mac, mtu, master },
+    kind: flags.includes('LOOPBACK') ? 'loopback' : info_kind,
+    isUp: flags.includes('UP'),
+    hasCarrier: flags.includes('LOWER_UP'),
     isOwned: link.ifalias === OWNED_ALIAS,
-    isWireless: system.list(`/sys/class/net/${link.ifname}/phy80211`) !== undefined,
-    master: link.master,
+    isWireless: system.list(`/sys/class/net/${name}/phy80211`) !== undefined,
     peerIndex: link.link_index,
-    hasStp: info_data?.stp_state === undefined ? undefined : info_data.stp_state > 0,
-    portState: info_slave_data?.state === undefined ? undefined : info_slave_data.state,
-    addresses: (link.addr_info ?? []).flatMap(toDoctorAddress),
+    hasStp: typeof stp === 'number' ? stp > 0 : undefined,
+    portState: typeof portState === 'string' ? portState : undefined,
+    addresses: link.addr_info.map(toDoctorAddress),
   }
 }
 
 async function readDoctorLinks(netns: string | undefined, system: System): Promise<readonly DoctorLink[]> {
-  const { code, stdout, stderr } = await system.runIpBatch({
-    netns,
-    lines: [batchLine`address show`],
-    output: 'json',
-  })
-  if (code !== 0)
-    throw new PipeworkError(`the links of ${netns ?? 'this host'} cannot be read: ${stderr.trim()}`, {
-      hint: 'See what `ip address` says there.',
-    })
-  // A guest may call its links what it likes; what could be read as more than a name is not looked at.
-  return (JSON.parse(stdout) as DoctorIpJson[])
-    .filter(({ ifname }) => isValidIfname(ifname))
-    .map((link) => toDoctorLink(link, system))
+  const links = await readLinks(netns, system)
+  // A guest may give its links any name; the findings print only plain ones.
+  return links.filter(({ ifname }) => isValidIfname(ifname)).map((link) => toDoctorLink(link, system))
 }
 
 function isValidIfname(ifname: string): boolean {
