@@ -13,11 +13,9 @@ type Output = Metafile['outputs'][string]
 
 // One file of many parts. esbuild cuts the program into chunks wherever there is an `import()`, so that each module
 // stands in exactly one of them. Here every chunk becomes a part of the one file: those that each run needs stand as
-// code, all others as a comment in a function that nobody calls. V8 skips a comment thirty times faster than it reads
-// code, and a function asked for its source gives back the text, with no file to read: that may have been replaced by
-// a newer one since. A part is compiled when it is first required, once, so that all who import a module share it; at
-// the line at which it stands, so that stack traces tell the truth. Parts that are mostly needed together are a group,
-// which is compiled at once: each script that V8 makes takes a thirtieth of a millisecond, whatever its size.
+// code, all others as a comment in a function that is never called. V8 skips a comment much faster than it reads code,
+// and a function gives back its source, with no file to read: that may have been replaced by a newer one since. A part
+// is compiled when it is first required, at the line on which it stands, so that stack traces are right.
 
 const isOurs = (path: string): boolean => path.startsWith('src/')
 
@@ -108,55 +106,25 @@ function escapeBeyondAscii(code: string): string {
 
 interface Part {
   readonly name: string
-  /** What it imports without waiting. */
-  readonly imports: readonly string[]
   readonly isEager: boolean
   /** As CommonJS, with one line break at its end. */
   readonly text: string
 }
 
-/** Parts that are compiled together, the one that gives the group its name first. */
-type Group = readonly [Part, ...Part[]]
-
-/** What each command needs, what nearly each does, the main form on a bridge, a TAB; with all that these import. */
-const TOGETHER: readonly (readonly string[])[] = [
-  ['cli', 'system/linux'],
-  ['state/host-links'],
-  ['commands/attach'],
-  ['commands/attached', 'drivers/bridge', 'door to firewall/bridge-accept'],
-  ['commands/complete', 'ui/completion/values', 'ui/completion/interfaces'],
-]
-
-/** Each part in the group of the first that brings it, or alone. What stands for a part goes with it. */
-function toGroups(parts: readonly Part[]): readonly Group[] {
-  const lazy = new Map(parts.filter(({ isEager }) => !isEager).map((part) => [part.name, part]))
-  const absent = TOGETHER.flat().filter((name) => !lazy.has(name))
-  if (absent.length > 0) throw new Error(`no part is called ${absent}`)
-  const take = (name: string): readonly Part[] => {
-    const part = lazy.get(name)
-    lazy.delete(name)
-    return part === undefined ? [] : [part, ...part.imports.flatMap(take), ...take(`door to ${name}`)]
-  }
-  const groups = TOGETHER.map((names) => names.flatMap(take))
-  return [...groups, ...[...lazy.values()].map((part) => [part])].flatMap(([head, ...others]) =>
-    head === undefined ? [] : [[head, ...others]],
-  )
-}
-
 const formatBody = ({ text }: Part): string => `(module,exports,require,__filename){"use strict";\n${text}}`
 
-function formatGroup([head, ...others]: Group, line: number): string {
-  const [key, ...keys] = [head, ...others].map(({ name }) => JSON.stringify(name))
-  const methods = [head, ...others].map((part) => `${JSON.stringify(part.name)}${formatBody(part)}`)
-  const text = `({${methods.join(',\n')}})`.replaceAll('*/', '*\x01/')
-  return `${key}:{line:${line},text(){/*${text}*/}},\n${keys.map((it) => `${it}:${key},\n`).join('')}`
+function formatLazyPart(part: Part, line: number): string {
+  const text = `(function${formatBody(part)})`.replaceAll('*/', '*\x01/')
+  return `${JSON.stringify(part.name)}:{line:${line},text(){/*${text}*/}},\n`
 }
 
 /** All parts, as they stand from that line on. */
 function formatParts(parts: readonly Part[], line: number): string {
-  const eager = parts.filter(({ isEager }) => isEager)
-  let text = eager.map((part) => `${JSON.stringify(part.name)}:{code${formatBody(part)}},\n`).join('')
-  for (const group of toGroups(parts)) text += formatGroup(group, line + text.split('\n').length - 1)
+  let text = ''
+  for (const part of parts)
+    text += part.isEager
+      ? `${JSON.stringify(part.name)}:{code${formatBody(part)}},\n`
+      : formatLazyPart(part, line + text.split('\n').length - 1)
   return text
 }
 
@@ -189,7 +157,7 @@ async function toParts({ metafile, files, esbuild }: Chunks): Promise<readonly P
   if (new Set(names.values()).size < names.size)
     throw new Error(`two parts have one name: ${[...names.values()].sort()}`)
   const rename = (path: string): string => names.get(baseOf(path)) ?? path
-  const parts = Object.entries(metafile.outputs).map(async ([path, { inputs, imports }]) => {
+  const parts = Object.entries(metafile.outputs).map(async ([path, { inputs }]) => {
     const chunk = files.find((file) => baseOf(file.path) === baseOf(path))?.text ?? ''
     // The names in a package's part say nothing to us. Of ours, a script keeps those that a stack trace tells.
     const minify = !Object.keys(inputs).some(isOurs)
@@ -197,7 +165,6 @@ async function toParts({ metafile, files, esbuild }: Chunks): Promise<readonly P
     const script = await esbuild.transform(toCommonJs(code, rename), { minify: true, target: 'node18', ...FORM })
     return {
       name: rename(path),
-      imports: imports.flatMap((it) => (it.kind === 'import-statement' ? [rename(it.path)] : [])),
       isEager: eager.has(path),
       text: `${escapeBeyondAscii(script.code).trimEnd()}\n`,
     }

@@ -1,39 +1,27 @@
 #!/usr/bin/env bats
-# What a run compiles of the one file: nobody waits for what was not asked for. See scripts/parts.ts.
+# The one file, and what V8 compiled of it in earlier runs.
 
 load rig
 
 setup() { need_host; }
 teardown() { clean_host; }
 
-# pw_spied ARG… — pipework; the parts that it runs, for which it compiles them, or has them from an earlier run, are
-# listed in the test's compiled.txt; how it came by their groups in how.txt.
+# pw_spied ARG… — pipework; the test's how.txt has a line for each part that it needs: `kept` by an earlier run, or
+# `compiled`.
 pw_spied() {
   cat > "$BATS_TEST_TMPDIR/spy.cjs" << 'END'
 const [fs, vm] = [require('node:fs'), require('node:vm')]
-const tell = (file, word) => fs.appendFileSync(`${process.env.SPIED}/${file}.txt`, `${word}\n`)
 vm.Script = class extends vm.Script {
   runInThisContext() {
-    tell('how', this.cachedDataRejected === false ? 'kept' : 'compiled')
-    const spied = ([name, body]) => [name, (...words) => void tell('compiled', name) || body(...words)]
-    return Object.fromEntries(Object.entries(super.runInThisContext()).map(spied))
+    const how = this.cachedDataRejected === false ? 'kept' : 'compiled'
+    fs.appendFileSync(`${process.env.SPIED}/how.txt`, `${how}\n`)
+    return super.runInThisContext()
   }
 }
 END
   : > "$BATS_TEST_TMPDIR/how.txt"
-  : > "$BATS_TEST_TMPDIR/compiled.txt"
   SPIED=$BATS_TEST_TMPDIR NODE_OPTIONS="--require $BATS_TEST_TMPDIR/spy.cjs" run_pw "$@"
   assert_exit 0
-}
-
-# assert_compiled PATTERN — of the parts that are not needed by every command, only those that the extended regular
-# expression names were compiled. The others stand in the script unread.
-assert_compiled() {
-  local optional='^(door to )?(commands/|prompt/|dhcp/|doctor/|uplink|watch|outside/(live|plan)|firewall/|links/|execa|yargs|lines|labels|remake|detach)'
-  local common='^(door to )?(commands/call|links/(claim|vlans|veth))$' wrong
-  grep -qxE "$1" "$BATS_TEST_TMPDIR/compiled.txt" || fail "not compiled: $1"
-  wrong=$(grep -E "$optional" "$BATS_TEST_TMPDIR/compiled.txt" | grep -vE "$common" | grep -vxE "(door to )?($1)" || true)
-  [[ -z $wrong ]] || fail "compiled, and not needed:" "$wrong"
 }
 
 # is GOT WANTED — two texts are the same.
@@ -48,28 +36,7 @@ is() {
 
 @test "--version compiles nothing" {
   pw_spied --version
-  [[ ! -s $BATS_TEST_TMPDIR/compiled.txt ]]
-}
-
-@test "an attach to a bridge compiles nothing that it does not need, and neither does ls" {
-  netns_guest blue
-  # as after a lease that has ended
-  on_host mkdir -p /run/pipework/dhcp
-  on_host ip link add br1 type bridge
-  on_host ip link set br1 up
-  pw_spied br1 netns:blue 10.1.1.2/24@10.1.1.1 --no-probe
-  assert_compiled 'commands/attach(ed)?|links/bridge'
-  pw_spied ls
-  assert_compiled 'commands/ls|commands/listed|prompt/(screen|listing)'
-}
-
-@test "a TAB at the first word reads no record and no address" {
-  on_host ip link add br1 type bridge
-  pw_spied __complete -- ''
-  assert_out br1
-  assert_compiled 'commands/complete|prompt/(hostifs|subnets)'
-  run grep -xE '(door to )?(hostlinks|record|values|guest|outside/wish)' "$BATS_TEST_TMPDIR/compiled.txt"
-  is "$output" ''
+  [[ ! -s $BATS_TEST_TMPDIR/how.txt ]]
 }
 
 @test "a bug's stack trace names the lines of the script" {
@@ -82,7 +49,7 @@ is() {
   line=$(sed -nE 's/.* at (async )?readAttachments \(.*:([0-9]+):[0-9]+\)$/\2/p' <<< "$stderr")
   [[ -n $line ]]
   # What it calls there stands there.
-  sed -n "${line}p" "$PIPEWORK" | grep -q 'readNamespaces('
+  sed -n "${line}p" "$PIPEWORK" | grep -q 'readOtherNamespaces('
 }
 
 # assert_how WORD — all parts were `kept` from an earlier run, or all of them `compiled`.
@@ -136,4 +103,38 @@ assert_how() {
   assert_out disconnect
   is "$(on_host sh -c "stat -c '%a %u' /run/own/pipework-code/*-complete")" '600 65534'
   on_host rm -r /run/pipework-copy /run/own
+}
+
+@test "a damaged cache is never run: it is compiled again, and replaced" {
+  netns_guest blue
+  local folder=/run/pipework/code file size at wanted
+  on_host rm -rf "$folder"
+  pw_spied --dry-run br1 netns:blue 10.1.1.2/24
+  wanted=$output
+  file=$(on_host find "$folder" -type f)
+  size=$(on_host stat -c %s "$file")
+  on_host cp "$file" "$BATS_TEST_TMPDIR/whole"
+  for ((at = 2; at < size; at += size / 25)); do
+    on_host cp "$BATS_TEST_TMPDIR/whole" "$file"
+    # One bit of that byte.
+    on_host python3 -c "
+with open('$file', 'r+b') as file:
+    file.seek($at)
+    byte = file.read(1)[0]
+    file.seek($at)
+    file.write(bytes([byte ^ 4]))"
+    pw_spied --dry-run br1 netns:blue 10.1.1.2/24
+    is "$output" "$wanted"
+    assert_how compiled
+  done
+  pw_spied --dry-run br1 netns:blue 10.1.1.2/24
+  assert_how kept
+  is "$(on_host find "$folder" -type f | wc -l)" 1
+}
+
+@test "where there is no room for the cache nothing is left of it" {
+  on_host mount -t tmpfs -o size=16k tmpfs /run/pipework
+  pw_spied ls
+  is "$(on_host find /run/pipework -type f | wc -l)" 0
+  on_host umount /run/pipework
 }
