@@ -1,11 +1,12 @@
 import { PipeworkError } from '../model/errors'
 import { formatVlanSet, type VlanSet } from '../model/vlan'
 import { ip, type Plan, planSteps } from '../plan/step'
+import type { AttachContext } from '../state/attach-facts'
 import { bridgePortsDir } from '../state/host-links'
 import { findOvsPort } from '../state/ovsdb'
 import { OWNED_ALIAS } from '../state/record'
 import { explainVlanFailure, NO_VLAN_FILTERING, planPortVlans, restoreVlanCommands } from './bridge-vlans'
-import type { AttachContext, LinkDriver } from './types'
+import type { LinkDriver } from './types'
 import { planVeth } from './veth'
 
 /** A veth pair with its host end on a Linux bridge. The bridge is made when missing, brought up when down. */

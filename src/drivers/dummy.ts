@@ -1,19 +1,13 @@
 import { PipeworkError } from '../model/errors'
 import { formatVlanSet } from '../model/vlan'
+import { formatLinkRecord } from '../network/link-record'
 import { guestNetns, ip, ipInGuest, type Plan } from '../plan/step'
+import type { AttachContext } from '../state/attach-facts'
 import type { GuestLink } from '../state/guest'
 import { DEFAULT_MTU } from '../state/host-links'
-import {
-  explainMissingModule,
-  formatLinkRecord,
-  planMacChange,
-  planMtuChange,
-  planRecordChange,
-  validateMtu,
-  validateNoForeignLink,
-  validateTxOffload,
-} from './claim'
-import type { AttachContext, LinkDriver } from './types'
+import type { LinkDriver } from './types'
+import { planMacChange, planMtuChange, planRecordChange } from './update-link'
+import { explainMissingModule, validateMtu, validateNoForeignLink, validateTxOffload } from './validate'
 
 /** An interface that leads nowhere, in the guest only: for an address that is to be there whatever happens to the NICs. */
 export const dummyDriver: LinkDriver = {

@@ -1,7 +1,8 @@
 import { PipeworkError } from '../model/errors'
 import { parseRouted } from '../model/host-services'
+import type { AttachContext } from '../state/attach-facts'
 import { isOvsBridge } from '../state/ovsdb'
-import type { AttachContext, LinkDriver } from './types'
+import type { LinkDriver } from './types'
 
 /** A kind of host interface: which ones it serves, and the file that does. */
 interface DriverEntry {

@@ -1,17 +1,12 @@
 import { isPartitionKey } from '../model/address'
 import { PipeworkError } from '../model/errors'
+import { formatLinkRecord } from '../network/link-record'
 import { guestNetns, ip, ipInGuest, type Plan, planSteps } from '../plan/step'
+import type { AttachContext } from '../state/attach-facts'
 import type { GuestLink } from '../state/guest'
-import {
-  explainMissingModule,
-  formatLinkRecord,
-  planMtuChange,
-  planRecordChange,
-  validateMtu,
-  validateNoForeignLink,
-  validateTxOffload,
-} from './claim'
-import type { AttachContext, LinkDriver } from './types'
+import type { LinkDriver } from './types'
+import { planMtuChange, planRecordChange } from './update-link'
+import { explainMissingModule, validateMtu, validateNoForeignLink, validateTxOffload } from './validate'
 
 /**
  * A child of an InfiniBand interface: what a macvlan is to Ethernet, which InfiniBand is not. IP only, no bridge, and

@@ -1,20 +1,14 @@
 import { PipeworkError } from '../model/errors'
 import { formatVlanSet } from '../model/vlan'
+import { formatLinkRecord } from '../network/link-record'
 import { guestNetns, ip, ipInGuest, type Plan, planSteps } from '../plan/step'
+import type { AttachContext } from '../state/attach-facts'
 import type { GuestLink } from '../state/guest'
 import type { HostLink } from '../state/host-links'
 import { OWNED_ALIAS, PENDING_GROUP } from '../state/record'
-import {
-  explainMissingModule,
-  formatLinkRecord,
-  planMacChange,
-  planMtuChange,
-  planRecordChange,
-  validateMtu,
-  validateNoForeignLink,
-  validateTxOffload,
-} from './claim'
-import type { AttachContext, LinkDriver } from './types'
+import type { LinkDriver } from './types'
+import { planMacChange, planMtuChange, planRecordChange } from './update-link'
+import { explainMissingModule, validateMtu, validateNoForeignLink, validateTxOffload } from './validate'
 
 /** A macvlan or ipvlan on a NIC, or on a VLAN of it. It is born in the guest and has no end in the host. */
 export const macvlanDriver: LinkDriver = {

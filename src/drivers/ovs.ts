@@ -1,6 +1,7 @@
 import { PipeworkError } from '../model/errors'
 import { formatVlanSet, type VlanSet } from '../model/vlan'
 import { type Command, type CommandResult, ip, type Plan, planSteps, type RunCommand, type Step } from '../plan/step'
+import type { AttachContext } from '../state/attach-facts'
 import {
   findOvsPort,
   OVS_OWNER_ID,
@@ -15,8 +16,8 @@ import {
   ovsVsctl as transact,
   withNoWait,
 } from '../state/ovsdb'
-import { validateRecreate } from './claim'
-import type { AttachContext, LinkDriver } from './types'
+import type { LinkDriver } from './types'
+import { validateRecreate } from './validate'
 import { type PortSetup, planVeth } from './veth'
 
 /** A veth pair with its host end on a bridge of Open vSwitch. The bridge is made when missing. */

@@ -1,5 +1,7 @@
 import { fnv1aHash } from '../model/address'
 import { PipeworkError } from '../model/errors'
+import { formatLinkRecord } from '../network/link-record'
+import { restoreRouteCommands } from '../network/routes'
 import {
   type Command,
   type CommandWord,
@@ -13,21 +15,14 @@ import {
   type RunCommand,
   sysctlInGuest,
 } from '../plan/step'
+import type { AttachContext } from '../state/attach-facts'
+import { findLinkRecord } from '../state/attach-facts'
 import { type GuestLink, type GuestRoute, toAddrAddArgs } from '../state/guest'
 import type { HostLink } from '../state/host-links'
 import { type SavedLink, savedLinkFile } from '../state/saved-link'
-import {
-  findLinkRecord,
-  formatLinkRecord,
-  planMacChange,
-  planMtuChange,
-  planRecordChange,
-  restoreRouteCommands,
-  validateMtu,
-  validateNoForeignLink,
-  validateTxOffload,
-} from './claim'
-import type { AttachContext, LinkDriver } from './types'
+import type { LinkDriver } from './types'
+import { planMacChange, planMtuChange, planRecordChange } from './update-link'
+import { validateMtu, validateNoForeignLink, validateTxOffload } from './validate'
 
 /**
  * The NIC itself, moved into the guest: for SR-IOV functions, or to have all of it. A move takes a NIC down and its

@@ -1,6 +1,7 @@
 import { PipeworkError } from '../model/errors'
 import { formatVlanSet } from '../model/vlan'
-import type { AttachContext, LinkDriver } from './types'
+import type { AttachContext } from '../state/attach-facts'
+import type { LinkDriver } from './types'
 import { planVeth } from './veth'
 
 /**

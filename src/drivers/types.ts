@@ -1,16 +1,7 @@
-import type { AttachRequest } from '../model/request'
-import type { AttachFacts } from '../operations/attach/read'
 import type { Plan } from '../plan/step'
-import type { Guest } from '../runtimes/find'
+import type { AttachContext } from '../state/attach-facts'
 import type { GuestLink } from '../state/guest'
 import type { HostEnd } from '../state/host-links'
-
-/** What a plan is made from. */
-export interface AttachContext {
-  readonly request: AttachRequest
-  readonly guest: Guest
-  readonly facts: AttachFacts
-}
 
 /** One kind of host interface. */
 export interface LinkDriver {

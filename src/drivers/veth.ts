@@ -1,19 +1,13 @@
 import { PipeworkError } from '../model/errors'
+import { formatLinkRecord, transitionalRecord } from '../network/link-record'
 import { type Command, guestNetns, type IpCommand, ip, ipInGuest, type Plan, planSteps } from '../plan/step'
+import type { AttachContext } from '../state/attach-facts'
+import { findLinkRecord } from '../state/attach-facts'
 import type { GuestLink } from '../state/guest'
 import type { HostLink } from '../state/host-links'
 import { formatGuest } from '../state/record'
-import {
-  findLinkRecord,
-  formatLinkRecord,
-  mtuOnBridge,
-  planMacChange,
-  transitionalRecord,
-  validateMtu,
-  validateNoForeignLink,
-  validateRecreate,
-} from './claim'
-import type { AttachContext } from './types'
+import { mtuOnBridge, planMacChange } from './update-link'
+import { validateMtu, validateNoForeignLink, validateRecreate } from './validate'
 
 /** What the host end hangs on, as far as `ip` and `bridge` can tell it to. */
 export interface PortSetup {

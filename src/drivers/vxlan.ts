@@ -6,7 +6,7 @@ import { type HostLink, listBridgePortNames, readHostLink } from '../state/host-
 import { type IpLink, ipQuery, readIp } from '../state/ip-json'
 import { OWNED_ALIAS } from '../state/record'
 import type { System } from '../system/types'
-import { explainMissingModule } from './claim'
+import { explainMissingModule } from './validate'
 
 /** What an Ethernet frame becomes larger by in a VXLAN (RFC 7348): its own header, VXLAN, UDP, and IP's 20 or 40 bytes. */
 const VXLAN_OVERHEAD = { 4: 50, 6: 70 } as const

@@ -1,14 +1,20 @@
-import { findLinkRecord, restoreRouteCommands, undoIfExisted } from '../drivers/claim'
-import type { AttachContext } from '../drivers/types'
 import { type Address, type Family, isOnLink, toCidr } from '../model/address'
 import { PipeworkError } from '../model/errors'
 import { parseRouted } from '../model/host-services'
 import type { AttachRequest } from '../model/request'
-import type { AttachFacts } from '../operations/attach/read'
 import { type CommandResult, ipInGuest, type Plan, planSteps, type Step, sysctlInGuest } from '../plan/step'
+import type { AttachContext, AttachFacts } from '../state/attach-facts'
+import { findLinkRecord } from '../state/attach-facts'
 import { GUEST_SYSCTLS, type GuestAddress, hasAddress, toAddrAddArgs } from '../state/guest'
 import { planPolicy, planStalePolicy } from './policy-routing'
-import { listLinkRoutes, planRoutes, planStaleGateways, planStaleRoutes } from './routes'
+import {
+  listLinkRoutes,
+  planRoutes,
+  planStaleGateways,
+  planStaleRoutes,
+  restoreRouteCommands,
+  undoIfExisted,
+} from './routes'
 
 /** Seconds that a neighbour has to object to an IPv4 address: a LAN answers within one hundredth of that. */
 const PROBE_WAIT = 0.25

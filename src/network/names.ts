@@ -1,18 +1,9 @@
 import { fnv1aHash } from '../model/address'
 import type { AttachRequest } from '../model/request'
 import type { Guest } from '../runtimes/find'
+import type { DerivedNames } from '../state/attach-facts'
 import type { LinkRecord } from '../state/record'
 import type { System } from '../system/types'
-
-/** What links and bridges that are to be made are called, and their addresses: the same at each run. */
-export interface DerivedNames {
-  /** The host end's name, unless the user gives one. */
-  readonly hostEndName: string
-  /** The MAC address for the interface in the guest; derived unless the user gave one. */
-  readonly mac: string
-  /** The MAC address for the bridge, should it be made. */
-  readonly bridgeMac: string
-}
 
 /** A text that is the same on this host as long as it lives, and another on every other. */
 function machineId(system: System): string {

@@ -1,8 +1,8 @@
-import type { AttachContext } from '../drivers/types'
 import { type Address, type Family, isOnLink, toNetworkCidr } from '../model/address'
 import { findGateway } from '../model/attach-options'
 import { ADDRESS_FAMILIES, addressBits } from '../model/ip'
 import { guestNetns, type IpCommand, ip, ipInGuest, type Plan, type Step } from '../plan/step'
+import type { AttachContext } from '../state/attach-facts'
 import type { GuestAddress, GuestLink, GuestRoute } from '../state/guest'
 import {
   type PolicyRouting,

@@ -1,22 +1,20 @@
-import {
-  currentDefault,
-  defaultGateway,
-  findLinkRecord,
-  isDefaultRoute,
-  kernelMetric,
-  previousDefaults,
-  restoreRouteCommands,
-  routeMetric,
-  undoIfExisted,
-} from '../drivers/claim'
-import type { AttachContext } from '../drivers/types'
 import { type Address, type Family, isOnLink } from '../model/address'
 import { findGateway, parseRecordRoutes, resolveVia } from '../model/attach-options'
 import { PipeworkError } from '../model/errors'
 import { ADDRESS_FAMILIES, addressBits } from '../model/ip'
 import type { RouteSpec } from '../model/route'
-import { ipInGuest, type Plan, planSteps, type Step } from '../plan/step'
+import { type IpCommand, ipInGuest, type Plan, planSteps, type Step } from '../plan/step'
+import type { AttachContext } from '../state/attach-facts'
+import { findLinkRecord } from '../state/attach-facts'
 import type { GuestAddress, GuestRoute } from '../state/guest'
+import {
+  currentDefault,
+  defaultGateway,
+  isDefaultRoute,
+  kernelMetric,
+  previousDefaults,
+  routeMetric,
+} from './default-route'
 
 /** The addresses that a change takes from the link, and those that it takes and gives back. */
 export interface AddressChange {
@@ -288,4 +286,18 @@ export function shadowedDefault(family: Family, context: AttachContext): readonl
     .filter((it) => isDefaultRoute(it, family) && it.dev !== request.ifname)
     .sort((a, b) => a.metric - b.metric)
   return replaced?.words ?? other?.words
+}
+
+/** The inverse of a change on a link that was there before; on a new one everything goes with the link. */
+export function undoIfExisted({ facts }: AttachContext, undo: IpCommand): { undo?: IpCommand } {
+  return facts.inGuest === undefined ? {} : { undo }
+}
+
+/** The commands that put routes of the guest back: those to a gateway before those through it. */
+export function restoreRouteCommands(routes: readonly GuestRoute[]): readonly IpCommand[] {
+  const direct = routes.filter(({ gateway }) => gateway === undefined)
+  const through = routes.filter(({ gateway }) => gateway !== undefined)
+  return [...direct, ...through].map(
+    ({ family, dst, words }) => ipInGuest`route replace ${dst === 'default' && family === 6 ? '::/0' : dst} ${words}`,
+  )
 }

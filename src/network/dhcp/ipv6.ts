@@ -1,5 +1,5 @@
-import type { AttachContext } from '../../drivers/types'
 import type { Plan, Step } from '../../plan/step'
+import type { AttachContext } from '../../state/attach-facts'
 
 /** No client of DHCPv6 has an address to ask from before. */
 export function planLinkLocalWait(ifname: string): Step {

@@ -1,7 +1,7 @@
-import type { AttachContext } from '../../drivers/types'
 import type { Family } from '../../model/address'
 import { PipeworkError } from '../../model/errors'
 import type { Plan } from '../../plan/step'
+import type { AttachContext } from '../../state/attach-facts'
 import type { System } from '../../system/types'
 import { type DhcpInputs, findUnchangedClient, planDhcpAfterLink, planDhcpBeforeLink, toLeasedAddress } from './plan'
 import { findDhcpProgram } from './programs'

@@ -1,7 +1,9 @@
-import { findLinkRecord, planFinalRecord } from '../../drivers/claim'
-import type { AttachContext, LinkDriver } from '../../drivers/types'
+import type { LinkDriver } from '../../drivers/types'
+import { planFinalRecord } from '../../drivers/update-link'
 import { planAddresses } from '../../network/addresses'
 import type { Plan } from '../../plan/step'
+import type { AttachContext } from '../../state/attach-facts'
+import { findLinkRecord } from '../../state/attach-facts'
 
 /** The steps that make the request true; none when it is. Throws every refusal, changes nothing. */
 export function planLinkAndAddresses(context: AttachContext, kind: LinkDriver): Plan {

@@ -2,15 +2,15 @@ import type { Address } from '../../model/address'
 import { parseGuestName } from '../../model/guest-name'
 import { listClosest } from '../../model/nearest'
 import type { AttachRequest } from '../../model/request'
-import { type DerivedNames, deriveNames } from '../../network/names'
+import { deriveNames } from '../../network/names'
 import { batchLine } from '../../plan/step'
 import { findGuest, type Guest, locateGuest } from '../../runtimes/find'
-import { type PortVlans, readPortVlans } from '../../state/bridge-vlans'
+import type { AttachFacts } from '../../state/attach-facts'
+import { readPortVlans } from '../../state/bridge-vlans'
 import {
   areVethPeers,
   findMacvlanParent,
   type GuestLink,
-  type GuestRoute,
   type GuestState,
   hasAddress,
   kernelHasIpv6,
@@ -25,68 +25,13 @@ import {
   readHostLink,
   readRecordedLinks,
 } from '../../state/host-links'
-import {
-  findNicOtherName,
-  findOrphanedNic,
-  type NicFacts,
-  readHostAddress,
-  readNicFacts,
-  readVlanDevice,
-} from '../../state/nic-facts'
+import { findNicOtherName, findOrphanedNic, readHostAddress, readNicFacts, readVlanDevice } from '../../state/nic-facts'
 import { isOvsBridge, isOvsRunning, mayBeOvsPort, type OvsState, readOvs, readOvsIfRelevant } from '../../state/ovsdb'
-import { mayHavePolicyRules, type PolicyRouting, policyMarkerFile, readPolicyRouting } from '../../state/policy-rules'
+import { mayHavePolicyRules, policyMarkerFile, readPolicyRouting } from '../../state/policy-rules'
 import { readProcRoutes } from '../../state/proc-routes'
 import type { LinkRecord } from '../../state/record'
-import { readSavedLink, type SavedLink } from '../../state/saved-link'
+import { readSavedLink } from '../../state/saved-link'
 import type { System } from '../../system/types'
-
-/** What is known of the host and the guest when the plan is made. */
-export interface AttachFacts extends NicFacts, DerivedNames {
-  /** The host interface of the request, when it exists. */
-  readonly hostif?: HostLink
-  /** The interface of that name in the guest, when there is one. */
-  readonly inGuest?: GuestLink
-  /** The host's end of that interface, when it is a veth of this host. */
-  readonly hostEnd?: HostLink
-  /** The guest in the link's record, where that is another name for the same namespace. */
-  readonly recordedGuest?: LinkRecord['guest']
-  /** The VLANs of that end, where its bridge keeps VLANs apart or is to do so. */
-  readonly portVlans?: PortVlans
-  /** Open vSwitch, where the request or the link that is there may concern it. */
-  readonly ovs?: OvsState
-  /** What the link in the guest hangs on, where that is not a veth's other end: a macvlan's NIC. */
-  readonly parent?: HostLink
-  /** The guest's links. */
-  readonly links: readonly GuestLink[]
-  /** The NIC of that name, when it is in a guest. */
-  readonly nicElsewhere?: SavedLink
-  /** Names that the host's interfaces have, where nothing has the one that was typed, and nothing is made of it. */
-  readonly similarNames?: readonly string[]
-  /** With --direct-phys: the NIC, when it is in the guest under another name. */
-  readonly nicOtherName?: GuestLink
-  /** A link of the host that bears the name wanted for the host end and is not it. */
-  readonly nameConflict?: HostLink
-  /** Whether the holder of that name has its other end in this guest, and the interface's name there. */
-  readonly conflictPeer?: string
-  /** What the container is called now that the holder of that name was made for, where it runs on under another name. */
-  readonly renamedTo?: string
-  /** The guest's main routing table. */
-  readonly routes: readonly GuestRoute[]
-  /** Rules and routes for replies that leave where they came in, and what is left of such for links that are gone. */
-  readonly policy?: PolicyRouting
-  /** With --policy-route: the file that says that this guest has rules. */
-  readonly rulesFile?: string
-  /** The MTU that the bridge has without this link, where that is not to choose its own any more. */
-  readonly otherPortsMtu?: number
-  /** Where --tx-offload is given, or was: whether there is an ethtool, and what it says of the link that is there. */
-  readonly offload?: { readonly ethtool: boolean; readonly state?: 'on' | 'off' }
-  /** sysctls of the interface in the guest; empty while it does not exist, or needs no new address. */
-  readonly sysctls: Readonly<Record<string, string>>
-  /** False where the kernel knows no IPv6. */
-  readonly hasIpv6: boolean
-  /** Whether iputils' arping is there to ask for an IPv4 address. */
-  readonly hasArping: boolean
-}
 
 /** The host's end of a link in the guest: looked for under the name it should have, else among all links. */
 function findHostEnd(

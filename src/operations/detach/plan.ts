@@ -1,11 +1,12 @@
 import { restoreVlanCommands } from '../../drivers/bridge-vlans'
-import { isDefaultRoute, restoreRouteCommands, routeMetric } from '../../drivers/claim'
 import { type OvsRemoval, planOvsBridgeRemoval, planOvsPortRemoval } from '../../drivers/ovs'
 import { planNicReturn } from '../../drivers/phys'
 import { offloadCommand } from '../../drivers/veth'
 import { toVxlanRemoval, type VxlanLink } from '../../drivers/vxlan'
 import { PipeworkError } from '../../model/errors'
+import { isDefaultRoute, routeMetric } from '../../network/default-route'
 import { planPolicyRemoval } from '../../network/policy-routing'
+import { restoreRouteCommands } from '../../network/routes'
 import {
   type Command,
   guestNetns,

@@ -1,5 +1,5 @@
-import { isDefaultRoute } from '../../drivers/claim'
 import { fnv1aHash } from '../../model/address'
+import { isDefaultRoute } from '../../network/default-route'
 import type { Finding } from './findings'
 import {
   type DoctorAttachment,

@@ -1,5 +1,5 @@
-import { isDefaultRoute } from '../../drivers/claim'
 import { formatAddress, toCidr } from '../../model/address'
+import { isDefaultRoute } from '../../network/default-route'
 import { shellQuote } from '../../plan/step'
 import { formatHostif } from '../../state/record'
 import type { Finding } from './findings'

@@ -1,5 +1,5 @@
-import { isDefaultRoute } from '../../drivers/claim'
 import { networkContains } from '../../model/address'
+import { isDefaultRoute } from '../../network/default-route'
 import { batchLine } from '../../plan/step'
 import type { System } from '../../system/types'
 import type { Finding } from './findings'

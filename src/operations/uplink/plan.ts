@@ -1,4 +1,4 @@
-import { explainMissingModule } from '../../drivers/claim'
+import { explainMissingModule } from '../../drivers/validate'
 import { ip, type Plan, planSteps, type Step } from '../../plan/step'
 import type { HostLinkState, HostState } from '../../state/host'
 import { configKeyOf, uniqueConfigItems } from '../../state/link-config'
