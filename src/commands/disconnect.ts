@@ -5,12 +5,7 @@ import { type GuestName, parseGuestName } from '../model/guest-name'
 import { mayHaveHostServices } from '../model/host-services'
 import type { ClientState } from '../network/dhcp/state'
 import { cleanUpGuestRules, cleanUpHost } from '../operations/detach/cleanup'
-import {
-  type DetachInputs,
-  type ExistingAttachment,
-  stateAfterDetach as foreseeRest,
-  planDetach,
-} from '../operations/detach/plan'
+import { type DetachInputs, stateAfterDetach as foreseeRest, planDetach } from '../operations/detach/plan'
 import { readDetachInputs } from '../operations/detach/read'
 import {
   type DetachTarget,
@@ -25,6 +20,7 @@ import { type ExecuteOptions, executePlan } from '../plan/execute'
 import { formatScript } from '../plan/script'
 import type { Plan } from '../plan/step'
 import { AmbiguousGuestError, type Guest, GuestNotFoundError } from '../runtimes/find'
+import type { ExistingAttachment } from '../state/attachments'
 import { formatGuest, type LinkRecord } from '../state/record'
 import { lockHostServices, lockLink } from '../system/locks'
 import type { System } from '../system/types'

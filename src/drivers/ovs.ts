@@ -2,6 +2,7 @@ import { PipeworkError } from '../model/errors'
 import { formatVlanSet, type VlanSet } from '../model/vlan'
 import { type Command, type CommandResult, ip, type Plan, planSteps, type RunCommand, type Step } from '../plan/step'
 import type { AttachContext } from '../state/attach-facts'
+import type { OvsRemoval } from '../state/attachments'
 import {
   findOvsPort,
   OVS_OWNER_ID,
@@ -259,17 +260,6 @@ function explainOvsFailure({ stderr }: CommandResult): ReturnType<NonNullable<St
   return detected === undefined
     ? undefined
     : { message: `Open vSwitch could not set up ${detected}`, hint: 'See the log of ovs-vswitchd.' }
-}
-
-/** What is known of Open vSwitch where a link is taken away. */
-export interface OvsRemoval {
-  /** The port of the link. */
-  readonly port?: OvsPort
-  /** Ports that are left of containers that are gone. */
-  readonly deadPorts: readonly OvsPort[]
-  /** A bridge that pipework made and that nobody uses after this. */
-  readonly unusedBridge?: OvsBridge
-  readonly isDaemonRunning: boolean
 }
 
 /** The rows of a link and of dead containers out of the database. */

@@ -1,4 +1,3 @@
-import type { LinkDriver } from '../drivers/types'
 import { PipeworkError } from '../model/errors'
 import type { Warning } from '../model/report'
 import type { Plan, RunCommand, Step } from '../plan/step'
@@ -52,7 +51,7 @@ export interface ForwardedTraffic {
 
 /** An attachment as the firewall is asked about it. */
 export interface FirewallSubject extends AttachContext {
-  readonly kind: Pick<LinkDriver, 'isBridged'>
+  readonly kind: { readonly isBridged?: true }
   /** Absent where the host forwards nothing for it. */
   readonly forwarding?: ForwardedTraffic
 }

@@ -1,11 +1,11 @@
 import { DHCP_DIR } from '../model/address-sources'
 import { hostServicesOf, needsForwarding, needsHostServices } from '../model/host-services'
 import type { AttachmentReport, LeaseReport, Warning } from '../model/report'
+import type { ExistingAttachment } from '../state/attachments'
 import { readAttachments } from '../state/attachments'
 import type { LinkRecord } from '../state/record'
 import type { System } from '../system/types'
 import { toAttachmentReport } from './attachment-report'
-import type { ExistingAttachment } from './detach/plan'
 
 /** Every attachment of this host, as `ls` tells of it. */
 export async function listAttachments(system: System): Promise<readonly AttachmentReport[]> {

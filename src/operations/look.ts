@@ -1,12 +1,12 @@
 import { PipeworkError } from '../model/errors'
 import type { GuestName } from '../model/guest-name'
 import { AmbiguousGuestError, findGuest, type Guest, holdGuestNetns, locateGuest } from '../runtimes/find'
+import type { ExistingAttachment } from '../state/attachments'
 import { listDeadPorts, listGuestAttachments, readHostAttachments, readOvsIfRunning } from '../state/attachments'
 import { areVethPeers, type GuestState, readGuestState } from '../state/guest'
 import type { OvsDatabase } from '../state/ovsdb'
 import type { LinkRecord } from '../state/record'
 import type { HeldNetns, System } from '../system/types'
-import type { ExistingAttachment } from './detach/plan'
 
 /** The guest, pinned; or why not: its links with an end in the host are taken away all the same. */
 type ResolvedGuest =

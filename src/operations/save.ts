@@ -2,12 +2,12 @@ import { parseRecordSharing } from '../model/attach-options'
 import { parseGuestName } from '../model/guest-name'
 import { parseRecordVlans } from '../model/request'
 import { findGuest, holdGuestNetns } from '../runtimes/find'
+import type { ExistingAttachment } from '../state/attachments'
 import { findMacvlanParent, type GuestLink, readGuestState } from '../state/guest'
 import { findLinkByIndex } from '../state/host-links'
 import type { LinkRecord } from '../state/record'
 import { readSavedLink } from '../state/saved-link'
 import type { System } from '../system/types'
-import type { ExistingAttachment } from './detach/plan'
 
 /** Options that concern the inside of a guest only, which it may as well do by itself. */
 const GUEST_ONLY_OPTIONS =

@@ -1,11 +1,42 @@
-import type { OvsRemoval } from '../drivers/ovs'
-import type { ExistingAttachment } from '../operations/detach/plan'
 import { batchLine } from '../plan/step'
 import type { System } from '../system/types'
-import { type GuestState, readGuestState } from './guest'
+import { type GuestLink, type GuestState, readGuestState } from './guest'
 import { type HostLink, readHostLink, readRecordedLinks } from './host-links'
-import { findOvsPort, guestOfOvsPort, ifnameOfOvsPort, isOvsRunning, type OvsDatabase, readOvs } from './ovsdb'
-import { ROUTE_PROTO } from './record'
+import {
+  findOvsPort,
+  guestOfOvsPort,
+  ifnameOfOvsPort,
+  isOvsRunning,
+  type OvsBridge,
+  type OvsDatabase,
+  type OvsPort,
+  readOvs,
+} from './ovsdb'
+import { type LinkRecord, ROUTE_PROTO } from './record'
+
+/** An attachment that pipework made: its record, and the ends of its link that are there. */
+export interface ExistingAttachment {
+  readonly record: LinkRecord
+  /** The record as it stands on the link. */
+  readonly alias: string
+  /** The end in the host; a macvlan has none. */
+  readonly hostEnd?: HostLink
+  /** The link in the guest; absent when the guest is gone or is not the one it was. */
+  readonly inGuest?: GuestLink
+  /** All that is left of it: a port of Open vSwitch without a device. */
+  readonly deadPort?: OvsPort
+}
+
+/** The ports and the bridge of Open vSwitch that a detach removes. */
+export interface OvsRemoval {
+  /** The port of the link. */
+  readonly port?: OvsPort
+  /** Ports of containers that are gone. */
+  readonly deadPorts: readonly OvsPort[]
+  /** A bridge that pipework made and that is unused after this. */
+  readonly unusedBridge?: OvsBridge
+  readonly isDaemonRunning: boolean
+}
 
 /** The attachments with an end in the host, where their record is: a few reads of sysfs. */
 export function readHostAttachments(system: System): readonly (ExistingAttachment & { readonly hostEnd: HostLink })[] {

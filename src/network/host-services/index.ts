@@ -13,9 +13,9 @@ import {
   parseRouted,
 } from '../../model/host-services'
 import type { Warning } from '../../model/report'
-import type { ExistingAttachment } from '../../operations/detach/plan'
 import type { Plan } from '../../plan/step'
 import type { AttachContext } from '../../state/attach-facts'
+import type { ExistingAttachment } from '../../state/attachments'
 import { listGuestAttachments, readHostAttachments, readOtherNamespaces } from '../../state/attachments'
 import { findMacvlanParent } from '../../state/guest'
 import { isOvsBridge } from '../../state/ovsdb'

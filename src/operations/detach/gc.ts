@@ -2,12 +2,18 @@ import { readVxlans } from '../../drivers/vxlan'
 import type { Plan } from '../../plan/step'
 import type { AttachContext } from '../../state/attach-facts'
 import { findLinkRecord } from '../../state/attach-facts'
-import { findOvsRemoval, hasGlobalAddress, readHostAttachments, readOtherNamespaces } from '../../state/attachments'
+import {
+  type ExistingAttachment,
+  findOvsRemoval,
+  hasGlobalAddress,
+  readHostAttachments,
+  readOtherNamespaces,
+} from '../../state/attachments'
 import type { GuestLink } from '../../state/guest'
 import { findLinkByIndex, type HostLink, isOwnVxlan, listBridgePortNames, readHostLink } from '../../state/host-links'
 import type { OvsDatabase } from '../../state/ovsdb'
 import type { System } from '../../system/types'
-import { type ExistingAttachment, type ParentDevice, planUnusedRemoval, type UnusedParents } from './plan'
+import { type ParentDevice, planUnusedRemoval, type UnusedParents } from './plan'
 
 /** A link that leaves what it hangs on: it ends, or hangs on something else then. */
 interface LeavingLink {

@@ -1,5 +1,5 @@
 import { restoreVlanCommands } from '../../drivers/bridge-vlans'
-import { type OvsRemoval, planOvsBridgeRemoval, planOvsPortRemoval } from '../../drivers/ovs'
+import { planOvsBridgeRemoval, planOvsPortRemoval } from '../../drivers/ovs'
 import { planNicReturn } from '../../drivers/phys'
 import { offloadCommand } from '../../drivers/veth'
 import { toVxlanRemoval, type VxlanLink } from '../../drivers/vxlan'
@@ -18,26 +18,14 @@ import {
   type Step,
   sysctlInGuest,
 } from '../../plan/step'
+import type { ExistingAttachment, OvsRemoval } from '../../state/attachments'
 import type { PortVlans } from '../../state/bridge-vlans'
-import { type GuestLink, type GuestRoute, type GuestState, toAddrAddArgs } from '../../state/guest'
+import { type GuestRoute, type GuestState, toAddrAddArgs } from '../../state/guest'
 import { bridgePortsDir, type HostLink } from '../../state/host-links'
-import { OVS_SYSTEM, type OvsPort } from '../../state/ovsdb'
+import { OVS_SYSTEM } from '../../state/ovsdb'
 import type { PolicyRouting } from '../../state/policy-rules'
-import { type DefaultRoute, encodeRecord, type LinkRecord, OWNED_ALIAS } from '../../state/record'
+import { type DefaultRoute, encodeRecord, OWNED_ALIAS } from '../../state/record'
 import type { SavedLink } from '../../state/saved-link'
-
-/** An attachment that pipework made: its record, and the ends of its link that are there. */
-export interface ExistingAttachment {
-  readonly record: LinkRecord
-  /** The record as it stands on the link. */
-  readonly alias: string
-  /** The end in the host; a macvlan has none. */
-  readonly hostEnd?: HostLink
-  /** The link in the guest; absent when the guest is gone or is not the one it was. */
-  readonly inGuest?: GuestLink
-  /** All that is left of it: a port of Open vSwitch without a device. */
-  readonly deadPort?: OvsPort
-}
 
 /** A bridge or VLAN device under links of ours. */
 export interface ParentDevice extends HostLink {

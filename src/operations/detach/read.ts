@@ -1,4 +1,5 @@
 import { mayHaveHostServices } from '../../model/host-services'
+import type { ExistingAttachment } from '../../state/attachments'
 import { readPortVlans } from '../../state/bridge-vlans'
 import { findMacvlanParent, type GuestState, readGuestSysctls } from '../../state/guest'
 import type { OvsDatabase } from '../../state/ovsdb'
@@ -7,7 +8,7 @@ import { readSavedLink } from '../../state/saved-link'
 import type { HeldNetns, System } from '../../system/types'
 import type { ResolvedTarget } from '../look'
 import { findUnusedParents } from './gc'
-import type { DetachInputs, ExistingAttachment } from './plan'
+import type { DetachInputs } from './plan'
 
 interface DetachContext extends Pick<DetachInputs, 'attachment' | 'others'> {
   readonly state?: GuestState

@@ -2,9 +2,9 @@ import { hostServicesOf, needsHostServices, parseRouted } from '../../model/host
 import { listMissingServices } from '../../network/host-services'
 import { readCurrentState } from '../../network/host-services/current'
 import { findDockerSocket, readDockerContext } from '../../runtimes/docker'
+import type { ExistingAttachment } from '../../state/attachments'
 import { isOvsRunning, mayBeOvsPort, readOvs } from '../../state/ovsdb'
 import type { System } from '../../system/types'
-import type { ExistingAttachment } from '../detach/plan'
 import { LINK_KIND_MODULES } from './host'
 import type { DoctorState, MachineState } from './state'
 

@@ -4,9 +4,9 @@ import type { Family } from '../../model/address'
 import type { Warning } from '../../model/report'
 import { shellQuote } from '../../plan/step'
 import type { Guest } from '../../runtimes/types'
+import type { ExistingAttachment } from '../../state/attachments'
 import type { GuestRoute } from '../../state/guest'
 import type { ManagedLink } from '../../state/network-managers'
-import type { ExistingAttachment } from '../detach/plan'
 
 /** An address as `ip` shows it. */
 export interface DoctorAddress {

@@ -1,5 +1,5 @@
 import { formatAddress } from '../../model/address'
-import type { ExistingAttachment } from '../../operations/detach/plan'
+import type { ExistingAttachment } from '../../state/attachments'
 import type { HostLink } from '../../state/host-links'
 import { formatGuest } from '../../state/record'
 import type { HostSubnets } from '../completion/subnets'
