@@ -452,9 +452,9 @@ has_clients() {
   run_pw br1 web 'udhcpc:-s /tmp/evil'
   assert_refused 2 "'-s' is not passed on to udhcpc"
   run_pw br1 web dhcp --route 10.0.0.0/8
-  assert_refused 2 'the server says which routes there are'
+  assert_refused 2 'the routes of a leased address'
   run_pw br1 web 10.0.0.2/24 --dhcp-once
-  assert_refused 2 'is for addresses by DHCP'
+  assert_refused 2 'needs an address by DHCP'
 }
 
 @test "--dhcp-dns in a container of Podman, which has a file for it unless its network is none" {

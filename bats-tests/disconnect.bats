@@ -81,7 +81,7 @@ own_network() {
   run_pw disconnect
   assert_refused 2 'which guest?'
   run_pw disconnect web-1 eth1 eth2
-  assert_refused 2 "'eth2' is a word too many"
+  assert_refused 2 "unexpected argument 'eth2'"
 }
 
 @test "a guest that has stopped or is gone: its links went with it, and that is no error" {

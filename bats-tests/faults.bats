@@ -107,21 +107,21 @@ farm() {
 @test "words: missing and too many" {
   netns_guest web
   remember web
-  misused "after 'br1' there is no guest" br1
-  misused "after 'netns:web' there is no address" br1 netns:web
-  misused "'more' is a word too many" br1 netns:web 10.1.1.2/24 26:2e:71:98:60:8f more
+  misused "missing guest after 'br1'" br1
+  misused "missing address after 'netns:web'" br1 netns:web
+  misused "unexpected argument 'more'" br1 netns:web 10.1.1.2/24 26:2e:71:98:60:8f more
   misused "'fd00::2/64' is not a MAC address" br1 netns:web 10.1.1.2/24 fd00::2/64
-  misused 'a word too many' disconnect netns:web eth1 eth2
+  misused "unexpected argument 'eth2'" disconnect netns:web eth1 eth2
   misused 'which guest' disconnect
-  misused '"" is not the name of a guest' br1 '' 10.1.1.2/24
+  misused '"" is not a guest name' br1 '' 10.1.1.2/24
   misused "is empty" '' netns:web 10.1.1.2/24
   misused "'' is not an address" br1 netns:web ''
   misused "there is no guest kind 'nets'" br1 nets:web 10.1.1.2/24
-  misused 'is not the name of a guest' br1 netns: 10.1.1.2/24
-  misused 'is not the name of a guest' br1 netns:../web 10.1.1.2/24
-  misused 'is not the name of a guest' br1 netns:.. 10.1.1.2/24
-  misused 'is not the name of a guest' br1 'web?all=1' 10.1.1.2/24
-  misused 'is not the name of a guest' br1 'web/../db' 10.1.1.2/24
+  misused 'is not a guest name' br1 netns: 10.1.1.2/24
+  misused 'is not a guest name' br1 netns:../web 10.1.1.2/24
+  misused 'is not a guest name' br1 netns:.. 10.1.1.2/24
+  misused 'is not a guest name' br1 'web?all=1' 10.1.1.2/24
+  misused 'is not a guest name' br1 'web/../db' 10.1.1.2/24
   assert_unchanged
 }
 
@@ -152,7 +152,7 @@ fe80::1%eth0/64              is not an address
 fd00:::1/64                  is not an address
 fd00::1::2/64                is not an address
 [fd00::1]/64                 is not an address
-dhcp4                        is no way to an address
+dhcp4                        is not a source of addresses
 1.2.3.4/24x                  '24x' is not a prefix length
 1.2.3.4/                     '' is not a prefix length
 1.2.3.4/33                   '33' is not a prefix length
@@ -200,16 +200,16 @@ END
 @test "lists of addresses: empty places, twice, two gateways, a family that is not there" {
   netns_guest web
   remember web
-  misused 'beside a comma there is no address' br1 netns:web 10.1.1.2/24, 10.1.1.3/24
-  misused 'beside a comma there is no address' br1 netns:web ,10.1.1.2/24
+  misused 'an address is missing before or after a comma' br1 netns:web 10.1.1.2/24, 10.1.1.3/24
+  misused 'an address is missing before or after a comma' br1 netns:web ,10.1.1.2/24
   misused 'A gateway stands behind its address' br1 netns:web 10.1.1.2/24 @10.1.1.1
-  misused "beside a comma there is no address" br1 netns:web 10.1.1.2/24,,10.1.2.2/24
+  misused "an address is missing before or after a comma" br1 netns:web 10.1.1.2/24,,10.1.2.2/24
   misused "' 10.1.2.2/24' is not an address" br1 netns:web '10.1.1.2/24, 10.1.2.2/24'
-  misused '10.1.1.2 stands there twice' br1 netns:web 10.1.1.2/24,10.1.1.2/16
-  misused 'fd00::2 stands there twice' br1 netns:web fd00::2/64,fd00:0::0002/64
+  misused '10.1.1.2 is given twice' br1 netns:web 10.1.1.2/24,10.1.1.2/16
+  misused 'fd00::2 is given twice' br1 netns:web fd00::2/64,fd00:0::0002/64
   misused 'two gateways for IPv4, 10.1.1.1 and 10.1.1.3' br1 netns:web 10.1.1.2/24@10.1.1.1,10.1.1.4/24@10.1.1.3
   misused 'two gateways for IPv6' br1 netns:web fd00::2/64@fd00::1,10.1.1.2/24@10.1.1.1,fd00::3/64@fd00::9
-  misused '0/0 means no address and stands alone' br1 netns:web 0/0,10.1.1.2/24
+  misused '0/0 means no address and cannot be combined' br1 netns:web 0/0,10.1.1.2/24
   misused 'has no IPv6 address' br1 -a 6 netns:web 10.1.1.2/24
   misused 'has no IPv4 address' br1 -a inet netns:web fd00::2/64
   assert_unchanged
@@ -260,15 +260,15 @@ END
   remember web
   for name in "${!bad[@]}"; do
     # Behind the @ of a bridge stands its uplink, which is looked for.
-    [[ $name == alternative ]] || misused 'is no name for the host interface' "${bad[$name]}" netns:web 10.1.1.2/24
-    misused 'is no name for the interface in the guest' br1 -i "${bad[$name]}" netns:web 10.1.1.2/24
-    misused "is no name for the link's host end" br1 -l "${bad[$name]}" netns:web 10.1.1.2/24
+    [[ $name == alternative ]] || misused 'cannot be the name of the host interface' "${bad[$name]}" netns:web 10.1.1.2/24
+    misused 'cannot be the name of the interface in the guest' br1 -i "${bad[$name]}" netns:web 10.1.1.2/24
+    misused "cannot be the name of the link's host end" br1 -l "${bad[$name]}" netns:web 10.1.1.2/24
   done
   misused "'br:1'" br:1 netns:web 10.1.1.2/24
   misused "it has a ':'" br1 -i eth1:1 netns:web 10.1.1.2/24
   misused 'it starts with a dash' br1 --i=-eth1 netns:web 10.1.1.2/24
-  misused 'it has 16 bytes, the kernel takes 15' br1 -i eth3456789abcdef netns:web 10.1.1.2/24
-  misused 'is no name for the interface in the guest' disconnect netns:web 'eth1 up'
+  misused 'it has 16 bytes, the kernel allows 15' br1 -i eth3456789abcdef netns:web 10.1.1.2/24
+  misused 'cannot be the name of the interface in the guest' disconnect netns:web 'eth1 up'
 
   # The limit itself is fine.
   run_pw br3456789abcdef -i eth456789abcdef -l v23456789abcdef netns:web 10.1.1.2/24
@@ -325,7 +325,7 @@ END
   refused_by pw 2 'needs a value' br1 netns:web 10.1.1.2/24 -i
   refused_by pw 2 'is given 2 times' br1 -i a -i b netns:web 10.1.1.2/24
   refused_by pw 2 'no guest' br1
-  refused_by pw 2 'word too many' br1 netns:web 10.1.1.2/24 U:x more
+  refused_by pw 2 "unexpected argument 'more'" br1 netns:web 10.1.1.2/24 U:x more
   refused_by pw 2 'Did you mean' br1 netns:web 10.1.1.2
   refused_by pw 2 'is no name' $'br"\n\e' netns:web 10.1.1.2/24
   refused_by pw 2 'is not an address' br1 netns:web $'10.1.1.2"\n\e\\/24'

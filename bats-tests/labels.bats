@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Attachments that containers ask for by label: what is allowed is done, and nothing else.
+# Attachments that containers ask for by label: what is allowed: done, and nothing else.
 
 load rig
 load promise
@@ -80,7 +80,7 @@ END
   for ((; n > 0; n -= 1)); do wait_until 60 said "c$n: pipework is refused: "; done
   wait_until 60 said 'lines: pipework is refused: it has more than one line'
   wait_until 60 said 'empty: pipework is refused: it is empty'
-  said "c1: pipework is refused: a label may not use 'eth0': allowed is 'br*', 'br7@10'"
+  said "c1: pipework is refused: a label may not use 'eth0': allowed: 'br*', 'br7@10'"
   said "c5: pipework is refused: a label may not use '--force'"
   # one that is refused is no reason to refuse another; and control characters do not reach the log
   start_guest mixed --label pipework.1='eth0 10.0.0.2/24' --label pipework.2='br7 0/0' --label pipework.3=$'\e[2Jbr1 0/0'
@@ -106,7 +106,7 @@ END
     --env pipework_cmd_4='br1 -i eth4 @HOSTNAME@;reboot 192.168.1.62/24' --label pipework='br1 -i eth5 192.168.1.63/24'
   wait_until 60 has node7 eth1 192.168.1.57/24
   wait_until 60 has node7 eth2 192.168.1.60/24
-  said "node7: pipework_cmd_3 is refused: 'early' is not the container that this stands in"
+  said "node7: pipework_cmd_3 is refused: 'early' is not this container"
   said 'node7: pipework_cmd_4 is refused: '
   # labels themselves were not asked for
   assert_json "$(in_guest node7 ip -j link)" 'map(.ifname) == ["lo", "eth1", "eth2"]'

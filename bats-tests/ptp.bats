@@ -115,7 +115,7 @@ teardown() {
   refused 1 "it is to have none" ptp netns:web 0/0
   refused 1 "is seen there with it" routed:eth0 --nat netns:web 192.168.77.60/32
   refused 1 "is no bridge" ptp --bridge-address 10.0.0.1/24 netns:web 10.9.0.2/32
-  refused 2 "is no name for the NIC" routed: netns:web 10.9.0.2/32
+  refused 2 "cannot be the name of the NIC" routed: netns:web 10.9.0.2/32
   assert_outside_as_remembered
   # an address that another guest has
   netns_guest db

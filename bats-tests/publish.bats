@@ -146,14 +146,14 @@ is_reached_by_all() {
   refused 1 "leads to 'db' already" --publish 192.168.77.10:8000-8100:8000-8100
   refused 1 "something listens on 0.0.0.0 port 7070 (tcp) of this host" --publish 7070:80
   refused 1 "something listens on 0.0.0.0 port 7070 (udp) of this host" --publish 127.0.0.1:7070:80/udp
-  refused 2 "'8080:80' has that port already" --publish 8080:80 --publish 8080:81
-  refused 2 "is neither a port nor a range" --publish 0:80
-  refused 2 "is neither a port nor a range" --publish 8080:http
-  refused 2 "does not say which port" --publish 8080
-  refused 2 "is neither tcp nor udp" --publish 8080:80/sctp
-  refused 2 "are not as many ports" --publish 8080-8082:80-81
-  refused 2 "the guest is to have no IPv6 address" --publish '[fd77::10]:8081:80'
-  refused 2 "what is sent to ::1 never leaves" --publish '[::1]:8081:80'
+  refused 2 "'8080:80' already uses this host port" --publish 8080:80 --publish 8080:81
+  refused 2 "is not a port or a range" --publish 0:80
+  refused 2 "is not a port or a range" --publish 8080:http
+  refused 2 "does not say which host port" --publish 8080
+  refused 2 "is not tcp or udp" --publish 8080:80/sctp
+  refused 2 "differ in their number of ports" --publish 8080-8082:80-81
+  refused 2 "the guest gets no IPv6 address" --publish '[fd77::10]:8081:80'
+  refused 2 "the kernel does not forward packets sent to ::1" --publish '[::1]:8081:80'
   refused 2 "is not an IP address" --publish '1.2.3:8081:80'
   run_pw br2 --publish 8081:80 netns:web 10.2.0.2/24
   assert_refused 1 "the host has no address on 'br2'"

@@ -103,7 +103,7 @@ END
   assert_err "a.pipework:3:25: '\$(touch pwned)'"
   assert_err "a.pipework:4:11: --mtu 'x'"
   assert_err "a.pipework:5:1: 'route' is a command"
-  assert_err "a.pipework:6:1: 'pipework' is a word too many"
+  assert_err "a.pipework:6:1: unexpected argument 'pipework'"
   assert_err "a.pipework:7:35: '--dry-run' speaks of the run as a whole"
   assert_err "a.pipework:8:1: 'eth1' of 'web' stands in a.pipework:1 already"
   assert_err "a.pipework:9:1: '10.1.1.2/16' on 'br1' stands in a.pipework:1 already"

@@ -394,7 +394,7 @@ refused() {
   refused 1 "there is no NIC 'eth7'" uplink add br0 eth7
   refused 1 "is a loopback" uplink add br0 lo
   refused 2 "uplink add: which NIC?" uplink add br0
-  refused 2 "'x' is a word too many" uplink add br0 eth0 x
+  refused 2 "unexpected argument 'x'" uplink add br0 eth0 x
   refused 2 "uplink knows no 'swap'" uplink swap br0
   refused 1 "cannot be its own uplink" uplink add eth0 eth0
   refused 1 "is no bridge of Linux" uplink add lo eth0
@@ -532,8 +532,8 @@ serves_dhcp() {
 
 @test "the words of an uplink that make no sense are refused" {
   netns_guest blue
-  refused 2 "'' is no name for the uplink" br0@ netns:blue 10.0.0.2/24
-  refused 2 "is not the number of a VXLAN" br0@vxlan:x,10.0.0.1 netns:blue 10.0.0.2/24
+  refused 2 "'' cannot be the name of the uplink" br0@ netns:blue 10.0.0.2/24
+  refused 2 "is not a VXLAN id" br0@vxlan:x,10.0.0.1 netns:blue 10.0.0.2/24
   refused 2 "does not name another host" br0@vxlan:42 netns:blue 10.0.0.2/24
   refused 2 "needs a NIC" br0@vxlan:42,239.1.1.1 netns:blue 10.0.0.2/24
   refused 2 "one VLAN of a NIC" br0@eth0 netns:blue 10.0.0.2/24 @10,20

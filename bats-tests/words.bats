@@ -515,7 +515,7 @@ ends() {
   assert_exit 2
   run_pw --wait eth0
   assert_exit 2
-  assert_err "'eth0' is a word too many"
+  assert_err "unexpected argument 'eth0'"
   run_pw --wait -i eth0 --timeout 5 --json
   assert_exit 0
   assert_json "$output" '.ok and .ifname == "eth0" and .for == "carrier"'

@@ -105,11 +105,11 @@ describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
     [['br1', '-i', '--force', 'web', '0/0'], '-i needs a value: -i <ifname>', ''],
     [['br1', 'web', '0/0', '--wait-guest='], '--wait-guest needs a value: --wait-guest <seconds>', ''],
     [['br1', 'web', '0/0', '--wait-guest', 'soon'], "--wait-guest 'soon' is not a number of seconds", ''],
-    [['br1', 'web'], "after 'web' there is no address", 'pipework <bridge>'],
+    [['br1', 'web'], "missing address after 'web'", 'pipework <bridge>'],
     [['br1', 'web', '10.1.1.1'], "'10.1.1.1' has no prefix length", 'Did you mean 10.1.1.1/24?'],
     [['disconnect'], 'disconnect: which guest?', 'pipework disconnect <guest>'],
-    [['disconnect', 'web', 'eth1', 'x'], "'x' is a word too many", 'pipework disconnect <guest>'],
-    [['disconnect', 'web', 'a/b'], "'a/b' is no name for the interface in the guest", ''],
+    [['disconnect', 'web', 'eth1', 'x'], "unexpected argument 'x'", 'pipework disconnect <guest>'],
+    [['disconnect', 'web', 'a/b'], "'a/b' cannot be the name of the interface in the guest", ''],
   ])('%j', async (argv, message, hint) => {
     const { code, out, err, ran } = await run(argv)
     expect(code).toBe(ExitCode.usage)
@@ -122,7 +122,7 @@ describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
 
 describe('--help', () => {
   const shown = COMMANDS.filter(({ hidden }) => hidden !== true)
-  // Wide enough that an option's name does not go on in the next line, beside what is said of it.
+  // Wide enough that an option's name cannot continue on the next line, beside what is said of it.
   const unicode: Options = { columns: 120, env: { LANG: 'C.UTF-8', NO_COLOR: '1' } }
 
   test.each(shown.map((command) => [command.word || 'the main form', command] as const))(
@@ -257,7 +257,7 @@ describe('streams and exit codes', () => {
     ],
     ['help', ['--help'], {}, ExitCode.ok, undefined],
     ['version', ['--version'], {}, ExitCode.ok, undefined],
-    ['wrong usage', ['br1'], {}, ExitCode.usage, /there is no guest/],
+    ['wrong usage', ['br1'], {}, ExitCode.usage, /missing guest/],
   ])('%s', async (_, argv, options, expected, message) => {
     const { code, out, err } = await run(argv, options)
     expect(code).toBe(expected)

@@ -1,5 +1,5 @@
-import { parseSeconds } from '../model/address'
 import { usageError } from '../model/errors'
+import { parseSeconds } from '../model/number'
 import { type AttachRequest, parseAttachRequest } from '../model/request'
 import { holdGuestNetns, waitForGuest } from '../runtimes/find'
 import { resolveHostif } from '../state/host-links'

@@ -1,9 +1,9 @@
 import { brNetfilterFamilies } from '../firewall/br-netfilter'
-import { DHCP_DIR } from '../model/address-sources'
 import { needsForwarding } from '../model/host-services'
 import { type AttachmentReport, formatWarning, type Warning } from '../model/report'
 import { type AttachRequest, formatRequestWords } from '../model/request'
 import { formatUplinkSpec } from '../model/uplink'
+import { DHCP_DIR } from '../network/dhcp/state'
 import {
   type ApplyOptions,
   type AttachPlan,

@@ -1,4 +1,4 @@
-import { parseSeconds } from '../model/address'
+import { parseSeconds } from '../model/number'
 import type { UplinkRunOptions } from '../operations/uplink/confirm'
 import { formatStep } from '../plan/script'
 import type { CommandContext } from '../ui/command'

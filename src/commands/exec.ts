@@ -1,6 +1,6 @@
-import { parseSeconds } from '../model/address'
 import { PipeworkError, usageError } from '../model/errors'
 import { parseGuestName } from '../model/guest-name'
+import { parseSeconds } from '../model/number'
 import { parseAddressFamily } from '../model/request'
 import { formatScript } from '../plan/script'
 import { guestNetns, type IpCommand, type RunCommand, type Step, toCommandArgv } from '../plan/step'

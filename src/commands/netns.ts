@@ -1,6 +1,6 @@
-import { parseSeconds } from '../model/address'
 import { PipeworkError, usageError, validateNoExtraArgs } from '../model/errors'
 import { parseGuestName } from '../model/guest-name'
+import { parseSeconds } from '../model/number'
 import { executePlan } from '../plan/execute'
 import { formatScript, formatStep } from '../plan/script'
 import { type Plan, planSteps, type RunCommand, type Step } from '../plan/step'

@@ -1,4 +1,4 @@
-import { parseSeconds } from '../model/address'
+import { parseSeconds } from '../model/number'
 import { PipeworkError } from '../model/errors'
 import type { Warning } from '../model/report'
 import { applyAttachments as attachAll, planAttachment } from '../operations/attach'

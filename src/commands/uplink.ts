@@ -1,6 +1,6 @@
 import { readVxlans } from '../drivers/vxlan'
-import { parseIfname } from '../model/address'
 import { PipeworkError, usageError, validateNoExtraArgs } from '../model/errors'
+import { parseIfname } from '../model/ifname'
 import { parseUplinkSpec, type UplinkSpec, withUplinkVlan } from '../model/uplink'
 import { connectUplink, disconnectUplink, type UplinkChange } from '../operations/uplink'
 import { confirmUplink } from '../operations/uplink/confirm'
@@ -47,7 +47,7 @@ function parseUplinkArgs([, uplink, vlan]: readonly string[]): UplinkSpec {
   if (uplink === undefined) throw usageError('uplink add: which NIC?', SYNOPSIS)
   const wish = parseUplinkSpec(uplink)
   if (vlan === undefined) return wish
-  if (!vlan.startsWith('@')) throw usageError(`'${vlan}' is a word too many`, SYNOPSIS)
+  if (!vlan.startsWith('@')) throw usageError(`unexpected argument '${vlan}'`, SYNOPSIS)
   return withUplinkVlan(wish, vlan.slice(1))
 }
 

@@ -110,7 +110,7 @@ test.each([
   ['--for toString', "--for 'toString'"],
   ['--timeout soon', "--timeout 'soon'"],
   ['-i a/b', 'a/b'],
-  ['eth1', "'eth1' is a word too many"],
+  ['eth1', "unexpected argument 'eth1'"],
   ['-l x', "there is no option '-l'"],
 ])('%s is refused', async (words, message) => {
   const { code, err } = await wait(words, {})

@@ -1,5 +1,6 @@
-import { parseIfname, parseSeconds } from '../model/address'
 import { ExitCode, PipeworkError, usageError, validateNoExtraArgs } from '../model/errors'
+import { parseIfname } from '../model/ifname'
+import { parseSeconds } from '../model/number'
 import type { System } from '../system/types'
 import type { CommandContext, CommandOutcome } from '../ui/command'
 

@@ -1,5 +1,5 @@
 import { PipeworkError } from '../model/errors'
-import { parseRouted } from '../model/host-services'
+import { parseRouted } from '../model/routed'
 import type { AttachContext } from '../state/attach-facts'
 import { isOvsBridge } from '../state/ovsdb'
 import type { LinkDriver } from './types'

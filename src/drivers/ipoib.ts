@@ -1,4 +1,4 @@
-import { isPartitionKey } from '../model/address'
+import { isPartitionKey } from '../model/vlan'
 import { PipeworkError } from '../model/errors'
 import { formatLinkRecord } from '../network/link-record'
 import { guestNetns, ip, ipInGuest, type Plan, planSteps } from '../plan/step'

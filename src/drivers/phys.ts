@@ -1,4 +1,4 @@
-import { fnv1aHash } from '../model/address'
+import { fnv1aHash } from '../model/hash'
 import { PipeworkError } from '../model/errors'
 import { formatLinkRecord } from '../network/link-record'
 import { restoreRouteCommands } from '../network/routes'

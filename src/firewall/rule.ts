@@ -1,4 +1,5 @@
-import { type Family, fnv1aHash } from '../model/address'
+import type { Family } from '../model/address'
+import { fnv1aHash } from '../model/hash'
 
 /** A rule of the host's firewall, whatever program writes it. What is absent matches everything. */
 export interface FirewallRule {

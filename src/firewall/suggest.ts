@@ -1,4 +1,4 @@
-import { shellQuote } from '../plan/step'
+import { shellQuote } from '../model/shell'
 import { type DroppedBy, evaluateFlow, type Flow } from './evaluate'
 import type { ParsedChain, ParsedRule, Ruleset } from './ruleset'
 

@@ -1,18 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { captureError } from '../system/fake'
-import {
-  type Address,
-  fnv1aHash,
-  formatAddress,
-  isOnLink,
-  parseAddress,
-  parseIfname,
-  parseMac,
-  parseSeconds,
-} from './address'
+import { type Address, formatAddress, ipFamily, isOnLink, parseAddress } from './address'
 import { ExitCode, PipeworkError } from './errors'
 import { parseGuestName } from './guest-name'
+import { fnv1aHash } from './hash'
+import { parseIfname } from './ifname'
+import { parseMac } from './mac'
+import { parseSeconds } from './number'
 import { formatVlanSet, parseVlanSet } from './vlan'
 
 /** Message and hint of the usage error that the action throws. */
@@ -148,7 +143,7 @@ describe('parseMac', () => {
     ['01:00:5e:00:00:01', 'multicast', '02:00:5e:00:00:01'],
     ['ff:ff:ff:ff:ff:ff', 'multicast', 'fe:ff:ff:ff:ff:ff'],
     ['03:00:00:00:00:00', 'multicast', '02:00:00:00:00:00'],
-    ['00:00:00:00:00:00', 'no MAC address', ''],
+    ['00:00:00:00:00:00', 'cannot be the MAC address', ''],
     ['26:2e:71:98:60', 'is not a MAC address', 'U:TEXT'],
     ['26:2e:71:98:60:8f:00', 'is not a MAC address', 'U:TEXT'],
     ['26-2e-71-98-60-8f', 'is not a MAC address', 'U:TEXT'],
@@ -172,11 +167,11 @@ describe('parseIfname', () => {
   )
 
   test.each([
-    ['1234567890123456', 'it has 16 bytes, the kernel takes 15'],
-    ['ééééééééé', 'it has 18 bytes, the kernel takes 15'],
+    ['1234567890123456', 'it has 16 bytes, the kernel allows 15'],
+    ['ééééééééé', 'it has 18 bytes, the kernel allows 15'],
     ['', 'it is empty'],
-    ['.', 'the kernel does not take it'],
-    ['..', 'the kernel does not take it'],
+    ['.', 'the kernel does not allow it'],
+    ['..', 'the kernel does not allow it'],
     ['-x', 'it starts with a dash'],
     ['a b', 'white space'],
     ['a\tb', 'white space'],
@@ -197,7 +192,7 @@ describe('parseIfname', () => {
     ['a;b', "it has a ';'"],
   ])('refuses %j', (name, reason) => {
     const { message, hint } = refusal(() => parseIfname(name, 'interface in the guest'))
-    expect(message).toContain('is no name for the interface in the guest')
+    expect(message).toContain('cannot be the name of the interface in the guest')
     expect(message).toContain(reason)
     expect(message).toContain(JSON.stringify(name).slice(1, -1))
     expect(message).not.toMatch(/[\n\t\0]/)
@@ -310,3 +305,5 @@ describe('for any input', () => {
     )
   })
 })
+
+test('a zone is not part of an address', () => expect(ipFamily('fe80::1%eth0')).toBeUndefined())

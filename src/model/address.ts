@@ -1,10 +1,13 @@
+import { isIP } from 'node:net'
 import { Netmask } from 'netmask'
 import { usageError } from './errors'
-import { addressBits, isIP, isLinkLocalAddress } from './ip'
 
 export type Family = 4 | 6
 
-/** An address with its prefix, as `ip addr` takes it, and the gateway typed after the `@`. */
+/** The order in which steps for both families run. */
+export const ADDRESS_FAMILIES = [4, 6] as const satisfies readonly Family[]
+
+/** An address with its prefix, and the gateway typed after the `@`. */
 export interface Address {
   readonly family: Family
   /** Canonical text: dotted quad, or RFC 5952. */
@@ -13,7 +16,7 @@ export interface Address {
   readonly prefix: number
   /** Canonical, same family. */
   readonly gateway?: string
-  /** Given by a DHCP server, and not typed. */
+  /** From a DHCP server, not typed. */
   readonly leased?: true
 }
 
@@ -22,25 +25,38 @@ export function toCidr({ ip, prefix }: Address): string {
   return `${ip}/${prefix}`
 }
 
-/** The address as it is typed: `ip/prefix[@gateway]`. */
+/** The address as typed: `ip/prefix[@gateway]`. */
 export function formatAddress(address: Address): string {
   return toCidr(address) + (address.gateway === undefined ? '' : `@${address.gateway}`)
 }
 
-/** The canonical text of an address that `isIP` accepts; netmask's own parser is laxer and would take `10.1`. */
+/** The prefix length of a single address. */
+export function addressBits(family: Family): 32 | 128 {
+  return family === 4 ? 32 : 128
+}
+
+/** Whether an IPv6 address is link-local, fe80::/10 (RFC 4291). */
+export function isLinkLocalAddress(ip: string): boolean {
+  return /^fe[89ab].:/.test(ip)
+}
+
+/** The canonical text of a valid address. Check before: netmask's own parser is laxer and takes `10.1`. */
 function canonicalizeIp(ip: string, family: Family): string {
   return family === 4 ? ip : new Netmask(`${ip}/128`).base
 }
 
-function detectFamily(text: string): Family | undefined {
-  return isIP(text) || undefined
+/** The family of an IP address; undefined for anything else, also for an address with a zone (`fe80::1%eth0`). */
+export function ipFamily(text: string): Family | undefined {
+  if (text.includes('%')) return undefined
+  const family = isIP(text)
+  return family === 4 || family === 6 ? family : undefined
 }
 
-/** The length of a netmask like 255.255.255.0, or of one that is a length already; undefined for anything else. */
+/** The prefix length of `24` or `255.255.255.0`; undefined for anything else. */
 export function parsePrefixLength(text: string, family: Family): number | undefined {
   const bits = addressBits(family)
   if (/^(0|[1-9]\d{0,2})$/.test(text)) return Number(text) <= bits ? Number(text) : undefined
-  if (family !== 4 || isIP(text) !== 4) return undefined
+  if (family !== 4 || ipFamily(text) !== 4) return undefined
   try {
     return new Netmask('0.0.0.0', text).bitmask
   } catch {
@@ -56,17 +72,17 @@ function validateNotNetworkAddress(address: Address, typed: string): void {
     throw usageError(
       `'${typed}': ${address.ip} is the network address of ${block.base}/${address.prefix}`,
       address.family === 4
-        ? `No host can have it: take an address from ${block.first} on.`
-        : `It belongs to the subnet's routers (RFC 4291): take an address like ${block.base}1.`,
+        ? `No host can have it: use an address from ${block.first} on.`
+        : `It belongs to the routers of the subnet (RFC 4291): use an address like ${block.base}1.`,
     )
   if (block.broadcast === address.ip)
     throw usageError(
       `'${typed}': ${address.ip} is the broadcast address of ${block.base}/${address.prefix}`,
-      `No host can have it: take an address up to ${block.last}.`,
+      `No host can have it: use an address up to ${block.last}.`,
     )
 }
 
-/** Refuses an address that no host on a LAN can have; `typed` is what it stands in. */
+/** Refuses an address that no host on a LAN can have. */
 export function validateHostAddress({ family, ip }: Pick<Address, 'family' | 'ip'>, typed: string): void {
   const first = Number.parseInt(ip, 10)
   const reason =
@@ -83,7 +99,7 @@ export function validateHostAddress({ family, ip }: Pick<Address, 'family' | 'ip
 }
 
 function parseGateway(text: string, of: Omit<Address, 'gateway'>, typed: string): string {
-  const family = detectFamily(text)
+  const family = ipFamily(text)
   if (family === undefined)
     throw usageError(
       `'${typed}': the gateway '${text}' is not an IP address`,
@@ -92,28 +108,28 @@ function parseGateway(text: string, of: Omit<Address, 'gateway'>, typed: string)
   if (family !== of.family)
     throw usageError(
       `'${typed}': the gateway '${text}' is IPv${family}, the address is IPv${of.family}`,
-      'Give each family its own address and gateway, with a comma between: 10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1',
+      'Give each family its own address and gateway, separated by a comma: 10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1',
     )
   const gateway = canonicalizeIp(text, family)
   validateHostAddress({ family, ip: gateway }, typed)
   if (gateway === of.ip) throw usageError(`'${typed}': the gateway is the address itself`, 'Give the router’s address.')
-  // Of IPv6 the first address of a subnet is its routers' own.
+  // The first address of an IPv6 subnet belongs to its routers.
   if (family === 4 && isOnLink(of, gateway)) validateNotNetworkAddress({ ...of, ip: gateway }, typed)
   return gateway
 }
 
 /**
- * `ip/prefix[@gateway]`, the prefix in bits or as a dotted netmask.
- * Throws a usage error for whatever a host cannot have.
+ * Parses `ip/prefix[@gateway]`; the prefix may be a dotted netmask.
+ * Throws a usage error for an address that a host cannot have.
  */
 export function parseAddress(typed: string): Address {
   const [cidr = '', gateway, ...rest] = typed.split('@')
   const [ip = '', prefixText, ...more] = cidr.split('/')
-  const family = detectFamily(ip)
+  const family = ipFamily(ip)
   if (rest.length > 0 || more.length > 0 || family === undefined)
     throw usageError(
       `'${typed}' is not an address`,
-      'Write IP/PREFIX[@GATEWAY], like 192.168.1.10/24@192.168.1.1 or fd00::10/64, or 0/0 for an interface without address.',
+      'Write IP/PREFIX[@GATEWAY], like 192.168.1.10/24@192.168.1.1 or fd00::10/64, or 0/0 for no address.',
     )
   if (prefixText === undefined) {
     const guess = `${ip}/${family === 4 ? 24 : 64}${gateway === undefined ? '' : `@${gateway}`}`
@@ -133,12 +149,12 @@ export function parseAddress(typed: string): Address {
 
 /** The canonical text of an address of that family; undefined for anything else. */
 export function toCanonicalIp(text: string, family: Family): string | undefined {
-  return detectFamily(text) === family ? canonicalizeIp(text, family) : undefined
+  return ipFamily(text) === family ? canonicalizeIp(text, family) : undefined
 }
 
-/** An address alone, canonical; `what` begins the message. Throws a usage error. */
+/** An address without prefix; `what` starts the error message. Throws a usage error. */
 export function parseIpAddress(typed: string, what: string): { readonly family: Family; readonly ip: string } {
-  const family = detectFamily(typed)
+  const family = ipFamily(typed)
   if (family === undefined)
     throw usageError(`${what}: '${typed}' is not an IP address`, 'Write it like 192.168.1.10 or fd00::10.')
   return { family, ip: canonicalizeIp(typed, family) }
@@ -159,13 +175,13 @@ export function toNetworkCidr(address: Pick<Address, 'ip' | 'prefix'>): string {
   return `${new Netmask(`${address.ip}/${address.prefix}`).base}/${address.prefix}`
 }
 
-/** True when the address's own subnet reaches the other address without a route. */
+/** Whether the subnet of the address contains the other address, or that is link-local. */
 export function isOnLink(of: Address, ip: string): boolean {
   if (isLinkLocalAddress(ip)) return true
   return of.prefix === 0 || new Netmask(toCidr(of)).contains(ip)
 }
 
-/** Whether a network, as `network/prefix` or a single address, has that address; undefined when it cannot be read. */
+/** Whether `network/prefix` or a single address contains the address; undefined when it cannot be parsed. */
 export function networkContains(network: string, ip: string): boolean | undefined {
   if (network.includes(':') !== ip.includes(':')) return false
   try {
@@ -173,82 +189,4 @@ export function networkContains(network: string, ip: string): boolean | undefine
   } catch {
     return undefined
   }
-}
-
-/** The largest packet of a link, in bytes: from 68, the least that IPv4 allows, to 65535. Throws a usage error. */
-export function parseMtu(typed: string): number {
-  const mtu = /^\d{1,5}$/.test(typed) ? Number(typed) : 0
-  if (mtu < 68 || mtu > 65535)
-    throw usageError(`--mtu '${typed}' is not an MTU`, 'It goes from 68 to 65535; IPv6 needs 1280.')
-  return mtu
-}
-
-/** Six bytes in lower case hexadecimal with colons; a unicast address. Throws a usage error. */
-export function parseMac(typed: string): string {
-  const mac = typed.toLowerCase()
-  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/.test(mac))
-    throw usageError(
-      `'${typed}' is not a MAC address`,
-      'Write six bytes like 26:2e:71:98:60:8f, or U:TEXT to derive one from a text.',
-    )
-  if (mac === '00:00:00:00:00:00')
-    throw usageError(
-      `'${typed}' is no MAC address that an interface can have`,
-      'Take one like 26:2e:71:98:60:8f, or U:TEXT to derive one from a text.',
-    )
-  const first = Number.parseInt(mac.slice(0, 2), 16)
-  if (first & 1) {
-    const unicast = ((first & 0xfe) | 2).toString(16).padStart(2, '0') + mac.slice(2)
-    throw usageError(`'${typed}' is a multicast MAC address`, `The first byte must be even: ${unicast}, for example.`)
-  }
-  return mac
-}
-
-/**
- * A name that the kernel takes for an interface (dev_valid_name: 1 to 15 bytes, no slash, colon or white space,
- * not . or ..) and that `ip -batch` reads as one plain word. Throws a usage error.
- */
-export function parseIfname(typed: string, what: string): string {
-  const bytes = Buffer.byteLength(typed)
-  const reason =
-    (typed === '' && 'it is empty') ||
-    (bytes > 15 && `it has ${bytes} bytes, the kernel takes 15`) ||
-    ((typed === '.' || typed === '..') && 'the kernel does not take it') ||
-    (typed.startsWith('-') && 'it starts with a dash') ||
-    (/[^\x21-\x7e]/.test(typed) && 'it has white space, control or non-ASCII characters') ||
-    (/[/:"'#\\%@;]/.test(typed) && `it has a '${/[/:"'#\\%@;]/.exec(typed)?.[0]}'`)
-  if (reason)
-    throw usageError(
-      `${JSON.stringify(typed).replaceAll(/^"|"$/g, "'")} is no name for the ${what}: ${reason}`,
-      'Take a short name like eth1.',
-    )
-  return typed
-}
-
-/** Whether the text can be an InfiniBand partition key: up to four hexadecimal digits, as the original took it. */
-export function isPartitionKey(text: string): boolean {
-  return /^[0-9a-f]{1,4}$/i.test(text)
-}
-
-/** A time in seconds, fractions allowed, not negative. Throws a usage error. */
-export function parseSeconds(typed: string, option: string): number {
-  if (!/^\d+(\.\d+)?$/.test(typed))
-    throw usageError(`${option} '${typed}' is not a number of seconds`, `Write it like ${option} 30`)
-  return Number(typed)
-}
-
-/**
- * FNV-1a over the text's UTF-8 bytes, 64 bits in hexadecimal: for names and addresses that are to be the same at each
- * run, where nobody could gain by a collision. (node:crypto takes 2 ms of every start.)
- */
-export function fnv1aHash(text: string): string {
-  let hash = 0xcbf29ce484222325n
-  for (const byte of Buffer.from(text)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n)
-  return hash.toString(16).padStart(16, '0')
-}
-
-/** `eth0.10`, or where that exceeds what the kernel takes a name of our own that is always the same. */
-export function vlanDeviceName(nic: string, vlan: number): string {
-  const name = `${nic}.${vlan}`
-  return name.length <= 15 ? name : `vl${fnv1aHash(nic).slice(0, 8)}.${vlan}`
 }

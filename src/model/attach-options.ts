@@ -1,10 +1,11 @@
-import { type Address, type Family, parseMtu, toNetworkCidr } from './address'
+import { type Address, type Family, toNetworkCidr } from './address'
 import { type AddressSpec, type DhcpOptions, mayLeaseDefaultRoute } from './address-spec'
 import { usageError } from './errors'
 import { type HostServiceOptions, toHostServiceWords } from './host-services'
+import { parseMtu } from './number'
 import { parseMetric, parseRouteSpec, type RouteSpec } from './route'
 
-/** How a link shares a NIC with others: a MAC address of its own (macvlan), or the NIC's (ipvlan). */
+/** How a link shares a NIC: with its own MAC address (macvlan), or the NIC's (ipvlan). */
 export const SHARE_MODES = {
   macvlan: ['bridge', 'private', 'vepa', 'passthru', 'source'],
   ipvlan: ['l2', 'l3', 'l3s'],
@@ -17,7 +18,7 @@ export interface SharingSpec {
   readonly mode: string
 }
 
-/** The options of the main form, as typed. */
+/** The options of an attach, as typed. */
 export interface AttachOptions extends DhcpOptions, HostServiceOptions {
   readonly i?: string | undefined
   readonly l?: string | undefined
@@ -38,41 +39,41 @@ export interface AttachOptions extends DhcpOptions, HostServiceOptions {
   readonly force?: boolean | undefined
 }
 
-/** What --kind and --mode say. Throws usage errors. */
+/** Parses --kind and --mode. Throws usage errors. */
 export function parseSharingSpec({ kind = 'macvlan', mode }: AttachOptions): SharingSpec {
   if (kind !== 'macvlan' && kind !== 'ipvlan')
-    throw usageError(`--kind '${kind}' is not a way to share a NIC`, 'Write macvlan or ipvlan.')
+    throw usageError(`--kind '${kind}' is not macvlan or ipvlan`, 'Write --kind macvlan or --kind ipvlan.')
   const modes: readonly string[] = SHARE_MODES[kind]
   if (mode !== undefined && !modes.includes(mode))
-    throw usageError(`--mode '${mode}' is not a mode of ${kind}`, `The modes are ${modes.join(', ')}.`)
+    throw usageError(`--mode '${mode}' is not a mode of ${kind}`, `Modes of ${kind}: ${modes.join(', ')}.`)
   return { kind, mode: mode ?? SHARE_MODES[kind][0] }
 }
 
-/** How a link shares its NIC: what the words of its record say, or the defaults. */
+/** How a link shares its NIC, from the words of its record. */
 export function parseRecordSharing(words: readonly string[]): SharingSpec {
   const optionOf = (name: string) => words.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3)
   const kind = optionOf('kind') === 'ipvlan' ? 'ipvlan' : 'macvlan'
   return { kind, mode: optionOf('mode') ?? SHARE_MODES[kind][0] }
 }
 
-/** The gateway of that family among the addresses of a request or a record. */
+/** The gateway of that family among the addresses. */
 export function findGateway(addresses: readonly Address[], family: Family): string | undefined {
   return addresses.find((address) => address.family === family && address.gateway !== undefined)?.gateway
 }
 
-/** The routes among the words of a record. */
+/** The routes in the words of a link record. */
 export function parseRecordRoutes(words: readonly string[]): readonly RouteSpec[] {
   return words.flatMap((word) => {
     const typed = /^--route=(.*)$/.exec(word)?.[1]
     try {
       return typed === undefined ? [] : [parseRouteSpec(typed)]
     } catch {
-      return [] // edited by hand
+      return [] // a record that was edited by hand
     }
   })
 }
 
-/** The router of a route: the one typed, else the gateway of the family, else none. */
+/** The next hop of a route: the typed one, else the gateway of its family. */
 export function resolveVia({ family, via }: RouteSpec, addresses: readonly Address[]): string | undefined {
   return via ?? findGateway(addresses, family)
 }
@@ -85,12 +86,12 @@ function parseRouteSpecs(typed: readonly string[], { addresses, sources }: Addre
       throw usageError(`--route '${typed[index]}': there are two routes to ${dst}`, 'Give each its own metric.')
     if (ofFamily.length === 0 && sources.some((source) => source.family === family))
       throw usageError(
-        `--route '${typed[index]}': over an address that is not typed, the server says which routes there are`,
-        'Give the route with pipework route <guest> add …, or in the server (DHCP option 121).',
+        `--route '${typed[index]}': the routes of a leased address come from the server`,
+        'Add the route with pipework route <guest> add …, or on the server (DHCP option 121).',
       )
     if (ofFamily.length === 0)
       throw usageError(
-        `--route '${typed[index]}': the interface is to have no IPv${family} address`,
+        `--route '${typed[index]}': the interface gets no IPv${family} address`,
         'Give it one, or leave the route out.',
       )
     if (ofFamily.some(({ ip }) => ip === via))
@@ -98,53 +99,50 @@ function parseRouteSpecs(typed: readonly string[], { addresses, sources }: Addre
     if (metric === undefined && ofFamily.some((address) => toNetworkCidr(address) === dst))
       throw usageError(
         `--route '${typed[index]}': that is the subnet of the interface`,
-        'Leave it out: it comes with the address.',
+        'Leave it out: the address brings this route.',
       )
   })
   return routes
 }
 
-/** Where packets are to go, of a request. */
+/** The routing part of a request. */
 export interface RoutingSpec {
-  /** Routes beside the default. */
+  /** Routes other than the default route. */
   readonly routes: readonly RouteSpec[]
-  /** Of the default routes; the kernel's choice when absent. */
+  /** Of the default routes; absent for the kernel's default. */
   readonly metric?: number
   /** Whether the gateways become default routes. */
   readonly defaultRoute: boolean
-  /** Whether replies to what arrives on the interface leave by it, whatever the main table says. */
+  /** Whether replies leave by the interface the request arrived on. */
   readonly policyRoute: boolean
 }
 
-/** What --route, --metric, --no-default-route and --policy-route say of a link with these addresses. Throws usage errors. */
-export function parseRoutingSpec(options: AttachOptions, addressing: AddressSpec): RoutingSpec {
-  const { addresses } = addressing
+/** Parses --route, --metric, --no-default-route and --policy-route. Throws usage errors. */
+export function parseRoutingSpec(options: AttachOptions, addressSpec: AddressSpec): RoutingSpec {
+  const { addresses } = addressSpec
   const { routes = [], metric, defaultRoute = true, policyRoute = false } = options
-  const hasGateway = addresses.some(({ gateway }) => gateway !== undefined) || mayLeaseDefaultRoute(addressing, 4)
+  const hasGateway = addresses.some(({ gateway }) => gateway !== undefined) || mayLeaseDefaultRoute(addressSpec, 4)
   if (metric !== undefined && !hasGateway)
     throw usageError(
-      `--metric '${metric}': there is no gateway`,
+      `--metric '${metric}' needs a gateway`,
       'It is the metric of the default route: IP/PREFIX@GATEWAY.',
     )
   if (metric !== undefined && !defaultRoute)
     throw usageError(
-      `--metric '${metric}' is for the default route, and --no-default-route forbids one`,
+      `--metric '${metric}' is for the default route, but --no-default-route adds none`,
       'Leave one of the two out.',
     )
   if (policyRoute && addresses.length === 0)
-    throw usageError(
-      '--policy-route goes by the addresses that are typed, and there are none',
-      'Type the address, or leave --policy-route out.',
-    )
+    throw usageError('--policy-route needs a typed address', 'Type the address, or leave --policy-route out.')
   return {
-    routes: parseRouteSpecs(routes, addressing),
+    routes: parseRouteSpecs(routes, addressSpec),
     metric: metric === undefined ? undefined : parseMetric(metric, '--metric'),
     defaultRoute,
     policyRoute,
   }
 }
 
-/** What --mtu says. Throws usage errors. */
+/** Parses --mtu. Throws usage errors. */
 export function parseMtuOption({ mtu: typed }: AttachOptions, { addresses, sources }: AddressSpec): { mtu?: number } {
   if (typed === undefined) return {}
   const mtu = parseMtu(typed)
@@ -152,40 +150,40 @@ export function parseMtuOption({ mtu: typed }: AttachOptions, { addresses, sourc
   if (mtu < 1280 && address6 !== undefined)
     throw usageError(
       `--mtu '${typed}' is too small for ${address6}`,
-      'IPv6 needs 1280 (RFC 8200); with less the kernel takes it from the interface.',
+      'IPv6 needs 1280 (RFC 8200); with less, the kernel removes IPv6 from the interface.',
     )
   return { mtu }
 }
 
-/** What --tx-offload says. Throws usage errors. */
+/** Parses --tx-offload. Throws usage errors. */
 export function parseTxOffload({ txOffload: typed }: AttachOptions): { txOffload?: 'on' | 'off' } {
   if (typed === undefined) return {}
   if (typed !== 'on' && typed !== 'off')
-    throw usageError(`--tx-offload '${typed}' is neither on nor off`, 'Write --tx-offload off, or leave it out.')
+    throw usageError(`--tx-offload '${typed}' is not on or off`, 'Write --tx-offload off, or leave it out.')
   return { txOffload: typed }
 }
 
 const FIREWALL_MODES = ['allow', 'warn', 'off'] as const
 
-/** What to do where the host's firewall drops what goes over the bridge. */
+/** What to do when the host's firewall drops packets on the bridge. */
 export interface FirewallSpec {
-  /** Make a rule that lets it pass; say so, and how to mend it; do not look. */
+  /** Add an accept rule; warn and suggest a fix; do not check. */
   readonly firewall: (typeof FIREWALL_MODES)[number]
-  /** Whether that is refused before the first change. */
+  /** Whether a drop is an error before the first change. */
   readonly strict: boolean
 }
 
-/** What --firewall and --strict say. Throws usage errors. */
+/** Parses --firewall and --strict. Throws usage errors. */
 export function parseFirewallSpec({ firewall: typed = 'warn', strict = false }: AttachOptions): FirewallSpec {
   const firewall = FIREWALL_MODES.find((it) => it === typed)
   if (firewall === undefined)
-    throw usageError(`--firewall '${typed}' is not allow, warn or off`, 'To let the traffic pass: --firewall allow')
+    throw usageError(`--firewall '${typed}' is not allow, warn or off`, 'To add an accept rule: --firewall allow')
   if (strict && firewall === 'off')
-    throw usageError('--strict looks at the firewall, and --firewall off forbids that', 'Give one of the two.')
+    throw usageError('--strict checks the firewall, but --firewall off turns that check off', 'Give one of the two.')
   return { firewall, strict }
 }
 
-/** The options that go into the record, as typed. */
+/** The options that go into the link record, as typed. */
 export function toRecordWords(options: AttachOptions): readonly string[] {
   const word = (name: string, value: string | undefined) => (value === undefined ? [] : [`--${name}=${value}`])
   const { kind, mode, metric, routes = [], mtu, txOffload } = options

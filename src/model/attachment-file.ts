@@ -1,6 +1,6 @@
-import { shellQuote } from '../plan/step'
+import { shellQuote } from './shell'
 
-/** A word of a line, and where it stands in the file. Lines and columns count from 1. */
+/** A word of a line and its column. Lines and columns count from 1. */
 export interface FileWord {
   readonly text: string
   readonly column: number
@@ -12,7 +12,7 @@ export interface ParsedLine {
   readonly words: readonly FileWord[]
 }
 
-/** A mistake in a file: where, and what is wrong, with the value in quotes. */
+/** A syntax error in a file. */
 export interface LineError {
   readonly line: number
   readonly column: number
@@ -24,10 +24,8 @@ export interface ParsedLines {
   readonly errors: readonly LineError[]
 }
 
-/** Where variables come from. */
 export type VariableEnv = Readonly<Record<string, string | undefined>>
 
-/** What a mistake in a line throws. */
 class LineSyntaxError extends Error {
   constructor(
     readonly column: number,
@@ -37,16 +35,17 @@ class LineSyntaxError extends Error {
   }
 }
 
-/** What else has a meaning to a shell outside quotes: nobody shall believe that it has it here. */
+/** Characters with a meaning in a shell, which they do not have here: refused outside quotes. */
 const SHELL_CHARS = /[|&;<>()`]/
 const VARIABLE_PATTERN = /^\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}/
 
 /**
- * The lines of a file as words, as a shell would split them: quotes, backslash, `#` comments, and `${NAME}` or
- * `${NAME:-default}` from the environment. A value is never split or read again, and nothing is ever run.
+ * Splits the lines of a file into words as a shell would: quotes, backslash, `#` comments, and `${NAME}` or
+ * `${NAME:-default}` from the environment. A value is never split or expanded again, and nothing is executed.
  */
 export function parseLines(text: string, env: VariableEnv): ParsedLines {
-  const [lines, mistakes]: [ParsedLine[], LineError[]] = [[], []]
+  const lines: ParsedLine[] = []
+  const errors: LineError[] = []
   for (const [index, line] of text.split('\n').entries()) {
     const number = index + 1
     try {
@@ -54,20 +53,18 @@ export function parseLines(text: string, env: VariableEnv): ParsedLines {
       if (words.length > 0) lines.push({ number, words })
     } catch (error) {
       if (!(error instanceof LineSyntaxError)) throw error
-      mistakes.push({ line: number, column: error.column, message: error.message })
+      errors.push({ line: number, column: error.column, message: error.message })
     }
   }
-  return { lines, errors: mistakes }
+  return { lines, errors }
 }
 
-/** A text that ends a word, goes on in it, or is another way of writing: one at a time, from the left. */
 interface LineCursor {
   readonly line: string
   readonly env: VariableEnv
   position: number
 }
 
-/** The words of one line. Throws a Slip. */
 function parseLineWords(line: string, env: VariableEnv): readonly FileWord[] {
   const cursor: LineCursor = { line, env, position: 0 }
   const words: FileWord[] = []
@@ -97,7 +94,7 @@ function parsePiece(cursor: LineCursor, char: string): string {
   if (SHELL_CHARS.test(char))
     throw new LineSyntaxError(
       cursor.position + 1,
-      `'${char}' is for a shell, and this is none: write '\\${char}' if it belongs to the word`,
+      `'${char}' is shell syntax, which is not supported here: write '\\${char}' for the character itself`,
     )
   return consume(cursor, 1)
 }
@@ -125,9 +122,9 @@ function parseDoubleQuoted(cursor: LineCursor): string {
       cursor.position += 1
       return text
     }
-    if (char === '`') throw new LineSyntaxError(cursor.position + 1, "'`' is for a shell, and this is none")
+    if (char === '`') throw new LineSyntaxError(cursor.position + 1, "'`' is shell syntax, which is not supported here")
     if (char === '$') text += expandVariable(cursor)
-    // Before other characters a backslash between these quotes is a backslash (POSIX, 2.2.3).
+    // In double quotes, a backslash before any other character is literal (POSIX, 2.2.3).
     else if (char === '\\' && /[$`"\\]/.test(cursor.line.charAt(cursor.position + 1))) text += parseEscaped(cursor)
     else text += consume(cursor, 1)
   }
@@ -135,7 +132,7 @@ function parseDoubleQuoted(cursor: LineCursor): string {
 
 function parseEscaped(cursor: LineCursor): string {
   if (cursor.position + 1 >= cursor.line.length)
-    throw new LineSyntaxError(cursor.position + 1, "'\\' at the end: a line does not go on in the next one")
+    throw new LineSyntaxError(cursor.position + 1, "'\\' at the end: a line cannot continue on the next one")
   return consume(cursor, 2).slice(1)
 }
 
@@ -143,7 +140,7 @@ function unclosedQuoteError({ line }: LineCursor, start: number): LineSyntaxErro
   return new LineSyntaxError(start + 1, `the quote of '${line.slice(start)}' is not closed in this line`)
 }
 
-/** An empty variable is taken for a mistake: the word would mean something else without it. */
+/** An empty variable is an error: the word would mean something else without it. */
 function expandVariable(cursor: LineCursor): string {
   const rest = cursor.line.slice(cursor.position)
   const column = cursor.position + 1
@@ -151,7 +148,7 @@ function expandVariable(cursor: LineCursor): string {
   if (written === undefined || name === undefined)
     throw new LineSyntaxError(
       column,
-      `'${/^\$(\{[^}]*\}?|\([^)]*\)?|\w*)/.exec(rest)?.[0] ?? '$'}' is not read: a variable is written \${NAME} or \${NAME:-default}, and nothing is run`,
+      `'${/^\$(\{[^}]*\}?|\([^)]*\)?|\w*)/.exec(rest)?.[0] ?? '$'}' is not supported: write a variable as \${NAME} or \${NAME:-default}`,
     )
   consume(cursor, written.length)
   const value = cursor.env[name] || fallback
@@ -163,12 +160,12 @@ function expandVariable(cursor: LineCursor): string {
   return value
 }
 
-/** Words as a line that is read back as these words; undefined when no line can hold them. */
+/** The words as a line that parses to the same words; undefined when a word contains a line break. */
 export function formatFileLine(words: readonly string[]): string | undefined {
   return words.some((word) => /[\n\r]/.test(word)) ? undefined : words.map(shellQuote).join(' ')
 }
 
-/** The column of the word that a message speaks of, where it quotes one; else that of the first. */
+/** The column of the word that a message quotes; else of the first word. */
 export function findErrorColumn(message: string, words: readonly FileWord[]): number {
   const quoted = [...message.matchAll(/'([^']+)'/g)].map(([, value = '']) => value)
   const found = quoted.flatMap((value) => words.find(({ text }) => text === value) ?? [])

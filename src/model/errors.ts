@@ -2,25 +2,24 @@
 export const ExitCode = {
   /** Done, or already so. */
   ok: 0,
-  /** Refused or failed, and the host is as it was. */
+  /** Refused or failed; the host is unchanged. */
   failed: 1,
   /** Wrong usage. */
   usage: 2,
-  /** Failed, and something is left: each leftover is named. */
+  /** Failed and left something behind, which the error names. */
   leftover: 3,
-  /** A wait ran out of time; the code of coreutils' timeout(1). */
+  /** Timed out, as in timeout(1). */
   timeout: 124,
 } as const
 
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode]
 
-/** Something that a failed run could not take back, and the shell command that removes it. */
+/** Something that a rollback could not remove, and the shell command that removes it. */
 export interface Leftover {
   readonly what: string
   readonly command: string
 }
 
-/** What is told beside the message: what to do about it, the exit code, and what is left. */
 export interface ErrorDetail {
   readonly hint?: string | undefined
   readonly exitCode?: ExitCode
@@ -28,7 +27,7 @@ export interface ErrorDetail {
   readonly cause?: unknown
 }
 
-/** An error that its reader can mend: printed as message and hint, never with a stack. */
+/** An error for the user: printed as message and hint, without a stack. */
 export class PipeworkError extends Error {
   readonly hint: string | undefined
   readonly exitCode: ExitCode
@@ -43,12 +42,12 @@ export class PipeworkError extends Error {
   }
 }
 
-/** An error in the words typed: exit code 2. */
+/** A wrong command line: exit code 2. */
 export function usageError(message: string, hint?: string): PipeworkError {
   return new PipeworkError(message, { hint, exitCode: ExitCode.usage })
 }
 
-/** Refuses the words that follow those which a command takes. */
+/** Refuses surplus arguments. */
 export function validateNoExtraArgs([first]: readonly string[], hint: string): void {
-  if (first !== undefined) throw usageError(`'${first}' is a word too many`, hint)
+  if (first !== undefined) throw usageError(`unexpected argument '${first}'`, hint)
 }

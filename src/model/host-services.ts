@@ -1,38 +1,24 @@
-import type { LinkRecord } from '../state/record'
-import type { System } from '../system/types'
-import { type Address, type Family, parseAddress, parseIfname, parseIpAddress } from './address'
+import { type Address, parseAddress } from './address'
 import { usageError } from './errors'
+import { parseIfname } from './ifname'
+import { isPortConflict, type PortMapping, parsePortMapping } from './port-mapping'
+import { parseRouted } from './routed'
 
-/** What a request wants of the host beside the link: how the guest and the rest of the world reach each other. */
+/** What an attachment needs on the host beside its link. */
 export interface HostServices {
-  /** Addresses of the host on the bridge. */
+  /** Addresses that the host has on the bridge. */
   readonly bridgeAddresses: readonly Address[]
-  /** Whether what the guest sends to the outside leaves with an address of the host, and by which interface only. */
+  /** Masquerading of what the guest sends; `out` limits it to one interface. */
   readonly nat?: { readonly out?: string }
   readonly portMappings: readonly PortMapping[]
-  /** Whether host and guest reach each other past the NIC that they share. */
+  /** Whether host and guest reach each other although they share a NIC. */
   readonly hostAccess: boolean
-}
-
-/** Ports of the host that lead to the guest. */
-export interface PortMapping {
-  readonly protocol: 'tcp' | 'udp'
-  /** The host's address, where not all of them. */
-  readonly listenAddress?: { readonly family: Family; readonly ip: string }
-  readonly hostPorts: PortRange
-  /** Of the guest; as many as of the host. */
-  readonly guestPorts: PortRange
-}
-
-export interface PortRange {
-  readonly first: number
-  readonly last: number
 }
 
 /** The options as typed. */
 export interface HostServiceOptions {
   readonly bridgeAddress?: string | undefined
-  /** Empty for any way out. */
+  /** Empty for every interface. */
   readonly nat?: string | undefined
   readonly publish?: readonly string[] | undefined
   readonly hostAccess?: boolean | undefined
@@ -40,80 +26,23 @@ export interface HostServiceOptions {
 
 const NO_SERVICES: HostServices = { bridgeAddresses: [], portMappings: [], hostAccess: false }
 
-function parsePortRange(text: string, typed: string): PortRange {
-  const [, from = '', to = from] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text) ?? []
-  const [first, last] = [Number(from), Number(to)]
-  if (from === '' || first < 1 || last > 65535 || first > last)
-    throw usageError(
-      `--publish '${typed}': '${text}' is neither a port nor a range of ports`,
-      'Write HOSTPORT:GUESTPORT, like 8080:80, with /udp behind it where it is not TCP.',
-    )
-  return { first, last }
-}
-
-/** `[ip:]hostport:guestport[/tcp|udp]` as Docker has it, ports also as `first-last`. Throws usage errors. */
-export function parsePortMapping(typed: string): PortMapping {
-  const [ports = '', protocol = 'tcp', ...rest] = typed.split('/')
-  if (rest.length > 0 || (protocol !== 'tcp' && protocol !== 'udp'))
-    throw usageError(
-      `--publish '${typed}': '${[protocol, ...rest].join('/')}' is neither tcp nor udp`,
-      'Write /udp behind it, or nothing for TCP.',
-    )
-  const [, bracketed, plain, host, guest] = /^(?:\[([^\]]*)\]:|([\d.]+):)?([^:]*):([^:]*)$/.exec(ports) ?? []
-  if (host === undefined || guest === undefined)
-    throw usageError(
-      `--publish '${typed}' does not say which port of the host leads to which of the guest`,
-      'Write [IP:]HOSTPORT:GUESTPORT, like 8080:80 or 192.168.1.10:8080:80 or [fd00::1]:8080:80/udp.',
-    )
-  const ip = bracketed ?? plain
-  const at = ip === undefined || ip === '0.0.0.0' ? undefined : parseIpAddress(ip, `--publish '${typed}'`)
-  if (at?.ip === '::1')
-    throw usageError(
-      `--publish '${typed}': what is sent to ::1 never leaves this host`,
-      'IPv6 has no route_localnet. Give another address of the host, or 127.0.0.1.',
-    )
-  const [from, to] = [parsePortRange(host, typed), parsePortRange(guest, typed)]
-  if (from.last - from.first !== to.last - to.first)
-    throw usageError(
-      `--publish '${typed}': ${host} and ${guest} are not as many ports`,
-      'Write as many on either side, like 8000-8010:8000-8010.',
-    )
-  if (from.first !== from.last && from.first !== to.first)
-    throw usageError(
-      `--publish '${typed}': a range of ports keeps its numbers`,
-      `Write ${host}:${host}, or give each port its own --publish.`,
-    )
-  return { protocol, listenAddress: at, hostPorts: from, guestPorts: to }
-}
-
-function portsOverlap(a: PortRange, b: PortRange): boolean {
-  return a.first <= b.last && b.first <= a.last
-}
-
-/** Whether one port of the host would lead to two places. */
-export function isPortConflict(a: PortMapping, b: PortMapping): boolean {
-  const isSameAddress =
-    a.listenAddress === undefined || b.listenAddress === undefined || a.listenAddress.ip === b.listenAddress.ip
-  return a.protocol === b.protocol && isSameAddress && portsOverlap(a.hostPorts, b.hostPorts)
-}
-
 function parsePortMappings(typed: readonly string[], addresses: readonly Address[]): readonly PortMapping[] {
   const all = typed.map(parsePortMapping)
   all.forEach((one, index) => {
     const text = `--publish '${typed[index]}'`
     if (addresses.length === 0)
-      throw usageError(`${text} leads to the address of the guest, and it is to have none`, 'Give it one.')
+      throw usageError(`${text}: the guest gets no address`, 'Give it an address, or leave --publish out.')
     const { listenAddress } = one
     if (listenAddress !== undefined && !addresses.some(({ family }) => family === listenAddress.family))
       throw usageError(
-        `${text}: the guest is to have no IPv${listenAddress.family} address`,
-        'Give it one, or another address here.',
+        `${text}: the guest gets no IPv${listenAddress.family} address`,
+        'Give the guest one, or publish on another address.',
       )
     const twin = all.findIndex((other) => isPortConflict(one, other))
     if (twin !== index)
       throw usageError(
-        `${text}: '${typed[twin]}' has that port already`,
-        'Leave one of them out, or give it another port of the host.',
+        `${text}: '${typed[twin]}' already uses this host port`,
+        'Leave one of them out, or use another host port.',
       )
   })
   return all
@@ -125,11 +54,11 @@ function parseBridgeAddresses(typed: string | undefined): readonly Address[] {
   for (const { ip, gateway } of addresses) {
     if (gateway !== undefined)
       throw usageError(
-        `--bridge-address '${typed}': the host's own address has no gateway`,
+        `--bridge-address '${typed}': the host's own address takes no gateway`,
         `Write it without @${gateway}.`,
       )
     if (addresses.filter((it) => it.ip === ip).length > 1)
-      throw usageError(`--bridge-address '${typed}': ${ip} stands there twice`, 'Once is enough.')
+      throw usageError(`--bridge-address '${typed}': ${ip} is given twice`, 'Give it once.')
   }
   return addresses
 }
@@ -138,17 +67,17 @@ function parseNat(out: string | undefined, addresses: readonly Address[]): Pick<
   if (out === undefined) return {}
   const routed = addresses.find(({ gateway }) => gateway !== undefined)
   if (addresses.length === 0)
-    throw usageError('--nat is for what the guest sends from its address, and it is to have none', 'Give it one.')
+    throw usageError('--nat: the guest gets no address', 'Give it an address, or leave --nat out.')
   const wide = addresses.find(({ prefix }) => prefix === 0)
   if (routed !== undefined && wide !== undefined)
     throw usageError(
-      `--nat: ${wide.ip}/0 would be masquerading everything`,
-      'Give the address the prefix of its subnet.',
+      `--nat: ${wide.ip}/0 would masquerade everything`,
+      'Give the address the prefix of its subnet, like /24.',
     )
-  return { nat: out === '' ? {} : { out: parseIfname(out, 'way out') } }
+  return { nat: out === '' ? {} : { out: parseIfname(out, 'interface of --nat') } }
 }
 
-/** What the options want, the guest having these addresses. Throws usage errors. */
+/** The host services that the options ask for. Throws usage errors. */
 export function parseHostServices(options: HostServiceOptions, addresses: readonly Address[]): HostServices {
   return {
     bridgeAddresses: parseBridgeAddresses(options.bridgeAddress),
@@ -158,7 +87,7 @@ export function parseHostServices(options: HostServiceOptions, addresses: readon
   }
 }
 
-/** The options as the words of a record. */
+/** The options as words of a link record. */
 export function toHostServiceWords({
   bridgeAddress,
   nat,
@@ -173,7 +102,7 @@ export function toHostServiceWords({
   ]
 }
 
-/** What the words of a record want of the host. */
+/** The host services that the words of a link record ask for. */
 function parseRecordedServices(words: readonly string[], addresses: readonly Address[]): HostServices {
   const valuesOf = (name: string) =>
     words.flatMap((word) => (word.startsWith(`--${name}=`) ? [word.slice(name.length + 3)] : []))
@@ -188,44 +117,17 @@ function parseRecordedServices(words: readonly string[], addresses: readonly Add
       addresses,
     )
   } catch {
-    return NO_SERVICES // edited by hand
+    return NO_SERVICES // a record that was edited by hand
   }
 }
 
-/** How a host interface of the words `ptp` and `routed:<nic>` reads: no bridge, the host itself is the router. */
-export interface RoutedSpec {
-  /** The NIC on whose LAN the guest's addresses are; absent where they are nobody's. */
-  readonly nic?: string
-}
-
-/** The words after `ptp` and `routed:` where they are the host interface. */
-export function parseRouted(hostif: string): RoutedSpec | undefined {
-  if (hostif === 'ptp') return {}
-  return hostif.startsWith('routed:') ? { nic: hostif.slice('routed:'.length) } : undefined
-}
-
-/** Where a guest sends everything when no gateway is given: the host's end of its own link has that address. */
-export const LINK_LOCAL_GATEWAY = { 4: '169.254.1.1', 6: 'fe80::1' } as const
-
-/** The addresses with a gateway in each family: on a link that leads to the host alone there is one anyway. */
-export function withDefaultGateways(addresses: readonly Address[]): readonly Address[] {
-  return addresses.map((address, index) => {
-    const { family } = address
-    const ofFamily = addresses.filter((it) => it.family === family)
-    const isFirst = addresses.findIndex((it) => it.family === family) === index
-    return isFirst && ofFamily.every(({ gateway }) => gateway === undefined)
-      ? { ...address, gateway: LINK_LOCAL_GATEWAY[family] }
-      : address
-  })
-}
-
-/** An attachment that is asked for, or its record. */
+/** What a request or a link record says about host services. */
 export interface ServiceRequest {
   readonly hostif: string
   readonly hostServices: HostServices
 }
 
-/** Whether an attachment needs more of the host than its link. */
+/** Whether an attachment needs more on the host than its link. */
 export function needsHostServices({ hostif, hostServices }: ServiceRequest): boolean {
   const { bridgeAddresses, nat, portMappings, hostAccess } = hostServices
   return (
@@ -237,22 +139,23 @@ export function needsHostServices({ hostif, hostServices }: ServiceRequest): boo
   )
 }
 
-/** Whether the host is to forward something for it, which a rule of somebody else's may drop. */
+/** Whether the host forwards packets for the attachment; a foreign firewall rule may drop these. */
 export function needsForwarding({ hostif, hostServices: { nat, portMappings } }: ServiceRequest): boolean {
   return nat !== undefined || portMappings.length > 0 || parseRouted(hostif)?.nic !== undefined
 }
 
-/** The wishes in a record. A NIC itself has none: what it brings back from a guest, that may have written. */
-export function hostServicesOf({ hostif, words, addresses = [], nic }: LinkRecord): ServiceRequest {
+/** The fields of a link record that say which host services it needs. */
+export interface RecordedServices {
+  readonly hostif: string
+  readonly words: readonly string[]
+  readonly addresses?: readonly Address[] | undefined
+  /** Set on a NIC that was moved into the guest. */
+  readonly nic?: string
+}
+
+/** The host services of a link record. A moved NIC has none: the guest can write that record. */
+export function hostServicesOf({ hostif, words, addresses = [], nic }: RecordedServices): ServiceRequest {
   return nic === undefined
     ? { hostif, hostServices: parseRecordedServices(words, addresses) }
     : { hostif: '', hostServices: NO_SERVICES }
-}
-
-/** A file that says that some attachment has needed more than its link; without it nobody looks at the firewall. */
-export const SERVICES_MARKER = '/run/pipework/outside'
-
-/** Whether the host may have more of ours than links: a file says so, and saves a look at the firewall. */
-export function mayHaveHostServices(system: System): boolean {
-  return system.read(SERVICES_MARKER) !== undefined
 }

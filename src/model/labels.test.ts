@@ -72,7 +72,7 @@ describe('a variable speaks of its own container only', () => {
     expect(() => validateOwnGuest(['br1', guest, '0/0'], web)).not.toThrow(),
   )
   test.each(['db', 'shop-web', '3f2a', 'netns:shop-web-3', 'pid:1', ''])('not %j', (guest) =>
-    expect(() => validateOwnGuest(['br1', guest, '0/0'], web)).toThrow('is not the container'),
+    expect(() => validateOwnGuest(['br1', guest, '0/0'], web)).toThrow('is not this container'),
   )
 })
 
@@ -109,7 +109,7 @@ describe('what a label may ask for', () => {
 
   test.each<[string, string[], string]>([
     ['br0 10.0.0.2/24', [], "'br0': nothing is allowed"],
-    ['br0 10.0.0.2/24', ['br1', 'xbr0', 'br', 'r0'], "'br0': allowed is 'br1'"],
+    ['br0 10.0.0.2/24', ['br1', 'xbr0', 'br', 'r0'], "'br0': allowed: 'br1'"],
     ['brx0 10.0.0.2/24', ['br.0'], "'brx0'"],
     ['br0 10.0.0.2/24 @10', ['br0', '*'], "'br0@10'"],
     ['br0 10.0.0.2/24 @10,20-22', ['br0@10', 'br0@20', 'br0@22'], "'br0@21'"],

@@ -1,6 +1,6 @@
 import leven from 'leven'
 
-/** The candidates a mistyped word may have meant, nearest first, three at most. */
+/** Up to three suggestions for a mistyped word, nearest first. */
 export function listClosest(word: string, candidates: readonly string[]): readonly string[] {
   const limit = Math.max(2, Math.floor(word.length / 3))
   return candidates
@@ -11,7 +11,7 @@ export function listClosest(word: string, candidates: readonly string[]): readon
     .map(({ candidate }) => candidate)
 }
 
-/** A word that only goes on differently (`web` for `web-1`) is as near as one typing error. */
+/** A prefix (`web` for `web-1`) counts as one typing error. */
 function editDistance(word: string, candidate: string): number {
   return candidate.startsWith(word) || word.startsWith(candidate) ? 1 : leven(word, candidate)
 }

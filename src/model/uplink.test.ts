@@ -18,11 +18,11 @@ describe('an uplink as it is typed', () => {
     ['', 'empty'],
     ['eth0 x', 'eth0 x'],
     ['vxlan:42', 'does not name another host'],
-    ['vxlan:16777216,192.0.2.7', "'16777216' is not the number"],
-    ['vxlan:042,192.0.2.7', "'042' is not the number"],
-    ['vxlan:42,web', "'web' is not the address"],
-    ['vxlan:42,fe80::1%eth0', 'is not the address'],
-    ['vxlan:42,0.0.0.0', 'is not the address'],
+    ['vxlan:16777216,192.0.2.7', "'16777216' is not a VXLAN id"],
+    ['vxlan:042,192.0.2.7', "'042' is not a VXLAN id"],
+    ['vxlan:42,web', "'web' is not a host address"],
+    ['vxlan:42,fe80::1%eth0', 'is not a host address'],
+    ['vxlan:42,0.0.0.0', 'is not a host address'],
     ['vxlan:42,239.1.1.1', 'needs a NIC'],
     ['vxlan:42,ff05::7', 'needs a NIC'],
     ['vxlan:42,192.0.2.7,eth0,x', 'does not name another host'],
@@ -41,6 +41,6 @@ describe('an uplink as it is typed', () => {
   test('is on one VLAN', () => {
     expect(withUplinkVlan({ kind: 'nic', nic: 'bond0' }, '63')).toEqual({ kind: 'nic', nic: 'bond0', vlan: 63 })
     expect(captureError(() => withUplinkVlan({ kind: 'nic', nic: 'bond0' }, '10,20')).message).toContain('one VLAN')
-    expect(captureError(() => withUplinkVlan(parseUplinkSpec('vxlan:1,192.0.2.7'), '10')).message).toContain('no NIC')
+    expect(captureError(() => withUplinkVlan(parseUplinkSpec('vxlan:1,192.0.2.7'), '10')).message).toContain('has no VLANs')
   })
 })

@@ -66,10 +66,10 @@ describe('parseVlans', () => {
     ['10-4095', "'10-4095': '4095' is not a VLAN id"],
     ['10,20-22-24', "'20-22-24' is not a range of VLANs"],
     ['10,22-20', "the range '22-20' runs backwards"],
-    ['10,10', 'VLAN 10 stands there twice'],
-    ['10,9-11', 'VLAN 10 stands there twice'],
-    ['20-22,22-24', 'VLAN 22 stands there twice'],
-    ['20-30,25', 'VLAN 25 stands there twice'],
+    ['10,10', 'VLAN 10 is given twice'],
+    ['10,9-11', 'VLAN 10 is given twice'],
+    ['20-22,22-24', 'VLAN 22 is given twice'],
+    ['20-30,25', 'VLAN 25 is given twice'],
   ])('refuses %j', (typed, message) => {
     const refused = captureError(() => parseVlanSet(typed))
     expect(refused.message).toContain(message)

@@ -2,9 +2,9 @@ import { usageError } from './errors'
 
 /** The VLANs of a port (IEEE 802.1Q). */
 export interface VlanSet {
-  /** The one whose frames carry no tag on the port. */
+  /** The VLAN of untagged frames. */
   readonly native?: number
-  /** Those whose frames carry their tag: ranges from and to, in rising order, none touching the next. */
+  /** The VLANs of tagged frames: ranges in rising order, with gaps between them. */
   readonly tagged: readonly (readonly [from: number, to: number])[]
 }
 
@@ -13,13 +13,13 @@ function parseVlanId(text: string, typed: string): number {
   if (vlan < 1 || vlan > 4094)
     throw usageError(
       text === typed ? `'${text}' is not a VLAN id` : `'${typed}': '${text}' is not a VLAN id`,
-      'It goes from 1 to 4094; a trunk is written like 10,20-22.',
+      'It goes from 1 to 4094; write a trunk like 10,20-22.',
     )
   return vlan
 }
 
 /**
- * `10`: untagged in VLAN 10. `10,20-22`: that, and tagged in 20 to 22. `20-22`, a range in the first place: only tagged.
+ * `10`: untagged in VLAN 10. `10,20-22`: the same, and tagged in 20 to 22. `20-22`, starting with a range: only tagged.
  * Throws a usage error.
  */
 export function parseVlanSet(typed: string): VlanSet {
@@ -32,7 +32,7 @@ export function parseVlanSet(typed: string): VlanSet {
   })
   const sorted = [...ranges].sort(([a], [b]) => a - b)
   const twice = sorted.find(([from], index) => index > 0 && from <= (sorted[index - 1]?.[1] ?? 0))
-  if (twice !== undefined) throw usageError(`'${typed}': VLAN ${twice[0]} stands there twice`, 'Once is enough.')
+  if (twice !== undefined) throw usageError(`'${typed}': VLAN ${twice[0]} is given twice`, 'Give it once.')
   const native = typed.split(',', 1)[0]?.includes('-') ? undefined : ranges[0]
   return {
     native: native === undefined ? undefined : native[0],
@@ -40,7 +40,7 @@ export function parseVlanSet(typed: string): VlanSet {
   }
 }
 
-/** Neighbours made one: 20,21-22 is 20-22. */
+/** Merges adjacent ranges: 20,21-22 is 20-22. */
 function mergeVlanRanges(sorted: VlanSet['tagged']): VlanSet['tagged'] {
   const merged: [number, number][] = []
   for (const [from, to] of sorted) {
@@ -51,10 +51,15 @@ function mergeVlanRanges(sorted: VlanSet['tagged']): VlanSet['tagged'] {
   return merged
 }
 
-/** As it is typed, the native one first: `10,20-22`. */
+/** The VLANs as typed: `10,20-22`. */
 export function formatVlanSet({ native, tagged }: VlanSet): string {
   const format = ([from, to]: readonly [number, number], index: number) =>
-    // In the first place a single id would be the native one.
+    // A single id in first place would be read as the native VLAN.
     from === to && (native !== undefined || index > 0) ? `${from}` : `${from}-${to}`
   return [...(native === undefined ? [] : [`${native}`]), ...tagged.map(format)].join(',')
+}
+
+/** Whether the text can be an InfiniBand partition key: up to four hexadecimal digits. */
+export function isPartitionKey(text: string): boolean {
+  return /^[0-9a-f]{1,4}$/i.test(text)
 }

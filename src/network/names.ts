@@ -1,4 +1,4 @@
-import { fnv1aHash } from '../model/address'
+import { fnv1aHash } from '../model/hash'
 import type { AttachRequest } from '../model/request'
 import type { Guest } from '../runtimes/find'
 import type { DerivedNames } from '../state/attach-facts'

@@ -1,4 +1,4 @@
-import { DHCP_DIR } from '../model/address-sources'
+import { DHCP_DIR } from '../network/dhcp/state'
 import { hostServicesOf, needsForwarding, needsHostServices } from '../model/host-services'
 import type { AttachmentReport, LeaseReport, Warning } from '../model/report'
 import type { ExistingAttachment } from '../state/attachments'

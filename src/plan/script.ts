@@ -1,4 +1,5 @@
-import { type Plan, shellQuote, toShell } from './step'
+import { type Plan, toShell } from './step'
+import { shellQuote } from '../model/shell'
 
 /** The guest that a script enters. */
 interface ScriptGuest {

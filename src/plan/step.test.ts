@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { shellQuote } from '../model/shell'
 import {
   batchLine,
   type Command,
@@ -10,7 +11,6 @@ import {
   ipInGuest,
   planSteps,
   type Step,
-  shellQuote,
   sysctlInGuest,
   toShell,
 } from './step'

@@ -1,4 +1,5 @@
 import { dirname } from 'node:path'
+import { shellQuote } from '../model/shell'
 
 /** Where a command runs: in the network namespace pipework was started in, or in the guest's. */
 export type CommandNamespace = 'host' | 'guest'
@@ -185,11 +186,6 @@ export function planSteps(...table: readonly (Step | readonly Step[] | false | u
 
 /** The environment of our own scripts, and of what they start; the last one tells them so. */
 export const SCRIPT_ENV = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', PIPEWORK: 'alone' } as const
-
-/** One word as a POSIX shell reads it back. */
-export function shellQuote(word: string): string {
-  return /^[\w./:@%+=,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
-}
 
 /** How the words that are known at the run only read in shell. */
 const SHELL_PLACEHOLDERS: Readonly<Record<Placeholder, string>> = {

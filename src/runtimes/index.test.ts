@@ -106,7 +106,7 @@ describe('when Docker does not answer', () => {
     expect(outcome).toMatchObject({ message: "there is no container 'web' in Podman" })
   })
 
-  test('and nothing else is installed, the reason stands alone', async () => {
+  test('and nothing else is installed, the reason cannot be combined', async () => {
     const { outcome } = await look('web', down('ENOENT'), { programs: [] })
     expect((outcome as GuestNotFoundError).message).toContain('Docker is not running')
   })

@@ -1,5 +1,5 @@
 import type { Address, Family } from '../model/address'
-import { ADDRESS_FAMILIES } from '../model/ip'
+import { ADDRESS_FAMILIES } from '../model/address'
 import { batchLine, isSafeWord } from '../plan/step'
 import type { System } from '../system/types'
 import { findLinkByIndex, type HostLink } from './host-links'

@@ -1,6 +1,6 @@
 import { PipeworkError } from '../model/errors'
-import { parseRouted, withDefaultGateways } from '../model/host-services'
 import type { AttachRequest } from '../model/request'
+import { parseRouted, withDefaultGateways } from '../model/routed'
 import { parseVlanSet } from '../model/vlan'
 import type { System } from '../system/types'
 import { decodeRecord, type PipeworkRecord } from './record'

@@ -1,5 +1,5 @@
 import type { Family } from '../model/address'
-import { ADDRESS_FAMILIES } from '../model/ip'
+import { ADDRESS_FAMILIES } from '../model/address'
 import { batchLine } from '../plan/step'
 import type { System } from '../system/types'
 import { kernelHasIpv6 } from './guest'

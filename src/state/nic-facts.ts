@@ -1,5 +1,5 @@
-import { vlanDeviceName } from '../model/address'
-import { isLinkLocalAddress } from '../model/ip'
+import { isLinkLocalAddress } from '../model/address'
+import { vlanDeviceName } from '../model/ifname'
 import type { AttachRequest } from '../model/request'
 import type { Guest } from '../runtimes/find'
 import type { System } from '../system/types'

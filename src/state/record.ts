@@ -1,6 +1,6 @@
-import { type Address, type Family, formatAddress, parseAddress, parseIfname } from '../model/address'
+import { ADDRESS_FAMILIES, type Address, type Family, formatAddress, parseAddress } from '../model/address'
 import { PipeworkError } from '../model/errors'
-import { ADDRESS_FAMILIES } from '../model/ip'
+import { parseIfname } from '../model/ifname'
 
 /**
  * What pipework writes on a link that it made: the kernel keeps it in the link's ifalias (255 bytes), and it is gone

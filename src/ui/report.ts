@@ -1,6 +1,6 @@
 import { isOnLink } from '../model/address'
 import { ExitCode, PipeworkError } from '../model/errors'
-import { addressBits, isIP } from '../model/ip'
+import { addressBits, ipFamily } from '../model/address'
 import { type AttachmentReport, escapeControls } from '../model/report'
 import { formatGuest, formatHostif } from '../state/record'
 
@@ -46,7 +46,7 @@ function formatWithGateway(address: string): string {
   const [cidr = '', gateway] = address.split('@')
   if (gateway === undefined) return cidr
   const [ip = '', bits] = cidr.split('/')
-  const own = { family: isIP(ip) === 6 ? 6 : 4, ip, prefix: Number(bits) } as const
+  const own = { family: ipFamily(ip) === 6 ? 6 : 4, ip, prefix: Number(bits) } as const
   // A single address has no subnet, and 169.254.1.1 is the host itself; any other may be a typing error.
   const isFar = !gateway.startsWith('169.254.') && own.prefix < addressBits(own.family) && !isOnLink(own, gateway)
   return `${cidr} (gateway ${gateway}${isFar ? ', outside that subnet' : ''})`

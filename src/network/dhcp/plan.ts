@@ -1,5 +1,6 @@
-import { type Address, type Family, fnv1aHash } from '../../model/address'
-import type { AddressSource } from '../../model/address-sources'
+import { type Address, type Family } from '../../model/address'
+import { fnv1aHash } from '../../model/hash'
+import type { AddressSource } from '../../model/address-spec'
 import { PipeworkError } from '../../model/errors'
 import { type Command, guestNetns, ipInGuest, type Plan, planSteps } from '../../plan/step'
 import type { Guest } from '../../runtimes/find'

@@ -1,4 +1,5 @@
-import type { AddressSource, DhcpClient } from '../../model/address-sources'
+import type { AddressSource } from '../../model/address-spec'
+import type { DhcpClient } from '../../model/dhcp-options'
 import { PipeworkError } from '../../model/errors'
 import type { Guest } from '../../runtimes/find'
 import type { System } from '../../system/types'

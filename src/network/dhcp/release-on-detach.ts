@@ -1,4 +1,5 @@
-import { fnv1aHash, isOnLink } from '../../model/address'
+import { isOnLink } from '../../model/address'
+import { fnv1aHash } from '../../model/hash'
 import { type Command, type CommandWord, guestNetns, ip, type Plan } from '../../plan/step'
 import { readHostLink } from '../../state/host-links'
 import type { LinkRecord } from '../../state/record'

@@ -1,7 +1,11 @@
-import { type Family, fnv1aHash } from '../../model/address'
-import { DHCP_DIR, type DhcpClient } from '../../model/address-sources'
+import type { Family } from '../../model/address'
+import type { DhcpClient } from '../../model/dhcp-options'
+import { fnv1aHash } from '../../model/hash'
 import type { LinkRecord } from '../../state/record'
 import type { System } from '../../system/types'
+
+/** Where the DHCP clients of this host have their files. */
+export const DHCP_DIR = '/run/pipework/dhcp'
 
 /** What runs for one link and one family, as it stands in a file before it starts: no link can hold it. */
 export interface DhcpClientSpec {

@@ -1,6 +1,7 @@
 import type { Family } from '../../model/address'
-import type { DhcpClient } from '../../model/address-sources'
-import { SCRIPT_ENV, shellQuote } from '../../plan/step'
+import type { DhcpClient } from '../../model/dhcp-options'
+import { shellQuote } from '../../model/shell'
+import { SCRIPT_ENV } from '../../plan/step'
 
 /** What a client is started with. */
 export interface DhcpStartOptions {

@@ -1,7 +1,7 @@
 import type { HostFirewall } from '../../firewall/write'
 import { readHostFirewall } from '../../firewall/write'
 import type { Address, Family } from '../../model/address'
-import { mayHaveHostServices } from '../../model/host-services'
+import { mayHaveHostServices } from '../../state/marker'
 import { batchLine } from '../../plan/step'
 import { kernelHasIpv6 } from '../../state/guest'
 import { type IpAddress, type IpLink, type IpRoute, ipQuery, readIp, toFamily } from '../../state/ip-json'

@@ -1,8 +1,17 @@
 import { ANY_LOCAL_ADDRESS, bridgedAcceptRules, type FirewallRule } from '../../firewall/rule'
-import { type Address, type Family, fnv1aHash, toNetworkCidr } from '../../model/address'
+import {
+  ADDRESS_FAMILIES,
+  type Address,
+  addressBits,
+  type Family,
+  isLinkLocalAddress,
+  toNetworkCidr,
+} from '../../model/address'
 import type { ShareKind } from '../../model/attach-options'
-import { type HostServices, LINK_LOCAL_GATEWAY, type PortMapping, parseRouted } from '../../model/host-services'
-import { ADDRESS_FAMILIES, addressBits, isLinkLocalAddress } from '../../model/ip'
+import { fnv1aHash } from '../../model/hash'
+import type { HostServices } from '../../model/host-services'
+import type { PortMapping } from '../../model/port-mapping'
+import { LINK_LOCAL_GATEWAY, parseRouted } from '../../model/routed'
 import { ROUTE_PROTO } from '../../state/record'
 import { type DesiredState, EMPTY_STATE, forwardingSysctl, type HostIfAddress, mergeStates } from './need'
 

@@ -5,13 +5,9 @@ import { listMissingRules } from '../../firewall/write'
 import { type Address, subnetsOverlap } from '../../model/address'
 import { parseRecordSharing } from '../../model/attach-options'
 import { PipeworkError } from '../../model/errors'
-import {
-  hostServicesOf,
-  mayHaveHostServices,
-  needsForwarding,
-  needsHostServices,
-  parseRouted,
-} from '../../model/host-services'
+import { hostServicesOf, needsForwarding, needsHostServices } from '../../model/host-services'
+import { mayHaveHostServices } from '../../state/marker'
+import { parseRouted } from '../../model/routed'
 import type { Warning } from '../../model/report'
 import type { Plan } from '../../plan/step'
 import type { AttachContext } from '../../state/attach-facts'

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { parsePortMapping } from '../../model/host-services'
+import { parsePortMapping } from '../../model/port-mapping'
 import { createFakeSystem } from '../../system/fake'
 import { findListener } from './listeners'
 

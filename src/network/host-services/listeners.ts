@@ -1,5 +1,5 @@
 import { type Family, parseIpAddress } from '../../model/address'
-import type { PortMapping } from '../../model/host-services'
+import type { PortMapping } from '../../model/port-mapping'
 import type { System } from '../../system/types'
 
 /** A socket of the host that waits for whoever comes. */

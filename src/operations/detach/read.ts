@@ -1,4 +1,4 @@
-import { mayHaveHostServices } from '../../model/host-services'
+import { mayHaveHostServices } from '../../state/marker'
 import type { ExistingAttachment } from '../../state/attachments'
 import { readPortVlans } from '../../state/bridge-vlans'
 import { findMacvlanParent, type GuestState, readGuestSysctls } from '../../state/guest'

@@ -1,4 +1,4 @@
-import { fnv1aHash } from '../../model/address'
+import { fnv1aHash } from '../../model/hash'
 import { isDefaultRoute } from '../../network/default-route'
 import type { Finding } from './findings'
 import {

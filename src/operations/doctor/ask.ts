@@ -1,4 +1,5 @@
-import { hostServicesOf, needsHostServices, parseRouted } from '../../model/host-services'
+import { hostServicesOf, needsHostServices } from '../../model/host-services'
+import { parseRouted } from '../../model/routed'
 import { listMissingServices } from '../../network/host-services'
 import { readCurrentState } from '../../network/host-services/current'
 import { findDockerSocket, readDockerContext } from '../../runtimes/docker'

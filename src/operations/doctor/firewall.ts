@@ -1,7 +1,7 @@
 import { describeDrops, type FirewallDrop, findDrops, fixCommand, portFlows } from '../../firewall/drops'
 import { acceptRuleArgv, bridgeRuleComment } from '../../firewall/suggest'
-import { ADDRESS_FAMILIES } from '../../model/ip'
-import { shellQuote } from '../../plan/step'
+import { ADDRESS_FAMILIES } from '../../model/address'
+import { shellQuote } from '../../model/shell'
 import type { Finding } from './findings'
 import { type DoctorLink, type DoctorState, listAttachmentsOn, listBridgePorts } from './state'
 

@@ -1,6 +1,6 @@
 import { formatAddress, toCidr } from '../../model/address'
 import { isDefaultRoute } from '../../network/default-route'
-import { shellQuote } from '../../plan/step'
+import { shellQuote } from '../../model/shell'
 import { formatHostif } from '../../state/record'
 import type { Finding } from './findings'
 import type { DoctorAttachment, DoctorState } from './state'

@@ -1,10 +1,12 @@
 import { parseRequestLine } from '../../commands/attach'
-import { fnv1aHash, formatAddress, parseSeconds, subnetsOverlap } from '../../model/address'
+import { formatAddress, subnetsOverlap } from '../../model/address'
 import { type ParsedLine as FileLine, findErrorColumn, type LineError, parseLines } from '../../model/attachment-file'
 import { PipeworkError, usageError } from '../../model/errors'
+import { fnv1aHash } from '../../model/hash'
 import { needsForwarding } from '../../model/host-services'
+import { parseSeconds } from '../../model/number'
 import type { AttachRequest } from '../../model/request'
-import { shellQuote } from '../../plan/step'
+import { shellQuote } from '../../model/shell'
 import type { System } from '../../system/types'
 import type { CommandContext, CommandLine } from '../../ui/command'
 
@@ -128,7 +130,7 @@ async function parseAttachmentLine(
 ): Promise<Omit<AttachmentLine, 'path' | 'lineNumber'>> {
   const words = line.words.map(({ text }) => text)
   if (words[0] === 'pipework' || words[0] === 'sudo')
-    throw usageError(`'${words[0]}' is a word too many`, 'A line is what one types after pipework.')
+    throw usageError(`unexpected argument '${words[0]}'`, 'A line is what one types after pipework.')
   const typed = await parse(words)
   validateLineOptions(typed)
   const request = { ...parseRequestLine(typed), file }

@@ -1,5 +1,5 @@
 import { findBridgeVxlan, planVxlan, planVxlanRemoval, readVxlanFacts, type VxlanLink } from '../../drivers/vxlan'
-import { vlanDeviceName } from '../../model/address'
+import { vlanDeviceName } from '../../model/ifname'
 import type { UplinkSpec } from '../../model/uplink'
 import type { Plan, Step } from '../../plan/step'
 import { hasGlobalAddress } from '../../state/attachments'

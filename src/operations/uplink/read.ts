@@ -1,5 +1,5 @@
 import { readRuleset } from '../../firewall/read'
-import { vlanDeviceName } from '../../model/address'
+import { vlanDeviceName } from '../../model/ifname'
 import type { NicUplinkSpec } from '../../model/uplink'
 import { batchLine } from '../../plan/step'
 import { readOtherNamespaces } from '../../state/attachments'

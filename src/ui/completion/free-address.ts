@@ -1,5 +1,4 @@
-import { type Address, type Family, formatAddress, isOnLink } from '../../model/address'
-import { addressBits } from '../../model/ip'
+import { type Address, addressBits, type Family, formatAddress, isOnLink } from '../../model/address'
 import { formatIpv6Hex, type HostSubnets } from './subnets'
 
 const ipToNumber = (ip: string) =>

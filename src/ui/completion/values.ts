@@ -1,6 +1,6 @@
 import { formatAddress } from '../../model/address'
-import { DHCP_CLIENTS } from '../../model/address-sources'
 import { SHARE_MODES } from '../../model/attach-options'
+import { DHCP_CLIENTS } from '../../model/dhcp-options'
 import { formatGuest, type LinkRecord } from '../../state/record'
 import type { System } from '../../system/types'
 import type { CommandTable } from '../command'

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { captureError } from '../system/fake'
-import { parseAddressSource, splitAddressList } from './address-sources'
+import { parseAddressSource, splitAddressList } from './address-spec'
 
 describe('parseSource', () => {
   test.each([
@@ -23,10 +23,10 @@ describe('parseSource', () => {
   ])('%s', (typed, expected) => expect(parseAddressSource(typed)).toMatchObject({ ...expected, typed }))
 
   test.each([
-    ['dhcpx', 'is no way to an address'],
-    ['dhcp7', 'is no way to an address'],
-    ['udhcpc-x', 'is no way to an address'],
-    ['slaac:x', 'has no options'],
+    ['dhcpx', 'is not a source of addresses'],
+    ['dhcp7', 'is not a source of addresses'],
+    ['udhcpc-x', 'is not a source of addresses'],
+    ['slaac:x', 'takes no options'],
     ['udhcpc:-s /tmp/evil', "'-s' is not passed on to udhcpc"],
     ['udhcpc:-s/tmp/evil', "'-s/tmp/evil' is not passed on"],
     ['udhcpc:-Bs/tmp/evil', "'-Bs/tmp/evil' is not passed on"],
