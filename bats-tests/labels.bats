@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Attachments that containers ask for by label: what is allowed: done, and nothing else.
+# Attachments that containers ask for by label: what is allowed is done, and nothing else.
 
 load rig
 load promise

@@ -160,7 +160,7 @@ is_reached_by_all() {
   run_pw eth0 --publish 8081:80 netns:web 192.168.77.50/24
   assert_refused 1 "does not pass through this host"
   run_pw br1 --publish 8081:80 netns:web 0/0
-  assert_refused 2 "it is to have none"
+  assert_refused 2 "the guest gets no address"
   assert_outside_as_remembered
 }
 
