@@ -112,7 +112,9 @@ test('--wait is an option, in any place; after -- a word is an interface', async
   }
   expect((await runMain(['--wait', '-i', 'eth9'], inContainer)).code).toBe(0)
   expect((await runMain(['-i', 'eth9', '--wait'], inContainer)).code).toBe(0)
-  expect((await runMain(['-i', 'eth9', '--timeout=1', '--wait', 'web'], inContainer)).err).toContain("unexpected argument 'web'")
+  expect((await runMain(['-i', 'eth9', '--timeout=1', '--wait', 'web'], inContainer)).err).toContain(
+    "unexpected argument 'web'",
+  )
   expect((await runMain(['--', 'exec', 'netns:blue'])).err).toContain('missing address')
   expect((await runMain(['exec', 'netns:blue', 'a', '--wait'])).attended).toHaveLength(1)
 })

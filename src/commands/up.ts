@@ -1,5 +1,5 @@
-import { parseSeconds } from '../model/number'
 import { PipeworkError } from '../model/errors'
+import { parseSeconds } from '../model/number'
 import type { Warning } from '../model/report'
 import { applyAttachments as attachAll, planAttachment } from '../operations/attach'
 import { forEachGuest, type GuestAction, type LineResult, resolveGuests } from '../operations/up/for-each-guest'

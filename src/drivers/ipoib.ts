@@ -1,5 +1,5 @@
-import { isPartitionKey } from '../model/vlan'
 import { PipeworkError } from '../model/errors'
+import { isPartitionKey } from '../model/vlan'
 import { formatLinkRecord } from '../network/link-record'
 import { guestNetns, ip, ipInGuest, type Plan, planSteps } from '../plan/step'
 import type { AttachContext } from '../state/attach-facts'

@@ -1,5 +1,5 @@
-import { fnv1aHash } from '../model/hash'
 import { PipeworkError } from '../model/errors'
+import { fnv1aHash } from '../model/hash'
 import { formatLinkRecord } from '../network/link-record'
 import { restoreRouteCommands } from '../network/routes'
 import {

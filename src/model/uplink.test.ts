@@ -41,6 +41,8 @@ describe('an uplink as it is typed', () => {
   test('is on one VLAN', () => {
     expect(withUplinkVlan({ kind: 'nic', nic: 'bond0' }, '63')).toEqual({ kind: 'nic', nic: 'bond0', vlan: 63 })
     expect(captureError(() => withUplinkVlan({ kind: 'nic', nic: 'bond0' }, '10,20')).message).toContain('one VLAN')
-    expect(captureError(() => withUplinkVlan(parseUplinkSpec('vxlan:1,192.0.2.7'), '10')).message).toContain('has no VLANs')
+    expect(captureError(() => withUplinkVlan(parseUplinkSpec('vxlan:1,192.0.2.7'), '10')).message).toContain(
+      'has no VLANs',
+    )
   })
 })

@@ -1,7 +1,7 @@
 import { type Address, type Family, isOnLink, toCidr } from '../model/address'
 import { PipeworkError } from '../model/errors'
-import { parseRouted } from '../model/routed'
 import type { AttachRequest } from '../model/request'
+import { parseRouted } from '../model/routed'
 import { type CommandResult, ipInGuest, type Plan, planSteps, type Step, sysctlInGuest } from '../plan/step'
 import type { AttachContext, AttachFacts } from '../state/attach-facts'
 import { findLinkRecord } from '../state/attach-facts'

@@ -1,7 +1,7 @@
 import type { Family } from '../model/address'
+import { ADDRESS_FAMILIES } from '../model/address'
 import { mayLeaseDefaultRoute } from '../model/address-spec'
 import { findGateway } from '../model/attach-options'
-import { ADDRESS_FAMILIES } from '../model/address'
 import type { AttachRequest } from '../model/request'
 import { type AttachContext, findLinkRecord } from '../state/attach-facts'
 import type { GuestRoute } from '../state/guest'

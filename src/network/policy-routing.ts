@@ -1,6 +1,5 @@
-import { type Address, type Family, isOnLink, toNetworkCidr } from '../model/address'
+import { ADDRESS_FAMILIES, type Address, addressBits, type Family, isOnLink, toNetworkCidr } from '../model/address'
 import { findGateway } from '../model/attach-options'
-import { ADDRESS_FAMILIES, addressBits } from '../model/address'
 import { guestNetns, type IpCommand, ip, ipInGuest, type Plan, type Step } from '../plan/step'
 import type { AttachContext } from '../state/attach-facts'
 import type { GuestAddress, GuestLink, GuestRoute } from '../state/guest'

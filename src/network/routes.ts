@@ -1,7 +1,6 @@
-import { type Address, type Family, isOnLink } from '../model/address'
+import { ADDRESS_FAMILIES, type Address, addressBits, type Family, isOnLink } from '../model/address'
 import { findGateway, parseRecordRoutes, resolveVia } from '../model/attach-options'
 import { PipeworkError } from '../model/errors'
-import { ADDRESS_FAMILIES, addressBits } from '../model/address'
 import type { RouteSpec } from '../model/route'
 import { type IpCommand, ipInGuest, type Plan, planSteps, type Step } from '../plan/step'
 import type { AttachContext } from '../state/attach-facts'

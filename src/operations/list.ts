@@ -1,6 +1,6 @@
-import { DHCP_DIR } from '../network/dhcp/state'
 import { hostServicesOf, needsForwarding, needsHostServices } from '../model/host-services'
 import type { AttachmentReport, LeaseReport, Warning } from '../model/report'
+import { DHCP_DIR } from '../network/dhcp/state'
 import type { ExistingAttachment } from '../state/attachments'
 import { readAttachments } from '../state/attachments'
 import type { LinkRecord } from '../state/record'

@@ -1,5 +1,5 @@
-import { type Plan, toShell } from './step'
 import { shellQuote } from '../model/shell'
+import { type Plan, toShell } from './step'
 
 /** The guest that a script enters. */
 interface ScriptGuest {

@@ -1,6 +1,5 @@
-import { type Family } from '../model/address'
+import { ADDRESS_FAMILIES, type Family } from '../model/address'
 import { fnv1aHash } from '../model/hash'
-import { ADDRESS_FAMILIES } from '../model/address'
 import { batchLine, type Step } from '../plan/step'
 import type { System } from '../system/types'
 import { type GuestRoute, kernelHasIpv6, toGuestRoute } from './guest'

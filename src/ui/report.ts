@@ -1,6 +1,5 @@
-import { isOnLink } from '../model/address'
+import { addressBits, ipFamily, isOnLink } from '../model/address'
 import { ExitCode, PipeworkError } from '../model/errors'
-import { addressBits, ipFamily } from '../model/address'
 import { type AttachmentReport, escapeControls } from '../model/report'
 import { formatGuest, formatHostif } from '../state/record'
 

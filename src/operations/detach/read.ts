@@ -1,7 +1,7 @@
-import { mayHaveHostServices } from '../../state/marker'
 import type { ExistingAttachment } from '../../state/attachments'
 import { readPortVlans } from '../../state/bridge-vlans'
 import { findMacvlanParent, type GuestState, readGuestSysctls } from '../../state/guest'
+import { mayHaveHostServices } from '../../state/marker'
 import type { OvsDatabase } from '../../state/ovsdb'
 import { mayHavePolicyRules, readPolicyRouting } from '../../state/policy-rules'
 import { readSavedLink } from '../../state/saved-link'

@@ -1,6 +1,6 @@
 import { formatAddress, toCidr } from '../../model/address'
-import { isDefaultRoute } from '../../network/default-route'
 import { shellQuote } from '../../model/shell'
+import { isDefaultRoute } from '../../network/default-route'
 import { formatHostif } from '../../state/record'
 import type { Finding } from './findings'
 import type { DoctorAttachment, DoctorState } from './state'
