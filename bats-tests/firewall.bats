@@ -116,11 +116,12 @@ docker_trap() {
   assert_out 'nothing changed'
   run_pw --firewall allow --strict br1 db 10.5.0.2/24
   assert_exit 0
-  [[ $(on_host "iptables-$1" -S DOCKER-USER | grep -c 'pipework br1') == 1 ]]
+  [[ $(on_host "iptables-$1" -S PIPEWORK-BRIDGE | grep -c 'pipework br1:') == 1 ]]
+  [[ $(on_host "iptables-$1" -S DOCKER-USER | grep -c -- '-j PIPEWORK-BRIDGE') == 1 ]]
   [[ $(on_host "iptables-$1" -S FORWARD) == '-P FORWARD DROP'* ]]
   on_host sh -c '[ "$(cat /proc/sys/net/bridge/bridge-nf-call-iptables)" = 1 ]'
   pw -q disconnect web
-  on_host "iptables-$1" -S DOCKER-USER | grep -q 'pipework br1'
+  on_host "iptables-$1" -S PIPEWORK-BRIDGE | grep -q 'pipework br1:'
   run_pw disconnect db
   assert_out 'remove the rule for br1 from the firewall'
   [[ $(rules) == "$before" ]] || fail "left: $(diff <(echo "$before") <(rules))"
@@ -174,7 +175,7 @@ docker_trap() {
   on_host sh "$BATS_TEST_TMPDIR/script"
   run_pw --firewall allow --no-probe br1 netns:web 10.5.0.1/24,fd05::1/64
   assert_out 'nothing changed'
-  [[ $(rules | grep -c 'comment "pipework br1"') == 2 ]]
+  [[ $(rules | grep -c 'comment "pipework br1: in br1 out br1 accept[46]"') == 2 ]]
   # one that died without a disconnect leaves its rules to the next that goes
   netns_guest db
   pw -q --firewall allow --no-probe br2 netns:db 10.6.0.1/24

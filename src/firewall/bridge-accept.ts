@@ -1,208 +1,242 @@
+import type { Family } from '../model/address'
 import { PipeworkError } from '../model/errors'
 import type { Warning } from '../model/report'
-import type { Plan, RunCommand, Step } from '../plan/step'
-import type { AttachContext } from '../state/attach-facts'
+import { shellQuote } from '../model/shell'
+import type { Plan, Step } from '../plan/step'
 import { listBridgePortNames } from '../state/host-links'
 import type { System } from '../system/types'
 import { brNetfilterFamilies } from './br-netfilter'
-import { describeDrops, type FirewallDrop, findDrops, fixCommand, portFlows } from './drops'
+import { type BridgePortEndpoint, type FirewallDrop, findDrops, portFlows, toFirewallWarning } from './drops'
 import type { Flow } from './evaluate'
-import { readRuleset } from './read'
-import type { ParsedChain, ParsedRule, Ruleset } from './ruleset'
+import { splitRuleLine } from './parse-iptables'
+import { iptablesRestoreFor, iptablesToolFor, readRuleset, type ToolResolver } from './read'
 import {
-  type AcceptRule,
-  acceptRuleArgv,
-  bridgeRuleComment,
-  parseRuleComment,
-  simulateRules,
-  type ToolResolver,
-} from './suggest'
-
-/** Which of the two kinds of iptables the plain name means, where links say so. */
-function defaultIptablesKind(program: string, system: System): string | undefined {
-  const all = (system.env.PATH ?? '').split(':').map((dir) => `${dir}/${program}`)
-  let path = all.find((it) => system.readLink(it) !== undefined)
-  for (let hops = 0; path !== undefined && hops < 4; hops += 1) {
-    const kind = /(?:-|xtables-)(nft|legacy)/.exec(path)?.[1]
-    if (kind !== undefined) return kind
-    const target = system.readLink(path)
-    path = target === undefined || target.startsWith('/') ? target : `${path.slice(0, path.lastIndexOf('/'))}/${target}`
-  }
-  return undefined
-}
-
-/** The program for the rules of a chain: the plain name where that is the right kind, or the only one. */
-export function iptablesToolFor(system: System): ToolResolver {
-  return ({ backend, family }: ParsedChain) => {
-    const plain = family === 'ip6' ? 'ip6tables' : 'iptables'
-    const kind = backend === 'iptables-legacy' ? 'legacy' : 'nft'
-    const exact = `${plain}-${kind}`
-    return defaultIptablesKind(plain, system) === kind || !system.hasProgram(exact) ? plain : exact
-  }
-}
+  bridgedAcceptRule,
+  type Chain,
+  isSameTable,
+  type OwnRule,
+  type PlacedRule,
+  type Rule,
+  type Ruleset,
+  ruleOwner,
+} from './rule'
+import { simulateRules } from './suggest'
+import { appendLine, jumpLine, type OwnLines, pickOwnLines, restoreCommand, toRestoreLines } from './write-iptables'
 
 /** What the host is to forward for an attachment. */
 export interface ForwardedTraffic {
   /** For each family, and each way to the outside: what goes there and comes from there. */
   readonly flows: readonly (readonly (readonly Flow[])[])[]
-  /** The rules of ours for it, which stand where iptables drops. */
-  readonly acceptRules: readonly ParsedRule[]
+  /** The rules that pipework writes for it. */
+  readonly acceptRules: readonly OwnRule[]
 }
 
-/** An attachment as the firewall is asked about it. */
-export interface FirewallSubject extends AttachContext {
-  readonly kind: { readonly isBridged?: true }
+/** An attachment, as the firewall is asked about it. */
+export interface FirewallSubject {
+  /** Its port, where that is on a Linux bridge. */
+  readonly port?: BridgePortEndpoint
   /** Absent where the host forwards nothing for it. */
   readonly forwarding?: ForwardedTraffic
 }
 
-/** The rules as they are when ours are written: those are in the tables of the plain iptables. */
-function simulateOwnRules(ruleset: Ruleset, forwarding: ForwardedTraffic | undefined, system: System): Ruleset {
-  if (forwarding === undefined) return ruleset
-  const toolOf = iptablesToolFor(system)
-  const isOurs = (chain: ParsedChain) => chain.backend !== 'nft' && /^ip6?tables$/.test(toolOf(chain))
-  return simulateRules(ruleset, forwarding.acceptRules, isOurs)
+/** The rules as they are once those of pipework are written, which go to the plain iptables. */
+function simulateOwnRules(ruleset: Ruleset, rules: readonly Rule[], toolOf: ToolResolver): Ruleset {
+  return simulateRules(ruleset, rules, (chain) => chain.backend !== 'nft' && /^ip6?tables$/.test(toolOf(chain)))
 }
 
-/** What keeps from the outside what the host forwards, in a family in which no way leads there. */
-function evaluateForwarding({ flows }: ForwardedTraffic, ruleset: Ruleset): readonly FirewallDrop[] {
+/** What drops the forwarded traffic, in a family in which no way to the outside is open. */
+function findForwardingDrops({ flows }: ForwardedTraffic, ruleset: Ruleset): readonly FirewallDrop[] {
   return flows.flatMap((ways) => {
     const found = ways.map((way) => findDrops(ruleset, way))
     return found.some((it) => it.length === 0) ? [] : (found[0] ?? [])
   })
 }
 
-/** What stands in the way of the attachment's frames on its bridge, and of what is forwarded, by the rules as they are. */
-function evaluateAttachment(
-  { kind, forwarding, ...context }: FirewallSubject,
+function findPortDrops(endpoint: BridgePortEndpoint, ruleset: Ruleset, system: System): readonly FirewallDrop[] {
+  const { bridge, port } = endpoint
+  const others = listBridgePortNames(bridge, system).filter((it) => it !== port)
+  return findDrops(ruleset, portFlows(endpoint, { families: brNetfilterFamilies(system), others }), port)
+}
+
+/** What drops the attachment's frames on its bridge, or what is forwarded for it. */
+function findSubjectDrops(
+  { port, forwarding }: FirewallSubject,
   read: Ruleset,
   system: System,
 ): readonly FirewallDrop[] {
-  const ruleset = simulateOwnRules(read, forwarding, system)
+  const ruleset = simulateOwnRules(read, forwarding?.acceptRules ?? [], iptablesToolFor(system))
   return [
-    ...(forwarding === undefined ? [] : evaluateForwarding(forwarding, ruleset)),
-    ...(kind.isBridged ? evaluateHostEnd(context, ruleset, system) : []),
+    ...(forwarding === undefined ? [] : findForwardingDrops(forwarding, ruleset)),
+    ...(port === undefined ? [] : findPortDrops(port, ruleset, system)),
   ]
 }
 
-function evaluateHostEnd({ request, facts }: AttachContext, ruleset: Ruleset, system: System): readonly FirewallDrop[] {
-  const { hostif: bridge, addresses } = request
-  return evaluatePort(
-    { bridge, port: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName, ips: addresses.map(({ ip }) => ip) },
-    ruleset,
-    system,
+/** Reads the rules beside other work; what they do to an attachment is evaluated after it. */
+export function startFirewallCheck(system: System): (subject: FirewallSubject) => Promise<Warning | undefined> {
+  // An attachment does not fail because rules cannot be read.
+  const reading = readRuleset(system).catch(() => [])
+  return async (subject) => toFirewallWarning(findSubjectDrops(subject, await reading, system), iptablesToolFor(system))
+}
+
+/** Reads the rules, to evaluate what they do to the frames of existing ports. */
+export async function readPortFirewall(system: System): Promise<(endpoint: BridgePortEndpoint) => Warning | undefined> {
+  const ruleset = brNetfilterFamilies(system).length === 0 ? [] : await readRuleset(system)
+  return (endpoint) => toFirewallWarning(findPortDrops(endpoint, ruleset, system), iptablesToolFor(system))
+}
+
+/** What the rules do to what is forwarded for an existing attachment; undefined where it passes. */
+export function forwardingWarning(forwarding: ForwardedTraffic, ruleset: Ruleset, system: System): Warning | undefined {
+  const toolOf = iptablesToolFor(system)
+  return toFirewallWarning(
+    findForwardingDrops(forwarding, simulateOwnRules(ruleset, forwarding.acceptRules, toolOf)),
+    toolOf,
   )
 }
 
-/** A port of a bridge, and the addresses behind it. */
-interface BridgePortEndpoint {
-  readonly bridge: string
-  readonly port: string
-  readonly ips: readonly string[]
-}
+/** Our chain for the frames of bridges, in each table of iptables that would drop them. */
+const BRIDGE_CHAIN = 'PIPEWORK-BRIDGE'
 
-function evaluatePort(
-  { bridge, port: own, ips }: BridgePortEndpoint,
-  ruleset: Ruleset,
-  system: System,
-): readonly FirewallDrop[] {
-  const others = listBridgePortNames(bridge, system).filter((port) => port !== own)
-  return findDrops(
-    ruleset,
-    portFlows(bridge, { port: own, ips }, { families: brNetfilterFamilies(system), others }),
-    own,
+/** The whole comment of older versions, whose rules are in Docker's chain or in FORWARD itself. */
+const isOlderRule = (rule: Rule) => rule.comment === `pipework ${ruleOwner(rule)}`
+
+/** What is ours for bridges in the table of that chain. */
+function pickBridgeLines(ruleset: Ruleset, table: Chain): OwnLines {
+  return pickOwnLines(
+    ruleset.filter((it) => isSameTable(it, table)),
+    [BRIDGE_CHAIN],
+    isOlderRule,
   )
 }
 
-/** The warning of those blockages, for an attach and for the doctor. */
-function toFirewallWarning(blockages: readonly FirewallDrop[], system: System): Warning | undefined {
-  if (blockages.length === 0) return undefined
-  const command = fixCommand(blockages, iptablesToolFor(system))
-  return { message: describeDrops(blockages), command }
+/** What changes in one table. */
+interface TableChange {
+  /** Any chain of it. */
+  readonly table: Chain
+  readonly from: OwnLines
+  readonly to: OwnLines
+}
+
+function changeStep(description: string, { table, from, to }: TableChange, system: System): Step {
+  const program = iptablesRestoreFor(system)(table)
+  return {
+    description: `${description}, in table ${table.table} of ${iptablesToolFor(system)(table)}`,
+    command: restoreCommand(program, toRestoreLines(table.table, from, to)),
+    undo: restoreCommand(program, toRestoreLines(table.table, to, from)),
+  }
+}
+
+/** One chain of each table of iptables. */
+function listTables(chains: readonly Chain[]): readonly Chain[] {
+  const tables = chains.filter(({ backend }) => backend !== 'nft')
+  return tables.filter((it, index) => tables.findIndex((other) => isSameTable(other, it)) === index)
 }
 
 /**
- * The steps of `--firewall allow`: a rule of ours for the bridge in each chain that drops its frames, or may. With
- * `--strict` alone: none, but a refusal. Throws where frames are dropped and nothing is allowed to change that.
+ * Plans the steps of `--firewall allow`: a rule for the bridge in each table that drops its frames, or may.
+ * @throws PipeworkError where they are dropped and nothing is to be changed, or cannot be.
  */
-export async function planBridgeAccept(context: FirewallSubject, system: System): Promise<Plan> {
-  if (brNetfilterFamilies(system).length === 0 && context.forwarding === undefined) return []
-  const { firewall, hostif } = context.request
-  const blockages = evaluateAttachment(context, await readRuleset(system), system)
-  const warning = toFirewallWarning(blockages, system)
+export async function planBridgeAccept(subject: FirewallSubject, isAllowed: boolean, system: System): Promise<Plan> {
+  if (brNetfilterFamilies(system).length === 0 && subject.forwarding === undefined) return []
+  const toolOf = iptablesToolFor(system)
+  const ruleset = await readRuleset(system, isAllowed ? 'comments' : 'conditions')
+  const drops = findSubjectDrops(subject, ruleset, system)
+  const warning = toFirewallWarning(drops, toolOf)
   if (warning === undefined) return []
-  if (firewall !== 'allow') throw new PipeworkError(warning.message, { hint: formatAdvice(blockages, warning) })
-  const isOurs = blockages.every(
-    ({ bridge, acceptRules }) =>
-      (bridge !== undefined && acceptRules?.every(({ chain }) => chain.backend !== 'nft')) ?? false,
-  )
-  if (!isOurs)
+  if (!isAllowed) throw new PipeworkError(warning.message, { hint: formatAdvice(drops, warning) })
+  const fixes = drops.flatMap(({ fix = [] }) => fix)
+  const isOurs = drops.every(({ flow, fix }) => flow.bridge !== undefined && fix !== undefined)
+  if (!isOurs || fixes.some(({ chain }) => chain.backend === 'nft'))
     throw new PipeworkError(warning.message, {
       hint: `--firewall allow changes rules of iptables only, and for bridges. ${warning.command === undefined ? 'Change that rule' : `Do it by hand: ${warning.command}`}`,
     })
-  return blockages.flatMap(({ acceptRules = [] }) =>
-    acceptRules.map((opening) => planAcceptRule(opening, hostif, system)),
-  )
+  const chains = fixes.map(({ chain }) => chain)
+  return listTables(chains).map((table) => {
+    const from = pickBridgeLines(ruleset, table)
+    const parents = chains.filter((it) => isSameTable(it, table)).map(({ name }) => name)
+    return planTableAccept(subject.port?.bridge ?? '', { table, from, parents }, system)
+  })
 }
 
-function formatAdvice(blockages: readonly FirewallDrop[], { command }: Warning): string {
-  if (blockages.some(({ bridge }) => bridge === undefined))
+/** Adds the rule for the bridge to our chain. The jump goes to the head again: rules before it have dropped the frames. */
+function planTableAccept(
+  bridge: string,
+  { table, from, parents }: { readonly table: Chain; readonly from: OwnLines; readonly parents: readonly string[] },
+  system: System,
+): Step {
+  const family: Family = table.family === 'ip6' ? 6 : 4
+  const line = appendLine(BRIDGE_CHAIN, bridgedAcceptRule(bridge, family))
+  const rest = (from.chains.get(BRIDGE_CHAIN) ?? []).filter((it) => it !== line)
+  const isMoved = ({ chain, text }: OwnLines['jumps'][number]) =>
+    parents.includes(chain) && text.endsWith(` -j ${BRIDGE_CHAIN}`)
+  const to: OwnLines = {
+    chains: new Map([[BRIDGE_CHAIN, [...rest, line]]]),
+    jumps: [
+      ...from.jumps.filter((it) => !isMoved(it)),
+      ...[...new Set(parents)].map((parent) => jumpLine(parent, BRIDGE_CHAIN)),
+    ],
+  }
+  return changeStep(`let the frames of ${bridge} pass the firewall`, { table, from, to }, system)
+}
+
+function formatAdvice(drops: readonly FirewallDrop[], { command }: Warning): string {
+  if (drops.some(({ flow }) => flow.bridge === undefined))
     return command === undefined ? 'Change that rule.' : `Let it pass: ${command}`
   return `Let them pass with --firewall allow${command === undefined ? '' : `, or by hand: ${command}`}.`
 }
 
-/** Somebody else may hold the lock of iptables for a moment. */
-function iptablesCommand(how: '-I' | '-D', opening: AcceptRule, system: System): RunCommand {
-  const [tool = '', ...words] = acceptRuleArgv(how, opening, {
-    tool: iptablesToolFor(system)(opening.chain),
-    tag: bridgeRuleComment(opening.bridge),
-  })
-  return { kind: 'run', in: 'host', argv: [tool, '-w', '10', ...words] }
+/** A rule of `--firewall allow` that is in the firewall. */
+export interface InstalledAccept extends PlacedRule {
+  readonly bridge: string
 }
 
-function planAcceptRule(opening: AcceptRule, bridge: string, system: System): Step {
+/** Lists the rules of `--firewall allow`, also those of older versions. */
+export function listInstalledAccepts(ruleset: Ruleset): readonly InstalledAccept[] {
+  return ruleset.flatMap((chain) =>
+    chain.rules.flatMap((rule) => {
+      const bridge = ruleOwner(rule)
+      const isOurs = chain.backend !== 'nft' && (chain.name === BRIDGE_CHAIN || isOlderRule(rule))
+      return bridge === undefined || !isOurs ? [] : [{ chain, rule, bridge }]
+    }),
+  )
+}
+
+/** What is left in a table without the rules of some bridges; our chain goes with its last rule. */
+function withoutBridges(from: OwnLines, gone: readonly InstalledAccept[]): OwnLines {
+  const lines = gone.map(({ rule }) => rule.text)
+  const rest = (from.chains.get(BRIDGE_CHAIN) ?? []).filter((it) => !lines.includes(it))
   return {
-    description: `let the frames of ${bridge} pass the firewall, in chain ${opening.chain.name}`,
-    command: iptablesCommand('-I', opening, system),
-    undo: iptablesCommand('-D', opening, system),
+    chains: new Map(rest.length === 0 ? [] : [[BRIDGE_CHAIN, rest]]),
+    jumps: from.jumps.filter(
+      ({ text }) => !lines.includes(text) && (rest.length > 0 || !text.endsWith(` -j ${BRIDGE_CHAIN}`)),
+    ),
   }
 }
 
-/** The rules of ours that stand in the firewall, each as often as it does. */
-export function pickOwnAcceptRules(ruleset: Ruleset): readonly AcceptRule[] {
-  return ruleset
-    .flatMap((chain) =>
-      chain.backend === 'nft' ? [] : chain.rules.flatMap((rule) => ({ chain, bridge: parseRuleComment(rule) ?? '' })),
-    )
-    .filter(({ bridge }) => bridge !== '')
-}
-
-/** The steps that take the rules of a bridge away with its last attachment; `used` are the bridges that have others. */
+/** Plans the removal of the rules of `--firewall allow` for bridges without attachments; the others are `used`. */
 export async function planAcceptRemoval(used: readonly string[], system: System): Promise<Plan> {
-  const openings = pickOwnAcceptRules(await readRuleset(system, 'comments'))
-  return openings
-    .filter(({ bridge }) => !used.includes(bridge))
-    .map((opening) => ({
-      description: `remove the rule for ${opening.bridge} from the firewall, in chain ${opening.chain.name}`,
-      command: iptablesCommand('-D', opening, system),
-      undo: iptablesCommand('-I', opening, system),
-    }))
+  const ruleset = await readRuleset(system, 'comments')
+  const gone = listInstalledAccepts(ruleset).filter(({ bridge }) => !used.includes(bridge))
+  return listTables(gone.map(({ chain }) => chain)).map((table) => {
+    const own = gone.filter(({ chain }) => isSameTable(chain, table))
+    const from = pickBridgeLines(ruleset, table)
+    const bridges = [...new Set(own.map(({ bridge }) => bridge))].join(', ')
+    const description = `remove the rule for ${bridges} from the firewall`
+    return changeStep(description, { table, from, to: withoutBridges(from, own) }, system)
+  })
 }
 
-/** What the rules do to the frames of members that are there. The answer is undefined where they pass. */
-export async function readPortFirewall(system: System): Promise<(member: BridgePortEndpoint) => Warning | undefined> {
-  const ruleset = brNetfilterFamilies(system).length === 0 ? [] : await readRuleset(system)
-  return (member) => toFirewallWarning(evaluatePort(member, ruleset, system), system)
-}
-
-/** What the rules do to what is forwarded for an attachment that is there; undefined where it passes. */
-export function forwardingWarning(forwarding: ForwardedTraffic, ruleset: Ruleset, system: System): Warning | undefined {
-  return toFirewallWarning(evaluateForwarding(forwarding, simulateOwnRules(ruleset, forwarding, system)), system)
-}
-
-/** Reads the rules beside other work, where they are met at all; what they do to an attachment is said after it. */
-export function startFirewallCheck(system: System): (context: FirewallSubject) => Promise<Warning | undefined> {
-  // A warning is not worth the attachment: rules that cannot be read are none.
-  const reading = readRuleset(system).catch(() => [])
-  return async (context) => toFirewallWarning(evaluateAttachment(context, await reading, system), system)
+/** The command that removes one of these rules, with our chain where it is the last there. */
+export function acceptRemovalCommand(installed: InstalledAccept, ruleset: Ruleset, toolOf: ToolResolver): string {
+  const { chain, rule } = installed
+  const from = pickBridgeLines(ruleset, chain)
+  const to = withoutBridges(from, [installed])
+  const jumps = from.jumps.filter((it) => !to.jumps.includes(it) && it.text !== rule.text)
+  const table = chain.table === 'filter' ? [] : ['-t', chain.table]
+  const toCommand = (words: readonly string[]) => [toolOf(chain), ...table, ...words].map(shellQuote).join(' ')
+  return [
+    ...[rule.text ?? '', ...jumps.map(({ text }) => text)].map((text) => ['-D', ...splitRuleLine(text).slice(1)]),
+    ...(from.chains.size > to.chains.size ? [['-X', BRIDGE_CHAIN]] : []),
+  ]
+    .map(toCommand)
+    .join(' && ')
 }

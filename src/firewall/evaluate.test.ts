@@ -1,15 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { evaluateFlow, type Flow, type Verdict } from './evaluate'
-import { parseSavedRuleset } from './parse-iptables'
-import { opaqueFamilies, parseNftRuleset } from './parse-nft'
-import type { Ruleset } from './ruleset'
+import { parseIptablesSave } from './parse-iptables'
+import { FILTERING_TABLES, opaqueFamilies, parseNftRuleset } from './parse-nft'
+import type { Ruleset } from './rule'
 
 const flow: Flow = { family: 4, bridge: 'br1', from: 'va', to: 'vb', saddr: '10.0.0.1', daddr: '10.0.0.2' }
 
 function saved(lines: string, policy = 'DROP', chains: readonly string[] = []): Ruleset {
   const heads = [`:FORWARD ${policy} [0:0]`, ...chains.map((name) => `:${name} - [0:0]`)]
   const text = ['*filter', ...heads, ...lines.split('\n'), 'COMMIT'].join('\n')
-  return parseSavedRuleset({ text, backend: 'iptables-legacy', family: 'ip' })
+  return parseIptablesSave({ text, backend: 'iptables-legacy', family: 'ip', tables: FILTERING_TABLES })
 }
 
 describe('rules of iptables', () => {
@@ -38,7 +38,7 @@ describe('rules of iptables', () => {
     ['-A FORWARD -m mark --mark 0x1 -j DROP\n-A FORWARD -j REJECT --reject-with icmp-port-unreachable', 'dropped'],
     ['-A FORWARD -j LOG --log-prefix "-j ACCEPT"', 'dropped'],
     ['-A FORWARD -j NFQUEUE --queue-num 0', 'perhaps'],
-  ])('%s', (lines, fate) => expect(evaluateFlow(saved(lines), flow).verdict).toBe(fate))
+  ])('%s', (lines, verdict) => expect(evaluateFlow(saved(lines), flow).verdict).toBe(verdict))
 
   test.each<[string, Verdict]>([
     ['-A FORWARD -j A\n-A A -j ACCEPT', 'passes'],
@@ -48,7 +48,9 @@ describe('rules of iptables', () => {
     ['-A FORWARD -j A\n-A FORWARD -j ACCEPT\n-A A -g B\n-A A -j DROP\n-A B -j RETURN', 'passes'],
     ['-A FORWARD -j A\n-A FORWARD -j ACCEPT\n-A A -m mark --mark 0x1 -j RETURN\n-A A -j DROP', 'perhaps'],
     ['-A FORWARD -j A\n-A A -j B\n-A B -j A', 'dropped'],
-  ])('chains: %s', (lines, fate) => expect(evaluateFlow(saved(lines, 'DROP', ['A', 'B']), flow).verdict).toBe(fate))
+  ])('chains: %s', (lines, verdict) =>
+    expect(evaluateFlow(saved(lines, 'DROP', ['A', 'B']), flow).verdict).toBe(verdict),
+  )
 
   test('an obstacle names the rule, or the policy', () => {
     expect(evaluateFlow(saved('-A FORWARD -i br1 -j REJECT', 'ACCEPT'), flow).droppedBy[0]?.rule?.text).toBe(
@@ -65,10 +67,10 @@ describe('rules of iptables', () => {
     ['-A FORWARD -s fd00::/64 -d fd00::2/128 -j ACCEPT', 'passes'],
     ['-A FORWARD -s fd01::/64 -j ACCEPT', 'dropped'],
     ['-A FORWARD -s 10.0.0.0/24 -j ACCEPT', 'dropped'],
-  ])('IPv6: %s', (lines, fate) => {
+  ])('IPv6: %s', (lines, verdict) => {
     const text = ['*filter', ':FORWARD DROP [0:0]', lines, 'COMMIT'].join('\n')
-    const ruleset = parseSavedRuleset({ text, backend: 'iptables-nft', family: 'ip6' })
-    expect(evaluateFlow(ruleset, { ...flow, family: 6, saddr: 'fd00::1', daddr: 'fd00::2' }).verdict).toBe(fate)
+    const ruleset = parseIptablesSave({ text, backend: 'iptables-nft', family: 'ip6', tables: FILTERING_TABLES })
+    expect(evaluateFlow(ruleset, { ...flow, family: 6, saddr: 'fd00::1', daddr: 'fd00::2' }).verdict).toBe(verdict)
   })
 
   test.each<[string, Verdict, Partial<Flow>]>([
@@ -79,8 +81,11 @@ describe('rules of iptables', () => {
     ['-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT', 'passes', { state: 'established' }],
     ['-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT', 'dropped', {}],
     ['-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT', 'passes', { isTranslated: true }],
-  ])('forwarded: %s', (lines, fate, more) =>
-    expect(evaluateFlow(saved(lines), { family: 4, in: 'br1', out: 'eth0', ...more }).verdict).toBe(fate),
+    ['-A FORWARD -p tcp -m tcp --dport 80 -j ACCEPT', 'passes', { protocol: 'tcp', dport: '80' }],
+    ['-A FORWARD -p tcp -m tcp --dport 80:90 -j ACCEPT', 'passes', { protocol: 'tcp', dport: '80-90' }],
+    ['-A FORWARD -p tcp -m tcp --dport 80 -j ACCEPT', 'dropped', { protocol: 'udp', dport: '80' }],
+  ])('forwarded: %s', (lines, verdict, more) =>
+    expect(evaluateFlow(saved(lines), { family: 4, in: 'br1', out: 'eth0', ...more }).verdict).toBe(verdict),
   )
 
   test('what is not known may match', () => {
@@ -175,7 +180,7 @@ describe('rules of nftables', () => {
     ['queue', [{ queue: {} }], 'perhaps'],
     ['xt match comment, accept', [{ xt: { type: 'match', name: 'comment' } }, accept], 'passes'],
     ['xt match physdev, accept', [{ xt: { type: 'match', name: 'physdev' } }, accept], 'perhaps'],
-  ])('%s', (_, rule, fate) => expect(evaluateFlow(parseNftRuleset(native([rule])), flow).verdict).toBe(fate))
+  ])('%s', (_, rule, verdict) => expect(evaluateFlow(parseNftRuleset(native([rule])), flow).verdict).toBe(verdict))
 
   test('a table for bridges knows the ports', () => {
     const ruleset = (name: string) => parseNftRuleset(native([[meta('iifname', name), accept]], 'bridge'))

@@ -1,19 +1,12 @@
-import {
-  type FirewallBackend,
-  IPTABLES_TABLES,
-  type MatchField,
-  type ParsedChain,
-  type ParsedRule,
-  type RuleAction,
-  type RuleMatch,
-  type UnknownMatch,
-} from './ruleset'
+import type { Chain, FirewallBackend, MatchField, Rule, RuleAction, RuleMatch, UnknownMatch } from './rule'
 
 /** What `iptables-save` printed, and of which family and kind of iptables. */
 export interface SavedRuleset {
   readonly text: string
   readonly backend: FirewallBackend
   readonly family: 'ip' | 'ip6'
+  /** The tables that are wanted. */
+  readonly tables: readonly string[]
 }
 
 /** Conditions with one value, and what they look at. */
@@ -22,6 +15,8 @@ const OPTION_FIELDS: Readonly<Record<string, MatchField>> = {
   '-o': 'out',
   '-s': 'saddr',
   '-d': 'daddr',
+  '-p': 'protocol',
+  '--dport': 'dport',
   '--physdev-in': 'physIn',
   '--physdev-out': 'physOut',
   '--ctstate': 'state',
@@ -36,12 +31,21 @@ const TARGET_ACTIONS: Readonly<Record<string, RuleAction>> = {
   DROP: { kind: 'drop' },
   REJECT: { kind: 'drop' },
   RETURN: { kind: 'return' },
-  QUEUE: { kind: 'open' },
-  NFQUEUE: { kind: 'open' },
+  QUEUE: { kind: 'unknown' },
+  NFQUEUE: { kind: 'unknown' },
 }
 
-/** The words of a line, quotes taken off. */
-function splitLine(line: string): readonly string[] {
+/** The priorities at which the kernel calls the tables; nat has another one where packets leave. */
+const TABLE_PRIORITIES: Readonly<Record<string, number>> = {
+  raw: -300,
+  mangle: -150,
+  nat: -100,
+  filter: 0,
+  security: 50,
+}
+
+/** The words of a line, without their quotes. */
+export function splitRuleLine(line: string): readonly string[] {
   const words = line.match(/"(?:[^"\\]|\\.)*"|\S+/g) ?? []
   return words.map((word) => (word.startsWith('"') ? word.slice(1, -1).replaceAll(/\\(.)/g, '$1') : word))
 }
@@ -53,21 +57,22 @@ interface RuleParts {
 }
 
 function toTargetAction(target: string, how: 'jump' | 'goto', chains: ReadonlySet<string>): RuleAction {
-  // What is no chain and not listed changes or counts the packet, and the next rule is asked.
+  // A target that is not listed changes or counts the packet, and the next rule is asked.
   return chains.has(target) ? { kind: how, chain: target } : (TARGET_ACTIONS[target] ?? { kind: 'continue' })
 }
 
 function normalizeValues(field: MatchField, value: string): readonly string[] {
   if (field === 'state') return value.toLowerCase().split(',')
+  if (field === 'dport') return [value.replace(':', '-')]
   return [field === 'saddr' || field === 'daddr' ? value : value.replace(/\+$/, '*')]
 }
 
-function parseRuleLine(line: string, chains: ReadonlySet<string>): ParsedRule {
-  const words = splitLine(line).slice(2)
+function parseRuleLine(line: string, chains: ReadonlySet<string>): Rule {
+  const words = splitRuleLine(line).slice(2)
   const parts: RuleParts = { matches: [], action: { kind: 'continue' } }
   let negated = false
   for (let at = 0; at < words.length; at += 1) {
-    const [word = '', value = ''] = words.slice(at)
+    const [word = '', value = ''] = words.slice(at, at + 2)
     const field = OPTION_FIELDS[word]
     if (word === '!') {
       negated = true
@@ -83,44 +88,46 @@ function parseRuleLine(line: string, chains: ReadonlySet<string>): ParsedRule {
     else if (field !== undefined)
       parts.matches.push({ field, values: normalizeValues(field, value), ...(negated && { negated }) })
     else if (word !== '-m' && word.startsWith('-'))
-      parts.matches.push({ field: 'open', text: `${word} ${value}`.trim() })
+      parts.matches.push({ field: 'unknown', text: `${word} ${value}`.trim() })
     negated = false
     if (!BRIDGED_OPTIONS.includes(word) && word.startsWith('-')) at += 1
   }
   return { ...parts, text: line }
 }
 
-interface ChainDraft extends Omit<ParsedChain, 'rules'> {
+interface ChainDraft extends Omit<Chain, 'rules'> {
   readonly lines: string[]
 }
 
 /** `:FORWARD DROP [0:0]`; a chain without a policy is one that others jump to. */
 function parseChainLine(line: string, table: string, { backend, family }: SavedRuleset): ChainDraft {
   const [name = '', policy = '-'] = line.slice(1).split(' ')
-  const base = { hook: name.toLowerCase(), type: table === 'nat' ? 'nat' : 'filter' }
-  return {
-    ...{ backend, family, table, name, lines: [] },
-    ...(policy === '-' ? {} : { ...base, policy: policy === 'DROP' ? 'drop' : 'accept' }),
-  }
+  const chain = { backend, family, table, name, lines: [] }
+  if (policy === '-') return chain
+  const priority = table === 'nat' && name === 'POSTROUTING' ? 100 : (TABLE_PRIORITIES[table] ?? 0)
+  const type = table === 'nat' ? 'nat' : 'filter'
+  return { ...chain, hook: name.toLowerCase(), priority, type, policy: policy === 'DROP' ? 'drop' : 'accept' }
 }
 
-/** The chains of the tables that can drop what is forwarded. */
-export function parseSavedRuleset(saved: SavedRuleset): readonly ParsedChain[] {
+/** Parses the output of iptables-save. */
+export function parseIptablesSave(saved: SavedRuleset): readonly Chain[] {
   const drafts = new Map<string, ChainDraft>()
-  const names = new Map<string, Set<string>>()
   let table = ''
   for (const line of saved.text.split('\n')) {
     if (line.startsWith('*')) table = line.slice(1).trim()
-    if (!IPTABLES_TABLES.includes(table)) continue
+    if (!saved.tables.includes(table)) continue
     if (line.startsWith(':')) {
       const draft = parseChainLine(line, table, saved)
       drafts.set(`${table} ${draft.name}`, draft)
-      names.set(table, (names.get(table) ?? new Set()).add(draft.name))
     }
     const chain = /^-A (\S+) /.exec(line)?.[1]
     drafts.get(`${table} ${chain}`)?.lines.push(line)
   }
-  return [...drafts.values()].map(({ lines, ...chain }) => ({
+  const all = [...drafts.values()]
+  const names = new Map(
+    saved.tables.map((it) => [it, new Set(all.filter((chain) => chain.table === it).map(({ name }) => name))]),
+  )
+  return all.map(({ lines, ...chain }) => ({
     ...chain,
     rules: lines.map((line) => parseRuleLine(line, names.get(chain.table) ?? new Set())),
   }))

@@ -1,12 +1,7 @@
-import {
-  IPTABLES_TABLES,
-  type MatchField,
-  type ParsedChain,
-  type ParsedRule,
-  type RuleAction,
-  type RuleMatch,
-  type UnknownMatch,
-} from './ruleset'
+import type { Chain, MatchField, Rule, RuleAction, RuleMatch, UnknownMatch } from './rule'
+
+/** The tables in which iptables can drop what is forwarded. */
+export const FILTERING_TABLES = ['filter', 'mangle', 'security']
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -17,6 +12,7 @@ interface NftChain {
   readonly hook?: string
   readonly type?: string
   readonly policy?: string
+  readonly prio?: number
 }
 
 interface NftRule {
@@ -83,7 +79,7 @@ function toMatch(left: unknown, right: unknown, op: string): RuleMatch | Unknown
   const field = toMatchField(left) ?? (isNatStatus(left, right) ? 'state' : undefined)
   const values = field === undefined ? undefined : toMatchValues(right, field)
   const isPlain = ['==', 'in', '!=', '!'].includes(op)
-  if (field === undefined || values === undefined || !isPlain) return { field: 'open', text: JSON.stringify(left) }
+  if (field === undefined || values === undefined || !isPlain) return { field: 'unknown', text: JSON.stringify(left) }
   return { field, values, ...(op.startsWith('!') && { negated: true as const }) }
 }
 
@@ -101,12 +97,12 @@ function toStatementAction(statement: Json): RuleAction | undefined {
   if ('accept' in statement) return { kind: 'accept' }
   if ('drop' in statement || 'reject' in statement) return { kind: 'drop' }
   if ('return' in statement) return { kind: 'return' }
-  if ('queue' in statement) return { kind: 'open' }
+  if ('queue' in statement) return { kind: 'unknown' }
   const { xt } = statement as { xt?: { type: string; name: string } }
   return xt?.type === 'target' ? XT_TARGETS[xt.name] : undefined
 }
 
-const XT_TARGETS: Readonly<Record<string, RuleAction>> = { REJECT: { kind: 'drop' }, NFQUEUE: { kind: 'open' } }
+const XT_TARGETS: Readonly<Record<string, RuleAction>> = { REJECT: { kind: 'drop' }, NFQUEUE: { kind: 'unknown' } }
 
 type NftCondition = readonly (RuleMatch | UnknownMatch)[]
 
@@ -117,24 +113,25 @@ function toCondition(statement: Json): NftCondition {
     xt?: { type: string; name: string }
   }
   if (match !== undefined) return [...familyMatch(match.left), toMatch(match.left, match.right, match.op)]
-  if (limit !== undefined) return [{ field: 'open', text: 'limit' }]
-  return xt?.type === 'match' && xt.name !== 'comment' ? [{ field: 'open', text: `-m ${xt.name}` }] : []
+  if (limit !== undefined) return [{ field: 'unknown', text: 'limit' }]
+  return xt?.type === 'match' && xt.name !== 'comment' ? [{ field: 'unknown', text: `-m ${xt.name}` }] : []
 }
 
 /** A verdict map as the rules that it stands for, one for each element. */
 function expandVerdictMap(
   vmap: { key: unknown; data: unknown },
   before: NftCondition,
-): readonly Omit<ParsedRule, 'handle'>[] {
+): readonly Omit<Rule, 'handle'>[] {
   const { set } = (isObject(vmap.data) ? vmap.data : {}) as { set?: unknown }
-  if (!Array.isArray(set)) return [{ matches: [...before, { field: 'open', text: 'a map' }], action: { kind: 'open' } }]
+  if (!Array.isArray(set))
+    return [{ matches: [...before, { field: 'unknown', text: 'a map' }], action: { kind: 'unknown' } }]
   return (set as [unknown, Json][]).map(([value, verdict]) => ({
     matches: [...before, toMatch(vmap.key, value, '==')],
     action: toStatementAction(verdict) ?? { kind: 'continue' },
   }))
 }
 
-function toParsedRules({ expr, handle, comment }: NftRule): readonly ParsedRule[] {
+function toRules({ expr, handle, comment }: NftRule): readonly Rule[] {
   const matches: (RuleMatch | UnknownMatch)[] = []
   const named = { handle, comment }
   for (const statement of expr) {
@@ -149,11 +146,11 @@ function toParsedRules({ expr, handle, comment }: NftRule): readonly ParsedRule[
 
 /** A table that iptables-nft keeps: its commands are what people know it by. */
 function isIptablesTable({ family, table }: { family: string; table: string }): boolean {
-  return (family === 'ip' || family === 'ip6') && [...IPTABLES_TABLES, 'nat', 'raw'].includes(table)
+  return (family === 'ip' || family === 'ip6') && [...FILTERING_TABLES, 'nat', 'raw'].includes(table)
 }
 
 /** What `nft -j list ruleset` printed, apart from what concerns no bridge. */
-export function parseNftRuleset(text: string): readonly ParsedChain[] {
+export function parseNftRuleset(text: string): readonly Chain[] {
   const { nftables = [] } = JSON.parse(text) as { nftables?: readonly { chain?: NftChain; rule?: NftRule }[] }
   // One pass: on a host of Kubernetes there are thousands of chains, and tens of thousands of rules.
   const rules = new Map<string, NftRule[]>()
@@ -166,15 +163,17 @@ export function parseNftRuleset(text: string): readonly ParsedChain[] {
   }
   return nftables.flatMap(({ chain }) => {
     if (chain === undefined || !['ip', 'ip6', 'inet', 'bridge'].includes(chain.family)) return []
-    const { family, table, name, hook, type, policy } = chain
+    const { family, table, name, hook, type, policy, prio: priority } = chain
     const own = rules.get(`${family} ${table} ${name}`) ?? []
     return [
       {
         backend: isIptablesTable(chain) ? ('iptables-nft' as const) : ('nft' as const),
-        ...{ family: family as ParsedChain['family'], table, name },
-        ...(hook === undefined ? {} : { hook, type: type ?? 'filter', policy: policy === 'drop' ? 'drop' : 'accept' }),
-        rules: own.flatMap(toParsedRules),
-      } satisfies ParsedChain,
+        ...{ family: family as Chain['family'], table, name },
+        ...(hook === undefined
+          ? {}
+          : { hook, priority, type: type ?? 'filter', policy: policy === 'drop' ? 'drop' : 'accept' }),
+        rules: own.flatMap(toRules),
+      } satisfies Chain,
     ]
   })
 }

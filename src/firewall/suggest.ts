@@ -1,199 +1,119 @@
 import { shellQuote } from '../model/shell'
 import { type DroppedBy, evaluateFlow, type Flow } from './evaluate'
-import type { ParsedChain, ParsedRule, Ruleset } from './ruleset'
+import type { ToolResolver } from './read'
+import {
+  type Chain,
+  DOCKER_CHAIN,
+  ESTABLISHED,
+  isPlainName,
+  isSameChain,
+  isSameTable,
+  match,
+  matchValue,
+  type PlacedRule,
+  type Rule,
+  type Ruleset,
+  TRANSLATED,
+} from './rule'
+import { formatIptablesRule } from './write-iptables'
+import { formatNftRule } from './write-nft'
 
-/** A rule that lets the frames of one bridge pass: the chain that it goes to the head of, and the words of its condition. */
-export interface AcceptRule {
-  readonly chain: ParsedChain
-  readonly bridge: string
-  /** Of a rule for what the host forwards, which has no bridge: from where, to where. */
-  readonly path?: ForwardPath
+/** The rule that accepts the flow, as wide as its bridge or its two interfaces. */
+function acceptRuleFor({ bridge, state, isTranslated, ...flow }: Flow, { family }: Chain): Rule {
+  const tracked = isTranslated ? TRANSLATED : state === 'established' ? ESTABLISHED : []
+  const matches =
+    bridge === undefined
+      ? [...match('in', flow.in), ...match('out', flow.out), ...tracked]
+      : family === 'bridge'
+        ? match('bridge', bridge)
+        : [...match('in', bridge), ...match('out', bridge)]
+  return { matches, action: { kind: 'accept' } }
 }
 
-/** What the host forwards, as a rule that lets it pass looks at it. */
-export type ForwardPath = Pick<Flow, 'in' | 'out' | 'state' | 'isTranslated'>
-
-/** What a rule of ours carries as its comment: whose it is, and for which bridge. */
-export function bridgeRuleComment(bridge: string): string {
-  return `pipework ${bridge}`
-}
-
-/** The bridge of a rule of ours; undefined for a rule of anybody else's. */
-export function parseRuleComment({ comment }: ParsedRule): string | undefined {
-  return /^pipework (\S+)$/.exec(comment ?? '')?.[1]
-}
-
-/** Where Docker wants the rules of others: it leaves that chain alone when it is started anew. */
-const DOCKER_CHAIN = 'DOCKER-USER'
-
-/** What connection tracking must know of it; nothing where the first packet is meant. */
-function requiredState({ state, isTranslated }: ForwardPath): 'dnat' | 'established,related' | undefined {
-  if (isTranslated) return 'dnat'
-  return state === 'established' ? 'established,related' : undefined
-}
-
-/** Each of these rules once, and none that another makes needless. */
-export function dedupeAcceptRules(openings: readonly AcceptRule[]): readonly AcceptRule[] {
-  return openings.filter(
-    (it, index) => !openings.some((other, at) => at !== index && coversRule(other, it, at < index)),
-  )
-}
-
-/** Whether the one lets pass what the other does; of two alike, the one that stands before. */
-function coversRule({ chain, path: a }: AcceptRule, { chain: own, path: b }: AcceptRule, isBefore: boolean): boolean {
-  if (chain !== own || a?.in !== b?.in || a?.out !== b?.out) return false
-  const [state, wanted] = [requiredState(a ?? {}), requiredState(b ?? {})]
-  return state === wanted ? isBefore : state === undefined
-}
-
-function toParsedRule({ family }: ParsedChain, { bridge, path }: AcceptRule): ParsedRule {
-  if (path !== undefined) {
-    const state = requiredState(path)?.split(',')
-    const matches = (['in', 'out'] as const).flatMap((field) => {
-      const name = path[field]
-      return name === undefined ? [] : [{ field, values: [name] }]
-    })
-    const tracked = state === undefined ? [] : [{ field: 'state' as const, values: state }]
-    return { matches: [...matches, ...tracked], action: { kind: 'accept' } }
-  }
-  const fields = family === 'bridge' ? (['bridge'] as const) : (['in', 'out'] as const)
-  return { matches: fields.map((field) => ({ field, values: [bridge] })), action: { kind: 'accept' } }
-}
-
-function isSameChain(a: ParsedChain, b: ParsedChain): boolean {
-  return a.name === b.name && a.table === b.table && a.family === b.family && a.backend === b.backend
-}
-
-/** The ruleset with a rule at the head of that chain. */
-function prependRules(ruleset: Ruleset, chain: ParsedChain, rules: readonly ParsedRule[]): Ruleset {
+/** The ruleset with rules at the head of that chain. */
+function prependRules(ruleset: Ruleset, chain: Chain, rules: readonly Rule[]): Ruleset {
   return ruleset.map((it) => (isSameChain(it, chain) ? { ...it, rules: [...rules, ...it.rules] } : it))
 }
 
-/** Whether firewalld may be asked to take the interface into its default zone: it is in none yet. */
-function isWithoutZone(name: string, { table, family }: ParsedChain, ruleset: Ruleset): boolean {
-  const rules = ruleset.filter((it) => it.table === table && it.family === family).flatMap((it) => it.rules)
-  const isNamed = rules.some(({ matches }) => matches.some((it) => it.field !== 'open' && it.values.includes(name)))
-  return name !== '' && !isNamed
+/** Whether firewalld can take the interface of the rule into its default zone: it is in none yet. */
+function canJoinZone({ chain, rule }: PlacedRule, ruleset: Ruleset): boolean {
+  const name = matchValue(rule, 'out')
+  const rules = ruleset.filter((it) => isSameTable(it, chain)).flatMap((it) => it.rules)
+  const isNamed = rules.some(({ matches }) =>
+    matches.some((it) => it.field !== 'unknown' && name !== undefined && it.values.includes(name)),
+  )
+  return name !== undefined && !isNamed
 }
 
-/** Whether the name stands for one interface in a rule, and for itself in a command: `br+` and `br*` are patterns there. */
-export function isPlainName(name: string): boolean {
-  return /^[\w.-]+$/.test(name)
-}
-
-/** In which chain a rule of ours would mend that: tried on the ruleset as it was read, before it is suggested. */
-function findAcceptRule({ baseChain: base }: DroppedBy, flow: Flow, ruleset: Ruleset): AcceptRule | undefined {
+/** Where a rule of ours would let the flow past that base chain, as tried on the ruleset. */
+function findPlace({ baseChain }: DroppedBy, flow: Flow, ruleset: Ruleset): PlacedRule | undefined {
   if ([flow.bridge, flow.in, flow.out].some((name) => name !== undefined && !isPlainName(name))) return undefined
-  const of = flow.bridge === undefined ? { bridge: '', path: flow } : { bridge: flow.bridge }
-  if (base.table === 'firewalld' && !isWithoutZone(of.path?.out ?? of.bridge, base, ruleset)) return undefined
-  const dockers = ruleset.filter((it) => isSameChain(it, { ...base, name: DOCKER_CHAIN }))
-  return [...dockers, base]
-    .map((chain): AcceptRule => ({ chain, ...of }))
-    .find(
-      (opening) =>
-        !evaluateFlow(
-          prependRules(ruleset, opening.chain, [toParsedRule(opening.chain, opening)]),
-          flow,
-        ).droppedBy.some(({ baseChain }) => isSameChain(baseChain, base)),
-    )
+  const docker = ruleset.filter((it) => isSameChain(it, { ...baseChain, name: DOCKER_CHAIN }))
+  const found = [...docker, baseChain]
+    .map((chain) => ({ chain, rule: acceptRuleFor(flow, chain) }))
+    .find(({ chain, rule }) => {
+      const { droppedBy } = evaluateFlow(prependRules(ruleset, chain, [rule]), flow)
+      return !droppedBy.some((it) => isSameChain(it.baseChain, baseChain))
+    })
+  return found?.chain.table === 'firewalld' && !canJoinZone(found, ruleset) ? undefined : found
 }
 
-/** The ruleset as it is with rules of ours at the head of the tables that we write to; Docker's own place goes first there. */
-export function simulateRules(
+/** One rule for each base chain that drops the flow, or may; undefined where no rule of ours helps. */
+export function findFix(
+  droppedBy: readonly DroppedBy[],
+  flow: Flow,
   ruleset: Ruleset,
-  rules: readonly ParsedRule[],
-  isOurs: (chain: ParsedChain) => boolean,
-): Ruleset {
-  const bases = ruleset.filter((it) => it.hook === 'forward' && it.table === 'filter' && isOurs(it))
+): readonly PlacedRule[] | undefined {
+  const found = droppedBy.map((it) => findPlace(it, flow, ruleset))
+  return found.every((it) => it !== undefined) ? found : undefined
+}
+
+/** The ruleset with rules at the head of the forward chains that pipework writes to, or of Docker's chain there. */
+export function simulateRules(ruleset: Ruleset, rules: readonly Rule[], isWritten: (chain: Chain) => boolean): Ruleset {
+  const bases = ruleset.filter((it) => it.hook === 'forward' && it.table === 'filter' && isWritten(it))
   return bases.reduce((all, base) => {
-    const leads = base.rules.some(({ action }) => 'chain' in action && action.chain === DOCKER_CHAIN)
-    return prependRules(all, leads ? { ...base, name: DOCKER_CHAIN } : base, rules)
+    const hasDocker = base.rules.some(({ action }) => 'chain' in action && action.chain === DOCKER_CHAIN)
+    return prependRules(all, hasDocker ? { ...base, name: DOCKER_CHAIN } : base, rules)
   }, ruleset)
 }
 
-/** One rule for each base chain that drops the frame, or may; undefined where no rule of ours would help. */
-export function findFix(
-  obstacles: readonly DroppedBy[],
-  flow: Flow,
-  ruleset: Ruleset,
-): readonly AcceptRule[] | undefined {
-  const openings = obstacles.map((obstacle) => findAcceptRule(obstacle, flow, ruleset))
-  return openings.some((it) => it === undefined) ? undefined : openings.flatMap((it) => it ?? [])
+/** Whether the one accepts all that the other does: it has no other conditions. */
+function covers(a: PlacedRule, b: PlacedRule): boolean {
+  const conditions = b.rule.matches.map((it) => JSON.stringify(it))
+  return isSameChain(a.chain, b.chain) && a.rule.matches.every((it) => conditions.includes(JSON.stringify(it)))
 }
 
-/** The program that changes those rules: `iptables` where that is the right one of the two. */
-export type ToolResolver = (chain: ParsedChain) => string
+/** Each of these rules once, and none that another one covers. */
+export function uniqueRules(rules: readonly PlacedRule[]): readonly PlacedRule[] {
+  const isFirst = (a: PlacedRule, b: PlacedRule) => rules.indexOf(a) < rules.indexOf(b)
+  return rules.filter(
+    (it) => !rules.some((other) => other !== it && covers(other, it) && (isFirst(other, it) || !covers(it, other))),
+  )
+}
 
-/** The command that puts such a rule in, or takes it out. With a tag it is known as ours, and is taken away with the bridge's last port. */
-export function acceptRuleArgv(
-  how: '-I' | '-D',
-  { chain, bridge, path }: AcceptRule,
-  { tool, tag }: { tool: string; tag?: string },
-): readonly string[] {
+/** The words that insert or delete a rule of iptables. */
+export function iptablesArgv(how: '-I' | '-D', { chain, rule }: PlacedRule, toolOf: ToolResolver): readonly string[] {
   const table = chain.table === 'filter' ? [] : ['-t', chain.table]
-  const comment = tag === undefined ? [] : ['-m', 'comment', '--comment', tag]
-  const words = path === undefined ? ['-i', bridge, '-o', bridge] : pathArgs(path)
-  return [tool, ...table, how, chain.name, ...words, ...comment, '-j', 'ACCEPT']
-}
-
-function pathArgs(path: ForwardPath): readonly string[] {
-  const state = requiredState(path)
-  return [
-    ...(path.in === undefined ? [] : ['-i', path.in]),
-    ...(path.out === undefined ? [] : ['-o', path.out]),
-    ...(state === undefined ? [] : ['-m', 'conntrack', '--ctstate', state.toUpperCase()]),
-  ]
-}
-
-function pathCondition(path: ForwardPath): string {
-  const state = requiredState(path)
-  return [
-    ...(path.in === undefined ? [] : [`iifname "${path.in}"`]),
-    ...(path.out === undefined ? [] : [`oifname "${path.out}"`]),
-    ...(state === undefined ? [] : [state === 'dnat' ? 'ct status dnat' : `ct state ${state}`]),
-  ].join(' ')
+  return [toolOf(chain), ...table, how, chain.name, ...formatIptablesRule(rule)]
 }
 
 /**
- * The same by firewalld, which would forget a rule in its table: within one zone frames pass. Only the bridge itself is
- * put into one, the default, which it was under already: nothing else is opened. What is forwarded needs that of the
- * interface that it leaves by.
+ * firewalld forgets a rule in its table; within one zone frames pass. Only the interface is put into the default zone,
+ * whose rules it had already, so nothing else is opened. What is forwarded needs that of the outgoing interface.
  */
-function toFirewalldCommand({ bridge, path }: AcceptRule): string {
-  const add = `--add-interface=${shellQuote(path?.out ?? bridge)}`
+function firewalldCommand(rule: Rule): string {
+  const add = `--add-interface=${shellQuote(matchValue(rule, 'out') ?? '')}`
   return `firewall-cmd --permanent ${add} && firewall-cmd ${add}`
 }
 
-function toNftCommand(opening: AcceptRule): string {
-  const { chain, bridge, path } = opening
-  const { family, table, name } = chain
-  if (table === 'firewalld') return toFirewalldCommand(opening)
-  const words = ['nft', 'insert', 'rule', family, table, name].map(shellQuote).join(' ')
-  const ofBridge = family === 'bridge' ? `meta ibrname "${bridge}"` : `iifname "${bridge}" oifname "${bridge}"`
-  return `${words} '${path === undefined ? ofBridge : pathCondition(path)} accept'`
+function insertCommand({ chain, rule }: PlacedRule, toolOf: ToolResolver): string {
+  if (chain.backend !== 'nft') return iptablesArgv('-I', { chain, rule }, toolOf).map(shellQuote).join(' ')
+  if (chain.table === 'firewalld') return firewalldCommand(rule)
+  const words = ['nft', 'insert', 'rule', chain.family, chain.table, chain.name].map(shellQuote)
+  return `${words.join(' ')} '${formatNftRule(rule)}'`
 }
 
-/** The same as one types it. */
-export function formatFixCommand(openings: readonly AcceptRule[], toolOf: ToolResolver): string {
-  const line = (opening: AcceptRule) =>
-    opening.chain.backend === 'nft'
-      ? toNftCommand(opening)
-      : acceptRuleArgv('-I', opening, { tool: toolOf(opening.chain) })
-          .map(shellQuote)
-          .join(' ')
-  return [...new Set(openings.map(line))].join(' && ')
-}
-
-const TOOL_NAMES = { nft: 'nftables', 'iptables-nft': 'iptables', 'iptables-legacy': 'iptables-legacy' } as const
-
-/** Where an obstacle stands, as people find it. */
-export function describeDroppedBy({ baseChain, ruleChain: inner, rule }: DroppedBy): string {
-  const { backend, family, table } = baseChain
-  const where =
-    backend === 'nft'
-      ? `table ${family} ${table} of nftables`
-      : `table ${table} of ${family === 'ip6' ? TOOL_NAMES[backend].replace('ip', 'ip6') : TOOL_NAMES[backend]}`
-  if (rule === undefined) return `policy DROP of chain ${inner.name}, ${where}`
-  const which = rule.text ?? (rule.handle === undefined ? 'a rule' : `rule ${rule.handle}`)
-  return `${rule.text === undefined ? `${which} in chain ${inner.name}` : `'${which}'`}, ${where}`
+/** The one command that inserts all of these rules. */
+export function fixCommand(rules: readonly PlacedRule[], toolOf: ToolResolver): string {
+  return [...new Set(uniqueRules(rules).map((it) => insertCommand(it, toolOf)))].join(' && ')
 }

@@ -1,95 +1,120 @@
 import type { Plan, RunCommand } from '../plan/step'
-import { ANY_LOCAL_ADDRESS, type FirewallRule, formatRuleComment } from './rule'
+import type { System } from '../system/types'
+import { type HostFirewall, NFT_TABLE } from './read'
+import type { OwnRule, Rule, RuleAction, RuleMatch, UnknownMatch } from './rule'
 
-/** One table of our own, replaced as a whole and at once: nobody ever sees half of it. */
-const NFT_TABLE = 'inet pipework'
-
-/** Hooks and priorities of our chains: those of iptables' tables of the same purpose. */
+/** Our chains, at the hooks and priorities of iptables' tables of the same purpose, and the rules that each has. */
 const NFT_CHAINS = {
-  guard: 'type filter hook prerouting priority -300; policy accept;',
-  prerouting: 'type nat hook prerouting priority -100; policy accept;',
-  output: 'type nat hook output priority -100; policy accept;',
-  postrouting: 'type nat hook postrouting priority 100; policy accept;',
+  guard: { head: 'type filter hook prerouting priority -300; policy accept;', action: 'drop' },
+  prerouting: { head: 'type nat hook prerouting priority -100; policy accept;', action: 'dnat' },
+  output: { head: 'type nat hook output priority -100; policy accept;', action: 'dnat' },
+  postrouting: { head: 'type nat hook postrouting priority 100; policy accept;', action: 'masquerade' },
 } as const
 
-type NftChainName = keyof typeof NFT_CHAINS
-const NFT_CHAIN_NAMES = Object.keys(NFT_CHAINS) as NftChainName[]
-
-/** An accept in a table of our own would overrule nobody's drop: those go to iptables, where there is any. */
-const ACTION_CHAINS: Readonly<Record<FirewallRule['action'], readonly NftChainName[]>> = {
-  accept: [],
-  masquerade: ['postrouting'],
-  dnat: ['prerouting', 'output'],
-  drop: ['guard'],
+/** How each condition is written; a rule with another one is never written to nftables. */
+function formatNftMatch({ field, values, negated }: RuleMatch): string {
+  const [value = ''] = values
+  const not = negated ? '!= ' : ''
+  const ip = value.includes(':') ? 'ip6' : 'ip'
+  const formats: Partial<Record<RuleMatch['field'], string>> = {
+    in: `iifname ${not}"${value}"`,
+    out: `oifname ${not}"${value}"`,
+    bridge: `meta ibrname ${not}"${value}"`,
+    family: `meta nfproto ipv${value}`,
+    saddr: `${ip} saddr ${not}${value}`,
+    daddr: `${ip} daddr ${not}${value}`,
+    localDaddr: 'fib daddr type local',
+    state: value === 'dnat' ? 'ct status dnat' : `ct state ${values.join(',')}`,
+  }
+  const text = formats[field]
+  if (text === undefined) throw new TypeError(`a condition on '${field}' has no form in nft`)
+  return text
 }
 
-function formatMatches({ family, state, protocol, ports, ...rule }: FirewallRule): readonly string[] {
-  const ip = family === 4 ? 'ip' : 'ip6'
+function formatNftMatches(matches: readonly (RuleMatch | UnknownMatch)[]): readonly string[] {
+  const known = matches.filter((it) => it.field !== 'unknown')
+  const firstValue = (field: RuleMatch['field']) => known.find((it) => it.field === field)?.values[0]
+  const [protocol, port] = [firstValue('protocol'), firstValue('dport')]
   return [
-    `meta nfproto ipv${family}`,
-    ...(rule.in === undefined ? [] : [`iifname "${rule.in}"`]),
-    ...(rule.out === undefined ? [] : [`oifname "${rule.out}"`]),
-    ...(rule.notOut === undefined ? [] : [`oifname != "${rule.notOut}"`]),
-    ...(rule.from === undefined ? [] : [`${ip} saddr ${rule.from}`]),
-    ...(rule.to === undefined
-      ? []
-      : [rule.to === ANY_LOCAL_ADDRESS ? 'fib daddr type local' : `${ip} daddr ${rule.to}`]),
-    ...(state === undefined ? [] : [state === 'sent' ? 'ct status dnat' : 'ct state established,related']),
-    ...(protocol === undefined || ports === undefined ? [] : [`${protocol} dport ${ports}`]),
+    ...known.filter(({ field }) => field !== 'protocol' && field !== 'dport').map(formatNftMatch),
+    ...(protocol === undefined || port === undefined ? [] : [`${protocol} dport ${port}`]),
   ]
 }
 
-function formatVerdict({ family, action, dnatTarget }: FirewallRule): string {
-  if (action !== 'dnat' || dnatTarget === undefined) return action
-  const ip = family === 6 && dnatTarget.port !== undefined ? `[${dnatTarget.ip}]` : dnatTarget.ip
-  return `dnat ${family === 4 ? 'ip' : 'ip6'} to ${ip}${dnatTarget.port === undefined ? '' : `:${dnatTarget.port}`}`
+function formatNftAction(action: RuleAction): string {
+  if (action.kind !== 'dnat') return action.kind
+  const { ip, port } = action
+  const isV6 = ip.includes(':')
+  return `dnat ${isV6 ? 'ip6' : 'ip'} to ${port === undefined ? ip : `${isV6 ? `[${ip}]` : ip}:${port}`}`
 }
 
-function formatNftTable(rules: readonly FirewallRule[]): string {
-  const chains = NFT_CHAIN_NAMES.flatMap((chain) => {
-    const lines = rules
-      .filter(({ action }) => ACTION_CHAINS[action].includes(chain))
-      .map((rule) => `    ${formatMatches(rule).join(' ')} ${formatVerdict(rule)} comment "${formatRuleComment(rule)}"`)
-    return lines.length === 0 ? [] : [`  chain ${chain} {`, `    ${NFT_CHAINS[chain]}`, ...lines, '  }']
+/** The rule as nft reads it. */
+export function formatNftRule({ matches, action }: Rule): string {
+  return [...formatNftMatches(matches), formatNftAction(action)].join(' ')
+}
+
+/** The rules of each chain that has any. */
+function groupByChain(rules: readonly OwnRule[]) {
+  return Object.entries(NFT_CHAINS)
+    .map(([name, { head, action }]) => ({ name, head, rules: rules.filter((it) => it.action.kind === action) }))
+    .filter((it) => it.rules.length > 0)
+}
+
+const TABLE_NAME = `${NFT_TABLE.family} ${NFT_TABLE.name}`
+
+function formatTable(rules: readonly OwnRule[]): string {
+  const chains = groupByChain(rules).flatMap(({ name, head, rules: own }) => [
+    `  chain ${name} {`,
+    `    ${head}`,
+    ...own.map((rule) => `    ${formatNftRule(rule)} comment "${rule.comment}"`),
+    '  }',
+  ])
+  return chains.length === 0 ? '' : [`table ${TABLE_NAME} {`, ...chains, '}'].join('\n')
+}
+
+/** What nft is to read for that table alone. It can only delete what is there: `add` comes first. */
+function replaceTable(table: string): string {
+  return [`add table ${TABLE_NAME}`, `delete table ${TABLE_NAME}`, ...(table === '' ? [] : [table])].join('\n')
+}
+
+/** The comments of our rules in nftables, one for each place of a rule. */
+export function listNftComments({ chains }: HostFirewall): readonly string[] {
+  return chains
+    .filter(({ backend }) => backend === 'nft')
+    .flatMap(({ rules }) => rules.map(({ comment = '' }) => comment))
+}
+
+/** The step after which our table holds these rules and no others; none where it does. */
+export function planNft(rules: readonly OwnRule[], firewall: HostFirewall): Plan {
+  const wanted = groupByChain(rules).flatMap((chain) => chain.rules.map(({ comment }) => comment))
+  if (listNftComments(firewall).join('\n') === wanted.join('\n')) return []
+  const write = (table: string): RunCommand => ({
+    ...{ kind: 'run', in: 'host', argv: ['nft', '-f', '-'] },
+    input: replaceTable(table),
   })
-  return chains.length === 0 ? '' : [`table ${NFT_TABLE} {`, ...chains, '}'].join('\n')
-}
-
-/** The comments in a listing, one for each place of a rule. */
-export function listNftComments(listing: string): readonly string[] {
-  return [...listing.matchAll(/comment "([^"]*)"/g)].map(([, comment = '']) => comment)
-}
-
-/** The same of the rules that are wanted. */
-function desiredComments(rules: readonly FirewallRule[]): readonly string[] {
-  return NFT_CHAIN_NAMES.flatMap((chain) =>
-    rules.filter(({ action }) => ACTION_CHAINS[action].includes(chain)).map(formatRuleComment),
-  )
-}
-
-/** Replaces the table by what a listing of it says; nothing to remove it. `add` first: only what is there can be deleted. */
-function replaceTableCommand(table: string): RunCommand {
-  return {
-    kind: 'run',
-    in: 'host',
-    argv: ['nft', '-f', '-'],
-    input: [`add table ${NFT_TABLE}`, `delete table ${NFT_TABLE}`, ...(table === '' ? [] : [table])].join('\n'),
-  }
-}
-
-/** The command that reads the table; it fails where there is none. */
-export const READ_NFT_TABLE = ['nft', '--stateless', 'list', 'table', ...NFT_TABLE.split(' ')]
-
-/** The step that makes the table hold these rules and no others; none where it does. */
-export function planNftTable(rules: readonly FirewallRule[], listing: string): Plan {
-  const [live, wanted] = [listNftComments(listing), desiredComments(rules)]
-  if (live.join('\n') === wanted.join('\n')) return []
-  const table = formatNftTable(rules)
   return [
     {
-      description: table === '' ? 'remove the firewall table of pipework' : 'write the firewall table of pipework',
-      command: replaceTableCommand(table),
-      undo: replaceTableCommand(listing),
+      description:
+        wanted.length === 0 ? 'remove the firewall table of pipework' : 'write the firewall table of pipework',
+      command: write(formatTable(rules)),
+      undo: write(firewall.nftListing ?? ''),
     },
   ]
+}
+
+/** Tries what would be written, and reads what would be replaced. Where nft refuses it, iptables is used. */
+export async function prepareNft(
+  rules: readonly OwnRule[],
+  firewall: HostFirewall,
+  system: System,
+): Promise<HostFirewall> {
+  if (!firewall.usesNft || planNft(rules, firewall).length === 0) return firewall
+  const hasTable = firewall.chains.some(({ backend }) => backend === 'nft')
+  const [check, listing] = await Promise.all([
+    rules.length === 0
+      ? undefined
+      : system.run(['nft', '--check', '-f', '-'], undefined, replaceTable(formatTable(rules))),
+    hasTable ? system.run(['nft', '--stateless', 'list', 'table', NFT_TABLE.family, NFT_TABLE.name]) : undefined,
+  ])
+  return { ...firewall, usesNft: check === undefined || check.code === 0, nftListing: listing?.stdout.trim() }
 }

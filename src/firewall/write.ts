@@ -1,97 +1,61 @@
-import type { Family } from '../model/address'
 import { PipeworkError } from '../model/errors'
 import type { Plan } from '../plan/step'
 import type { System } from '../system/types'
-import { type FirewallRule, formatRuleComment } from './rule'
-import {
-  type IptablesTables,
-  listIptablesComments as listChains,
-  parseIptablesSave,
-  planIptables,
-} from './write-iptables'
-import { listNftComments as listTable, planNftTable, READ_NFT_TABLE } from './write-nft'
+import type { HostFirewall } from './read'
+import type { OwnRule } from './rule'
+import { iptablesFilters, listIptablesComments, planIptables } from './write-iptables'
+import { listNftComments, planNft, prepareNft } from './write-nft'
 
-const FAMILIES = [4, 6] as const
-
-/** The host's firewall, as far as it is ours or in our way. */
-export interface HostFirewall {
-  /** The listing of our table of nftables; undefined where nftables does not work. */
-  readonly nftListing?: string
-  /** The tables of iptables, for the families that have any. */
-  readonly iptablesTables: Readonly<Partial<Record<Family, IptablesTables>>>
+/** A program that can hold rules of ours. */
+interface FirewallWriter {
+  /** The steps after which it holds these rules and no others of ours; none where it does. */
+  readonly plan: (rules: readonly OwnRule[], firewall: HostFirewall) => Plan
+  /** The comments of our rules that are in force there. */
+  readonly listComments: (firewall: HostFirewall) => readonly string[]
 }
 
-async function readNftListing(system: System): Promise<Pick<HostFirewall, 'nftListing'>> {
-  if (!system.hasProgram('nft')) return {}
-  const { code, stdout } = await system.run(READ_NFT_TABLE)
-  if (code === 0) return { nftListing: stdout.trim() }
-  // A kernel without nftables answers with an error to everything; one that has them, only to what is not there.
-  return (await system.run(['nft', 'list', 'tables'])).code === 0 ? { nftListing: '' } : {}
-}
+const nft: FirewallWriter = { plan: planNft, listComments: listNftComments }
+const iptables: FirewallWriter = { plan: planIptables, listComments: listIptablesComments }
 
-async function readIptables(family: Family, system: System): Promise<HostFirewall['iptablesTables']> {
-  const program = family === 4 ? 'iptables' : 'ip6tables'
-  if (!system.hasProgram(`${program}-save`) || !system.hasProgram(`${program}-restore`)) return {}
-  const { code, stdout } = await system.run([`${program}-save`])
-  return code === 0 ? { [family]: parseIptablesSave(stdout) } : {}
-}
+/** An accept in a table of our own would not overrule the drop of another table: it goes to iptables. */
+const isAccept = ({ action }: OwnRule) => action.kind === 'accept'
 
-/** Asks nft and iptables what there is. */
-export async function readHostFirewall(system: System): Promise<HostFirewall> {
-  const [nft, ...tables] = await Promise.all([
-    readNftListing(system),
-    ...FAMILIES.map((family) => readIptables(family, system)),
-  ])
-  return { ...nft, iptablesTables: Object.assign({}, ...tables) as HostFirewall['iptablesTables'] }
-}
-
-/** Whether a rule has a place: an accept only where iptables filters at all, for nothing else drops what is forwarded. */
-function isApplicable({ action, family }: FirewallRule, { nftListing, iptablesTables }: HostFirewall): boolean {
-  if (action === 'accept') return iptablesTables[family]?.has('filter') ?? false
-  return nftListing !== undefined || iptablesTables[family] !== undefined
-}
-
-/** One of each, in an order that does not depend on who was there first. */
-function sortRules(rules: readonly FirewallRule[]): readonly FirewallRule[] {
-  const byComment = new Map(rules.map((rule) => [formatRuleComment(rule), rule]))
+/** Each rule once, in an order that does not depend on who was there first. */
+function sortRules(rules: readonly OwnRule[]): readonly OwnRule[] {
+  const byComment = new Map(rules.map((rule) => [rule.comment, rule]))
   return [...byComment].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, rule]) => rule)
 }
 
+/** Chooses the writer by trying it: nftables where it accepts what would be written, else iptables. */
+export function chooseWriter(rules: readonly OwnRule[], firewall: HostFirewall, system: System): Promise<HostFirewall> {
+  return prepareNft(
+    sortRules(rules).filter((rule) => !isAccept(rule)),
+    firewall,
+    system,
+  )
+}
+
 /**
- * The steps after which the firewall holds these rules of ours and no others: what is forwarded is accepted where
- * iptables would drop it (in DOCKER-USER, where that is), all else goes into our table of nftables, or into chains of
- * our own where that does not work.
+ * Plans the steps after which the firewall holds these rules of ours and no others. What is forwarded is accepted in
+ * iptables, where that filters; all other rules go to the chosen writer.
  */
-export function planFirewallRules(all: readonly FirewallRule[], firewall: HostFirewall): Plan {
+export function planFirewallRules(all: readonly OwnRule[], firewall: HostFirewall): Plan {
+  const { usesNft, iptablesFamilies } = firewall
   const rules = sortRules(all)
-  const { nftListing, iptablesTables } = firewall
-  const homeless = rules.find((rule) => rule.action !== 'accept' && !isApplicable(rule, firewall))
-  if (homeless !== undefined)
+  const others = rules.filter((rule) => !isAccept(rule))
+  if (!usesNft && others.some(({ family }) => !iptablesFamilies.includes(family)))
     throw new PipeworkError("neither 'nft' nor 'iptables' works here, and NAT and published ports need one", {
       hint: 'Install it: apt install nftables',
     })
-  const forIptables = (family: Family) =>
-    rules.filter(
-      (rule) =>
-        rule.family === family && (rule.action === 'accept' ? isApplicable(rule, firewall) : nftListing === undefined),
-    )
+  const accepts = rules.filter((rule) => isAccept(rule) && iptablesFilters(rule.family, firewall))
   return [
-    ...(nftListing === undefined ? [] : planNftTable(rules, nftListing)),
-    ...FAMILIES.flatMap((family) => {
-      const live = iptablesTables[family]
-      return live === undefined ? [] : planIptables(family, forIptables(family), live)
-    }),
+    ...(usesNft ? nft.plan(others, firewall) : []),
+    ...iptables.plan(usesNft ? accepts : rules.filter((rule) => accepts.includes(rule) || !isAccept(rule)), firewall),
   ]
 }
 
-/** Those of these rules that are to have a place in the firewall, and have not. */
-export function listMissingRules(rules: readonly FirewallRule[], firewall: HostFirewall): readonly FirewallRule[] {
-  const { nftListing, iptablesTables } = firewall
-  const there = new Set([
-    ...(nftListing === undefined ? [] : listTable(nftListing)),
-    ...FAMILIES.flatMap((family) => listChains(iptablesTables[family] ?? new Map())),
-  ])
-  return rules.filter(
-    (rule) => !there.has(formatRuleComment(rule)) && (rule.action !== 'accept' || isApplicable(rule, firewall)),
-  )
+/** Those of these rules that are not in the firewall and should be. */
+export function listMissingRules(rules: readonly OwnRule[], firewall: HostFirewall): readonly OwnRule[] {
+  const there = new Set([...nft.listComments(firewall), ...iptables.listComments(firewall)])
+  return rules.filter((rule) => !there.has(rule.comment) && (!isAccept(rule) || iptablesFilters(rule.family, firewall)))
 }

@@ -1,5 +1,4 @@
-import type { HostFirewall } from '../../firewall/write'
-import { readHostFirewall } from '../../firewall/write'
+import { type HostFirewall, readHostFirewall } from '../../firewall/read'
 import type { Address, Family } from '../../model/address'
 import { batchLine } from '../../plan/step'
 import { kernelHasIpv6 } from '../../state/guest'

@@ -1,4 +1,4 @@
-import { ANY_LOCAL_ADDRESS, bridgedAcceptRules, type FirewallRule } from '../../firewall/rule'
+import { bridgedAcceptRule, ESTABLISHED, match, matchNot, type OwnRule, ownRule, TRANSLATED } from '../../firewall/rule'
 import {
   ADDRESS_FAMILIES,
   type Address,
@@ -100,10 +100,14 @@ function gatewayAddress(dev: string, family: Family, ip: string): HostIfAddress 
   }
 }
 
-function acceptBothWays({ family, dev, ip }: { family: Family; dev: string; ip: string }): readonly FirewallRule[] {
+const ACCEPT = { kind: 'accept' } as const
+const MASQUERADE = { kind: 'masquerade' } as const
+
+function acceptBothWays({ family, dev, ip }: { family: Family; dev: string; ip: string }): readonly OwnRule[] {
+  const accept = { owner: dev, family, action: ACCEPT }
   return [
-    { family, action: 'accept', owner: dev, in: dev, from: ip },
-    { family, action: 'accept', owner: dev, out: dev, to: ip },
+    ownRule({ ...accept, matches: [...match('in', dev), ...match('saddr', ip)] }),
+    ownRule({ ...accept, matches: [...match('out', dev), ...match('daddr', ip)] }),
   ]
 }
 
@@ -123,18 +127,22 @@ function desiredNat(subject: HostAttachment): DesiredState {
   const { out } = nat
   const sources = listNatSources(subject)
   const families = ADDRESS_FAMILIES.filter((family) => sources.some((it) => it.family === family))
-  const way = out === undefined ? {} : { out }
   const isAlone = parseRouted(subject.hostif) !== undefined
+  const leaving = out === undefined ? matchNot('out', dev) : match('out', out)
   return {
     ...EMPTY_STATE,
     sysctls: families.map(forwardingSysctl),
     rules: [
-      ...sources.flatMap(({ family, net: from }): readonly FirewallRule[] => [
-        { family, action: 'masquerade', owner: dev, ...(out === undefined ? { notOut: dev } : way), from },
-        { family, action: 'accept', owner: dev, in: dev, ...way, from },
-        { family, action: 'accept', owner: dev, out: dev, to: from, state: 'known' },
-      ]),
-      ...(isAlone ? [] : bridgedAcceptRules(dev).filter(({ family }) => families.includes(family))),
+      ...sources.flatMap(({ family, net }) => {
+        const [from, to] = [match('saddr', net), match('daddr', net)]
+        const accept = { owner: dev, family, action: ACCEPT }
+        return [
+          ownRule({ owner: dev, family, action: MASQUERADE, matches: [...leaving, ...from] }),
+          ownRule({ ...accept, matches: [...match('in', dev), ...match('out', out), ...from] }),
+          ownRule({ ...accept, matches: [...match('out', dev), ...to, ...ESTABLISHED] }),
+        ]
+      }),
+      ...(isAlone ? [] : families.map((family) => bridgedAcceptRule(dev, family))),
     ],
   }
 }
@@ -151,25 +159,30 @@ function isHostGateway(subject: HostAttachment, family: Family, own: HostAddress
 }
 
 function portMappingRules(
-  published: PortMapping,
+  { protocol, listenAddress, hostPorts, guestPorts }: PortMapping,
   { ip, family }: Address,
   subject: HostAttachment,
-): readonly FirewallRule[] {
-  const { protocol, listenAddress, hostPorts, guestPorts } = published
+): readonly OwnRule[] {
   const dev = hostDeviceFor(subject)
-  const target = hostPorts.first === guestPorts.first ? { ip } : { ip, port: formatPortRange(guestPorts) }
-  const toGuest = { family, owner: dev, out: dev, to: ip, protocol, ports: formatPortRange(guestPorts) } as const
+  const port = hostPorts.first === guestPorts.first ? undefined : formatPortRange(guestPorts)
+  const portMatch = (ports: PortMapping['hostPorts']) => [
+    ...match('protocol', protocol),
+    ...match('dport', formatPortRange(ports)),
+  ]
+  const target = listenAddress === undefined ? match('localDaddr') : match('daddr', listenAddress.ip)
   return [
-    {
-      family,
-      action: 'dnat',
+    ownRule({
       owner: dev,
-      to: listenAddress?.ip ?? ANY_LOCAL_ADDRESS,
-      protocol,
-      ports: formatPortRange(hostPorts),
-      dnatTarget: target,
-    },
-    { ...toGuest, action: 'accept' },
+      family,
+      action: { kind: 'dnat', ip, port },
+      matches: [...target, ...portMatch(hostPorts)],
+    }),
+    ownRule({
+      owner: dev,
+      family,
+      action: ACCEPT,
+      matches: [...match('out', dev), ...match('daddr', ip), ...portMatch(guestPorts)],
+    }),
   ]
 }
 
@@ -182,14 +195,25 @@ function desiredPortMappings(subject: HostAttachment, own: HostAddresses): Desir
       const address = addresses.find((it) => it.family === family)
       if (address === undefined || (published.listenAddress !== undefined && published.listenAddress.family !== family))
         return []
-      const back = { family, action: 'masquerade', owner: dev, out: dev, to: address.ip, state: 'sent' } as const
+      const masquerade = (from?: string) =>
+        ownRule({
+          owner: dev,
+          family,
+          action: MASQUERADE,
+          matches: [...match('out', dev), ...match('saddr', from), ...match('daddr', address.ip), ...TRANSLATED],
+        })
       const isHere = isHostGateway(subject, family, own)
       const isLoopback = published.listenAddress === undefined || published.listenAddress.ip.startsWith('127.')
       const near = [toNetworkCidr(address), ...(family === 4 ? ['127.0.0.0/8'] : [])]
-      const rules: readonly FirewallRule[] = [
+      const rules = [
         ...portMappingRules(published, address, subject),
-        { family, action: 'accept', owner: dev, in: dev, from: address.ip, state: 'known' },
-        ...(isHere ? near.map((from) => ({ ...back, from })) : [back]),
+        ownRule({
+          owner: dev,
+          family,
+          action: ACCEPT,
+          matches: [...match('in', dev), ...match('saddr', address.ip), ...ESTABLISHED],
+        }),
+        ...(isHere ? near.map(masquerade) : [masquerade()]),
         ...(family === 4 && isLoopback ? loopbackGuardRules(dev) : []),
       ]
       const localnet = { key: `net/ipv4/conf/${dev}/route_localnet`, value: '1', goesWithLink: subject.hostEnd === dev }
@@ -201,12 +225,15 @@ function desiredPortMappings(subject: HostAttachment, own: HostAddresses): Desir
 }
 
 /** With route_localnet whoever is on that interface would reach what listens on 127.0.0.1 only. */
-function loopbackGuardRules(dev: string): readonly FirewallRule[] {
-  const guard = { family: 4, action: 'drop', owner: dev, in: dev } as const
-  return [
-    { ...guard, to: '127.0.0.0/8' },
-    { ...guard, from: '127.0.0.0/8' },
-  ]
+function loopbackGuardRules(dev: string): readonly OwnRule[] {
+  return (['daddr', 'saddr'] as const).map((field) =>
+    ownRule({
+      owner: dev,
+      family: 4,
+      action: { kind: 'drop' },
+      matches: [...match('in', dev), ...match(field, '127.0.0.0/8')],
+    }),
+  )
 }
 
 /** `pw-eth0`, or what is short enough. */

@@ -1,8 +1,7 @@
 import type { ForwardedTraffic } from '../../firewall/bridge-accept'
 import type { Flow } from '../../firewall/evaluate'
-import type { FirewallRule } from '../../firewall/rule'
-import type { ParsedRule as Accept } from '../../firewall/ruleset'
-import type { Family } from '../../model/address'
+import { matchValue, type OwnRule } from '../../firewall/rule'
+import { type Family, networkContains } from '../../model/address'
 import { parseRouted } from '../../model/routed'
 import { readProcRoutes } from '../../state/proc-routes'
 import type { System } from '../../system/types'
@@ -15,37 +14,23 @@ function readOutboundDevs(family: Family, dev: string, system: System): readonly
   return [...new Set((defaults.length > 0 ? defaults : routes).map((it) => it.dev))]
 }
 
-/** A rule of ours as a verdict looks at it. */
-function toAcceptRule({ family, in: from, out, from: saddr, to: daddr, state, ports }: FirewallRule): Accept {
-  const known = { in: from, out, saddr, daddr }
-  const fields = (['in', 'out', 'saddr', 'daddr'] as const).flatMap((field) => {
-    const value = known[field]
-    return value === undefined ? [] : [{ field, values: [value] }]
-  })
-  const states = [...(state === 'known' ? ['established', 'related'] : []), ...(ports === undefined ? [] : ['dnat'])]
+/** The traffic that such a rule accepts, coming from or going to the outside by that interface. */
+function toForwardFlow(rule: OwnRule, outside: string | undefined, subject: HostAttachment): Flow {
+  const dev = hostDeviceFor(subject)
+  const isLeaving = matchValue(rule, 'in') === dev
+  const guestIp = (net: string | undefined) =>
+    net === undefined ? undefined : subject.addresses.find(({ ip }) => networkContains(net, ip))?.ip
+  const dport = matchValue(rule, 'dport')
   return {
-    matches: [
-      { field: 'family', values: [`${family}`] },
-      ...fields,
-      ...(states.length === 0 ? [] : [{ field: 'state' as const, values: states }]),
-    ],
-    action: { kind: 'accept' },
-  }
-}
-
-/** What such a rule is for: the first packet, or what belongs to a connection, in by the one and out by the other. */
-function toForwardFlow(
-  { family, in: from, state, ports, ...rule }: FirewallRule,
-  dev: string,
-  way: string | undefined,
-): Flow {
-  const outside = rule.out === dev || rule.out === undefined ? way : rule.out
-  const [enters, leaves] = from === dev ? [dev, outside] : [outside, dev]
-  return {
-    ...{ family, state: state === 'known' ? 'established' : 'new' },
-    in: enters,
-    out: leaves,
-    isTranslated: ports === undefined ? undefined : true,
+    family: rule.family,
+    state: matchValue(rule, 'state') === 'established' ? 'established' : 'new',
+    in: isLeaving ? dev : outside,
+    out: isLeaving ? (matchValue(rule, 'out') ?? outside) : dev,
+    saddr: guestIp(matchValue(rule, 'saddr')),
+    daddr: guestIp(matchValue(rule, 'daddr')),
+    protocol: matchValue(rule, 'protocol'),
+    dport,
+    isTranslated: dport === undefined ? undefined : true,
   }
 }
 
@@ -53,18 +38,20 @@ function toForwardFlow(
 export function readForwarding(subject: HostAttachment, system: System): ForwardedTraffic | undefined {
   const { hostServices, hostif } = subject
   const dev = hostDeviceFor(subject)
-  const rules = desiredState(subject, new Map()).rules.filter(({ action }) => action === 'accept')
+  const rules = desiredState(subject, new Map()).rules.filter(({ action }) => action.kind === 'accept')
   if (rules.length === 0) return undefined
   // What is published on 127.0.0.1 alone comes from nowhere else.
   const isNear = hostServices.portMappings.every(({ listenAddress }) => listenAddress?.ip.startsWith('127.'))
-  const routed = rules.filter((it) => !(it.in === dev && it.out === dev) && !(isNear && it.ports !== undefined))
+  const isBridged = (rule: OwnRule) => matchValue(rule, 'in') === dev && matchValue(rule, 'out') === dev
+  const isPublished = (rule: OwnRule) => matchValue(rule, 'dport') !== undefined
+  const forwarded = rules.filter((rule) => !isBridged(rule) && !(isNear && isPublished(rule)))
   const nic = parseRouted(hostif)?.nic
   const flows = ([4, 6] as const).flatMap((family): ForwardedTraffic['flows'] => {
-    const own = routed.filter((it) => it.family === family)
+    const own = forwarded.filter((it) => it.family === family)
     const ways = nic === undefined ? readOutboundDevs(family, dev, system) : [nic]
     return own.length === 0
       ? []
-      : [(ways.length === 0 ? [undefined] : ways).map((way) => own.map((rule) => toForwardFlow(rule, dev, way)))]
+      : [(ways.length === 0 ? [undefined] : ways).map((way) => own.map((rule) => toForwardFlow(rule, way, subject)))]
   })
-  return { flows, acceptRules: rules.map(toAcceptRule) }
+  return { flows, acceptRules: rules }
 }

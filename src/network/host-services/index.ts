@@ -1,7 +1,6 @@
 import { type ForwardedTraffic, forwardingWarning } from '../../firewall/bridge-accept'
-import { formatRuleComment } from '../../firewall/rule'
-import type { Ruleset } from '../../firewall/ruleset'
-import { listMissingRules } from '../../firewall/write'
+import type { Ruleset } from '../../firewall/rule'
+import { chooseWriter, listMissingRules } from '../../firewall/write'
 import { type Address, subnetsOverlap } from '../../model/address'
 import { parseRecordSharing } from '../../model/attach-options'
 import { PipeworkError } from '../../model/errors'
@@ -188,7 +187,12 @@ export async function planHostServices(context: AttachContext, system: System): 
     keepUsedAddresses(subject, live),
     desiredState(subject, toHostAddresses(live)),
   ])
-  return planDesiredState(need, live)
+  return planDesiredState(need, await withWriter(need, live, system))
+}
+
+/** The current state, with the writer that takes these rules. */
+async function withWriter({ rules }: DesiredState, live: CurrentState, system: System): Promise<CurrentState> {
+  return { ...live, firewall: await chooseWriter(rules, live.firewall, system) }
 }
 
 /** What the host no longer needs when these attachments go; before their links do. */
@@ -199,9 +203,10 @@ export async function planServicesRemoval(gone: readonly ExistingAttachment[], s
     gone.some((it) => (hostEnd === undefined ? isSameAttachment(record, it.record) : it.hostEnd?.name === hostEnd.name))
   const rest = all.filter((it) => !isGone(it)).map((it) => toHostAttachment(it, system))
   const going = gone.map((it) => toHostAttachment(it, system))
+  const need = desiredStateOfAll(rest, live)
   return [
     ...planLinkSysctlReset(desiredStateOfAll(going, live), live),
-    ...planDesiredState(desiredStateOfAll(rest, live), live),
+    ...planDesiredState(need, await withWriter(need, live, system)),
   ]
 }
 
@@ -232,6 +237,6 @@ export function listMissingServices(
       .filter(({ ip, dev }) => !live.proxyNeighbours.some((it) => it.ip === ip && it.dev === dev))
       .map(describeState.proxy),
     ...need.sysctls.filter(({ key, value }) => live.sysctl(key) !== value).map(describeState.sysctl),
-    ...listMissingRules(need.rules, live.firewall).map((rule) => `the rule '${formatRuleComment(rule)}'`),
+    ...listMissingRules(need.rules, live.firewall).map(({ comment }) => `the rule '${comment}'`),
   ]
 }

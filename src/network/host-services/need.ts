@@ -1,4 +1,4 @@
-import type { FirewallRule } from '../../firewall/rule'
+import type { OwnRule } from '../../firewall/rule'
 import { type Family, toCidr } from '../../model/address'
 import type { ShareKind } from '../../model/attach-options'
 
@@ -57,7 +57,7 @@ export interface DesiredState {
   readonly proxyNeighbours: readonly ProxyNeighbour[]
   readonly sysctls: readonly HostSysctl[]
   readonly hostMacvlans: readonly HostMacvlan[]
-  readonly rules: readonly FirewallRule[]
+  readonly rules: readonly OwnRule[]
 }
 
 /** All of several needs; what two share is there twice. */

@@ -1,4 +1,4 @@
-import { isPlainName } from '../../firewall/suggest'
+import { isPlainName } from '../../firewall/rule'
 import { type Address, isLinkLocalAddress, subnetsOverlap, toCidr } from '../../model/address'
 import { PipeworkError } from '../../model/errors'
 import { isPortConflict, type PortMapping } from '../../model/port-mapping'

@@ -141,21 +141,26 @@ async function planParentGc(context: AttachContext, system: System): Promise<Pla
 async function planFirewall(context: AttachContext, kind: LinkDriver, system: System): Promise<Plan> {
   const { firewall, strict } = context.request
   if (!system.isRoot || !(strict || firewall === 'allow')) return []
-  const passenger = await toFirewallSubject({ ...context, kind }, system)
-  if (!kind.isBridged && passenger.forwarding === undefined) return []
+  const subject = await toFirewallSubject({ ...context, kind }, system)
+  if (subject.port === undefined && subject.forwarding === undefined) return []
   const { planBridgeAccept } = await import('../../firewall/bridge-accept')
-  return planBridgeAccept(passenger, system)
+  return planBridgeAccept(subject, firewall === 'allow', system)
 }
 
-/** The attachment with what the host is to forward for it; who asks for nothing of the kind loads nothing. */
+/** The attachment as the firewall is asked about it. */
 export async function toFirewallSubject(
   planned: AttachContext & Pick<AttachPlan, 'kind'>,
   system: System,
 ): Promise<FirewallSubject> {
-  if (!needsForwarding(planned.request)) return planned
+  const { request, facts, kind } = planned
+  const port = kind.isBridged && {
+    bridge: request.hostif,
+    port: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName,
+    ips: request.addresses.map(({ ip }) => ip),
+  }
+  if (!needsForwarding(request)) return { port }
   const { requestedForwarding } = await import('../../network/host-services')
-  const forwarding = requestedForwarding(planned, system)
-  return { ...planned, forwarding }
+  return { port, forwarding: requestedForwarding(planned, system) }
 }
 
 /** Whether leases are asked for, or were: nobody else waits for what knows of them. */

@@ -1,7 +1,7 @@
-import { describeDrops, type FirewallDrop, findDrops, fixCommand, portFlows } from '../../firewall/drops'
-import { acceptRuleArgv, bridgeRuleComment } from '../../firewall/suggest'
+import { acceptRemovalCommand } from '../../firewall/bridge-accept'
+import { type FirewallDrop, findDrops, portFlows, toFirewallWarning } from '../../firewall/drops'
 import { ADDRESS_FAMILIES } from '../../model/address'
-import { shellQuote } from '../../model/shell'
+import type { Warning } from '../../model/report'
 import type { Finding } from './findings'
 import { type DoctorLink, type DoctorState, listAttachmentsOn, listBridgePorts } from './state'
 
@@ -17,7 +17,7 @@ function findBridgeDrops(bridge: string, survey: DoctorState): readonly Firewall
   // In tables for bridges every frame is seen, in those of IP only where the kernel shows them there.
   const judge = (ruleset: DoctorState['ruleset'], families: DoctorState['brNetfilterFamilies']) => {
     const of = (port: string | undefined, ips: readonly string[]) =>
-      portFlows(bridge, { ips, port }, { families, others: names.filter((it) => it !== port) })
+      portFlows({ bridge, ips, port }, { families, others: names.filter((it) => it !== port) })
     const flows =
       ports.length === 0 ? of(undefined, []) : ports.flatMap((port) => of(port.name, listPortIps(port, survey)))
     return findDrops(ruleset, flows)
@@ -27,23 +27,18 @@ function findBridgeDrops(bridge: string, survey: DoctorState): readonly Firewall
   return [...judge(survey.ruleset, survey.brNetfilterFamilies), ...judge(ofBridges, unseen)]
 }
 
-function toFirewallFinding(bridge: string, survey: DoctorState): readonly Finding[] {
-  const blockages = findBridgeDrops(bridge, survey)
-  const [first] = blockages
-  if (first === undefined) return []
-  const command = fixCommand(blockages, survey.toolOf)
-  const [line = '', evidence = ''] = describeDrops(blockages).split(/: (.*)/s)
-  const isSure = first.verdict === 'dropped'
-  return [
-    {
-      id: isSure ? 'firewall-drop' : 'firewall-maybe',
-      severity: isSure ? 'error' : 'warning',
-      line,
-      evidence,
-      ...(command === undefined ? { advice: 'Change that rule.' } : { command }),
-      about: [bridge, ...listAttachmentsOn(bridge, survey).map(({ guest }) => guest)],
-    },
-  ]
+function toFirewallFinding({ message, command }: Warning, about: readonly string[]): Finding {
+  const [line = '', evidence = ''] = message.split(/: (.*)/s)
+  const fix = command === undefined ? { advice: 'Change that rule.' } : { command }
+  return / may drop /.test(line)
+    ? { id: 'firewall-maybe', severity: 'warning', line, evidence, about, ...fix }
+    : { id: 'firewall-drop', severity: 'error', line, evidence, about, ...fix }
+}
+
+function findBlockedBridge(bridge: string, survey: DoctorState): readonly Finding[] {
+  const warning = toFirewallWarning(findBridgeDrops(bridge, survey), survey.toolOf)
+  const guests = listAttachmentsOn(bridge, survey).map(({ guest }) => guest)
+  return warning === undefined ? [] : [toFirewallFinding(warning, [bridge, ...guests])]
 }
 
 /** What the rules of the host do to the frames of these bridges, and the rules of ours that serve nobody. */
@@ -59,7 +54,7 @@ export function findFirewallProblems(survey: DoctorState, bridges: readonly stri
     command: `sysctl -w ${sysctls.map((sysctl) => `${sysctl}=0`).join(' ')}`,
     about: bridges,
   }
-  const found = bridges.flatMap((bridge) => toFirewallFinding(bridge, survey))
+  const found = bridges.flatMap((bridge) => findBlockedBridge(bridge, survey))
   return [
     ...found,
     ...findBlockedForwarding(survey),
@@ -71,35 +66,20 @@ export function findFirewallProblems(survey: DoctorState, bridges: readonly stri
 /** What the host does not forward for an attachment, though it is to. */
 function findBlockedForwarding({ attachments, blockedForwarding }: DoctorState): readonly Finding[] {
   return attachments.flatMap(({ attachment, guest }) => {
-    const { message = '', command } = blockedForwarding.get(attachment) ?? {}
-    if (message === '') return []
-    const [line = '', evidence = ''] = message.split(/: (.*)/s)
-    return [
-      {
-        ...(/ may drop /.test(line)
-          ? ({ id: 'firewall-maybe', severity: 'warning' } as const)
-          : ({ id: 'firewall-drop', severity: 'error' } as const)),
-        ...{ line, evidence, about: [attachment.record.hostif, guest] },
-        ...(command === undefined ? { advice: 'Change that rule.' } : { command }),
-      },
-    ]
+    const warning = blockedForwarding.get(attachment)
+    return warning === undefined ? [] : [toFirewallFinding(warning, [attachment.record.hostif, guest])]
   })
 }
 
+/** Rules of `--firewall allow` for bridges without attachments. */
 function findUnusedRules(survey: DoctorState): readonly Finding[] {
-  const stray = survey.acceptRules.filter(({ bridge }) => listAttachmentsOn(bridge, survey).length === 0)
-  return stray.map((opening) => {
-    const argv = acceptRuleArgv('-D', opening, {
-      tool: survey.toolOf(opening.chain),
-      tag: bridgeRuleComment(opening.bridge),
-    })
-    return {
-      id: 'rule-stray',
-      severity: 'warning',
-      line: `a rule of ours lets the frames of '${opening.bridge}' pass, and nothing of ours is attached there`,
-      evidence: `chain ${opening.chain.name}, comment '${bridgeRuleComment(opening.bridge)}'`,
-      command: argv.map(shellQuote).join(' '),
-      about: [opening.bridge],
-    }
-  })
+  const unused = survey.acceptRules.filter(({ bridge }) => listAttachmentsOn(bridge, survey).length === 0)
+  return unused.map((installed) => ({
+    id: 'rule-stray',
+    severity: 'warning',
+    line: `a rule of pipework accepts the frames of '${installed.bridge}', and nothing of pipework is attached there`,
+    evidence: `chain ${installed.chain.name}, comment '${installed.rule.comment}'`,
+    command: acceptRemovalCommand(installed, survey.ruleset, survey.toolOf),
+    about: [installed.bridge],
+  }))
 }

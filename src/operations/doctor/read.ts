@@ -1,6 +1,6 @@
 import { brNetfilterFamilies } from '../../firewall/br-netfilter'
-import { iptablesToolFor, pickOwnAcceptRules } from '../../firewall/bridge-accept'
-import { readRuleset } from '../../firewall/read'
+import { listInstalledAccepts } from '../../firewall/bridge-accept'
+import { iptablesToolFor, readRuleset } from '../../firewall/read'
 import { PipeworkError } from '../../model/errors'
 import { GUEST_KINDS, parseGuestName } from '../../model/guest-name'
 import { parseIfname } from '../../model/ifname'
@@ -201,7 +201,7 @@ export async function readDoctorState(means: DoctorReadOptions): Promise<DoctorS
     ruleset,
     brNetfilterFamilies: brNetfilterFamilies(system),
     toolOf: iptablesToolFor(system),
-    acceptRules: pickOwnAcceptRules(ruleset),
+    acceptRules: listInstalledAccepts(ruleset),
     managers: await readManagedLinks(links, system),
     machine: {
       ...readDmiProduct(system),

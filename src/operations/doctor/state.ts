@@ -1,5 +1,6 @@
-import type { Ruleset } from '../../firewall/ruleset'
-import type { AcceptRule, ToolResolver } from '../../firewall/suggest'
+import type { InstalledAccept } from '../../firewall/bridge-accept'
+import type { ToolResolver } from '../../firewall/read'
+import type { Ruleset } from '../../firewall/rule'
 import type { Family } from '../../model/address'
 import type { Warning } from '../../model/report'
 import { shellQuote } from '../../model/shell'
@@ -79,7 +80,7 @@ export interface DoctorState {
   /** The families in which bridges' frames meet the firewall of IP. */
   readonly brNetfilterFamilies: readonly Family[]
   readonly toolOf: ToolResolver
-  readonly acceptRules: readonly AcceptRule[]
+  readonly acceptRules: readonly InstalledAccept[]
   readonly managers: readonly ManagedLink[]
   readonly machine: MachineState
   readonly danglingNetns: readonly string[]
