@@ -20,7 +20,6 @@ teardown() {
   fi
   [[ ! -e $RIG_DIR/systemd.pid ]] || rig_stop systemd
   on_host rm -rf /run/systemd /run/rig
-  rmdir /etc/pipework 2> /dev/null || true
   dhcp_teardown
 }
 
