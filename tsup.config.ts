@@ -59,6 +59,8 @@ export default defineConfig(({ outDir = 'dist' }) => ({
   target: 'node18',
   define: {
     PIPEWORK_VERSION: JSON.stringify(version),
+    // Whether PIPEWORK_FAIL_AFTER and PIPEWORK_KILL_AFTER stop a run at a step: in the build that scripts/bats makes.
+    PIPEWORK_TEST_HOOKS: JSON.stringify(process.env.PIPEWORK_TEST_BUILD !== undefined),
     // Where yargs looks for its translations, of which it needs none: a place where nobody can put any.
     __dirname: JSON.stringify('/proc/none/yargs'),
   },

@@ -30,8 +30,7 @@ async function runProcess(argv: readonly string[]): Promise<number> {
     // Setting up the stream takes 3 ms: only who lays out text asks.
     terminalColumns: () => process.stdout.columns,
     uptime: () => process.uptime(),
-    kill: (pid) => process.kill(pid, 'SIGKILL'),
-    terminate: (pid) => process.kill(pid, 'SIGTERM'),
+    kill: (pid, signal) => process.kill(pid, signal),
     forwardSignals: (tell) => {
       foreground.tell = tell
       // Only then: nothing of ours could be rolled back after a core dump.

@@ -3,7 +3,6 @@ import { parseSeconds } from '../model/number'
 import { type AttachRequest, parseAttachRequest } from '../model/request'
 import { holdGuestNetns, waitForGuest } from '../runtimes/find'
 import { resolveHostif } from '../state/host-links'
-import { createIpPrespawner } from '../system/ahead'
 import type { HeldNetns } from '../system/types'
 import { type CommandArgs, type CommandContext, type CommandOutcome, validateRoot } from '../ui/command'
 
@@ -48,18 +47,14 @@ export async function run(call: CommandContext): Promise<CommandOutcome> {
       `Write ${request.hostif}@eth0, or leave --confirm out.`,
     )
   validateRoot(call)
-  const ahead = createIpPrespawner(system)
-  // It starts while the question is put together, sent and answered.
-  if (system.isRoot && !call.hasFlag('dry-run')) ahead.start()
   let pin: HeldNetns | undefined
   try {
     const asking = waitForGuest(request.guest, system, { timeout: limit, interrupt: io.interrupt })
     // When it is out: what does the rest takes as long to load as the answer to come.
     const [guest, { attachGuest }] = await Promise.all([asking, system.sleep(0).then(() => import('./attached'))])
     pin = system.isRoot ? holdGuestNetns(guest, system) : undefined
-    return await attachGuest(request, { guest, pin, ahead }, call)
+    return await attachGuest(request, { guest, pin }, call)
   } finally {
-    ahead.dismiss()
     pin?.release()
   }
 }

@@ -17,7 +17,6 @@ import { formatScript } from '../plan/script'
 import type { Guest } from '../runtimes/find'
 import { DEFAULT_MTU } from '../state/host-links'
 import { formatGuest } from '../state/record'
-import type { IpPrespawner } from '../system/ahead'
 import type { HeldNetns, System } from '../system/types'
 import { type CommandContext, type CommandOutcome, openTranscripts } from '../ui/command'
 import { formatAttachment } from '../ui/report'
@@ -43,7 +42,7 @@ async function toUplinkApplyOptions(
 /** Attaches the guest, or says what that would take. */
 export async function attachGuest(
   request: AttachRequest,
-  { guest, pin, ahead }: { readonly guest: Guest; readonly pin: HeldNetns | undefined; readonly ahead: IpPrespawner },
+  { guest, pin }: { readonly guest: Guest; readonly pin: HeldNetns | undefined },
   call: CommandContext,
 ): Promise<CommandOutcome> {
   if (pin === undefined || call.hasFlag('dry-run'))
@@ -55,9 +54,7 @@ export async function attachGuest(
   const transcript = (await openTranscripts(call, 'one'))?.(guest)
   const means = await toUplinkApplyOptions(request, transcript, call)
   const hadClients = (call.system.list(DHCP_DIR) ?? []).length > 0
-  const [planned] = await applyAttachments([request], { guest, pin }, { ...means, prespawnedIp: ahead }).finally(() =>
-    transcript?.end(),
-  )
+  const [planned] = await applyAttachments([request], { guest, pin }, means).finally(() => transcript?.end())
   if (planned === undefined) throw new TypeError('one request, and no plan')
   // Clients that outlived their guests, if there were any at all.
   if (hadClients) await (await import('../network/dhcp/cleanup')).cleanUpDhcpClients(call.system)

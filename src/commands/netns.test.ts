@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { toShell } from '../plan/step'
+import { toShell } from '../plan/shell'
 import { createFakeSystem } from '../system/fake'
 import { planNetnsName, planNetnsPrune } from './netns'
 

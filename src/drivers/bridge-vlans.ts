@@ -1,9 +1,10 @@
 import { parseRecordVlans } from '../model/request'
 import type { VlanSet } from '../model/vlan'
-import type { CommandResult, Plan, RunCommand, Step } from '../plan/step'
+import type { Plan, RunCommand, Step } from '../plan/step'
 import type { AttachContext } from '../state/attach-facts'
 import { findLinkRecord } from '../state/attach-facts'
 import type { PortVlan, PortVlans } from '../state/bridge-vlans'
+import type { CommandResult } from '../system/types'
 
 /** VLAN of the ports of a bridge that is being made: the kernel's default. */
 const DEFAULT_PVID = 1

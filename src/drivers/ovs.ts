@@ -1,6 +1,6 @@
 import { PipeworkError } from '../model/errors'
 import { formatVlanSet, type VlanSet } from '../model/vlan'
-import { type Command, type CommandResult, ip, type Plan, planSteps, type RunCommand, type Step } from '../plan/step'
+import { type Command, ip, type Plan, planSteps, type RunCommand, type Step } from '../plan/step'
 import type { AttachContext } from '../state/attach-facts'
 import type { OvsRemoval } from '../state/attachments'
 import {
@@ -17,6 +17,7 @@ import {
   ovsVsctl as transact,
   withNoWait,
 } from '../state/ovsdb'
+import type { CommandResult } from '../system/types'
 import type { LinkDriver } from './types'
 import { validateRecreate } from './validate'
 import { type PortSetup, planVeth } from './veth'

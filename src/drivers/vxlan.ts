@@ -1,10 +1,11 @@
 import { PipeworkError } from '../model/errors'
 import { formatUplinkSpec, isMulticastAddress, type VxlanUplinkSpec } from '../model/uplink'
 import { deriveBridgeMac } from '../network/names'
-import { batchLine, type IpCommand, ip, type Plan, planSteps, type Step } from '../plan/step'
+import { type IpCommand, ip, type Plan, planSteps, type Step } from '../plan/step'
 import { type HostLink, listBridgePortNames, readHostLink } from '../state/host-links'
 import { type IpLink, ipQuery, readIp } from '../state/ip-json'
 import { OWNED_ALIAS } from '../state/record'
+import { batchLine } from '../system/batch'
 import type { System } from '../system/types'
 import { explainMissingModule } from './validate'
 

@@ -14,7 +14,7 @@ type IptablesBackend = Exclude<FirewallBackend, 'nft'>
 /** What a program answered; undefined where it is missing, fails or takes too long. */
 async function queryProgram(argv: readonly [string, ...string[]], system: System): Promise<string | undefined> {
   if (!system.hasProgram(argv[0])) return undefined
-  const { code, stdout } = await system.query(argv, FIREWALL_TIMEOUT).catch(() => ({ code: 1, stdout: '' }))
+  const { code, stdout } = await system.run(argv, FIREWALL_TIMEOUT).catch(() => ({ code: 1, stdout: '' }))
   return code === 0 ? stdout : undefined
 }
 

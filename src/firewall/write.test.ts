@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { toShell } from '../plan/step'
+import { toShell } from '../plan/shell'
 import { parseIptablesSave } from './parse-iptables'
 import { parseNftRuleset } from './parse-nft'
 import type { HostFirewall } from './read'

@@ -2,10 +2,11 @@ import { type Address, type Family, isOnLink, toCidr } from '../model/address'
 import { PipeworkError } from '../model/errors'
 import type { AttachRequest } from '../model/request'
 import { parseRouted } from '../model/routed'
-import { type CommandResult, ipInGuest, type Plan, planSteps, type Step, sysctlInGuest } from '../plan/step'
+import { ipInGuest, type Plan, planSteps, type Step, sysctlInGuest } from '../plan/step'
 import type { AttachContext, AttachFacts } from '../state/attach-facts'
 import { findLinkRecord } from '../state/attach-facts'
 import { GUEST_SYSCTLS, type GuestAddress, hasAddress, toAddrAddArgs } from '../state/guest'
+import type { CommandResult } from '../system/types'
 import { planPolicy, planStalePolicy } from './policy-routing'
 import {
   listLinkRoutes,

@@ -1,13 +1,9 @@
 import { ExitCode, type Leftover, PipeworkError } from '../model/errors'
-import type { Guest } from '../runtimes/find'
-import { createIpPrespawner, type IpPrespawner } from '../system/ahead'
-import type { Interrupt, System } from '../system/types'
+import type { BatchLine } from '../system/batch'
+import type { CommandResult, Interrupt, System } from '../system/types'
+import { toShell } from './shell'
 import {
-  type BatchLine,
-  batchLine,
   type Command,
-  type CommandResult,
-  formatBatch,
   type IpCommand,
   type Plan,
   type QueryCommand,
@@ -15,13 +11,13 @@ import {
   type Step,
   toBatchLine,
   toCommandArgv,
-  toShell,
 } from './step'
 
 /** What a plan is run with. */
 export interface ExecuteOptions {
   readonly system: System
-  readonly guest: Guest
+  /** Whose namespace it is; `nsPath` names it in the commands that remove a leftover. */
+  readonly guest: { readonly nsPath: string }
   /** The pinned namespace's name for `ip -n`. */
   readonly netns: string
   readonly interrupt: Interrupt
@@ -31,11 +27,9 @@ export interface ExecuteOptions {
   readonly onStep?: (step: Step) => void
   /** Looks, after the last step, whether what the plan wanted has come true; throws when it has not. */
   readonly verify?: () => void
-  /** Where an `ip` may wait for the first lines. */
-  readonly prespawnedIp?: IpPrespawner
+  /** Runs the steps of a DHCP lease; a plan without such steps needs none. */
+  readonly runLease?: (argv: readonly string[], run: ExecuteOptions) => Promise<CommandResult>
 }
-
-type ExecuteContext = ExecuteOptions & Required<Pick<ExecuteOptions, 'prespawnedIp'>>
 
 /** Why a plan stopped: the step that failed, how, and how many steps before it were done. */
 interface PlanFailure {
@@ -54,10 +48,7 @@ const RETRY_INTERVAL = 0.05
  * On failure or a signal rolls back and throws; exit code 1 when the host is as it was, 3 when something is left.
  */
 export async function executePlan(plan: Plan, run: ExecuteOptions): Promise<void> {
-  const ahead = run.prespawnedIp ?? createIpPrespawner(run.system)
-  const failure =
-    (await executeSteps(injectTestFailure(plan, run), { ...run, prespawnedIp: ahead }).finally(ahead.dismiss)) ??
-    verifyPlan(plan, run)
+  const failure = (await executeSteps(injectTestFailure(plan, run), run)) ?? verifyPlan(plan, run)
   if (failure === undefined) return
   const { done, uncertain, error } = failure
   throw withLeftovers(error, await rollBackSteps(plan.slice(0, done + uncertain), done, run))
@@ -88,30 +79,31 @@ function verifyPlan(plan: Plan, run: ExecuteOptions): PlanFailure | undefined {
   }
 }
 
-/** For tests: PIPEWORK_FAIL_AFTER=n fails after step n, PIPEWORK_KILL_AFTER=n is kill -9 at the same place. */
-function injectTestFailure(plan: Plan, { system: { env, killSelf }, stepsBefore = 0 }: ExecuteOptions): Plan {
-  const limit = Number(env.PIPEWORK_FAIL_AFTER ?? env.PIPEWORK_KILL_AFTER ?? Number.NaN) - stepsBefore
+declare const PIPEWORK_TEST_HOOKS: boolean
+
+/** In test builds PIPEWORK_FAIL_AFTER=n fails after step n, and PIPEWORK_KILL_AFTER=n kills pipework there. */
+function injectTestFailure(plan: Plan, { system, stepsBefore = 0 }: ExecuteOptions): Plan {
+  if (!PIPEWORK_TEST_HOOKS) return plan
+  const { PIPEWORK_FAIL_AFTER, PIPEWORK_KILL_AFTER } = system.env
+  const limit = Number(PIPEWORK_FAIL_AFTER ?? PIPEWORK_KILL_AFTER ?? Number.NaN) - stepsBefore
   if (Number.isNaN(limit) || limit < 0 || limit >= plan.length) return plan
   const command: Command = { kind: 'ask', in: 'host', argv: ['false'], timeout: 0 }
-  const explain = () => {
-    if (env.PIPEWORK_KILL_AFTER !== undefined) killSelf()
+  const explainFailure = () => {
+    if (PIPEWORK_KILL_AFTER !== undefined) system.kill(system.pid)
     return {
       message: `stopped after step ${stepsBefore + limit} of ${stepsBefore + plan.length}, as PIPEWORK_FAIL_AFTER asks`,
     }
   }
-  return [...plan.slice(0, limit), { description: 'fail', command, explainFailure: explain }]
+  return [...plan.slice(0, limit), { description: 'fail', command, explainFailure }]
 }
 
-async function executeSteps(plan: Plan, run: ExecuteContext): Promise<PlanFailure | undefined> {
+async function executeSteps(plan: Plan, run: ExecuteOptions): Promise<PlanFailure | undefined> {
   let done = 0
-  const chunks = groupSteps(plan)
-  for (const [index, chunk] of chunks.entries()) {
+  for (const chunk of groupSteps(plan)) {
     if (run.interrupt.requested) return { done, uncertain: 0, error: interruptedError() }
     for (const step of chunk) run.onStep?.(step)
     try {
-      const performed = executeGroup(chunk, run)
-      prespawnNextIp(chunks[index + 1], run)
-      const failure = await performed
+      const failure = await executeGroup(chunk, run)
       if (failure !== undefined) return { ...failure, done: done + failure.done }
     } catch (error) {
       return { done, uncertain: chunk.length, error }
@@ -119,13 +111,6 @@ async function executeSteps(plan: Plan, run: ExecuteContext): Promise<PlanFailur
     done += chunk.length
   }
   return undefined
-}
-
-/** While one batch runs, the `ip` of the next one starts; while a client does, what waits for its lease is loaded. */
-function prespawnNextIp(next: Plan | undefined, { prespawnedIp, netns, system }: ExecuteContext): void {
-  const command = next?.[0]?.command
-  if (command?.kind === 'ip') prespawnedIp.start(command.in === 'guest' ? netns : undefined)
-  if (command?.kind === 'lease') void system.sleep(0).then(() => import('../network/dhcp/internal'))
 }
 
 function interruptedError(): PipeworkError {
@@ -146,11 +131,10 @@ function groupSteps(plan: Plan): readonly Plan[] {
 
 function canRunTogether(a: Command, b: Command): boolean {
   if (a.kind === 'ask' && b.kind === 'ask') return true
-  // Out of the host an `ip` gets into the guest, and not back.
-  return a.kind === 'ip' && b.kind === 'ip' && (a.in === b.in || b.in === 'guest') && !a.onlyIfEmpty && !b.onlyIfEmpty
+  return a.kind === 'ip' && b.kind === 'ip' && a.in === b.in && !a.onlyIfEmpty && !b.onlyIfEmpty
 }
 
-async function executeGroup(chunk: Plan, run: ExecuteContext): Promise<PlanFailure | undefined> {
+async function executeGroup(chunk: Plan, run: ExecuteOptions): Promise<PlanFailure | undefined> {
   const [first] = chunk
   if (first?.command.kind === 'ip') return executeIpBatch(chunk, run)
   const results = await Promise.all(chunk.map(({ command }) => executeCommand(command, run)))
@@ -161,38 +145,18 @@ async function executeGroup(chunk: Plan, run: ExecuteContext): Promise<PlanFailu
   return { done: failed, uncertain: step.command.kind === 'run' ? 1 : 0, error: toStepError(step, result) }
 }
 
-async function executeIpBatch(chunk: Plan, run: ExecuteContext): Promise<PlanFailure | undefined> {
+async function executeIpBatch(chunk: Plan, run: ExecuteOptions): Promise<PlanFailure | undefined> {
   const commands = chunk.flatMap(({ command }) => (command.kind === 'ip' ? [command] : []))
   const [first] = commands
   if (first === undefined || isSkipped(first, run.system)) return undefined
-  const inHost = commands.filter((it) => it.in === 'host').length
-  const result = await (inHost === 0 || inHost === commands.length
-    ? run.prespawnedIp.send(inHost === 0 ? run.netns : undefined, toBatchLines(commands, run))
-    : sendNestedBatch(commands.slice(0, inHost), commands.slice(inHost), run))
+  const result = await runIpCommands(commands, run)
   if (result.code === 0) return undefined
-  const { done, uncertain } = countCompleted(result, { inHost, all: commands.length })
-  const failed = chunk[done] ?? chunk[0]
-  return failed && { done, uncertain, error: toStepError(failed, result) }
-}
-
-/** An `ip` in the host whose last line is one in the guest: a fork of Node takes longer than most of what they do. */
-async function sendNestedBatch(inHost: readonly IpCommand[], inGuest: readonly IpCommand[], run: ExecuteContext) {
-  const lent = run.system.tempFile(formatBatch(toBatchLines(inGuest, run)))
-  const inner = batchLine`netns exec ${run.netns} ip -batch ${lent.path}`
-  return run.prespawnedIp.send(undefined, [...toBatchLines(inHost, run), inner]).finally(lent.release)
-}
-
-/** How many commands of a batch were done when it failed, and of how many after those nothing is known. */
-function countCompleted(
-  { stderr }: CommandResult,
-  { inHost, all }: { readonly inHost: number; readonly all: number },
-): Pick<PlanFailure, 'done' | 'uncertain'> {
-  // It counts lines from 1, the inner one first; some errors (a word ip cannot parse) end it without that line.
-  const [, file, number] = /Command failed (\S+):(\d+)/.exec(stderr) ?? []
-  if (file === undefined) return { done: 0, uncertain: all }
-  const done = Number(number) - 1
-  if (file !== '-') return { done: inHost + done, uncertain: 0 }
-  return { done, uncertain: inHost > 0 && done === inHost ? all - inHost : 0 }
+  // It counts lines from 1. Some errors (a word ip cannot parse) end it without that line.
+  const number = /Command failed \S+:(\d+)/.exec(result.stderr)?.[1]
+  const failed = chunk[number === undefined ? 0 : Number(number) - 1] ?? chunk[0]
+  if (failed === undefined) return undefined
+  const [done, uncertain] = number === undefined ? [0, commands.length] : [Number(number) - 1, 0]
+  return { done, uncertain, error: toStepError(failed, result) }
 }
 
 function toBatchLines(commands: readonly IpCommand[], { system, netns }: ExecuteOptions): readonly BatchLine[] {
@@ -215,8 +179,8 @@ async function executeCommand(command: Command, run: ExecuteOptions): Promise<Co
     return SUCCESS
   }
   if (command.kind === 'lease') {
-    const { runInternalDhcp } = await import('../network/dhcp/internal')
-    return runInternalDhcp(command.argv.slice(run.system.selfCommand.length), run)
+    if (run.runLease === undefined) throw new TypeError('a plan with a lease needs runLease')
+    return run.runLease(command.argv.slice(run.system.selfCommand.length), run)
   }
   const argv = toCommandArgv(command, { netns: run.netns, pid: run.system.pid })
   return command.kind === 'run' ? executeRunCommand(command, argv, run) : executeQuery(command, argv, run)
@@ -240,7 +204,7 @@ async function executeQuery(
   const { retryWhile, retryUntil, failIf, retryOnExit, timeout } = command
   const deadline = run.system.elapsed() + timeout * 1000
   for (;;) {
-    const result = await run.system.query(argv)
+    const result = await run.system.run(argv)
     const isUnasked = result.code !== 0 && result.code === retryOnExit
     if (result.code !== 0 && !isUnasked) return result
     if (failIf !== undefined && result.stdout.includes(failIf)) return { ...result, code: 1 }
@@ -255,10 +219,10 @@ async function executeQuery(
 }
 
 function toStepError(step: Step, result: CommandResult): PipeworkError {
-  const told = step.explainFailure?.(result)
-  if (told !== undefined) return new PipeworkError(told.message, { hint: told.hint })
-  const said = result.stderr.replaceAll(/^Command failed \S+:\d+\n?/gm, '').trim() || result.stdout.trim()
-  return new PipeworkError(`could not ${step.description}${said === '' ? '' : `: ${said}`}`, {
+  const explained = step.explainFailure?.(result)
+  if (explained !== undefined) return new PipeworkError(explained.message, { hint: explained.hint })
+  const output = result.stderr.replaceAll(/^Command failed \S+:\d+\n?/gm, '').trim() || result.stdout.trim()
+  return new PipeworkError(`could not ${step.description}${output === '' ? '' : `: ${output}`}`, {
     hint: `The command was: ${toShell(step.command)}`,
   })
 }
@@ -280,7 +244,7 @@ async function rollBackSteps(plan: Plan, certain: number, run: ExecuteOptions): 
 }
 
 /** The command as one types it afterwards, when the pinned name is gone. */
-function toCleanupCommand(command: Command, { nsPath }: Guest): string {
+function toCleanupCommand(command: Command, { nsPath }: ExecuteOptions['guest']): string {
   return toShell(command)
     .replaceAll('ip -n "$netns"', `nsenter --net=${nsPath} ip`)
     .replaceAll('ip netns exec "$netns"', `nsenter --net=${nsPath}`)

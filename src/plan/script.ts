@@ -1,5 +1,6 @@
 import { shellQuote } from '../model/shell'
-import { type Plan, toShell } from './step'
+import { toShell } from './shell'
+import type { Plan } from './step'
 
 /** The guest that a script enters. */
 interface ScriptGuest {

@@ -2,18 +2,9 @@ import { execFileSync } from 'node:child_process'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { shellQuote } from '../model/shell'
-import {
-  batchLine,
-  type Command,
-  formatBatch,
-  guestNetns,
-  ip,
-  ipInGuest,
-  planSteps,
-  type Step,
-  sysctlInGuest,
-  toShell,
-} from './step'
+import { batchLine, formatBatch } from '../system/batch'
+import { toShell } from './shell'
+import { type Command, guestNetns, ip, ipInGuest, planSteps, type Step, sysctlInGuest } from './step'
 
 describe('ip`…` makes words', () => {
   const name = 'eth1'

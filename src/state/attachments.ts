@@ -1,4 +1,4 @@
-import { batchLine } from '../plan/step'
+import { batchLine } from '../system/batch'
 import type { System } from '../system/types'
 import { type GuestLink, type GuestState, readGuestState } from './guest'
 import { type HostLink, readHostLink, readRecordedLinks } from './host-links'

@@ -1,4 +1,4 @@
-import { batchLine } from '../plan/step'
+import { batchLine } from '../system/batch'
 import type { System } from '../system/types'
 import { type HostLink, readHostLink } from './host-links'
 import { ipQuery, parseIpOutput } from './ip-json'

@@ -1,6 +1,6 @@
 import type { Address, Family } from '../model/address'
 import { ADDRESS_FAMILIES } from '../model/address'
-import { batchLine, isSafeWord } from '../plan/step'
+import { batchLine, isSafeWord } from '../system/batch'
 import type { System } from '../system/types'
 import { findLinkByIndex, type HostLink } from './host-links'
 import { type IpAddress, type IpLink, type IpRoute, ipQuery, isUsableWord, readIp, toFamily } from './ip-json'

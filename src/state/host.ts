@@ -1,6 +1,6 @@
 import type { Family } from '../model/address'
 import { ADDRESS_FAMILIES } from '../model/address'
-import { batchLine } from '../plan/step'
+import { batchLine } from '../system/batch'
 import type { System } from '../system/types'
 import { kernelHasIpv6 } from './guest'
 import {
@@ -83,7 +83,7 @@ interface HostAnswers {
 async function readRules(family: Family, system: System): Promise<OfFamily<IpRule>> {
   const line = batchLine`rule show`
   // A line of a batch cannot choose the family.
-  const result = await system.query(['ip', `-${family}`, '-j', '-d', ...line])
+  const result = await system.run(['ip', `-${family}`, '-j', '-d', ...line])
   const [all] = parseIpOutput(result, [ipQuery.rules(line)], undefined)
   return { family, all }
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { batchLine } from '../plan/step'
+import { batchLine } from '../system/batch'
 import { createFakeSystem } from '../system/fake'
 import { type IpQuery, ipQuery, isUsableWord, parseIpOutput, readLinks } from './ip-json'
 

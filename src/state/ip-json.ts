@@ -1,7 +1,7 @@
 import type { Family } from '../model/address'
 import { PipeworkError } from '../model/errors'
-import { type BatchLine, batchLine, type CommandResult, isSafeWord } from '../plan/step'
-import type { System } from '../system/types'
+import { type BatchLine, batchLine, isSafeWord } from '../system/batch'
+import type { CommandResult, System } from '../system/types'
 
 /** An address of a link, as `ip -j -d address` prints it (iproute2 5.10 and later). */
 export interface IpAddress {

@@ -18,7 +18,7 @@ interface LinkRef {
 async function readNmStates(system: System): Promise<ReadonlyMap<string, string>> {
   if (!system.hasProgram('nmcli')) return new Map()
   const argv = ['env', 'LC_ALL=C', 'nmcli', '--terse', '--fields', 'GENERAL.DEVICE,GENERAL.STATE', 'device', 'show']
-  const { stdout } = await system.query(argv, NMCLI_TIMEOUT).catch(() => ({ stdout: '' }))
+  const { stdout } = await system.run(argv, NMCLI_TIMEOUT).catch(() => ({ stdout: '' }))
   return new Map(
     [...stdout.matchAll(/^GENERAL.DEVICE:(.*)\nGENERAL.STATE:(.*)$/gm)].map(([, name = '', it = '']) => [name, it]),
   )

@@ -34,7 +34,7 @@ export async function listUnattachedNetns(paths: readonly string[], system: Syst
   if (!system.hasProgram('perl')) return []
   const failed = { code: 1, stdout: '' }
   const { code, stdout } = await system
-    .query(['perl', '-e', NETNS_SCAN_SCRIPT, ...paths], SCAN_LIMIT_SECONDS)
+    .run(['perl', '-e', NETNS_SCAN_SCRIPT, ...paths], SCAN_LIMIT_SECONDS)
     .catch(() => failed)
   const numbers = code === 0 ? stdout.split('\n').filter(Boolean) : []
   return numbers.flatMap((number) => paths[Number(number)] ?? [])

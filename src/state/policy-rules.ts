@@ -1,6 +1,7 @@
 import { ADDRESS_FAMILIES, type Family } from '../model/address'
 import { fnv1aHash } from '../model/hash'
-import { batchLine, type Step } from '../plan/step'
+import type { Step } from '../plan/step'
+import { batchLine } from '../system/batch'
 import type { System } from '../system/types'
 import { type GuestRoute, kernelHasIpv6, toGuestRoute } from './guest'
 import { type IpQuery, ipQuery, isUsableWord, parseIpOutput } from './ip-json'

@@ -5,10 +5,10 @@ export function memoizeHost(system: System): System {
   const remember = createMemo()
   return {
     ...system,
-    query: (argv, limit) =>
+    run: (argv, limit, input) =>
       argv.join(' ') === 'arping -V'
-        ? remember('arping -V', () => system.query(argv, limit))
-        : system.query(argv, limit),
+        ? remember('arping -V', () => system.run(argv, limit))
+        : system.run(argv, limit, input),
     // Of each name that an engine does not know, its list is asked for.
     httpGet: (socket, path, limit) =>
       path === '/containers/json?all=1'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { PipeworkError } from '../model/errors'
-import type { BatchLine, CommandResult } from '../plan/step'
-import type { HeldNetns, HttpResponse, IpBatch, System } from './types'
+import type { BatchLine } from './batch'
+import type { CommandResult, HeldNetns, HttpResponse, IpBatch, System } from './types'
 
 /** What a program or Docker answers; an Error is thrown, a list is used up answer by answer, the last one stays. */
 type FakeAnswer = Partial<CommandResult> | HttpResponse | Error
@@ -29,7 +29,7 @@ interface FakeSystemOptions {
 interface FakeSystem extends System {
   /**
    * In order: `ip [-n netns] | line | line…` for a batch, the words of a program, `attend words`,
-   * `GET socket path`, `pin path`, `release path`, `sleep seconds`, `die`.
+   * `GET socket path`, `pin path`, `release path`, `sleep seconds`, `kill pid`.
    */
   readonly calls: readonly string[]
   /** How many programs ran side by side at most. */
@@ -115,7 +115,6 @@ const NO_OP_CALLS = {
   followLines: async () => 'ENOENT',
   limitHeapGrowth: async () => {},
   forwardSignals: () => {},
-  kill: () => {},
   onInputLine: async () => () => {},
   spawnDetached: async () => {},
   watchDirectory: () => ({ nextChange: async () => {}, close: () => {} }),
@@ -127,14 +126,10 @@ function createRecordedWrites(ran: string[]) {
   return {
     writeFile: (path: string, text: string | undefined) =>
       void ran.push(text === undefined ? `remove ${path}` : `save ${path} ${text}`),
+    kill: (pid: number) => void ran.push(`kill ${pid}`),
     overwriteFile: (path: string, text: string) => void ran.push(`overwrite ${path} ${text}`),
     sendUdp: async (_: Uint8Array, way: { from: string; to: string; port: number }) =>
       void ran.push(`send ${way.from} ${way.to}:${way.port}`),
-    tempFile: (text: string) => {
-      ran.push(`lend ${text.trimEnd().replaceAll('\n', ' | ')}`)
-      return { path: '/proc/4711/fd/9', release: () => {} }
-    },
-    killSelf: () => void ran.push('die'),
   }
 }
 
@@ -146,7 +141,7 @@ async function withEmptyLists(result: Promise<CommandResult>, lines: readonly Ba
   return { code, stdout: missing.length === 0 ? stdout : [...answers, ...missing, ''].join('\n'), stderr }
 }
 
-/** The calls that run `ip`, started ahead or not. */
+/** The call that runs `ip`. */
 function createFakeIp(perform: (text: string) => Promise<CommandResult>) {
   const ip = ({ netns, lines, output }: IpBatch) => {
     const place = `ip${netns === undefined ? '' : ` -n ${netns}`}`
@@ -154,11 +149,7 @@ function createFakeIp(perform: (text: string) => Promise<CommandResult>) {
     const isJson = output === 'json' || lines.every((words) => words.includes('-j'))
     return isJson ? withEmptyLists(result, lines) : result
   }
-  const startIp = async (netns?: string) => ({
-    send: (lines: readonly BatchLine[]) => ip({ netns, lines }),
-    cancel: () => {},
-  })
-  return { runIpBatch: ip, startIpBatch: startIp }
+  return { runIpBatch: ip }
 }
 
 /** The one fake of the outside world. */
@@ -181,9 +172,8 @@ export function createFakeSystem(options: FakeSystemOptions = {}): FakeSystem {
     ...createFakeFiles(options),
     hasProgram: (program) => programs.includes(program),
     ...createFakeIp(perform),
-    run: (argv) => perform(argv.join(' ')),
     runScript: (argv) => perform(argv.join(' ')),
-    query: (argv) => {
+    run: (argv) => {
       const result = perform(argv.join(' '))
       return argv.includes('-j') ? withEmptyLists(result, [argv]) : result
     },

@@ -9,9 +9,10 @@ import {
   writeAll,
   writeFileAtomic,
 } from './files'
+import { followHttp, getOverUnixSocket } from './http'
 import { createProcessResources } from './netns'
-import { createForegroundRunner, createIpRunner, runOwnScript, runProgram, runQuery } from './process'
-import type { HttpResponse, NodeProcess, System } from './types'
+import { createProgramRunner, followProgram } from './process'
+import type { NodeProcess, System } from './types'
 
 async function readInterfaceAddresses(ifname: string): Promise<readonly string[]> {
   const { networkInterfaces } = await import('node:os')
@@ -21,26 +22,18 @@ async function readInterfaceAddresses(ifname: string): Promise<readonly string[]
   )
 }
 
-/**
- * HTTP/1.0, in which the server ends the answer by closing: nothing to parse but the status. node:http takes 4 ms to
- * load and 10 to ask (of 20 for bare node), which every attach to a container would wait for.
- */
-async function getOverUnixSocket(path: string, url: string, limit: number): Promise<HttpResponse> {
-  const { connect } = await import('node:net')
-  return new Promise((resolve, reject) => {
-    const socket = connect({ path })
-    const parts: string[] = []
-    socket.setEncoding('utf8').on('data', (text: string) => parts.push(text))
-    const noAnswer = Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' })
-    const timer = setTimeout(() => socket.destroy(noAnswer), limit * 1000)
-    socket.on('error', reject).on('close', () => clearTimeout(timer))
-    socket.on('end', () => {
-      const answer = parts.join('')
-      const body = answer.indexOf('\r\n\r\n')
-      resolve({ status: Number(answer.split(' ', 2)[1]), body: body < 0 ? '' : answer.slice(body + 4) })
-    })
-    socket.write(`GET ${url} HTTP/1.0\r\n\r\n`)
-  })
+/** Follows a source until it ends, or the signal says so. */
+async function followSource(...[source, follower, signal]: Parameters<System['followLines']>): Promise<string> {
+  if (signal.aborted) return ''
+  return 'argv' in source ? followProgram(source.argv, follower, signal) : followHttp(source, follower, signal)
+}
+
+/** Reports each typed line. Not through a file's stream: a read of the terminal under way would hold the process. */
+async function watchInputLines(onLine: () => void): Promise<() => void> {
+  const { ReadStream } = await import('node:tty')
+  const input = new ReadStream(0)
+  input.on('data', onLine).on('error', () => {})
+  return () => input.destroy()
 }
 
 /** The young generation grows by this factor, up to 32 MB, as often as much of it survives; V8 reads it each time. */
@@ -100,17 +93,12 @@ export function createSystem(self: NodeProcess): System {
     readSysfs: readSysfsFile,
     isDanglingLink: isDangling,
     hasProgram: (program) => (self.env.PATH ?? '').split(':').some((dir) => isExecutableFile(`${dir}/${program}`)),
-    ...createIpRunner(self),
-    run: runProgram,
-    runScript: runOwnScript,
-    query: runQuery,
-    runForeground: createForegroundRunner(self),
-    spawnDetached: async (words) => (await import('./arm')).spawnPipework(self, words),
-    kill: (pid) => void tryOr(() => self.kill(pid)),
-    onInputLine: async (tell) => (await import('./arm')).watchInputLines(tell),
+    ...createProgramRunner(self),
+    kill: (pid) => void tryOr(() => self.kill(pid, 'SIGKILL')),
+    onInputLine: watchInputLines,
     interfaceAddresses: readInterfaceAddresses,
     httpGet: getOverUnixSocket,
-    followLines: async (source, follower, signal) => (await import('./follow')).followSource(source, follower, signal),
+    followLines: followSource,
     limitHeapGrowth: limitYoungGeneration,
     forwardSignals: (tell) => self.forwardSignals(tell),
 
@@ -127,6 +115,5 @@ export function createSystem(self: NodeProcess): System {
     sleep,
     isTerminal: async (fd) => (await import('node:tty')).isatty(fd),
     write: writeAll,
-    killSelf: () => self.kill(self.pid),
   }
 }

@@ -1,5 +1,4 @@
 import { PipeworkError } from '../model/errors'
-import type { Guest } from '../runtimes/find'
 import type { HeldNetns, Interrupt, System } from './types'
 
 /** Who waits, and what ends the wait early. */
@@ -17,7 +16,7 @@ const LOCK_POLL_INTERVAL = 0.01
 /** One run at a time: what one finds half-made, and takes back to that when it fails, may be another's by then. */
 export async function lockLink(
   ifname: string,
-  { guest, pin }: { readonly guest: Guest; readonly pin: HeldNetns },
+  { guest, pin }: { readonly guest: { readonly name: string }; readonly pin: HeldNetns },
   means: LockWait,
 ): Promise<() => void> {
   return waitForLock({ name: `${pin.inode}-${ifname}`, what: `'${ifname}' of '${guest.name}'` }, means)

@@ -116,25 +116,11 @@ function createNetnsHolder(self: NodeProcess, nameOfSelf: () => string): System[
   }
 }
 
-/** Lends texts: a file that has no name any more is still there for who knows whose it is. */
-function createTempFiles({ pid }: NodeProcess): System['tempFile'] {
-  return (text) => {
-    fs.mkdirSync(RUN_DIR, { recursive: true, mode: 0o700 })
-    const name = `${RUN_DIR}/lent-${pid}`
-    if (fs.existsSync(name)) tryOr(() => fs.unlinkSync(name)) // of a process killed between two lines
-    const fd = fs.openSync(name, 'wx+', 0o600)
-    tryOr(() => fs.unlinkSync(name))
-    fs.writeSync(fd, text)
-    return { path: `/proc/${pid}/fd/${fd}`, release: () => fs.closeSync(fd) }
-  }
-}
-
 /** What a run holds, and lets go when it ends. */
-export function createProcessResources(self: NodeProcess): Pick<System, 'holdNetns' | 'tryLock' | 'tempFile'> {
+export function createProcessResources(self: NodeProcess): Pick<System, 'holdNetns' | 'tryLock'> {
   const nameOfSelf = createOwnerId(self)
   return {
     holdNetns: createNetnsHolder(self, nameOfSelf),
     tryLock: createTryLock(self, nameOfSelf),
-    tempFile: createTempFiles(self),
   }
 }

@@ -1,24 +1,30 @@
-import type { ChildProcess } from 'node:child_process'
+import type { Options } from 'execa'
 import { PipeworkError } from '../model/errors'
-import { type CommandResult, formatBatch, SCRIPT_ENV } from '../plan/step'
+import { formatBatch } from './batch'
 import { tryOr } from './files'
-import type { IpBatch, NodeProcess, PrespawnedIp, System } from './types'
+import { MAX_LINE_LENGTH, splitLines } from './lines'
+import type { CommandResult, IpBatch, LineFollower, NodeProcess, System } from './types'
 
-/** Seconds a program may take. */
-const DEFAULT_TIMEOUT = 30
+/** Seconds a program may take, unless its caller sets another limit. */
+const DEFAULT_LIMIT = 30
+/** Seconds from SIGTERM to SIGKILL. */
+const KILL_DELAY = 5
+/** Seconds in which a detached pipework must be ready. */
+const READY_LIMIT = 30
 
-/** In names and aliases, which who is in a guest chooses, `ip` prints it as it is: that is no JSON, and moves a cursor. */
+/** `ip` prints names and aliases as they are, and a container chooses its own: such a character breaks JSON. */
 const CONTROL_CHARS = /[^\P{Cc}\n\t]/gu
 
-// In a group of its own, so that Ctrl-C at the terminal reaches pipework alone, which finishes its step and rolls back.
-const DETACHED = { detached: true } as const
+/** The environment of pipework's own scripts and of what they start. PIPEWORK tells them who started them. */
+export const SCRIPT_ENV = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', PIPEWORK: 'alone' } as const
 
-/** Which Debian package brings a program. */
+/** The Debian package of a program. */
 const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
   ip: 'iproute2',
   bridge: 'iproute2',
   sysctl: 'procps',
   nsenter: 'util-linux',
+  flock: 'util-linux',
   docker: 'docker.io',
   podman: 'podman',
   'lxc-info': 'lxc',
@@ -32,147 +38,6 @@ function notInstalledError(program: string): PipeworkError {
   })
 }
 
-/** What is wanted of a program's streams, its environment, and its end. */
-interface SpawnOptions {
-  readonly stdin: 'ignore' | 'pipe'
-  readonly stdout: 'ignore' | 'pipe'
-  /** Ours when absent. */
-  readonly env?: NodeJS.ProcessEnv
-  /** Ends it before its time; without what it has started, when absent. */
-  readonly terminate?: (child: ChildProcess) => void
-}
-
-/** A program that runs, and may wait for its input. */
-interface SpawnedProgram {
-  /** Gives it its input; rejects when it does not end within that many seconds. */
-  finish(input: string, limit: number): Promise<CommandResult>
-  kill(): void
-}
-
-/**
- * Every attach runs `ip`, so it goes straight to node:child_process: loading execa and its first call cost as much as
- * all the rest of an attach (18 ms beside 20 of bare node).
- */
-async function spawnProgram(
-  [file = '', ...args]: readonly string[],
-  { stdin, stdout, env, terminate = (child) => void child.kill() }: SpawnOptions,
-): Promise<SpawnedProgram> {
-  const { spawn } = await import('node:child_process')
-  const child = spawn(file, args, { ...DETACHED, stdio: [stdin, stdout, 'pipe'], env })
-  const [out, err]: [string[], string[]] = [[], []]
-  child.stdout?.setEncoding('utf8').on('data', (text: string) => out.push(text))
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => err.push(text))
-  // An ip that stops at an early line closes its end; what it said of that line comes with its exit.
-  child.stdin?.on('error', () => {})
-  const ended = new Promise<CommandResult & { readonly signal: string | null }>((resolve, reject) => {
-    child.on('error', (error: NodeJS.ErrnoException) =>
-      reject(error.code === 'ENOENT' ? notInstalledError(file) : notStartedError(file, error.message)),
-    )
-    child.on('close', (code, signal) =>
-      resolve({ code: code ?? 1, stdout: out.join(''), stderr: err.join(''), signal }),
-    )
-  })
-  // How it ended is nothing to somebody who has dismissed it.
-  ended.catch(() => {})
-  return {
-    async finish(text, limit) {
-      // spawn's own timeout goes on where there is no such program: the error would be followed by 30 seconds of nothing.
-      const timer = setTimeout(() => terminate(child), limit * 1000)
-      child.stdin?.end(text)
-      const { signal, ...result } = await ended.finally(() => clearTimeout(timer))
-      if (signal === 'SIGTERM') throw timeoutError([file, ...args], limit)
-      return result
-    },
-    kill: () => terminate(child),
-  }
-}
-
-/** Starts an `ip -batch` that waits for its lines. It ends with the programs that its lines have started. */
-async function startIpBatch(
-  { netns, output: answer, force }: Omit<IpBatch, 'lines'>,
-  self: NodeProcess,
-): Promise<PrespawnedIp> {
-  const argv = [
-    'ip',
-    ...(netns === undefined ? [] : ['-n', netns]),
-    ...(answer === 'json' ? ['-j', '-d'] : []),
-    ...(force ? ['-force'] : []),
-    '-batch',
-    '-',
-  ]
-  const end = ({ pid }: ChildProcess) => void tryOr(() => pid === undefined || self.terminate(-pid))
-  const output = answer === undefined ? 'ignore' : 'pipe'
-  const { finish, kill } = await spawnProgram(argv, { stdin: 'pipe', stdout: output, terminate: end })
-  return {
-    send: async (lines) => {
-      const { stdout, ...result } = await finish(formatBatch(lines), DEFAULT_TIMEOUT)
-      return { ...result, stdout: stdout === '' ? '' : stdout.replaceAll(CONTROL_CHARS, '\ufffd') }
-    },
-    cancel: kill,
-  }
-}
-
-/** The calls that run `ip`. */
-export function createIpRunner(self: NodeProcess): Pick<System, 'runIpBatch' | 'startIpBatch'> {
-  return {
-    runIpBatch: async ({ lines, ...place }) => (await startIpBatch(place, self)).send(lines),
-    startIpBatch: (netns) => startIpBatch(netns === undefined ? {} : { netns }, self),
-  }
-}
-
-/** Runs a program that only answers, without execa. */
-export async function runQuery(argv: readonly string[], limit = DEFAULT_TIMEOUT): Promise<CommandResult> {
-  const { finish } = await spawnProgram(argv, { stdin: 'ignore', stdout: 'pipe' })
-  return finish('', limit)
-}
-
-/** Runs a program by execa, to its end. */
-export async function runProgram(
-  argv: readonly string[],
-  limit = DEFAULT_TIMEOUT,
-  input?: string,
-): Promise<CommandResult> {
-  const [file = '', ...args] = argv
-  const { execa } = await import('execa')
-  const result = await execa(file, args, {
-    ...DETACHED,
-    reject: false,
-    env: { LC_ALL: 'C' },
-    ...(input === undefined ? { stdin: 'ignore' } : { input: `${input}\n` }),
-    stripFinalNewline: false,
-    timeout: limit * 1000,
-  })
-  if (result.code === 'ENOENT') throw notInstalledError(file)
-  if (result.timedOut) throw timeoutError(argv, limit)
-  if (result.exitCode === undefined && result.signal === undefined)
-    throw notStartedError(file, result.shortMessage ?? '')
-  return { code: result.exitCode ?? 1, stdout: result.stdout, stderr: result.stderr }
-}
-
-/** Runs a script of ours, whose output is nobody's; what it starts may stay. */
-export async function runOwnScript(argv: readonly string[]): Promise<CommandResult> {
-  const { finish } = await spawnProgram(argv, { stdin: 'ignore', stdout: 'ignore', env: SCRIPT_ENV })
-  return finish('', DEFAULT_TIMEOUT)
-}
-
-/** Straight to node:child_process, as runIp: execa has nothing to add, and this way `exec` starts 20 ms sooner. */
-export function createForegroundRunner(self: NodeProcess): System['runForeground'] {
-  return async ([file = '', ...args]) => {
-    const [{ spawn }, { constants }] = await Promise.all([import('node:child_process'), import('node:os')])
-    return new Promise((resolve, reject) => {
-      const child = spawn(file, args, { stdio: 'inherit' })
-      // Ctrl-C and Ctrl-\ reach it from the terminal, as they reach us. The others may be meant for us alone.
-      self.forwardSignals((signal) => {
-        if (signal === 'SIGTERM' || signal === 'SIGHUP') child.kill(signal)
-      })
-      child.on('error', (error: NodeJS.ErrnoException) =>
-        reject(error.code === 'ENOENT' ? notInstalledError(file) : notStartedError(file, error.message)),
-      )
-      child.on('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])))
-    })
-  }
-}
-
 function notStartedError(program: string, reason: string): PipeworkError {
   return new PipeworkError(`'${program}' could not be started: ${reason}`, { hint: `Try it by hand: ${program}` })
 }
@@ -181,4 +46,172 @@ function timeoutError(argv: readonly string[], limit: number): PipeworkError {
   return new PipeworkError(`'${argv.join(' ')}' did not end within ${limit} s`, {
     hint: 'Try it by hand, to see what it is waiting for.',
   })
+}
+
+/**
+ * Ends a process group at its limit: SIGTERM, then SIGKILL. The group, because a program that was started by the
+ * program may hold its output open. Answers how to call that off, and whether it has happened.
+ */
+function limitGroup(pid: number | undefined, limit: number, self: NodeProcess) {
+  const state = { isTimedOut: false }
+  const send = (signal: 'SIGTERM' | 'SIGKILL') => void tryOr(() => pid !== undefined && self.kill(-pid, signal))
+  const term = setTimeout(() => {
+    state.isTimedOut = true
+    send('SIGTERM')
+  }, limit * 1000)
+  const kill = setTimeout(() => send('SIGKILL'), (limit + KILL_DELAY) * 1000)
+  const clear = () => {
+    clearTimeout(term)
+    clearTimeout(kill)
+  }
+  return { state, clear }
+}
+
+/** `ip -batch` without execa, which takes longer to load than `ip` to run; the guarantees are the same. */
+async function runIpBatch({ netns, lines, output, force }: IpBatch, self: NodeProcess): Promise<CommandResult> {
+  const place = netns === undefined ? [] : ['-n', netns]
+  const format = output === 'json' ? ['-j', '-d'] : []
+  const args = [...place, ...format, ...(force ? ['-force'] : []), '-batch', '-']
+  const { spawn } = await import('node:child_process')
+  const child = spawn('ip', args, {
+    // A process group of its own: Ctrl-C reaches pipework alone, which finishes the step and rolls back.
+    detached: true,
+    stdio: ['pipe', output === undefined ? 'ignore' : 'pipe', 'pipe'],
+    env: { ...self.env, LC_ALL: 'C' },
+  })
+  const [out, err]: [string[], string[]] = [[], []]
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => out.push(text))
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => err.push(text))
+  // An ip that stops at an early line closes its end; its exit says why.
+  child.stdin?.on('error', () => {})
+  const { state, clear } = limitGroup(child.pid, DEFAULT_LIMIT, self)
+  const ended = new Promise<number>((resolve, reject) => {
+    child.on('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'ENOENT' ? notInstalledError('ip') : notStartedError('ip', error.message)),
+    )
+    child.on('close', (code) => resolve(code ?? 1))
+  })
+  child.stdin?.end(formatBatch(lines))
+  const code = await ended.finally(clear)
+  if (state.isTimedOut) throw timeoutError(['ip', ...args], DEFAULT_LIMIT)
+  return { code, stdout: out.join('').replaceAll(CONTROL_CHARS, '\ufffd'), stderr: err.join('') }
+}
+
+/** What runs to its end, in a process group of its own: Ctrl-C reaches pipework alone. */
+interface ProgramOptions extends Pick<Options, 'stdin' | 'stdout' | 'input' | 'env' | 'extendEnv'> {
+  readonly limit?: number
+}
+
+async function runProgram(
+  argv: readonly string[],
+  { limit = DEFAULT_LIMIT, ...options }: ProgramOptions,
+  self: NodeProcess,
+): Promise<CommandResult> {
+  const [file = '', ...args] = argv
+  const { execa } = await import('execa')
+  const child = execa(file, args, {
+    detached: true,
+    reject: false,
+    stripFinalNewline: false,
+    timeout: limit * 1000,
+    forceKillAfterDelay: KILL_DELAY * 1000,
+    ...options,
+  })
+  const { clear } = limitGroup(child.pid, limit, self)
+  const result = await child.finally(clear)
+  if (result.code === 'ENOENT') throw notInstalledError(file)
+  if (result.timedOut) throw timeoutError(argv, limit)
+  if (result.exitCode === undefined && result.signal === undefined)
+    throw notStartedError(file, result.shortMessage ?? '')
+  const toText = (output: unknown) => (typeof output === 'string' ? output : '')
+  return { code: result.exitCode ?? 1, stdout: toText(result.stdout), stderr: toText(result.stderr) }
+}
+
+/** Runs a program in pipework's place; its exit status, or 128 and the number of the signal that ended it. */
+async function runForeground([file = '', ...args]: readonly string[], self: NodeProcess): Promise<number> {
+  const [{ execa }, { constants }] = await Promise.all([import('execa'), import('node:os')])
+  const child = execa(file, args, { stdio: 'inherit', reject: false, cleanup: false, forceKillAfterDelay: false })
+  // Ctrl-C and Ctrl-\ reach it from the terminal, as they reach us. The others may be sent to us alone.
+  self.forwardSignals((signal) => {
+    if (signal === 'SIGTERM' || signal === 'SIGHUP') child.kill(signal)
+  })
+  const { code, exitCode, signal, shortMessage } = await child
+  if (code === 'ENOENT') throw notInstalledError(file)
+  if (exitCode !== undefined) return exitCode
+  if (signal === undefined) throw notStartedError(file, shortMessage ?? '')
+  return 128 + constants.signals[signal as NodeJS.Signals]
+}
+
+/** Starts pipework once more, in a session of its own; resolves when that one has printed its first word. */
+async function spawnPipework(words: readonly string[], { selfCommand: [node, script], env }: NodeProcess) {
+  // What stops this process at a step, in a test, is not meant for the one that restores.
+  const { PIPEWORK_FAIL_AFTER, PIPEWORK_KILL_AFTER, ...rest } = env
+  const { execa } = await import('execa')
+  const child = execa(node, [script, ...words], {
+    detached: true,
+    reject: false,
+    buffer: false,
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: rest,
+    extendEnv: false,
+    cwd: '/',
+  })
+  const fail = (reason: string) => {
+    child.kill('SIGKILL')
+    return new PipeworkError(`'pipework ${words.join(' ')}' could not be started: ${reason}`)
+  }
+  let timer: NodeJS.Timeout | undefined
+  await new Promise<void>((resolve, reject) => {
+    timer = setTimeout(() => reject(fail(`not ready within ${READY_LIMIT} s`)), READY_LIMIT * 1000)
+    child.stdout.once('data', () => resolve())
+    void child.then(({ exitCode, shortMessage }) =>
+      reject(fail(exitCode === undefined ? (shortMessage ?? '') : `it ended with ${exitCode}`)),
+    )
+  }).finally(() => clearTimeout(timer))
+  child.stdout.destroy()
+  child.unref()
+}
+
+/** Follows what a program prints. Why it ended, in few words; nothing when it was the signal. */
+export async function followProgram(
+  [file = '', ...args]: readonly string[],
+  follower: LineFollower,
+  cancelSignal: AbortSignal,
+): Promise<string> {
+  const { execa } = await import('execa')
+  const child = execa(file, args, {
+    detached: true,
+    reject: false,
+    buffer: { stdout: false },
+    // Of what it says, the end is enough.
+    maxBuffer: { stderr: MAX_LINE_LENGTH },
+    stdin: 'ignore',
+    env: { LC_ALL: 'C' },
+    cancelSignal,
+    forceKillAfterDelay: KILL_DELAY * 1000,
+  })
+  child.once('spawn', () => follower.onOpen())
+  for await (const line of splitLines(child.stdout.setEncoding('utf8'))) follower.onLine(line)
+  const { code, exitCode, stderr } = await child
+  if (cancelSignal.aborted) return ''
+  return code ?? (stderr.trim().split('\n').at(-1) || `exit code ${exitCode}`)
+}
+
+/** The calls that run programs. */
+export function createProgramRunner(
+  self: NodeProcess,
+): Pick<System, 'runIpBatch' | 'run' | 'runScript' | 'runForeground' | 'spawnDetached'> {
+  return {
+    runIpBatch: (batch) => runIpBatch(batch, self),
+    run: (argv, limit, input) =>
+      runProgram(
+        argv,
+        { limit, env: { LC_ALL: 'C' }, ...(input === undefined ? { stdin: 'ignore' } : { input: `${input}\n` }) },
+        self,
+      ),
+    runScript: (argv) =>
+      runProgram(argv, { stdin: 'ignore', stdout: 'ignore', env: SCRIPT_ENV, extendEnv: false }, self),
+    runForeground: (argv) => runForeground(argv, self),
+    spawnDetached: (words) => spawnPipework(words, self),
+  }
 }

@@ -1,4 +1,11 @@
-import type { BatchLine, CommandResult } from '../plan/step'
+import type { BatchLine } from './batch'
+
+/** What a command answered. */
+export interface CommandResult {
+  readonly code: number
+  readonly stdout: string
+  readonly stderr: string
+}
 
 /** One run of `ip -batch`. */
 export interface IpBatch {
@@ -9,14 +16,6 @@ export interface IpBatch {
   readonly output?: 'json' | 'text'
   /** Whether to go on past a line that fails. */
   readonly force?: true
-}
-
-/** A run of `ip -batch` that waits for its lines. */
-export interface PrespawnedIp {
-  /** To be called once; resolves and rejects as `Host.ip` does. */
-  send(lines: readonly BatchLine[]): Promise<CommandResult>
-  /** Ends it: it has been told nothing, so it has done nothing. */
-  cancel(): void
 }
 
 /** An answer over HTTP. */
@@ -39,12 +38,6 @@ export interface LineFollower {
 export interface HeldNetns {
   readonly netns: string
   readonly inode: number
-  release(): void
-}
-
-/** A text that a program we start can read, at a path that is good until it is released. */
-export interface TempFile {
-  readonly path: string
   release(): void
 }
 
@@ -83,17 +76,13 @@ export interface System {
   hasProgram(program: string): boolean
   /** Sends lines to the kernel through one `ip -batch`. Throws when ip is not installed or does not end. */
   runIpBatch(batch: IpBatch): Promise<CommandResult>
-  /** Starts an `ip -batch` in that namespace, or our own. */
-  startIpBatch(netns?: string): Promise<PrespawnedIp>
   /**
    * Runs another program, never a shell, for 30 seconds at most unless another limit is given; it reads the input
    * and a newline.
    * Throws when it is not installed or does not end; an exit status is an answer.
    */
   run(argv: readonly string[], limit?: number, input?: string): Promise<CommandResult>
-  /** The same for a question that many an attach has to ask: without execa, which takes 18 ms to load. */
-  query(argv: readonly string[], limit?: number): Promise<CommandResult>
-  /** The same for a script of ours that says next to nothing: execa would take longer to load than it does to run. */
+  /** The same for a script of ours, in a clean environment and without its output; what it starts may stay. */
   runScript(argv: readonly string[]): Promise<CommandResult>
   /**
    * Runs a program in our place: with our terminal, streams and process group, for as long as it likes.
@@ -128,8 +117,6 @@ export interface System {
   writeFile(path: string, text: string | undefined, use?: 'everybody' | 'program'): void
   /** Opens a namespace's file and gives it a name in /run/netns that lasts as long as the pin. */
   holdNetns(path: string): HeldNetns
-  /** Gives a text a path for root's programs, and leaves nothing behind. */
-  tempFile(text: string): TempFile
   /** Writes over what a file has, which stays the file that is mounted elsewhere. Throws the system's error. */
   overwriteFile(path: string, text: string): void
   /** Sends one packet by UDP from an address of the namespace that this process is in; errors are nobody's. */
@@ -150,8 +137,6 @@ export interface System {
   isTerminal(fd: 0 | 1 | 2): Promise<boolean>
   /** Writes to standard output (1) or standard error (2). */
   write(fd: 1 | 2, text: string): void
-  /** Ends this very process at once, as kill -9 would: only for tests. */
-  killSelf(): void
 }
 
 /** Whether a signal asked to stop: the running step is finished, then all is rolled back. */
@@ -169,9 +154,8 @@ export interface NodeProcess {
   uptime(): number
   /** The width of the terminal on standard output; undefined where that is none. */
   terminalColumns(): number | undefined
-  kill(pid: number): void
-  /** SIGTERM to a process, or with a negative number to its group. */
-  terminate(pid: number): void
+  /** Sends a signal to a process, or with a negative number to its group. */
+  kill(pid: number, signal: NodeJS.Signals): void
   /** From now on signals are told to `tell` and do nothing else. */
   forwardSignals(tell: (signal: NodeJS.Signals) => void): void
   onExit(action: () => void): void

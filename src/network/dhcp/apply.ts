@@ -1,11 +1,11 @@
 import { isOnLink } from '../../model/address'
 import { PipeworkError } from '../../model/errors'
-import { type BatchLine, batchLine, type CommandResult, type IpCommand, ip, toBatchLine } from '../../plan/step'
+import { type IpCommand, ip, toBatchLine } from '../../plan/step'
 import { readHostAttachments } from '../../state/attachments'
 import { type GuestState, readGuestState } from '../../state/guest'
 import { encodeRecord, type LinkRecord } from '../../state/record'
-import { createIpPrespawner, type IpPrespawner } from '../../system/ahead'
-import type { HeldNetns, Interrupt, System } from '../../system/types'
+import { type BatchLine, batchLine } from '../../system/batch'
+import type { CommandResult, HeldNetns, Interrupt, System } from '../../system/types'
 import { parseLeaseEvent } from './parse-lease'
 import {
   type ClientState,
@@ -32,8 +32,6 @@ interface LeaseContext {
   readonly clientState: ClientState
   readonly heldNetns: HeldNetns
   readonly system: System
-  /** Where an `ip` may wait for the lines that are for the guest, and for the host. */
-  readonly prespawnedIp: { readonly guest: IpPrespawner; readonly host: IpPrespawner }
   /** The inside of the guest. */
   readGuestState(): Promise<GuestState>
 }
@@ -53,19 +51,15 @@ async function withNamespace<T>(
   const keeper = supervisorPid(tenant.directory, system)
   if (keeper === undefined) throw new PipeworkError(`the DHCP client of '${tenant.client.ifname}' has ended`)
   const pin = system.holdNetns(`/proc/${keeper}/fd/9`)
-  const aheads = { guest: createIpPrespawner(system), host: createIpPrespawner(system) }
   try {
     if (pin.inode !== tenant.client.netns) throw new PipeworkError(`'${tenant.client.ifname}' is in another namespace`)
     return await action({
       clientState: tenant,
       heldNetns: pin,
       system,
-      prespawnedIp: aheads,
       readGuestState: () => readGuestState(pin.netns, system),
     })
   } finally {
-    aheads.guest.dismiss()
-    aheads.host.dismiss()
     pin.release()
   }
 }
@@ -90,7 +84,7 @@ export async function waitForLease(
   const changes = system.watchDirectory(directory)
   try {
     return await withNamespace(requireClientState(directory, system), system, async (place) => {
-      const ready = prestartLease(place)
+      const ready = prereadGuestState(place)
       for (;;) {
         const text = system.read(`${directory}/event`)
         const news = text === undefined ? undefined : parseLeaseEvent(text, now())
@@ -110,15 +104,13 @@ export async function waitForLease(
   }
 }
 
-/** While client and server speak, what it takes to give the lease to the link is started, and the guest looked at. */
-function prestartLease(place: LeaseContext): LeaseContext {
-  const { prespawnedIp, heldNetns, system } = place
+/** Reads the state of the guest while client and server speak. */
+function prereadGuestState(place: LeaseContext): LeaseContext {
+  const { system } = place
   const began = system.elapsed()
   const seen = place.readGuestState()
-  // Whoever looks is told.
+  // Its reader gets the error.
   seen.catch(() => {})
-  prespawnedIp.guest.start(heldNetns.netns)
-  prespawnedIp.host.start()
   return {
     ...place,
     readGuestState: () => (system.elapsed() - began < GUEST_STATE_TTL ? seen : place.readGuestState()),
@@ -221,11 +213,11 @@ async function runLeaseBatch(
   record: RecordUpdate | undefined,
   place: LeaseContext,
 ): Promise<CommandResult> {
-  const { heldNetns, prespawnedIp } = place
+  const { heldNetns, system } = place
   const inGuest = record?.in === 'guest' ? [...lines, record.line] : lines
   const [result] = await Promise.all([
-    inGuest.length === 0 ? SUCCESS : prespawnedIp.guest.send(heldNetns.netns, inGuest),
-    record?.in === 'host' && prespawnedIp.host.send(undefined, [record.line]),
+    inGuest.length === 0 ? SUCCESS : system.runIpBatch({ netns: heldNetns.netns, lines: inGuest }),
+    record?.in === 'host' && system.runIpBatch({ lines: [record.line] }),
   ])
   return result
 }

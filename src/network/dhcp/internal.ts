@@ -1,6 +1,5 @@
 import { PipeworkError } from '../../model/errors'
-import type { CommandResult } from '../../plan/step'
-import type { Interrupt, System } from '../../system/types'
+import type { CommandResult, Interrupt, System } from '../../system/types'
 import { applyLeaseEvent, rollBackLease, waitForLease } from './apply'
 import { sendRelease } from './release'
 

@@ -1,4 +1,4 @@
-import type { CommandResult } from '../../plan/step'
+import type { CommandResult } from '../../system/types'
 
 /** Lines of what a client said that are shown when it ended. */
 const LOG_TAIL_LINES = 3

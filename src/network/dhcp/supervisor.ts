@@ -1,7 +1,7 @@
 import type { Family } from '../../model/address'
 import type { DhcpClient } from '../../model/dhcp-options'
 import { shellQuote } from '../../model/shell'
-import { SCRIPT_ENV } from '../../plan/step'
+import { SCRIPT_ENV } from '../../system/process'
 
 /** What a client is started with. */
 export interface DhcpStartOptions {

@@ -14,7 +14,6 @@ import type { AttachContext } from '../../state/attach-facts'
 import { findLinkRecord } from '../../state/attach-facts'
 import { type HostEnd, readHostEnd } from '../../state/host-links'
 import { mayHaveHostServices } from '../../state/marker'
-import type { IpPrespawner } from '../../system/ahead'
 import { lockHostServices, lockLink } from '../../system/locks'
 import type { HeldNetns, Interrupt, System } from '../../system/types'
 import type { UplinkChange } from '../uplink'
@@ -35,8 +34,6 @@ export interface ApplyOptions {
   readonly onStep?: (step: Step) => void
   /** Told that the last so many of them were taken back, to be planned anew. */
   readonly onTakenBack?: (count: number) => void
-  /** Where an `ip` may wait for the first lines. */
-  readonly prespawnedIp?: IpPrespawner
   /** Seconds in which somebody must confirm that an uplink works; without, its proof does. */
   readonly confirm?: number
   /** Tells of what is awaited. */
@@ -261,7 +258,12 @@ function isSamePlan(a: Plan, b: Plan): boolean {
 }
 
 function toExecuteOptions({ guest, pin }: PinnedGuest, turn: ApplyStepOptions): ExecuteOptions {
-  return { ...turn, guest, netns: pin.netns }
+  return {
+    ...turn,
+    guest,
+    netns: pin.netns,
+    runLease: async (argv, run) => (await import('../../network/dhcp/internal')).runInternalDhcp(argv, run),
+  }
 }
 
 async function executeAttach(planned: AttachPlan, pinned: PinnedGuest, turn: ApplyStepOptions): Promise<void> {

@@ -3,7 +3,6 @@ import { parseGuestName } from '../../model/guest-name'
 import { listClosest } from '../../model/nearest'
 import type { AttachRequest } from '../../model/request'
 import { deriveNames } from '../../network/names'
-import { batchLine } from '../../plan/step'
 import { findGuest, type Guest, locateGuest } from '../../runtimes/find'
 import type { AttachFacts } from '../../state/attach-facts'
 import { readPortVlans } from '../../state/bridge-vlans'
@@ -31,6 +30,7 @@ import { mayHavePolicyRules, policyMarkerFile, readPolicyRouting } from '../../s
 import { readProcRoutes } from '../../state/proc-routes'
 import type { LinkRecord } from '../../state/record'
 import { readSavedLink } from '../../state/saved-link'
+import { batchLine } from '../../system/batch'
 import type { System } from '../../system/types'
 
 /** The host's end of a link in the guest: looked for under the name it should have, else among all links. */
@@ -259,6 +259,6 @@ function needsArping({ probe, addresses }: AttachRequest, inGuest: GuestLink | u
 
 /** Habets' arping shares the name and means something else by -D. */
 async function isIputilsArping(system: System): Promise<boolean> {
-  const { stdout, stderr } = await system.query(['arping', '-V'])
+  const { stdout, stderr } = await system.run(['arping', '-V'])
   return /iputils/.test(stdout + stderr)
 }

@@ -17,7 +17,7 @@ export async function readMissingLinkKinds(system: System): Promise<readonly str
   const answers = await Promise.all(
     unsure.map(async ([kind]) => {
       const argv = ['unshare', '--net', 'ip', 'link', 'add', 'name', 'pw0', 'type', kind]
-      const { stderr } = await system.query(argv).catch(() => ({ stderr: '' }))
+      const { stderr } = await system.run(argv).catch(() => ({ stderr: '' }))
       return /Unknown device type/i.test(stderr) ? [kind] : []
     }),
   )

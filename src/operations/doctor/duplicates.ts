@@ -60,7 +60,7 @@ async function checkDuplicate(
   if (netns === undefined || link === undefined) return undefined
   const arping = ['arping', '-D', '-c', '1', '-w', `${ARP_TIMEOUT}`, '-I', link.name, ip]
   const { stdout } = await system
-    .query(['nsenter', `--net=/run/netns/${netns}`, ...arping], ARP_TIMEOUT + 10)
+    .run(['nsenter', `--net=/run/netns/${netns}`, ...arping], ARP_TIMEOUT + 10)
     .catch(() => ({ stdout: '' }))
   // What iputils prints of an answer; Habets' arping means something else by -D, and prints otherwise.
   const mac = /^Unicast reply from \S+ \[([0-9A-F:]+)\]/im.exec(stdout)?.[1]?.toLowerCase()

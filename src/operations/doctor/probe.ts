@@ -1,6 +1,6 @@
 import { networkContains } from '../../model/address'
 import { isDefaultRoute } from '../../network/default-route'
-import { batchLine } from '../../plan/step'
+import { batchLine } from '../../system/batch'
 import type { System } from '../../system/types'
 import type { Finding } from './findings'
 import {
@@ -90,7 +90,7 @@ async function runProbe(
   const { seat, netns, ifname, ip, who } = question
   const ping = ['ping', '-n', '-q', '-c', '1', '-i', '0.5', '-w', `${PROBE_TIMEOUT}`, '-I', ifname, ip]
   const { code } = await system
-    .query(['nsenter', `--net=/run/netns/${netns}`, ...ping], PROBE_TIMEOUT + 10)
+    .run(['nsenter', `--net=/run/netns/${netns}`, ...ping], PROBE_TIMEOUT + 10)
     .catch(() => ({ code: 1 }))
   const probe = { from: seat.guest, ifname, to: ip, who, ok: code === 0 }
   if (code === 0) return { probe }

@@ -1,7 +1,7 @@
 import { parseGuestName } from '../../model/guest-name'
-import { batchLine } from '../../plan/step'
 import { findDockerSocket } from '../../runtimes/docker'
 import { pickContainerName } from '../../runtimes/engine'
+import { batchLine } from '../../system/batch'
 import type { System } from '../../system/types'
 import type { CompletionItem } from './candidate'
 import { listAttachedGuests } from './records'

@@ -26,7 +26,7 @@ async function listOvsBridges(system: System): Promise<readonly string[]> {
   try {
     const { isOvsRunning } = await import('../../state/ovsdb')
     if (!isOvsRunning(system)) return []
-    const { code, stdout } = await system.query(['ovs-vsctl', '--timeout=1', 'list-br'], OVS_LIMIT)
+    const { code, stdout } = await system.run(['ovs-vsctl', '--timeout=1', 'list-br'], OVS_LIMIT)
     return code === 0 ? stdout.split('\n').filter(Boolean) : []
   } catch {
     return []
