@@ -197,7 +197,7 @@ is_web_as_wanted() {
   cat > "$BATS_TEST_TMPDIR/bin/ip" << END
 #!/bin/sh
 case "\$*" in
-  '-batch /proc/'*) touch '$BATS_TEST_TMPDIR/told'; sleep 2 ;;
+  '-n pipework-'*[0-9]' -batch -') touch '$BATS_TEST_TMPDIR/told'; sleep 2 ;;
 esac
 exec $(command -v ip) "\$@"
 END

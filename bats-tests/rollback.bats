@@ -340,7 +340,6 @@ lame_ip() {
   printf '#!/bin/sh\nPATTERN=%q REAL=%q\n%s\n' "$1" "$(command -v ip)" '
     case "$*" in *-batch*) ;; *) exec "$REAL" "$@" ;; esac
     for file; do :; done
-    [ "$file" = - ] || set -- -batch -
     lines=$(cat "$file")
     line=$(printf "%s\n" "$lines" | grep -nE -m 1 -e "$PATTERN" | cut -d : -f 1)
     [ -n "$line" ] || { printf "%s\n" "$lines" | "$REAL" "$@"; exit; }
@@ -444,7 +443,7 @@ take_back() {
   cat > "$BATS_TEST_TMPDIR/bin/ip" << END
 #!/bin/sh
 case "\$*" in
-  '-batch /proc/'*) nsenter --target \$PPID --net $(command -v ip) link del dev br1 2> /dev/null ;;
+  '-n pipework-'*[0-9]' -batch -') nsenter --target \$PPID --net $(command -v ip) link del dev br1 2> /dev/null ;;
 esac
 exec $(command -v ip) "\$@"
 END
@@ -462,7 +461,7 @@ END
   mkdir "$BATS_TEST_TMPDIR/bin"
   cat > "$BATS_TEST_TMPDIR/bin/ip" << END
 #!/bin/sh
-case "\$*" in '-batch /proc/'*) echo \$\$ > '$BATS_TEST_TMPDIR/hangs'; sleep 60; touch '$BATS_TEST_TMPDIR/ended' ;; esac
+case "\$*" in '-n pipework-'*[0-9]' -batch -') echo \$\$ > '$BATS_TEST_TMPDIR/hangs'; sleep 60; touch '$BATS_TEST_TMPDIR/ended' ;; esac
 exec $(command -v ip) "\$@"
 END
   chmod +x "$BATS_TEST_TMPDIR/bin/ip"
@@ -579,7 +578,7 @@ all_or_nothing() {
   mkdir "$BATS_TEST_TMPDIR/bin"
   # An ip that hangs when it is told something in the guest, so that the first signal has to wait.
   # shellcheck disable=SC2016 # expanded by the script
-  printf '#!/bin/sh\n%s\nexec %q "$@"\n' "case \"\$*\" in '-batch /proc/'*) echo \$\$ > '$BATS_TEST_TMPDIR/hangs'; exec sleep 20 ;; esac" \
+  printf '#!/bin/sh\n%s\nexec %q "$@"\n' "case \"\$*\" in '-n pipework-'*[0-9]' -batch -') echo \$\$ > '$BATS_TEST_TMPDIR/hangs'; exec sleep 20 ;; esac" \
     "$(command -v ip)" > "$BATS_TEST_TMPDIR/bin/ip"
   chmod +x "$BATS_TEST_TMPDIR/bin/ip"
   PATH=$BATS_TEST_TMPDIR/bin:$PATH start_pw --no-probe br1 netns:web 10.1.1.2/24
