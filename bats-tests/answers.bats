@@ -133,7 +133,7 @@ END
   assert_out '  publish   8080:80'
   assert_out '  from      lan.pipework'
   assert_out "  firewall  drops IPv4 between the ports of 'br1': policy DROP of chain FORWARD"
-  on_host sh -eu <<< "$(sed -n 's/^ *mend it: //p' <<< "$output" | sort -u)"
+  on_host sh -eu <<< "$(sed -n 's/^ *fix: //p' <<< "$output" | sort -u)"
   run_pw inspect web --json
   # with what `up` was asked for in the firewall, and with the rule that the page has named
   assert_json "$output" '[.attachments[] | select(.ifname != "eth2") | .firewall, .missing] | unique == [[], ["lets its frames pass"]]'

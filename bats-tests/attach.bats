@@ -834,7 +834,7 @@ knows() {
   stop_guest web
   run_pw --wait-guest 0.3 br1 web 10.1.1.2/24
   assert_exit 124
-  assert_err 'waited 0.3 s in vain'
+  assert_err 'timed out after 0.3 s'
   assert_err "the container 'web' is not running"
   run_pw --wait-guest 0.3 br1 nobody 10.1.1.2/24 --json
   assert_exit 124

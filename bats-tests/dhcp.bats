@@ -564,10 +564,10 @@ alone() {
   echo "br1 web \"dhcp:'-x hostname:a,b',192.168.99.2/24\"" > lan.pipework
   run_pw up lan.pipework
   assert_exit 0
-  assert_out '1 made ('
+  assert_out '1 created ('
   run_pw up lan.pipework
   assert_exit 0
-  assert_out '1 as it was ('
+  assert_out '1 unchanged ('
   (($(count_served DHCPACK) == 1))
   run_pw save
   assert_out "br1 web 'dhcp:'\\''-x hostname:a,b'\\'',192.168.99.2/24'"

@@ -79,7 +79,7 @@ own_network() {
   run_pw disconnect web-2
   assert_refused 1 "there is no container 'web-2'" 'Did you mean web-1?'
   run_pw disconnect
-  assert_refused 2 'which guest?'
+  assert_refused 2 'missing argument <guest>'
   run_pw disconnect web-1 eth1 eth2
   assert_refused 2 "unexpected argument 'eth2'"
 }

@@ -133,7 +133,7 @@ attach_both() {
   remember web
   run_pw --dry-run br1 web 10.1.1.2/24
   assert_exit 0
-  assert_out '# nothing to do: it is so already'
+  assert_out '# nothing to do'
   on_host sh -c "$output"
   assert_as_remembered
 }
@@ -180,7 +180,7 @@ nobody() {
   remember blue
   nobody --dry-run br1 netns:blue 10.1.1.2/24@10.1.1.1
   assert_exit 0
-  assert_out '# not root: the inside of blue could not be read and is taken to be empty'
+  assert_out '# not root: the inside of blue could not be read and is assumed to be empty'
   assert_as_remembered
   echo "$output" > "$script"
   pw br1 netns:blue 10.1.1.2/24@10.1.1.1

@@ -82,14 +82,14 @@ farm() {
 @test "options: unknown, twice, without a value" {
   netns_guest web
   remember web
-  misused "there is no option '--fore'" br1 --fore netns:web 10.1.1.2/24
+  misused "unknown option '--fore'" br1 --fore netns:web 10.1.1.2/24
   misused 'Did you mean --force' br1 netns:web 10.1.1.2/24 --fore
   misused 'Did you mean --no-probe' --noprobe br1 netns:web 10.1.1.2/24
-  misused "there is no option '-x'" br1 -x netns:web 10.1.1.2/24
+  misused "unknown option '-x'" br1 -x netns:web 10.1.1.2/24
   misused 'Did you mean --tx-offload?' br1 netns:web 10.1.1.2/24 -t eth1
   misused 'The VLAN stands last' br1 netns:web 10.1.1.2/24 --vlan 10
-  misused "there is no option '--zzzzzzzz'" br1 netns:web 10.1.1.2/24 --zzzzzzzz
-  misused "there is no option '-i" disconnect netns:web -i eth1
+  misused "unknown option '--zzzzzzzz'" br1 netns:web 10.1.1.2/24 --zzzzzzzz
+  misused "unknown option '-i" disconnect netns:web -i eth1
   misused '-i is given 2 times' br1 -i eth1 -i eth2 netns:web 10.1.1.2/24
   misused '-l is given 2 times' br1 -l a netns:web -l a 10.1.1.2/24
   misused '-a is given 2 times' -a 4 br1 -a 6 netns:web 10.1.1.2/24
@@ -112,7 +112,7 @@ farm() {
   misused "unexpected argument 'more'" br1 netns:web 10.1.1.2/24 26:2e:71:98:60:8f more
   misused "'fd00::2/64' is not a MAC address" br1 netns:web 10.1.1.2/24 fd00::2/64
   misused "unexpected argument 'eth2'" disconnect netns:web eth1 eth2
-  misused 'which guest' disconnect
+  misused 'missing argument <guest>' disconnect
   misused '"" is not a guest name' br1 '' 10.1.1.2/24
   misused "is empty" '' netns:web 10.1.1.2/24
   misused "'' is not an address" br1 netns:web ''
@@ -321,7 +321,7 @@ END
 @test "an error of any kind in the words is one JSON document, wherever --json stands" {
   netns_guest web
   remember web
-  refused_by pw 2 'there is no option' br1 --fore netns:web 10.1.1.2/24
+  refused_by pw 2 'unknown option' br1 --fore netns:web 10.1.1.2/24
   refused_by pw 2 'needs a value' br1 netns:web 10.1.1.2/24 -i
   refused_by pw 2 'is given 2 times' br1 -i a -i b netns:web 10.1.1.2/24
   refused_by pw 2 'no guest' br1
@@ -384,8 +384,8 @@ END
   wait_until 60 refused_by pw 1 "the container 'loop' is restarting" br1 loop 10.1.1.2/24 2> /dev/null
   docker rm -f loop
   assert_unchanged
-  refused_by pw 124 "waited 0.3 s in vain: the container 'off' is not running" --wait-guest 0.3 br1 off 10.1.1.2/24
-  refused_by pw 124 'waited 0.3 s in vain: '  --wait-guest 0.3 br1 none 10.1.1.2/24
+  refused_by pw 124 "timed out after 0.3 s: the container 'off' is not running" --wait-guest 0.3 br1 off 10.1.1.2/24
+  refused_by pw 124 'timed out after 0.3 s: '  --wait-guest 0.3 br1 none 10.1.1.2/24
   docker unpause ice
 }
 

@@ -31,7 +31,7 @@ rules() {
 
 # mend — prints the command that the last warning names.
 mend() {
-  sed -n 's/^pipework: warning: .*; mend it: //p' <<< "$stderr"
+  sed -n 's/^pipework: warning: .*; fix: //p' <<< "$stderr"
 }
 
 # reaches GUEST ADDRESS — it gets an answer; a neighbour that was out of reach may be taken to be so a little longer.

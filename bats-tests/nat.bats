@@ -164,7 +164,7 @@ bridge_addresses() {
   on_host ip addr del 10.0.0.1/24 dev br1
   run_pw ls
   assert_out "missing on this host: 10.0.0.1/24 on br1"
-  assert_out "the same command again mends it"
+  assert_out "run the same command again"
   run_pw ls --json
   assert_json "$output" '.attachments[0].missing | length == 4 and any(test("masquerade4")) and any(test("ip_forward=1"))'
   pw --no-probe br1 "${BOTH[@]}"

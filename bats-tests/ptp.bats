@@ -79,7 +79,7 @@ teardown() {
   assert_out "nothing changed"
   assert_err 'policy DROP of chain forward, table inet fw of nftables'
   no_answer TCP4:192.168.77.60:7000 on_lan
-  on_host sh -c "$(sed -n 's/^pipework: warning: .*; mend it: //p' <<< "$stderr")"
+  on_host sh -c "$(sed -n 's/^pipework: warning: .*; fix: //p' <<< "$stderr")"
   [[ -n $(ask TCP4:192.168.77.60:7000 on_lan) ]]
   [[ $(ask 'TCP6:[fd77::1]:7001' in_guest web) == *:0060* ]]
   run_pw "${words[@]}"

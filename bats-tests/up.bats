@@ -48,7 +48,7 @@ END
   run_pw up lan.pipework
   assert_exit 0
   assert_out 'web has eth2 on br1 with 10.1.2.2/24'
-  assert_out '4 made ('
+  assert_out '4 created ('
   assert_json "$(pw ls --json)" '[.attachments[] | [.guest.name, .ifname, .hostif, .state]] ==
     [["blue", "eth1", "br1", "up"], ["db", "eth1", "br1", "up"], ["web", "eth1", "br1", "up"], ["web", "eth2", "br1", "up"]]'
   in_guest web ping -c 1 -W 20 -q 10.1.1.3
@@ -66,11 +66,11 @@ END
   in_guest web ip addr del 10.1.1.2/24 dev eth1
   run_pw up lan.pipework
   assert_exit 0
-  assert_out '1 changed, 3 as it was'
+  assert_out '1 changed, 3 unchanged'
   assert_same_state "$attached" "$(all_state web db blue)"
   run_pw down lan.pipework
   assert_exit 0
-  assert_out '4 taken away'
+  assert_out '4 removed'
   assert_same_state "$before" "$(all_state web db blue)"
   run_pw down lan.pipework
   assert_exit 0
@@ -150,7 +150,7 @@ END
   assert_err "pipework: lan.pipework:2, lan.pipework:3: 'full' already has an interface 'eth1', and pipework did not make it"
   assert_out "lan.pipework:4: the container 'idle' is not running"
   assert_out "lan.pipework:6: there is no container 'nobody'"
-  assert_out '2 made, 2 without a running guest, 2 failed'
+  assert_out '2 created, 2 without a running guest, 2 failed'
   # all of one guest's lines, or none
   assert_same_state "$before" "$(guest_state full)"
   assert_json "$(pw ls --json)" '[.attachments[].guest.name] == ["blue", "web"]'
@@ -166,7 +166,7 @@ END
   start_guest nobody
   wait_pw
   assert_exit 0
-  assert_out '2 made, 4 as it was'
+  assert_out '2 created, 4 unchanged'
 }
 
 @test "two lines of one guest are one change: undone after every step, mended after every kill" {
@@ -238,7 +238,7 @@ END
   assert_exit 0
   assert_out 'netns:web no longer has eth2 on br1'
   assert_out 'netns:db no longer has eth2 on br3'
-  assert_out '2 as it was, 2 taken away'
+  assert_out '2 unchanged, 2 removed'
   assert_json "$(host_state)" '[.links[].name] | index("br3") | not' 'the bridge goes with the last'
   in_guest web ip link show dev eth9
   in_guest db ip link show dev eth5
@@ -246,7 +246,7 @@ END
   assert_same_state "$before" "$(guest_state evil)"
   run_pw up --prune link.pipework
   assert_exit 0
-  assert_out '2 as it was ('
+  assert_out '2 unchanged ('
 }
 
 @test "save writes what up makes again: nothing changes now, and all is the same after disconnecting all" {
@@ -272,7 +272,7 @@ END
   assert_exit 0 || fail "$file"
   run_pw up --prune lan.pipework
   assert_exit 0
-  assert_out '6 as it was ('
+  assert_out '6 unchanged ('
   assert_same_state "$before" "$(all_state web blue)"
   pw --quiet disconnect web
   pw --quiet disconnect netns:blue
@@ -355,7 +355,7 @@ END
   run_pw up --dry-run lan.pipework
   assert_out '# nothing to do'
   # how far it is, on a terminal only
-  [[ $(on_host script -q -c "$PIPEWORK up lan.pipework" /dev/null < /dev/null) == *'3 of 3'*'3 as it was'* ]]
+  [[ $(on_host script -q -c "$PIPEWORK up lan.pipework" /dev/null < /dev/null) == *'3 of 3'*'3 unchanged'* ]]
   [[ $(pw up lan.pipework 2>&1) != *'3 of 3'* ]]
 }
 
@@ -411,14 +411,14 @@ END
   printf '%s\n' 'br1 web 10.1.1.2/24' 'br1 pod 10.1.1.3/24' 'br1 -i eth2 podman:pod 10.1.2.3/24' > lan.pipework
   run_pw up lan.pipework
   assert_exit 0
-  assert_out '3 made ('
+  assert_out '3 created ('
   in_guest podman:pod ping -c 1 -W 20 -q 10.1.1.2
   run_pw up lan.pipework
   assert_exit 0
-  assert_out '3 as it was ('
+  assert_out '3 unchanged ('
   run_pw down lan.pipework
   assert_exit 0
-  assert_out '3 taken away'
+  assert_out '3 removed'
 }
 
 @test "the firewall is warned of once for each bridge" {

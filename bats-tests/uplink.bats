@@ -393,9 +393,9 @@ refused() {
   local index
   refused 1 "there is no NIC 'eth7'" uplink add br0 eth7
   refused 1 "is a loopback" uplink add br0 lo
-  refused 2 "uplink add: which NIC?" uplink add br0
+  refused 2 'uplink add: missing argument <nic>' uplink add br0
   refused 2 "unexpected argument 'x'" uplink add br0 eth0 x
-  refused 2 "uplink knows no 'swap'" uplink swap br0
+  refused 2 "uplink: unknown action 'swap'" uplink swap br0
   refused 1 "cannot be its own uplink" uplink add eth0 eth0
   refused 1 "is no bridge of Linux" uplink add lo eth0
   on_host ip link add br7 type bridge

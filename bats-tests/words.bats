@@ -232,13 +232,13 @@ shown() {
   run_pw exec nobody touch "$BATS_TEST_TMPDIR/ran"
   assert_refused 1 "there is no container 'nobody'"
   run_pw --wait-guest 0.2 exec web touch "$BATS_TEST_TMPDIR/ran"
-  assert_refused 124 'waited 0.2 s in vain'
+  assert_refused 124 'timed out after 0.2 s'
   local word
   for word in route rule tc exec; do
     run_pw "$word"
-    assert_refused 2 "$word: in which guest?"
+    assert_refused 2 "$word: missing argument <guest>"
     run_pw "$word" web
-    assert_refused 2 "$word: after 'web' there is no command"
+    assert_refused 2 "$word: missing argument <"
   done
   run_pw --json exec web true
   assert_exit 2
@@ -309,7 +309,7 @@ shown() {
   on_host ip -n web link show dev lo
   run_pw netns --prune
   assert_exit 0
-  [[ $output == 'removed blue, which led nowhere any more' ]]
+  [[ $output == 'removed blue, which led to no namespace' ]]
   # undo, with the container as it was
   on_host ip netns del web
   docker exec web true
@@ -446,7 +446,7 @@ ends() {
   on_host ip link set dev "$(host_end web eth1)" down
   in_waiter web --timeout 0.3 --wait -i eth1
   assert_exit 124
-  [[ $stderr == "pipework: waited 0.3 s in vain: 'eth1' has no carrier"* ]]
+  [[ $stderr == "pipework: timed out after 0.3 s: 'eth1' has no carrier"* ]]
   waiting web -i eth1 --wait
   waits
   on_host ip link set dev "$(host_end web eth1)" up

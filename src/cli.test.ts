@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { main } from './cli'
-import { ATTACH_COMMAND, COMMANDS, GLOBAL_OPTIONS } from './commands'
-import { parseArgv } from './commands/parse'
+import { loadCommands } from './commands'
+import { findCommand, parseArguments } from './commands/parser'
+import { GLOBAL_OPTIONS } from './commands/types'
 import { ExitCode } from './model/errors'
 import { createFakeSystem } from './system/fake'
+import type { OptionSpec } from './ui/command-spec'
 
 // A define of the build.
 beforeAll(() => void vi.stubGlobal('PIPEWORK_VERSION', '1.2.3'))
@@ -29,6 +31,15 @@ async function run(argv: readonly string[], options: Options = {}) {
 
 const words = (line: string) => line.split(' ')
 
+const COMMANDS = await loadCommands()
+
+/** The command, its words and its options, of a line. */
+async function parse(line: string) {
+  const call = await findCommand(words(line))
+  const { words: positionals, given: _, ...options } = parseArguments(call)
+  return { word: call.command.word, positionals, options }
+}
+
 describe('options in any order and place', () => {
   test.each<[string, readonly string[], Readonly<Record<string, string | boolean>>]>([
     ['br1 web 10.0.0.2/24', ['br1', 'web', '10.0.0.2/24'], {}],
@@ -37,9 +48,9 @@ describe('options in any order and place', () => {
     ['br1 web 10.0.0.2/24 -i eth2', ['br1', 'web', '10.0.0.2/24'], { i: 'eth2' }],
     ['br1 -i=eth2 web 10.0.0.2/24 -l=x', ['br1', 'web', '10.0.0.2/24'], { i: 'eth2', l: 'x' }],
     ['br1 -ieth2 web 10.0.0.2/24', ['br1', 'web', '10.0.0.2/24'], { i: 'eth2' }],
-    ['br1 web -a 6 10.0.0.2/24 -nv', ['br1', 'web', '10.0.0.2/24'], { a: '6', 'dry-run': true, verbose: true }],
-    ['--wait-guest 5 br1 web 0/0 --force', ['br1', 'web', '0/0'], { 'wait-guest': '5', force: true }],
-    ['br1 web 0/0 --no-probe', ['br1', 'web', '0/0'], { 'no-probe': true }],
+    ['br1 web -a 6 10.0.0.2/24 -nv', ['br1', 'web', '10.0.0.2/24'], { a: '6', dryRun: true, verbose: true }],
+    ['--wait-guest 5 br1 web 0/0 --force', ['br1', 'web', '0/0'], { waitGuest: '5', force: true }],
+    ['br1 web 0/0 --no-probe', ['br1', 'web', '0/0'], { noProbe: true }],
     ['br1 007 0/0', ['br1', '007', '0/0'], {}],
     ['br1 1e3 0/0', ['br1', '1e3', '0/0'], {}],
     ['br1 0x1F 0/0', ['br1', '0x1F', '0/0'], {}],
@@ -49,10 +60,7 @@ describe('options in any order and place', () => {
     ['-i eth2 -- ls web 0/0', ['ls', 'web', '0/0'], { i: 'eth2' }],
     ['br1 -- web -i eth2', ['br1', 'web', '-i', 'eth2'], {}],
   ])('pipework %s', async (line, expected, values) => {
-    const parsed = await parseArgv(words(line))
-    expect(parsed.command).toBe(ATTACH_COMMAND)
-    expect(parsed.positionals).toEqual(expected)
-    expect(Object.fromEntries(parsed.values)).toEqual(values)
+    expect(await parse(line)).toEqual({ word: '', positionals: expected, options: values })
   })
 
   test.each([
@@ -69,14 +77,14 @@ describe('options in any order and place', () => {
     ['br1 ls 0/0', '', ['br1', 'ls', '0/0']],
     ['-i ls br1 web 0/0', '', ['br1', 'web', '0/0']],
   ])('pipework %s: the command %j', async (line, word, expected) => {
-    const parsed = await parseArgv(words(line))
-    expect([parsed.command.word, parsed.positionals]).toEqual([word, expected])
+    const parsed = await parse(line)
+    expect([parsed.word, parsed.positionals]).toEqual([word, expected])
   })
 })
 
 test('an option takes the next word with each command that has it, or with none', () => {
-  const all = COMMANDS.flatMap(({ options }) => Object.entries(options))
-  const takes = all.map(([name, { value, optional }]) => [name, value !== undefined && optional !== true] as const)
+  const all = COMMANDS.flatMap(({ builder }) => Object.entries(builder))
+  const takes = all.map(([name, { requiresArg }]) => [name, requiresArg === true] as const)
   expect(takes.filter(([name, it]) => takes.some(([other, that]) => other === name && that !== it))).toEqual([])
 })
 
@@ -88,26 +96,26 @@ describe('wrong usage: exit code 2, nothing on stdout, nothing run', () => {
       "'disconect' is neither a command nor an interface of this host",
       'Did you mean pipework disconnect?',
     ],
-    [['help', 'disconect'], "there is no command 'disconect'", 'Did you mean disconnect?'],
-    [['help', 'zzzzzzz'], "there is no command 'zzzzzzz'", 'The commands are ls, '],
-    [['--forse', 'br1', 'web', '0/0'], "there is no option '--forse'", 'Did you mean --force?'],
-    [['br1', 'web', '0/0', '--dryrun'], "there is no option '--dryrun'", 'Did you mean --dry-run?'],
-    [['br1', 'web', '0/0', '-x'], "there is no option '-x'", ''],
-    [['br1', 'web', '0/0', '--no-such-thing-at-all'], "there is no option '--no-such-thing-at-all'", 'pipework --help'],
-    [['br1', 'web', '0/0', '--constructor'], "there is no option '--constructor'", ''],
-    [['br1', 'web', '0/0', '--toString=x'], "there is no option '--toString'", ''],
-    [['ls', '--force'], "there is no option '--force'", ''],
+    [['help', 'disconect'], "unknown command 'disconect'", 'Did you mean disconnect?'],
+    [['help', 'zzzzzzz'], "unknown command 'zzzzzzz'", 'The commands are ls, '],
+    [['--forse', 'br1', 'web', '0/0'], "unknown option '--forse'", 'Did you mean --force?'],
+    [['br1', 'web', '0/0', '--dryrun'], "unknown option '--dryrun'", 'Did you mean --dry-run?'],
+    [['br1', 'web', '0/0', '-x'], "unknown option '-x'", ''],
+    [['br1', 'web', '0/0', '--no-such-thing-at-all'], "unknown option '--no-such-thing-at-all'", 'pipework --help'],
+    [['br1', 'web', '0/0', '--constructor'], "unknown option '--constructor'", ''],
+    [['br1', 'web', '0/0', '--toString=x'], "unknown option '--toString'", ''],
+    [['ls', '--force'], "unknown option '--force'", ''],
     [['br1', 'web', '0/0', '-i', 'a', '-i', 'b'], '-i is given 2 times', 'Give it once'],
     [['br1', 'web', '0/0', '--mtu', '1400', '--mtu=1300'], '--mtu is given 2 times', 'Give it once'],
     [['br1', 'web', '0/0', '--route', '10.0.0.0/8', '--route='], '--route needs a value', ''],
-    [['br1', 'web', '0/0', '--force=yes'], "--force takes no value, and is given 'yes'", ''],
+    [['br1', 'web', '0/0', '--force=yes'], "--force takes no value, but 'yes' is given", ''],
     [['br1', 'web', '0/0', '-i'], '-i needs a value: -i <ifname>', ''],
     [['br1', '-i', '--force', 'web', '0/0'], '-i needs a value: -i <ifname>', ''],
     [['br1', 'web', '0/0', '--wait-guest='], '--wait-guest needs a value: --wait-guest <seconds>', ''],
     [['br1', 'web', '0/0', '--wait-guest', 'soon'], "--wait-guest 'soon' is not a number of seconds", ''],
     [['br1', 'web'], "missing address after 'web'", 'pipework <bridge>'],
     [['br1', 'web', '10.1.1.1'], "'10.1.1.1' has no prefix length", 'Did you mean 10.1.1.1/24?'],
-    [['disconnect'], 'disconnect: which guest?', 'pipework disconnect <guest>'],
+    [['disconnect'], 'disconnect: missing argument <guest>', 'pipework disconnect <guest>'],
     [['disconnect', 'web', 'eth1', 'x'], "unexpected argument 'x'", 'pipework disconnect <guest>'],
     [['disconnect', 'web', 'a/b'], "'a/b' cannot be the name of the interface in the guest", ''],
   ])('%j', async (argv, message, hint) => {
@@ -127,15 +135,15 @@ describe('--help', () => {
 
   test.each(shown.map((command) => [command.word || 'the main form', command] as const))(
     'of %s names every option, every example and the synopsis',
-    async (_, { word, options, examples, synopsis }) => {
+    async (_, { word, builder, examples, synopsis }) => {
       const { code, out, err } = await run([...(word === '' ? [] : [word]), '--help'], unicode)
       expect([code, err]).toEqual([ExitCode.ok, ''])
       const said = out.replaceAll(/\s+/g, ' ')
       for (const form of synopsis.split(' | ')) expect(said).toContain(`pipework ${form}`)
-      for (const [name, { short, summary }] of Object.entries({ ...options, ...GLOBAL_OPTIONS })) {
+      for (const [name, { alias, describe: text }] of Object.entries<OptionSpec>({ ...builder, ...GLOBAL_OPTIONS })) {
         expect(said).toMatch(new RegExp(name.length === 1 ? `-${name} ` : `--${name}( |\\[=)`))
-        if (short !== undefined) expect(said).toContain(`-${short}, `)
-        expect(said).toContain(summary)
+        if (alias !== undefined) expect(said).toContain(`-${alias}, `)
+        expect(said).toContain(text)
       }
       for (const { line, does } of examples) {
         expect(said).toContain(line)
@@ -147,17 +155,16 @@ describe('--help', () => {
 
   test('of the main form names every command', async () => {
     const said = (await run(['-h'], unicode)).out.replaceAll(/\s+/g, ' ')
-    for (const { word, summary } of shown)
-      expect(said.toLowerCase()).toContain(`${word} ${summary.toLowerCase()}`.trim())
+    for (const { word, describe: text } of shown)
+      expect(said.toLowerCase()).toContain(`${word} ${text.toLowerCase()}`.trim())
     expect(said).not.toContain('__complete')
   })
 
   test.each(COMMANDS.flatMap(({ examples, word }) => examples.map(({ line }) => [line, word] as const)))(
     'its example is understood: %s',
     async (line, word) => {
-      const [program, ...argv] = words(line)
-      expect(program).toBe('pipework')
-      expect((await parseArgv(argv)).command.word).toBe(word)
+      expect(line).toMatch(/^pipework /)
+      expect((await parse(line.slice(9))).word).toBe(word)
     },
   )
 })
@@ -217,7 +224,7 @@ describe('streams and exit codes', () => {
       [...attach, '--wait-guest', '0.2'],
       {},
       ExitCode.timeout,
-      /waited 0.2 s in vain: there is no network namespace 'blue'/,
+      /timed out after 0.2 s: there is no network namespace 'blue'/,
     ],
     [
       'a step that fails',
@@ -241,7 +248,7 @@ describe('streams and exit codes', () => {
         },
       },
       ExitCode.leftover,
-      /left: connect eth1 in blue to br1; take it back with:\n {4}ip link del dev veth1pl/,
+      /left: connect eth1 in blue to br1; remove it with:\n {4}ip link del dev veth1pl/,
     ],
     ['a bug', attach, { ...blue, answers: { 'address show': new TypeError('oh') } }, ExitCode.failed, /this is a bug/],
     ['no root, but a dry run', [...attach, '-n'], { ...blue, isRoot: false }, ExitCode.ok, undefined],

@@ -24,7 +24,7 @@ const rooms = [
 
 /** Which modules may import which package or use which global. What is not listed has no door. */
 const doors: Readonly<Record<string, readonly string[]>> = {
-  'yargs/yargs': ['cli', 'commands/*', 'ui/help/*'],
+  'yargs/yargs': ['cli', 'commands/*'],
   execa: ['system/process'],
   netmask: ['model/*'],
   leven: ['model/*'],

@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { ATTACH_COMMAND, COMMANDS, GLOBAL_OPTIONS } from './commands'
+import { loadCommands } from './commands'
+import { GLOBAL_OPTIONS } from './commands/types'
+
+const COMMANDS = await loadCommands()
 
 const toAnchor = (title: string) =>
   title
@@ -17,7 +20,7 @@ describe('the README', () => {
     (word) => expect(text).toMatch(new RegExp(`pipework ([a-z|]+\\|| ?)?${word}\\b|\\| ${word}\\b`)),
   )
 
-  test.each(Object.keys({ ...ATTACH_COMMAND.options, ...GLOBAL_OPTIONS }))('knows the option %s', (name) =>
+  test.each(Object.keys({ ...COMMANDS[0]?.builder, ...GLOBAL_OPTIONS }))('knows the option %s', (name) =>
     expect(text).toMatch(new RegExp(`^\\|.*\`${name.length === 1 ? '-' : '--'}${name}\\b`, 'm')),
   )
 

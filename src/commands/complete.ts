@@ -1,24 +1,37 @@
-import type { CommandContext, CommandOutcome } from '../ui/command'
 import { completeCommandLine } from '../ui/completion/candidates'
+import { type CommandContext, defineCommand } from './types'
 
 /**
- * What a shell's completion asks at each TAB: `pipework __complete <words before the cursor> <the word at it>`.
- * The answer's first line says what it is, then come the words with a tab before what is said of them.
- * Whatever goes wrong, nothing is said: an error at the prompt helps nobody.
+ * What a shell asks at each TAB: `pipework __complete -- <words before the cursor> <the word at it>`.
+ * The first line of the answer is its kind; then come the words, each with a tab and a description.
  */
-export async function run({ positionals, system, table }: CommandContext): Promise<CommandOutcome> {
-  const text = await formatCompletion(positionals, { system, table }).catch(() => '')
-  return { text, json: {}, printWhenQuiet: true }
+export const complete = defineCommand({
+  command: '__complete [words..]',
+  describe: 'list what can stand at the last of the words',
+  synopsis: '__complete -- <words…>',
+  builder: {},
+  examples: [],
+  passThrough: true,
+  hidden: true,
+  handler: async ({ words }, context) => ({
+    text: await answerTab(words, context),
+    json: {},
+    printWhenQuiet: true,
+  }),
+})
+
+type TabContext = Pick<CommandContext, 'system' | 'loadTable'>
+
+/** The answer to a TAB; empty on any error, which would only disturb the prompt. */
+export async function answerTab(words: readonly string[], context: TabContext): Promise<string> {
+  return formatCompletion(words, context).catch(() => '')
 }
 
-async function formatCompletion(
-  words: readonly string[],
-  { system, table }: Pick<CommandContext, 'system' | 'table'>,
-): Promise<string> {
+async function formatCompletion(words: readonly string[], { system, loadTable }: TabContext): Promise<string> {
   const completion = await completeCommandLine({
     wordsBefore: words.slice(0, -1),
     currentWord: words.at(-1) ?? '',
-    table,
+    table: await loadTable(),
     system,
   })
   if (completion.kind === 'files') return 'files\n'

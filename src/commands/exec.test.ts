@@ -60,12 +60,12 @@ test('the pin lasts as long as the child', async () => {
 
 describe('refused, and nothing is run', () => {
   test.each<[string, number, string]>([
-    ['exec', 2, 'exec: in which guest?'],
-    ['exec netns:blue', 2, "after 'netns:blue' there is no command"],
-    ['route netns:blue', 2, "after 'netns:blue' there is no command"],
-    ['exec -x netns:blue a', 2, "there is no option '-x'"],
-    ['exec -i eth2 netns:blue a', 2, "there is no option '-i'"],
-    ['exec -a 6 netns:blue a', 2, "there is no option '-a'"],
+    ['exec', 2, 'exec: missing argument <guest>'],
+    ['exec netns:blue', 2, 'exec: missing argument <command>'],
+    ['route netns:blue', 2, 'route: missing argument <words>'],
+    ['exec -x netns:blue a', 2, "unknown option '-x'"],
+    ['exec -i eth2 netns:blue a', 2, "unknown option '-i'"],
+    ['exec -a 6 netns:blue a', 2, "unknown option '-a'"],
     ['route -a 5 netns:blue show', 2, "-a '5' is not an address family"],
     ['exec --wait-guest x netns:blue a', 2, 'not a number of seconds'],
     ['exec ../etc a', 2, 'not a guest name'],

@@ -2,102 +2,111 @@ import { PipeworkError, usageError } from '../model/errors'
 import { parseGuestName } from '../model/guest-name'
 import { parseSeconds } from '../model/number'
 import { parseAddressFamily } from '../model/request'
-import { formatScript } from '../plan/script'
-import { guestNetns, type IpCommand, type RunCommand, type Step, toCommandArgv } from '../plan/step'
-import { type Guest, holdGuestNetns, waitForGuest } from '../runtimes/find'
-import type { CommandContext, CommandHandler, CommandOutcome } from '../ui/command'
+import type { GuestProgram } from '../operations/exec'
+import type { Output } from '../ui/output'
+import { type Arguments, type CommandContext, defineCommand, textOption, WAIT_GUEST_OPTION } from './types'
 
-/** A word whose rest of the line belongs to a program that runs in the guest's network namespace. */
-interface PassThroughCommand {
-  readonly word: string
-  /** A command line, for who has given too little of it. */
-  readonly example: string
-  /** `-a` is what it says of the family: `-4` or `-6`, before the object as `ip` wants it. */
-  toCommand(words: readonly string[], family: readonly string[]): IpCommand | RunCommand
-}
+// Only options before the guest are ours; the words behind it are passed on verbatim.
+const OPTIONS = {
+  ...WAIT_GUEST_OPTION,
+  'dry-run': { type: 'boolean', alias: 'n', describe: 'print a shell script that does the same, and run nothing' },
+} as const
 
-/** `ip route` in the guest. */
-export const route = passThrough({
-  word: 'route',
-  example: 'pipework route web show',
-  toCommand: (words, family) => ({ kind: 'ip', in: 'guest', words: [...family, 'route', ...words] }),
+const FAMILY_OPTIONS = {
+  a: { ...textOption('family'), describe: 'address family: 4, inet, 6 or inet6' },
+  ...OPTIONS,
+} as const
+
+/** `ip route` in a guest. */
+export const route = defineCommand({
+  command: 'route <guest> <words..>',
+  describe: '`ip route` in the network of a guest; the words are passed on verbatim',
+  synopsis: 'route [-a 4|6] <guest> <words…>',
+  builder: FAMILY_OPTIONS,
+  examples: [
+    { line: 'pipework route web add 10.2.0.0/16 via 192.168.1.254', does: 'one more route for web' },
+    { line: 'pipework route web get 10.2.0.1', does: 'the route that web would use' },
+    { line: 'pipework route -a 6 web show', does: 'its IPv6 routes' },
+  ],
+  passThrough: true,
+  handler: (argv, context) => passThrough('ip route', argv, context),
 })
 
-/** `ip rule` in the guest. */
-export const rule = passThrough({
-  word: 'rule',
-  example: 'pipework rule web show',
-  toCommand: (words, family) => ({ kind: 'ip', in: 'guest', words: [...family, 'rule', ...words] }),
+/** `ip rule` in a guest. */
+export const rule = defineCommand({
+  command: 'rule <guest> <words..>',
+  describe: '`ip rule` in the network of a guest; the words are passed on verbatim',
+  synopsis: 'rule [-a 4|6] <guest> <words…>',
+  builder: FAMILY_OPTIONS,
+  examples: [
+    { line: 'pipework rule web add from 192.168.1.10 table 100', does: 'another table for packets from there' },
+    { line: 'pipework rule web show', does: 'its rules, in order' },
+    { line: 'pipework rule -a 6 web show', does: 'the IPv6 rules of web' },
+  ],
+  passThrough: true,
+  handler: (argv, context) => passThrough('ip rule', argv, context),
 })
 
-/** `tc` in the guest. */
-export const tc = passThrough({
-  word: 'tc',
-  example: 'pipework tc web qdisc show',
-  toCommand: (words) => ({ kind: 'run', in: 'guest', argv: ['tc', ...words] }),
+/** `tc` in a guest. */
+export const tc = defineCommand({
+  command: 'tc <guest> <words..>',
+  describe: '`tc` in the network of a guest; the words are passed on verbatim',
+  synopsis: 'tc <guest> <words…>',
+  builder: OPTIONS,
+  examples: [
+    {
+      line: 'pipework tc web qdisc add dev eth1 root tbf rate 1mbit burst 32k latency 50ms',
+      does: 'limit what web sends to 1 Mbit/s',
+    },
+    { line: 'pipework tc web -s qdisc show dev eth1', does: 'the queues of eth1, with their counters' },
+    { line: 'pipework tc web qdisc del dev eth1 root', does: 'remove the limit' },
+  ],
+  passThrough: true,
+  handler: (argv, context) => passThrough('tc', argv, context),
 })
 
-/**
- * Any program of the host in the guest's network. `ip netns exec` also mounts the /sys of that network, which nsenter
- * does not; but it exits 1 whatever keeps the program from starting, where nsenter says 127 or 126.
- */
-export const exec = passThrough({
-  word: 'exec',
-  example: 'pipework exec web ip address',
-  toCommand: (words) => ({ kind: 'ip', in: 'host', words: ['netns', 'exec', guestNetns, 'nsenter', '--', ...words] }),
+/** Any program of the host in the network of a guest. */
+export const exec = defineCommand({
+  command: 'exec <guest> <command> [args..]',
+  describe: "run a program of the host in the network of a guest; the exit code is the program's",
+  otherNames: ['run', 'enter', 'nsenter', 'sh'],
+  synopsis: 'exec <guest> <command> [args…]',
+  builder: OPTIONS,
+  examples: [
+    { line: 'pipework exec web tcpdump -i eth1', does: 'capture packets of web, which has no tcpdump' },
+    { line: 'pipework exec web sh', does: 'a shell of the host with the interfaces of web' },
+    { line: 'pipework --wait-guest 30 exec web ping -c 1 192.168.1.1', does: 'as soon as web runs' },
+  ],
+  passThrough: true,
+  handler: (argv, context) => passThrough('any', argv, context),
 })
 
-function passThrough(passage: PassThroughCommand): CommandHandler {
-  return { run: (call) => runInGuest(passage, call) }
-}
-
-async function runInGuest(passage: PassThroughCommand, call: CommandContext): Promise<CommandOutcome> {
-  const { system, io } = call
-  const [typed, ...words] = call.positionals
-  const { name, command } = parsePassThrough(passage, typed, { words, call })
-  const limit = parseSeconds(call.stringOption('wait-guest') ?? '0', '--wait-guest')
-  if (!system.isRoot && !call.hasFlag('dry-run'))
-    throw new PipeworkError('only root can enter the network of a guest: run it with sudo')
-  const guest = await waitForGuest(name, system, { timeout: limit, interrupt: io.interrupt })
-  const pin = system.isRoot ? holdGuestNetns(guest, system) : undefined
-  try {
-    if (pin === undefined || call.hasFlag('dry-run')) return toDryRunResult(passage, command, { call, guest })
-    if (io.interrupt.requested) throw new PipeworkError('interrupted')
-    return {
-      text: '',
-      json: {},
-      exitCode: await system.runForeground(toCommandArgv(command, { netns: pin.netns, pid: system.pid })),
-    }
-  } finally {
-    pin?.release()
-  }
-}
-
-function parsePassThrough(
-  { word, example, toCommand }: PassThroughCommand,
-  typed: string | undefined,
-  { words, call }: { words: readonly string[]; call: CommandContext },
-) {
-  if (typed === undefined) throw usageError(`${word}: in which guest?`, `For example: ${example}`)
+async function passThrough(
+  program: GuestProgram['program'],
+  argv: Arguments<typeof FAMILY_OPTIONS> & { readonly json?: boolean },
+  { system, io }: CommandContext,
+): Promise<Output> {
+  const [typed = '', ...args] = argv.words
   const name = parseGuestName(typed)
-  if (words.length === 0) throw usageError(`${word}: after '${typed}' there is no command`, `For example: ${example}`)
-  if (call.hasFlag('json') && !call.hasFlag('dry-run'))
-    throw usageError(
-      `--json: what ${word} prints is its program's own`,
-      `An option of the program stands after '${typed}'.`,
-    )
-  const family = call.stringOption('a')
-  return { name, command: toCommand(words, family === undefined ? [] : [`-${parseAddressFamily(family)}`]) }
-}
-
-function toDryRunResult(
-  { word }: PassThroughCommand,
-  command: IpCommand | RunCommand,
-  { call, guest }: { call: CommandContext; guest: Guest },
-): CommandOutcome {
-  const step: Step = { description: `run this in the network of ${guest.name}`, command }
-  const family = call.stringOption('a')
-  const options = family === undefined ? [] : ['-a', family]
-  const script = formatScript({ plan: [step], guest, words: [word, ...options, ...call.positionals] })
-  return { text: script, json: { ok: true, dryRun: true, steps: [step.description], script }, printWhenQuiet: true }
+  const { a, dryRun = false } = argv
+  if (argv.json && !dryRun)
+    throw usageError('--json: the output is that of the program', `Put an option of the program behind '${typed}'.`)
+  const timeout = parseSeconds(argv.waitGuest ?? '0', '--wait-guest')
+  const family = a === undefined ? undefined : `-${parseAddressFamily(a)}`
+  if (!system.isRoot && !dryRun) throw new PipeworkError('only root can enter the network of a guest: run it with sudo')
+  const [{ runInGuest }, { waitForGuest }] = await Promise.all([
+    import('../operations/exec'),
+    import('../runtimes/find'),
+  ])
+  const guest = await waitForGuest(name, system, { timeout, interrupt: io.interrupt })
+  const options = { system, interrupt: io.interrupt, dryRun }
+  const result = await runInGuest({ program, family, args }, guest, options)
+  if (result.kind === 'done') return { text: '', json: {}, exitCode: result.exitCode }
+  const [{ formatScript }, { toScriptOutput }] = await Promise.all([import('../plan/script'), import('../ui/output')])
+  const word = program === 'any' ? 'exec' : program.replace('ip ', '')
+  const words = [word, ...(a === undefined ? [] : ['-a', a]), ...argv.words]
+  return toScriptOutput(
+    formatScript({ plan: result.plan, guest, words }),
+    result.plan.map(({ description }) => description),
+  )
 }

@@ -1,42 +1,46 @@
-import { usageError, validateNoExtraArgs } from '../model/errors'
-import { listClosest } from '../model/nearest'
-import type { System } from '../system/types'
-import type { CommandContext, CommandOutcome, CommandSpec, CommandTable } from '../ui/command'
-import { formatHelp, helpToJson } from '../ui/help'
-import { toLocaleText, toTerminal } from '../ui/terminal'
+import type { CommandSpec } from '../ui/command-spec'
+import type { Output } from '../ui/output'
+import { type CommandContext, defineCommand } from './types'
 
 declare const PIPEWORK_VERSION: string
 
-/** Tells of a command, or of the main form; or prints the manual page. */
-export async function run({ positionals, system, table, hasFlag }: CommandContext): Promise<CommandOutcome> {
-  const [word = '', ...rest] = positionals
-  validateNoExtraArgs(rest, 'pipework help [command]')
-  if (hasFlag('man')) {
-    const { formatManual } = await import('../ui/help/manual')
-    const text = formatManual(table, PIPEWORK_VERSION)
-    return { text, json: { ok: true, man: text }, printWhenQuiet: true }
-  }
-  return createHelpResult(word, table, system)
-}
+/** `pipework help`: a command, or the manual page. */
+export const help = defineCommand({
+  command: 'help [command]',
+  describe: 'show what a command does, with its options and with examples that run',
+  otherNames: ['man', 'usage'],
+  synopsis: 'help [command] | help --man',
+  builder: { man: { type: 'boolean', describe: 'print the manual page instead' } },
+  examples: [
+    { line: 'pipework help', does: 'the main form, and a list of commands' },
+    { line: 'pipework help disconnect', does: 'one command' },
+    { line: 'pipework help --man', does: 'the manual page pipework(8): pipe it into man -l -' },
+  ],
+  handler: async ({ words: [word = ''], man }, context) => {
+    const table = await context.loadTable()
+    if (man) {
+      const { formatManual } = await import('../ui/help/manual')
+      const text = formatManual(table, PIPEWORK_VERSION)
+      return { text, json: { ok: true, man: text }, printWhenQuiet: true }
+    }
+    const { findHelpCommand } = await import('../ui/help')
+    return showHelp(findHelpCommand(word, table), context)
+  },
+})
 
-/** Help for the command of that word, or for the main form. */
-export async function createHelpResult(word: string, table: CommandTable, system: System): Promise<CommandOutcome> {
-  const command = findHelpCommand(word, table)
+/** The help of one command; `--help` prints the same. */
+export async function showHelp(
+  command: CommandSpec,
+  { system, loadTable }: Pick<CommandContext, 'system' | 'loadTable'>,
+): Promise<Output> {
+  const [{ formatHelp, helpToJson }, { toLocaleText, toTerminal }] = await Promise.all([
+    import('../ui/help'),
+    import('../ui/terminal'),
+  ])
+  const table = await loadTable()
   return {
-    text: toLocaleText(await formatHelp(command, table, toTerminal(system)), system.env),
+    text: toLocaleText(formatHelp(command, table, toTerminal(system)), system.env),
     json: helpToJson(command, table),
     printWhenQuiet: true,
   }
-}
-
-function findHelpCommand(typed: string, { commands }: CommandTable): CommandSpec {
-  const shown = commands.filter(({ hidden }) => hidden !== true)
-  const found = shown.find(({ word }) => word === typed || word === `--${typed}`)
-  if (found !== undefined) return found
-  const words = shown.map(({ word }) => word).filter(Boolean)
-  const near = listClosest(typed, words)
-  throw usageError(
-    `there is no command '${typed}'`,
-    near.length > 0 ? `Did you mean ${near.join(' or ')}?` : `The commands are ${words.join(', ')}.`,
-  )
 }

@@ -1,214 +1,31 @@
-import { readPortFirewall } from '../firewall/bridge-accept'
-import { PipeworkError, usageError, validateNoExtraArgs } from '../model/errors'
-import { type GuestName, parseGuestName } from '../model/guest-name'
-import { createLeaseReader, findFirewallDrops, findMissingServices } from '../operations/list'
-import { findByOtherNames } from '../operations/look'
-import { listFileTags } from '../operations/up/read-files'
-import { readUplinkState } from '../operations/uplink/state-file'
-import { findGuest, type Guest, GuestNotFoundError, holdGuestNetns } from '../runtimes/find'
-import type { ExistingAttachment } from '../state/attachments'
-import { readAttachments } from '../state/attachments'
-import { areVethPeers, type GuestState, readGuestState } from '../state/guest'
-import { formatGuest } from '../state/record'
-import { batchLine } from '../system/batch'
-import type { System } from '../system/types'
-import type { CommandContext, CommandOutcome } from '../ui/command'
-import { formatInspectView, type InspectEntry, type InspectView } from '../ui/format/inspect'
-import { toTerminal, wrapToTerminal } from '../ui/terminal'
-import { toSavedLine } from './save'
+import { parseGuestName } from '../model/guest-name'
+import { defineCommand } from './types'
 
-/** All there is to know of one guest. */
-export async function run(call: CommandContext): Promise<CommandOutcome> {
-  const [typed, ...rest] = call.positionals
-  const usage = 'pipework inspect <guest>'
-  if (typed === undefined) throw usageError('inspect: which guest?', usage)
-  validateNoExtraArgs(rest, usage)
-  const wanted = parseGuestName(typed)
-  const reached = await readInspectedGuest(wanted, call.system)
-  const all = await readAttachments(call.system)
-  const named = all.filter(({ record }) => isRecordOfGuest(record.guest, wanted, reached.guest))
-  const own = [
-    ...named,
-    ...(await findUnderOtherNames(
-      all.filter((it) => !named.includes(it)),
-      reached,
-      call.system,
-    )),
-  ]
-  // Nobody knows the name, and no link does.
-  if (own.length === 0 && reached.why instanceof GuestNotFoundError) throw reached.why
-  const page: InspectView = {
-    title: reached.guest === undefined ? typed : formatGuest(reached.guest),
-    ...reached,
-    attachments: await toInspectEntries(own, { all, state: reached.state }, call),
-  }
-  const { why, ...rest2 } = page
-  const trouble = why === undefined ? {} : { why: why.message }
-  return {
-    text: wrapToTerminal(formatInspectView(page), toTerminal(call.system)),
-    json: { ok: true, ...rest2, ...trouble },
-    printWhenQuiet: true,
-  }
-}
-
-/** The guest and its inside, as far as it can be reached; and why not. */
-type InspectedGuest = Pick<InspectView, 'guest' | 'state' | 'rules' | 'why'>
-
-async function readInspectedGuest(wanted: GuestName, system: System): Promise<InspectedGuest> {
-  try {
-    const guest = await findGuest(wanted, system)
-    if (!system.isRoot)
-      return { guest, why: new PipeworkError('only root sees the inside of a guest: run it with sudo') }
-    const pin = holdGuestNetns(guest, system)
-    try {
-      const [state, rules] = await Promise.all([readGuestState(pin.netns, system), readPolicyRules(pin.netns, system)])
-      return { guest, state, rules }
-    } finally {
-      pin.release()
+/** `pipework inspect`: everything about the network of one guest. */
+export const inspect = defineCommand({
+  command: 'inspect <guest>',
+  describe: 'show everything about the network of a guest on one page',
+  otherNames: ['info', 'describe', 'details'],
+  synopsis: 'inspect <guest>',
+  builder: {},
+  examples: [
+    { line: 'pipework inspect web', does: 'interfaces, addresses, routes, and the commands that make and undo them' },
+    { line: 'pipework inspect web --json', does: 'the same for programs' },
+    { line: 'pipework inspect netns:router', does: 'a namespace of ip netns' },
+  ],
+  handler: async ({ words: [typed = ''] }, { system, parseLine }) => {
+    const guestName = parseGuestName(typed)
+    const [{ inspectGuest }, { formatInspectView }, { toTerminal, wrapToTerminal }] = await Promise.all([
+      import('../operations/inspect'),
+      import('../ui/format/inspect'),
+      import('../ui/terminal'),
+    ])
+    const view = await inspectGuest(guestName, typed, { system, parseLine })
+    const { why, ...rest } = view
+    return {
+      text: wrapToTerminal(formatInspectView(view), toTerminal(system)),
+      json: { ok: true, ...rest, why: why?.message },
+      printWhenQuiet: true,
     }
-  } catch (why) {
-    if (why instanceof PipeworkError) return { why }
-    throw why
-  }
-}
-
-/** The rules that somebody has made: not the three that every namespace has. */
-async function readPolicyRules(netns: string, system: System): Promise<readonly string[]> {
-  const { code, stdout } = await system.runIpBatch({ netns, lines: [batchLine`rule show`], output: 'text' })
-  const lines = code === 0 ? stdout.split('\n').map((line) => line.trim().replaceAll(/\s+/g, ' ')) : []
-  return lines.filter((line) => line !== '' && !/^(0|32766|32767): from all lookup (local|main|default)$/.test(line))
-}
-
-/** What the guest has by another of its names. */
-async function findUnderOtherNames(
-  all: readonly ExistingAttachment[],
-  { guest, state }: InspectedGuest,
-  system: System,
-): Promise<readonly ExistingAttachment[]> {
-  const inode = guest === undefined ? undefined : system.inode(guest.nsPath)
-  return state === undefined || inode === undefined ? [] : findByOtherNames(all, { state, inode }, system)
-}
-
-function isRecordOfGuest(
-  recorded: ExistingAttachment['record']['guest'],
-  wanted: GuestName,
-  guest: Guest | undefined,
-): boolean {
-  if (guest !== undefined) return recorded.kind === guest.kind && recorded.name === guest.name
-  return recorded.name === wanted.name && (wanted.kind === undefined || wanted.kind === recorded.kind)
-}
-
-/** What every entry is written from. */
-interface InspectInputs {
-  readonly state: GuestState | undefined
-  readonly missingServices: ReadonlyMap<ExistingAttachment, readonly string[]>
-  readonly checkFirewall: Awaited<ReturnType<typeof readPortFirewall>> | undefined
-  readonly firewallDrops: Awaited<ReturnType<typeof findFirewallDrops>>
-  readonly readLeases: Awaited<ReturnType<typeof createLeaseReader>>
-}
-
-async function toInspectEntries(
-  own: readonly ExistingAttachment[],
-  { all, state }: { readonly all: readonly ExistingAttachment[]; readonly state: GuestState | undefined },
-  call: CommandContext,
-): Promise<readonly InspectEntry[]> {
-  const { system } = call
-  // Rules that cannot be read are not spoken of.
-  const rules = system.isRoot ? readPortFirewall(system).catch(() => undefined) : undefined
-  const barring = findFirewallDrops(own, system)
-  const [lacking, judge, readLeases, barred] = await Promise.all([
-    findMissingServices(all, system),
-    rules,
-    createLeaseReader(system),
-    barring,
-  ])
-  return Promise.all(
-    own.map((it) =>
-      toInspectEntry(
-        it,
-        { state, missingServices: lacking, checkFirewall: judge, readLeases, firewallDrops: barred },
-        call,
-      ),
-    ),
-  )
-}
-
-/** What the firewall does to the frames of its port, where that is of a bridge of Linux, and to what the host forwards for it. */
-function toFirewallField(
-  attached: ExistingAttachment,
-  { checkFirewall, firewallDrops }: InspectInputs,
-  system: System,
-): Pick<InspectEntry, 'firewall'> {
-  const { record, hostEnd } = attached
-  const bridge = hostEnd?.master
-  const isPort = bridge !== undefined && system.inode(`/sys/class/net/${bridge}/bridge`) !== undefined
-  const ips = (record.addresses ?? []).map(({ ip }) => ip)
-  const frames = isPort && hostEnd !== undefined ? checkFirewall?.({ bridge, port: hostEnd.name, ips }) : undefined
-  const warnings = [frames, firewallDrops.get(attached)].filter((it) => it !== undefined)
-  if (warnings.length === 0) return isPort && checkFirewall !== undefined ? { firewall: ['lets its frames pass'] } : {}
-  const lines = warnings.flatMap(({ message, command }) => [
-    message.replace(/^the firewall of this host /, ''),
-    ...(command === undefined ? [] : [`mend it: ${command}`]),
-  ])
-  return { firewall: lines }
-}
-
-/** The options that ask for more than a link, as rows. */
-const HOST_SERVICE_TITLES: Readonly<Record<string, string>> = {
-  '--bridge-address': 'the host',
-  '--nat': 'NAT',
-  '--publish': 'publish',
-  '--host-access': 'the host',
-}
-
-function formatHostServices(words: readonly string[]): readonly (readonly [string, string])[] {
-  return words.flatMap((word) => {
-    const [option = '', ...value] = word.split('=')
-    const title = HOST_SERVICE_TITLES[option]
-    const rest = value.join('=')
-    if (title === undefined) return []
-    if (option === '--bridge-address') return [[title, `has ${rest} on the bridge`] as const]
-    if (option === '--host-access') return [[title, 'and the guest reach each other'] as const]
-    return [[title, rest || 'with an address of this host, by any interface'] as const]
-  })
-}
-
-/** The path of a file that a record names by eight digits, where it lies at a place that is known. */
-function findFileByTag(tag: string, system: System): string {
-  const folders = ['/etc/pipework', '.']
-  const paths = folders.flatMap((folder) =>
-    (system.list(folder) ?? []).filter((name) => name.endsWith('.pipework')).map((name) => `${folder}/${name}`),
-  )
-  return (
-    paths[listFileTags({ positionals: paths, system }).indexOf(tag)]?.replace(/^\.\//, '') ?? 'a file that is elsewhere'
-  )
-}
-
-async function toInspectEntry(
-  attached: ExistingAttachment,
-  known: InspectInputs,
-  { system, parse }: CommandContext,
-): Promise<InspectEntry> {
-  const { record, hostEnd } = attached
-  const { state, missingServices, readLeases } = known
-  const inGuest = state?.links.find((link) =>
-    hostEnd === undefined ? link.name === record.ifname : areVethPeers(link, hostEnd),
-  )
-  const line = await toSavedLine(attached, system, parse)
-  const uplink = readUplinkState(record.hostif, system)?.nic
-  return {
-    ifname: record.ifname,
-    hostif: record.hostif,
-    hostEnd,
-    inGuest,
-    addresses: record.addresses ?? [],
-    leases: record.sources === undefined ? [] : readLeases(record),
-    uplink,
-    outside: formatHostServices(record.words),
-    missing: missingServices.get(attached) ?? [],
-    ...toFirewallField(attached, known, system),
-    file: record.file === undefined ? undefined : findFileByTag(record.file, system),
-    command: 'line' in line ? `pipework ${line.line}` : undefined,
-    undo: `pipework disconnect ${formatGuest(record.guest)} ${record.ifname}`,
-  }
-}
+  },
+})

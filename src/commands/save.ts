@@ -1,136 +1,31 @@
-import { type Family, formatAddress } from '../model/address'
-import { formatFileLine } from '../model/attachment-file'
 import { usageError } from '../model/errors'
-import { parseGuestName } from '../model/guest-name'
-import { deriveHostEndNames } from '../network/names'
-import { validateGuestRecord } from '../operations/save'
-import { findGuest, holdGuestNetns } from '../runtimes/find'
-import type { ExistingAttachment } from '../state/attachments'
-import { readAttachments } from '../state/attachments'
-import { areVethPeers, type GuestLink, type GuestRoute, readGuestState } from '../state/guest'
-import { readRecordedLinks } from '../state/host-links'
-import { formatGuest, formatHostif } from '../state/record'
-import type { System } from '../system/types'
-import type { CommandContext, CommandOutcome } from '../ui/command'
-import { parseRequestLine } from './attach'
+import { defineCommand } from './types'
 
-/** An attachment as a line of a file, or why there is none. */
-type SavedLine = { readonly line: string } | { readonly comment: string }
-
-/** What is attached now as a file for `up`. */
-export async function run({ system, parse, positionals: [path] }: CommandContext): Promise<CommandOutcome> {
-  if (path !== undefined)
-    throw usageError(`save prints, and does not write '${path}'`, `Redirect it: pipework save > ${path}`)
-  const attachments = [...(await readAttachments(system))].sort((a, b) => compareCodeUnits(sortKey(a), sortKey(b)))
-  const known = await Promise.all(attachments.map((it) => toSavedLine(it, system, parse)))
-  const saved = [...known, ...listUnknownRecords(system)]
-  const notes = system.isRoot
-    ? []
-    : ['not root: what has no end in the host (macvlan, ipvlan, dummy) could not be seen']
-  const comments = [...notes, ...saved.flatMap((it) => ('comment' in it ? [it.comment] : []))]
-  const lines = saved.flatMap((it) => ('line' in it ? [it.line] : []))
-  const remarks = ['what pipework had attached; pipework up <this file> makes it so again', ...comments]
-  return {
-    text: [...remarks.map((it) => `# ${it.replaceAll(/\s+/g, ' ')}`), ...lines].map((line) => `${line}\n`).join(''),
-    json: { ok: true, lines, comments },
-    printWhenQuiet: true,
-  }
-}
-
-const sortKey = ({ record: { guest, ifname } }: ExistingAttachment) => `${guest.kind}:${guest.name} ${ifname}`
-
-/** By code units: the order of a locale takes 7 ms to load. */
-function compareCodeUnits(a: string, b: string): number {
-  return a < b ? -1 : Number(a > b)
-}
-
-/** The line of a file that asks for the attachment. */
-export async function toSavedLine(
-  attached: ExistingAttachment,
-  system: System,
-  parse: CommandContext['parse'],
-): Promise<SavedLine> {
-  const { record } = attached
-  const what = `${formatGuest(record.guest)} has ${record.ifname} on ${record.hostif}`
-  if (record.guest.kind === 'pid') return { comment: `${what}: a process does not come again` }
-  try {
-    const doubt = await validateGuestRecord(attached, system)
-    if (doubt !== undefined) return { comment: `${what}, says a record inside a guest: ${doubt}` }
-    const address = await readAddressArg(attached, system)
-    if (address === undefined) return { comment: `${what}: its addresses could not be read` }
-    const line = formatFileLine(await toCommandWords(attached, { address, system, parse }))
-    return line === undefined ? { comment: `${what}: a line cannot hold its words` } : { line }
-  } catch (error) {
-    // Its guest cannot be asked, or somebody has edited the record.
-    return { comment: `${what}: ${error instanceof Error ? error.message : String(error)}` }
-  }
-}
-
-/** The words that ask for it. Rejects when they do not. */
-async function toCommandWords(
-  attached: ExistingAttachment,
-  {
-    address,
-    system,
-    parse,
-  }: { readonly address: string; readonly system: System; readonly parse: CommandContext['parse'] },
-): Promise<readonly string[]> {
-  const { ifname, guest, words } = attached.record
-  const hostif = formatHostif(attached.record)
-  const names = [...(ifname === 'eth1' ? [] : ['-i', ifname]), ...hostEndArgs(attached, system)]
-  const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
-  const positionals = [formatGuest(guest), address, ...others]
-  // A bridge may be called like a command: after `--` a word is an interface's name.
-  const isCommand = (await parse([hostif])).command !== ''
-  const line = isCommand
-    ? [...names, ...options, '--', hostif, ...positionals]
-    : [hostif, ...names, ...positionals, ...options]
-  parseRequestLine(await parse(line))
-  return line
-}
-
-/** As recorded; what did not fit into the record is read from the guest. */
-async function readAddressArg({ record, hostEnd }: ExistingAttachment, system: System): Promise<string | undefined> {
-  const { addresses, sources = [], guest, ifname } = record
-  if (addresses !== undefined)
-    return [...sources, ...addresses.filter(({ leased }) => !leased).map(formatAddress)].join(',') || '0/0'
-  // What came by a lease could not be told from what was typed.
-  if (!system.isRoot || sources.length > 0) return undefined
-  const pin = holdGuestNetns(await findGuest(parseGuestName(`${guest.kind}:${guest.name}`), system), system)
-  try {
-    const { links, routes } = await readGuestState(pin.netns, system)
-    const link = links.find((it) => it.name === ifname && (hostEnd === undefined || areVethPeers(it, hostEnd)))
-    return link === undefined ? undefined : formatCurrentAddresses(link, routes)
-  } finally {
-    pin.release()
-  }
-}
-
-/** The addresses that somebody gave the link, with the gateways that its default routes lead to. */
-function formatCurrentAddresses({ name, addresses }: GuestLink, routes: readonly GuestRoute[]): string {
-  const all = addresses.filter(({ automatic }) => !automatic)
-  // The kernel lists the latest of IPv6 first.
-  const given = [...all.filter(({ family }) => family === 4), ...all.filter(({ family }) => family === 6).reverse()]
-  const gatewayOf = (family: Family) =>
-    routes.find((it) => it.dst === 'default' && it.family === family && it.dev === name)?.gateway
-  const words = given.map(({ ip, prefix, family }) => {
-    const isFirst = given.find((it) => it.family === family)?.ip === ip
-    const gateway = isFirst ? gatewayOf(family) : undefined
-    return `${ip}/${prefix}${gateway === undefined ? '' : `@${gateway}`}`
-  })
-  return words.join(',') || '0/0'
-}
-
-/** Only a name that somebody chose: the usual one is derived again. */
-function hostEndArgs({ record, hostEnd }: ExistingAttachment, system: System): readonly string[] {
-  if (hostEnd === undefined || record.nic !== undefined) return []
-  const { bridge, ovs } = deriveHostEndNames(record.ifname, record.guest, system)
-  return hostEnd.name === bridge || hostEnd.name === ovs ? [] : ['-l', hostEnd.name]
-}
-
-/** Links of ours that say nothing that this version understands. */
-function listUnknownRecords(system: System): readonly SavedLine[] {
-  return readRecordedLinks(system).flatMap(({ name, record }) =>
-    record?.kind === 'unknown' ? [{ comment: `${name}: its record was written by another version, or by hand` }] : [],
-  )
-}
+/** `pipework save`: everything attached now, as a file for `up`. */
+export const save = defineCommand({
+  command: 'save [file]',
+  describe: 'print what is attached now, as a file for `up`',
+  otherNames: ['export', 'dump', 'store'],
+  synopsis: 'save',
+  builder: {},
+  examples: [
+    { line: 'pipework save', does: 'one line for each attachment' },
+    { line: 'pipework save > lan.pipework', does: 'as a file, for pipework up' },
+    { line: 'pipework save --json', does: 'the lines for programs' },
+  ],
+  handler: async ({ words: [path] }, { system, parseLine }) => {
+    if (path !== undefined)
+      throw usageError(`save prints, and does not write '${path}'`, `Redirect it: pipework save > ${path}`)
+    const { saveAttachments } = await import('../operations/save')
+    const saved = await saveAttachments(system, parseLine)
+    const notes = system.isRoot ? [] : ['not root: links without a host end (macvlan, ipvlan, dummy) could not be read']
+    const comments = [...notes, ...saved.flatMap((it) => ('comment' in it ? [it.comment] : []))]
+    const lines = saved.flatMap((it) => ('line' in it ? [it.line] : []))
+    const remarks = ['what pipework had attached; to attach it again: pipework up <this file>', ...comments]
+    return {
+      text: [...remarks.map((it) => `# ${it.replaceAll(/\s+/g, ' ')}`), ...lines].map((line) => `${line}\n`).join(''),
+      json: { ok: true, lines, comments },
+      printWhenQuiet: true,
+    }
+  },
+})

@@ -1,166 +1,150 @@
-import { readVxlans } from '../drivers/vxlan'
 import { PipeworkError, usageError, validateNoExtraArgs } from '../model/errors'
 import { parseIfname } from '../model/ifname'
+import { parseSeconds } from '../model/number'
 import { parseUplinkSpec, type UplinkSpec, withUplinkVlan } from '../model/uplink'
-import { connectUplink, disconnectUplink, type UplinkChange } from '../operations/uplink'
-import { confirmUplink } from '../operations/uplink/confirm'
-import { planUplinkConnect, planUplinkDisconnect } from '../operations/uplink/foresee'
-import { listUplinks } from '../operations/uplink/read'
-import type { UplinkState } from '../operations/uplink/state-file'
-import { runUplinkWatchdog } from '../operations/uplink/watchdog'
-import { formatScript } from '../plan/script'
-import type { Plan } from '../plan/step'
-import { readUptime } from '../state/host'
-import { readHostLink } from '../state/host-links'
-import { type CommandContext, type CommandOutcome, validateRoot } from '../ui/command'
-import { formatTable } from '../ui/report'
-import { toUplinkRunOptions } from './connector'
+import type { UplinkRunOptions } from '../operations/uplink/confirm'
+import type { Output } from '../ui/output'
+import { type Arguments, CHANGE_OPTIONS, type CommandContext, defineCommand, textOption, validateRoot } from './types'
 
-const SYNOPSIS = 'pipework uplink add <bridge> <nic> [@vlan] | confirm <bridge> | del <bridge> | ls'
+const OPTIONS = {
+  confirm: {
+    ...textOption('seconds'),
+    describe: 'roll back unless `uplink confirm` follows within that time',
+  },
+  'write-unmanaged': {
+    type: 'boolean',
+    describe: 'write a file that keeps NetworkManager or systemd-networkd off the NIC until the next boot',
+  },
+  force: { type: 'boolean', describe: 'go on when a network manager manages the NIC, or its gateway does not answer' },
+  ...CHANGE_OPTIONS,
+} as const
 
-const ACTIONS: Readonly<Record<string, (words: readonly string[], call: CommandContext) => Promise<CommandOutcome>>> = {
+type UplinkArguments = Arguments<typeof OPTIONS>
+
+const SYNOPSIS = 'uplink add <bridge> <nic> [@vlan] | uplink confirm <bridge> | uplink del <bridge> | uplink ls'
+
+const ACTIONS: Readonly<Record<string, (argv: UplinkArguments, context: CommandContext) => Promise<Output>>> = {
   add: addUplink,
   confirm: keepUplink,
   del: deleteUplink,
-  ls: listUplinkTable,
-  // The dead man's timer, which pipework itself starts.
+  ls: showUplinks,
+  // The rollback watchdog, which pipework itself starts.
   guard: runWatchdog,
 }
 
-/** The physical NIC, or a VXLAN, as a port of a bridge. */
-export async function run(call: CommandContext): Promise<CommandOutcome> {
-  const [verb = '', ...words] = call.positionals
-  const act = Object.hasOwn(ACTIONS, verb) ? ACTIONS[verb] : undefined
-  if (act === undefined)
-    throw usageError(verb === '' ? 'uplink: what about it?' : `uplink knows no '${verb}'`, SYNOPSIS)
-  return act(words, call)
+/** `pipework uplink`: a physical NIC, or a VXLAN, as a port of a bridge. */
+export const uplink = defineCommand({
+  command: 'uplink <action> [words..]',
+  describe: "move the host's NIC into a bridge, with its addresses and routes, and back",
+  synopsis: SYNOPSIS,
+  builder: OPTIONS,
+  examples: [
+    { line: 'pipework uplink add br0 eth0', does: 'eth0 becomes a port of br0, which gets its addresses and routes' },
+    { line: 'pipework uplink add br0 eth0 --confirm 60', does: 'rolled back after a minute, unless confirmed' },
+    { line: 'pipework uplink confirm br0', does: 'it works: keep it' },
+    { line: 'pipework uplink add br63 eth0 @63', does: 'VLAN 63 of eth0' },
+    { line: 'pipework uplink del br0', does: 'eth0 gets its addresses and routes back' },
+    { line: 'pipework uplink ls', does: 'which bridge has which uplink' },
+  ],
+  handler: async (argv, context) => {
+    const [action = '', ...words] = argv.words
+    const act = Object.hasOwn(ACTIONS, action) ? ACTIONS[action] : undefined
+    if (act === undefined) throw usageError(`uplink: unknown action '${action}'`, toUsageHint())
+    return act({ ...argv, words }, context)
+  },
+})
+
+const toUsageHint = () =>
+  SYNOPSIS.split(' | ')
+    .map((form) => `pipework ${form}`)
+    .join('\n')
+
+/** How long to wait for a confirmation at a terminal. */
+const TERMINAL_CONFIRM_SECONDS = 60
+
+/** With --confirm, or at a terminal, a change of an uplink waits for a person's answer. */
+export async function toUplinkOptions(
+  { system, io }: CommandContext,
+  { confirm, quiet, json, verbose }: Pick<UplinkArguments, 'confirm' | 'quiet' | 'json' | 'verbose'>,
+): Promise<UplinkRunOptions> {
+  const { formatStep } = await import('../plan/script')
+  const isWatched = !quiet && !json && (await system.isTerminal(0)) && (await system.isTerminal(2))
+  const seconds =
+    confirm === undefined ? (isWatched ? TERMINAL_CONFIRM_SECONDS : 0) : parseSeconds(confirm, '--confirm')
+  return {
+    ...{ system, interrupt: io.interrupt, notify: io.err },
+    confirm: seconds === 0 ? undefined : seconds,
+    onStep: verbose ? (step) => io.err(formatStep(step)) : undefined,
+  }
 }
 
 function parseBridgeArg(words: readonly string[], most: number): string {
   const [bridge] = words
-  if (bridge === undefined) throw usageError('uplink: which bridge?', SYNOPSIS)
-  validateNoExtraArgs(words.slice(most), SYNOPSIS)
+  if (bridge === undefined) throw usageError('uplink: missing argument <bridge>', toUsageHint())
+  validateNoExtraArgs(words.slice(most), toUsageHint())
   return parseIfname(bridge, 'bridge')
 }
 
-function parseUplinkArgs([, uplink, vlan]: readonly string[]): UplinkSpec {
-  if (uplink === undefined) throw usageError('uplink add: which NIC?', SYNOPSIS)
-  const wish = parseUplinkSpec(uplink)
-  if (vlan === undefined) return wish
-  if (!vlan.startsWith('@')) throw usageError(`unexpected argument '${vlan}'`, SYNOPSIS)
-  return withUplinkVlan(wish, vlan.slice(1))
+function parseUplinkArgs([, typed, vlan]: readonly string[]): UplinkSpec {
+  if (typed === undefined) throw usageError('uplink add: missing argument <nic>', toUsageHint())
+  const spec = parseUplinkSpec(typed)
+  if (vlan === undefined) return spec
+  if (!vlan.startsWith('@')) validateNoExtraArgs([vlan], toUsageHint())
+  return withUplinkVlan(spec, vlan.slice(1))
 }
 
-const NO_WATCHDOG_NOTE = "without the dead man's timer that pipework has running while it does this"
-
-function toDryRunResult(plan: Plan, { positionals }: CommandContext): CommandOutcome {
-  const script = formatScript({ plan, words: ['uplink', ...positionals], notes: [NO_WATCHDOG_NOTE] })
-  return {
-    text: script,
-    json: { ok: true, dryRun: true, steps: plan.map(({ description }) => description), script },
-    printWhenQuiet: true,
+async function addUplink(argv: UplinkArguments, context: CommandContext): Promise<Output> {
+  const bridge = parseBridgeArg(argv.words, 3)
+  const request = { bridge, spec: parseUplinkArgs(argv.words) }
+  const options = { force: argv.force === true, writeUnmanaged: argv.writeUnmanaged === true }
+  validateRoot(context, argv)
+  const { toUplinkAddedOutput, toUplinkScriptOutput } = await import('../ui/uplink-report')
+  if (argv.dryRun) {
+    const { planUplinkConnect } = await import('../operations/uplink/foresee')
+    return toUplinkScriptOutput(await planUplinkConnect(request, options, context), ['add', ...argv.words])
   }
+  const { connectUplink } = await import('../operations/uplink')
+  const change = await connectUplink(request, options, await toUplinkOptions(context, argv))
+  return toUplinkAddedOutput(bridge, change, context.system.elapsed())
 }
 
-async function addUplink(words: readonly string[], call: CommandContext): Promise<CommandOutcome> {
-  const bridge = parseBridgeArg(words, 3)
-  const wish = parseUplinkArgs(words)
-  const options = { force: call.hasFlag('force'), writeUnmanaged: call.hasFlag('write-unmanaged') }
-  validateRoot(call)
-  if (call.hasFlag('dry-run'))
-    return toDryRunResult(await planUplinkConnect({ bridge, spec: wish }, options, call), call)
-  const connected = await connectUplink({ bridge, spec: wish }, options, await toUplinkRunOptions(call))
-  const { uplink, plan, next } = connected
-  const changed = plan.length > 0
-  const has = `${bridge} has the uplink ${uplink}`
-  return {
-    text: changed
-      ? `${has} (${Math.round(call.system.elapsed())} ms)\n${formatNextSteps(next)}  undo: pipework uplink del ${bridge}\n`
-      : `${has} already; nothing changed\n`,
-    json: {
-      ok: true,
-      changed,
-      bridge,
-      uplink,
-      steps: stepDescriptions(connected),
-      next,
-      undo: `pipework uplink del ${bridge}`,
-    },
-  }
-}
-
-/** The commands that tell others of it. */
-const formatNextSteps = (next: readonly string[]) => next.map((line) => `  now: ${line}\n`).join('')
-
-const stepDescriptions = ({ plan }: UplinkChange) => plan.map(({ description }) => description)
-
-async function keepUplink(words: readonly string[], call: CommandContext): Promise<CommandOutcome> {
-  const bridge = parseBridgeArg(words, 1)
-  validateRoot(call)
-  const changed = await confirmUplink(bridge, await toUplinkRunOptions(call))
+async function keepUplink(argv: UplinkArguments, context: CommandContext): Promise<Output> {
+  const bridge = parseBridgeArg(argv.words, 1)
+  validateRoot(context, argv)
+  const { confirmUplink } = await import('../operations/uplink/confirm')
+  const changed = await confirmUplink(bridge, await toUplinkOptions(context, argv))
   return {
     text: changed ? `the uplink of ${bridge} is kept\n` : `the uplink of ${bridge} is kept already; nothing changed\n`,
     json: { ok: true, changed, bridge },
   }
 }
 
-async function deleteUplink(words: readonly string[], call: CommandContext): Promise<CommandOutcome> {
-  const bridge = parseBridgeArg(words, 1)
-  validateRoot(call)
-  if (call.hasFlag('dry-run')) return toDryRunResult(await planUplinkDisconnect(bridge, call), call)
-  const gone = await disconnectUplink(bridge, await toUplinkRunOptions(call))
-  return {
-    text:
-      gone === undefined
-        ? `${bridge} has no uplink that pipework made; nothing changed\n`
-        : `${bridge} no longer has the uplink ${gone.uplink} (${Math.round(call.system.elapsed())} ms)\n${formatNextSteps(gone.next)}`,
-    json: {
-      ...{ ok: true, changed: gone !== undefined, bridge, steps: gone === undefined ? [] : stepDescriptions(gone) },
-      next: gone?.next ?? [],
-    },
+async function deleteUplink(argv: UplinkArguments, context: CommandContext): Promise<Output> {
+  const bridge = parseBridgeArg(argv.words, 1)
+  validateRoot(context, argv)
+  const { toUplinkDeletedOutput, toUplinkScriptOutput } = await import('../ui/uplink-report')
+  if (argv.dryRun) {
+    const { planUplinkDisconnect } = await import('../operations/uplink/foresee')
+    return toUplinkScriptOutput(await planUplinkDisconnect(bridge, context), ['del', ...argv.words])
   }
+  const { disconnectUplink } = await import('../operations/uplink')
+  const change = await disconnectUplink(bridge, await toUplinkOptions(context, argv))
+  return toUplinkDeletedOutput(bridge, change, context.system.elapsed())
 }
 
-/** An uplink as `ls` shows it. */
-interface UplinkRow {
-  readonly bridge: string
-  readonly uplink: string
-  /** `gone`: somebody has taken it apart by hand. */
-  readonly state: 'kept' | 'pending' | 'moving' | 'restored' | 'gone' | 'left'
-  /** Seconds until it is put back. */
-  readonly left?: number
-  readonly why?: string
-}
-
-function toUplinkRow(journal: UplinkState, { system }: CommandContext): UplinkRow {
-  const { bridge, nic, stage, deadline, why } = journal
-  const isThere = readHostLink(nic, system)?.master === bridge
-  return {
-    ...{ bridge, uplink: nic },
-    state: stage === 'kept' && !isThere ? 'gone' : stage,
-    left: stage === 'pending' ? Math.max(0, Math.round((deadline ?? 0) - readUptime(system))) : undefined,
-    why,
-  }
-}
-
-async function listUplinkTable(words: readonly string[], call: CommandContext): Promise<CommandOutcome> {
-  validateNoExtraArgs(words, SYNOPSIS)
-  const vxlans = (await readVxlans(call.system)).flatMap(
-    ({ isOurs, master: bridge, id, remote }): readonly UplinkRow[] =>
-      isOurs && bridge !== undefined ? [{ bridge, uplink: `vxlan:${id},${remote}`, state: 'kept' }] : [],
-  )
-  const uplinks = [...listUplinks(call.system).map((journal) => toUplinkRow(journal, call)), ...vxlans]
-  const table = uplinks.map(({ bridge, uplink, state, left, why }) => [
-    bridge,
-    uplink,
-    left === undefined ? `${state}${why === undefined ? '' : `: ${why}`}` : `put back in ${left} s, unless confirmed`,
+async function showUplinks({ words }: UplinkArguments, { system }: CommandContext): Promise<Output> {
+  validateNoExtraArgs(words, toUsageHint())
+  const [{ listUplinkRows }, { toUplinkListOutput }] = await Promise.all([
+    import('../operations/uplink/list'),
+    import('../ui/uplink-report'),
   ])
-  return { text: formatTable(['BRIDGE', 'UPLINK', 'STATE'], table), json: { ok: true, uplinks }, printWhenQuiet: true }
+  return toUplinkListOutput(await listUplinkRows(system))
 }
 
-async function runWatchdog(words: readonly string[], call: CommandContext): Promise<CommandOutcome> {
+async function runWatchdog({ words }: UplinkArguments, { system }: CommandContext): Promise<Output> {
   const bridge = parseBridgeArg(words, 1)
-  if (!call.system.isRoot) throw new PipeworkError('only root can guard an uplink')
-  await runUplinkWatchdog(bridge, call.system)
+  if (!system.isRoot) throw new PipeworkError('only root can watch over an uplink')
+  const { runUplinkWatchdog } = await import('../operations/uplink/watchdog')
+  await runUplinkWatchdog(bridge, system)
   return { text: '', json: { ok: true } }
 }

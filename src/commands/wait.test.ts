@@ -34,7 +34,7 @@ const withSysfs = (files: Readonly<Record<string, string>>): Options => ({
 const carrier = '/sys/class/net/eth1/carrier'
 const operstate = '/sys/class/net/eth1/operstate'
 
-describe('holds, or is waited for in vain', () => {
+describe('holds, or times out', () => {
   test.each<[string, string, Options, boolean]>([
     ['a carrier', '', withSysfs({ [carrier]: '1' }), true],
     ['no carrier', '', withSysfs({ [carrier]: '0' }), false],
@@ -83,13 +83,13 @@ describe('holds, or is waited for in vain', () => {
 
 test('after the limit it says what is missing; a limit of 0 looks once', async () => {
   const { err, ran } = await wait('--timeout 0.25', withSysfs({ [carrier]: '0' }))
-  const hint = '  Has somebody attached it? More time: --timeout SECONDS.\n'
-  expect(err).toBe(`pipework: waited 0.25 s in vain: 'eth1' has no carrier\n${hint}`)
+  const hint = '  Attach it from the host, or wait longer with --timeout SECONDS.\n'
+  expect(err).toBe(`pipework: timed out after 0.25 s: 'eth1' has no carrier\n${hint}`)
   expect(ran).toEqual(['sleep 0.1', 'sleep 0.1', expect.stringMatching(/^sleep 0.0[45]/)])
   const once = await wait('--timeout 0 -i ib0', {})
   expect({ ran: once.ran, err: once.err }).toEqual({
     ran: [],
-    err: `pipework: waited 0 s in vain: there is no 'ib0'\n${hint}`,
+    err: `pipework: timed out after 0 s: there is no 'ib0'\n${hint}`,
   })
 })
 
@@ -111,7 +111,7 @@ test.each([
   ['--timeout soon', "--timeout 'soon'"],
   ['-i a/b', 'a/b'],
   ['eth1', "unexpected argument 'eth1'"],
-  ['-l x', "there is no option '-l'"],
+  ['-l x', "unknown option '-l'"],
 ])('%s is refused', async (words, message) => {
   const { code, err } = await wait(words, {})
   expect(code).toBe(2)

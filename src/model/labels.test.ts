@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { parseRequestLine } from '../commands/attach'
-import { parseCommandLine } from '../commands/parse'
+import { parseLine } from '../commands/parser'
 import { captureError } from '../system/fake'
 import {
   expandMacros,
@@ -22,9 +21,9 @@ const web = {
 
 /** Reads a label as watch does. */
 async function read(text: string) {
-  const line = await parseCommandLine(text.split(' '))
-  const typed = { ...line, positionals: insertGuest(line.positionals, web.name) }
-  return { ...typed, request: parseRequestLine(typed) }
+  const line = await parseLine(text.split(' '))
+  const positionals = insertGuest(line.words, web.name)
+  return { command: line.command, givenOptions: line.options, positionals, request: line.toRequest(positionals) }
 }
 
 test('labels in the order of their numbers', () =>

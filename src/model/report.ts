@@ -1,6 +1,6 @@
 import type { Family } from './address'
 
-/** A lease as `ls` and the attach tell of it. */
+/** A lease as `ls` and an attach report it. */
 export interface LeaseReport {
   readonly family: Family
   readonly client: string
@@ -37,13 +37,13 @@ export interface AttachmentReport {
   readonly sources?: readonly string[]
   /** What DHCP servers gave; present where they are asked. */
   readonly leases?: readonly LeaseReport[]
-  /** What this host should have for it and has not: rules, addresses, routes, sysctls; the same command mends it. */
+  /** What this host should have for it and has not: rules, addresses, routes, sysctls; the same command restores it. */
   readonly missing?: readonly string[]
-  /** What a rule of somebody else's does to what this host is to forward for it. */
+  /** A firewall rule that drops what this host should forward for it. */
   readonly firewall?: Warning
 }
 
-/** Something that is true and should not be, in one line: with the command that mends it. */
+/** What is wrong, in one line, and the command that fixes it. */
 export interface Warning {
   readonly message: string
   readonly command?: string
@@ -51,15 +51,15 @@ export interface Warning {
 
 /** How a warning reads: in one line. */
 export function formatWarning({ message, command }: Warning): string {
-  const line = `pipework: warning: ${message}${command === undefined ? '' : `; mend it: ${command}`}`
+  const line = `pipework: warning: ${message}${command === undefined ? '' : `; fix: ${command}`}`
   return `${escapeControls(line)}\n`
 }
 
-/** A text that a terminal shows and does not obey. */
+/** Text without control characters, which a terminal would obey. */
 export function escapeControls(text: string): string {
   return text.replaceAll(CONTROL_CHARS, escapeControl)
 }
 
-// A word that is quoted in a message may come from anywhere, and a terminal obeys what stands in it.
+// A quoted word may come from anywhere, and a terminal obeys control characters.
 const CONTROL_CHARS = /(?!\n)\p{Cc}/gu
 const escapeControl = (char: string) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`

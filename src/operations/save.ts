@@ -1,86 +1,118 @@
-import { parseRecordSharing } from '../model/attach-options'
+import { type Family, formatAddress } from '../model/address'
+import { formatFileLine } from '../model/attachment-file'
+import type { LineParser } from '../model/command-line'
 import { parseGuestName } from '../model/guest-name'
-import { parseRecordVlans } from '../model/request'
+import { deriveHostEndNames } from '../network/names'
 import { findGuest, holdGuestNetns } from '../runtimes/find'
 import type { ExistingAttachment } from '../state/attachments'
-import { findMacvlanParent, type GuestLink, readGuestState } from '../state/guest'
-import { findLinkByIndex } from '../state/host-links'
-import type { LinkRecord } from '../state/record'
-import { readSavedLink } from '../state/saved-link'
+import { readAttachments } from '../state/attachments'
+import { areVethPeers, type GuestLink, type GuestRoute, readGuestState } from '../state/guest'
+import { readRecordedLinks } from '../state/host-links'
+import { formatGuest, formatHostif } from '../state/record'
 import type { System } from '../system/types'
+import { validateGuestRecord } from './recorded-link'
 
-/** Options that concern the inside of a guest only, which it may as well do by itself. */
-const GUEST_ONLY_OPTIONS =
-  /^--(mtu=|metric=|no-default-route$|route=|policy-route$|tx-offload=|dhcp-timeout=|dhcp-once$)/
+/** An attachment as a line of a file, or the reason there is none. */
+export type SavedLine = { readonly line: string } | { readonly comment: string }
 
-/**
- * Why the record of a link inside a guest is not believed: the guest may have written it, and who saves it gives it to
- * `up`, which root runs. So it must say what the link is, on the interface of the host that it hangs on, and ask for
- * nothing of the host beside.
- */
-export async function validateGuestRecord(
-  { record, hostEnd, inGuest }: ExistingAttachment,
+/** Everything attached now, as lines for `up`. */
+export async function saveAttachments(system: System, parseLine: LineParser): Promise<readonly SavedLine[]> {
+  const attachments = [...(await readAttachments(system))].sort((a, b) => compareCodeUnits(sortKey(a), sortKey(b)))
+  const saved = await Promise.all(attachments.map((it) => toSavedLine(it, system, parseLine)))
+  return [...saved, ...listUnknownRecords(system)]
+}
+
+const sortKey = ({ record: { guest, ifname } }: ExistingAttachment) => `${guest.kind}:${guest.name} ${ifname}`
+
+// Not localeCompare: it loads the collation data of the locale.
+function compareCodeUnits(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b)
+}
+
+/** The line of a file that asks for the attachment. */
+export async function toSavedLine(
+  attached: ExistingAttachment,
   system: System,
-): Promise<string | undefined> {
-  if (hostEnd !== undefined || inGuest === undefined) return undefined
-  return validateRecordedLink(record, inGuest, system) ?? (await validateRecordedGuest(record, inGuest, system))
+  parseLine: LineParser,
+): Promise<SavedLine> {
+  const { record } = attached
+  const what = `${formatGuest(record.guest)} has ${record.ifname} on ${record.hostif}`
+  if (record.guest.kind === 'pid') return { comment: `${what}: a process does not come again` }
+  try {
+    const problem = await validateGuestRecord(attached, system)
+    if (problem !== undefined) return { comment: `${what}, says a record inside a guest: ${problem}` }
+    const address = await readAddressArg(attached, system)
+    if (address === undefined) return { comment: `${what}: its addresses could not be read` }
+    const line = formatFileLine(await toCommandWords(attached, { address, system, parseLine }))
+    return line === undefined ? { comment: `${what}: a line cannot hold its words` } : { line }
+  } catch (error) {
+    // Its guest cannot be asked, or somebody has edited the record.
+    return { comment: `${what}: ${error instanceof Error ? error.message : String(error)}` }
+  }
 }
 
-function validateRecordedLink(record: LinkRecord, link: GuestLink, system: System): string | undefined {
-  const { sources = [], uplink, nic, hostif } = record
-  if (uplink !== undefined) return 'an uplink is not for such a link'
-  if (sources.some((word) => word.includes(':'))) return 'it gives options to a DHCP client, which runs on the host'
-  if (nic !== undefined) return validateRecordedNic(record, system)
-  if (link.kind === 'macvlan' || link.kind === 'ipvlan') return validateRecordedMacvlan(record, link, system)
-  const isThere = link.kind === 'ipoib' && findLinkByIndex(link.peerIndex, system)?.name === hostif
-  if (!isThere && (link.kind !== 'dummy' || hostif !== 'dummy')) return `it is not on ${hostif}`
-  return findDisallowedOption(record, [])
+/** The words that ask for it. Rejects when they do not. */
+async function toCommandWords(
+  attached: ExistingAttachment,
+  { address, system, parseLine }: { readonly address: string; readonly system: System; readonly parseLine: LineParser },
+): Promise<readonly string[]> {
+  const { ifname, guest, words } = attached.record
+  const hostif = formatHostif(attached.record)
+  const names = [...(ifname === 'eth1' ? [] : ['-i', ifname]), ...hostEndArgs(attached, system)]
+  const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
+  const positionals = [formatGuest(guest), address, ...others]
+  // A bridge may be called like a command: after `--` a word is an interface's name.
+  const isCommand = (await parseLine([hostif])).command !== ''
+  const line = isCommand
+    ? [...names, ...options, '--', hostif, ...positionals]
+    : [hostif, ...names, ...positionals, ...options]
+  const parsed = await parseLine(line)
+  parsed.toRequest()
+  return line
 }
 
-/** A word that is none of these, and does not concern the inside only. */
-function findDisallowedOption({ words }: LinkRecord, fitting: readonly string[]): string | undefined {
-  const word = words.find((it) => it.startsWith('--') && !GUEST_ONLY_OPTIONS.test(it) && !fitting.includes(it))
-  return word && `${word} is not for such a link`
-}
-
-function validateRecordedNic(record: LinkRecord, system: System): string | undefined {
-  const { nic = '', hostif, guest } = record
-  const isHis = nic === hostif && readSavedLink(nic, system)?.guest === `${guest.kind}:${guest.name}`
-  return isHis ? findDisallowedOption(record, ['--direct-phys']) : `${nic} was not moved there`
-}
-
-/** A macvlan or ipvlan: what it hangs on, its VLAN and its mode are those of the link. */
-function validateRecordedMacvlan(
-  record: LinkRecord,
-  { kind, mode = '', ...link }: GuestLink,
-  system: System,
-): string | undefined {
-  const { words, hostif } = record
-  const lower = findMacvlanParent({ ...link, kind }, system)?.name ?? ''
-  const id = /\bVID: (\d+)/.exec(system.read(`/proc/net/vlan/${lower}`) ?? '')?.[1]
-  const isVlan = id !== undefined && system.inode(`/sys/class/net/${lower}/lower_${hostif}`) !== undefined
-  if (lower !== hostif && !isVlan) return `it is not on ${hostif}`
-  const vlan = lower === hostif ? undefined : id
-  if (`${parseRecordVlans(words)?.native}` !== `${vlan}`)
-    return vlan === undefined ? 'it is in no VLAN' : `it is in VLAN ${vlan}`
-  const sharing = parseRecordSharing(words)
-  if (sharing.kind !== kind || sharing.mode !== mode) return `it is a ${kind} in the mode ${mode}`
-  const isReached = (system.list(`/sys/class/net/${lower}`) ?? []).some((it) => it.startsWith('upper_pw-'))
-  return findDisallowedOption(record, [`--kind=${kind}`, `--mode=${mode}`, ...(isReached ? ['--host-access'] : [])])
-}
-
-/** Whether the link is in the guest that the record names. */
-async function validateRecordedGuest(
-  { guest }: LinkRecord,
-  link: GuestLink,
-  system: System,
-): Promise<string | undefined> {
+/** As recorded; what did not fit into the record is read from the guest. */
+async function readAddressArg({ record, hostEnd }: ExistingAttachment, system: System): Promise<string | undefined> {
+  const { addresses, sources = [], guest, ifname } = record
+  if (addresses !== undefined)
+    return [...sources, ...addresses.filter(({ leased }) => !leased).map(formatAddress)].join(',') || '0/0'
+  // What came by a lease could not be told from what was typed.
+  if (!system.isRoot || sources.length > 0) return undefined
   const pin = holdGuestNetns(await findGuest(parseGuestName(`${guest.kind}:${guest.name}`), system), system)
   try {
-    const { links } = await readGuestState(pin.netns, system)
-    const isHere = links.some(({ ifindex, alias }) => ifindex === link.ifindex && alias === link.alias)
-    return isHere ? undefined : 'no such link is there'
+    const { links, routes } = await readGuestState(pin.netns, system)
+    const link = links.find((it) => it.name === ifname && (hostEnd === undefined || areVethPeers(it, hostEnd)))
+    return link === undefined ? undefined : formatCurrentAddresses(link, routes)
   } finally {
     pin.release()
   }
+}
+
+/** The addresses that somebody gave the link, with the gateways that its default routes lead to. */
+function formatCurrentAddresses({ name, addresses }: GuestLink, routes: readonly GuestRoute[]): string {
+  const all = addresses.filter(({ automatic }) => !automatic)
+  // The kernel lists the latest of IPv6 first.
+  const given = [...all.filter(({ family }) => family === 4), ...all.filter(({ family }) => family === 6).reverse()]
+  const gatewayOf = (family: Family) =>
+    routes.find((it) => it.dst === 'default' && it.family === family && it.dev === name)?.gateway
+  const words = given.map(({ ip, prefix, family }) => {
+    const isFirst = given.find((it) => it.family === family)?.ip === ip
+    const gateway = isFirst ? gatewayOf(family) : undefined
+    return `${ip}/${prefix}${gateway === undefined ? '' : `@${gateway}`}`
+  })
+  return words.join(',') || '0/0'
+}
+
+/** Only a name that somebody chose: the usual one is derived again. */
+function hostEndArgs({ record, hostEnd }: ExistingAttachment, system: System): readonly string[] {
+  if (hostEnd === undefined || record.nic !== undefined) return []
+  const { bridge, ovs } = deriveHostEndNames(record.ifname, record.guest, system)
+  return hostEnd.name === bridge || hostEnd.name === ovs ? [] : ['-l', hostEnd.name]
+}
+
+/** Links of ours that say nothing that this version understands. */
+function listUnknownRecords(system: System): readonly SavedLine[] {
+  return readRecordedLinks(system).flatMap(({ name, record }) =>
+    record?.kind === 'unknown' ? [{ comment: `${name}: its record was written by another version, or by hand` }] : [],
+  )
 }

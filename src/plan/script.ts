@@ -26,7 +26,7 @@ export function formatScript({ plan, guest, words, notes = [] }: ScriptInput): s
     `# ${['pipework', ...words].map(shellQuote).join(' ').replaceAll('\n', '\n# ')}`,
     ...notes.map((note) => `# ${note}`),
     'set -eu',
-    ...(plan.length === 0 ? ['# nothing to do: it is so already'] : formatScriptBody(plan, guest)),
+    ...(plan.length === 0 ? ['# nothing to do'] : formatScriptBody(plan, guest)),
   ]
   return `${lines.join('\n')}\n`
 }

@@ -318,10 +318,10 @@ describe('awaitGuest', () => {
   })
 
   test.each([
-    ['missing', unknown, "waited 0.5 s in vain: there is no container 'fx-running'"],
-    ['not started', ok('created.json'), "waited 0.5 s in vain: the container 'fx-created' is not running (created)"],
-    ['behind a Docker that is down', systemError('ECONNREFUSED'), 'waited 0.5 s in vain: Docker is not running'],
-  ])('is in vain for one that is %s, with code 124', async (_, answer, message) => {
+    ['missing', unknown, "timed out after 0.5 s: there is no container 'fx-running'"],
+    ['not started', ok('created.json'), "timed out after 0.5 s: the container 'fx-created' is not running (created)"],
+    ['behind a Docker that is down', systemError('ECONNREFUSED'), 'timed out after 0.5 s: Docker is not running'],
+  ])('times out for one that is %s, with code 124', async (_, answer, message) => {
     const { outcome, naps } = await wait({ answers: docker(answer) }, 0.5)
     expect(outcome).toMatchObject({ exitCode: ExitCode.timeout, message: expect.stringContaining(message) })
     expect(naps).toBe(5)

@@ -167,7 +167,7 @@ export async function waitForGuest(
       if (interrupt.requested)
         throw new PipeworkError(`interrupted while waiting for '${wanted.name}'`, { cause: error })
       if (system.elapsed() >= deadline)
-        throw new PipeworkError(`waited ${timeout} s in vain: ${error.message}`, {
+        throw new PipeworkError(`timed out after ${timeout} s: ${error.message}`, {
           hint: error.hint,
           exitCode: ExitCode.timeout,
           cause: error,

@@ -101,7 +101,7 @@ describe('an error', () => {
     [
       'that leaves something',
       left,
-      'pipework: it failed\n  do this\n  or that\n  left: add a; take it back with:\n    ip del a\n',
+      'pipework: it failed\n  do this\n  or that\n  left: add a; remove it with:\n    ip del a\n',
       {
         ok: false,
         exitCode: 3,
@@ -134,9 +134,7 @@ describe('toScript', () => {
     formatScript({ plan, guest, words, notes })
 
   test('with nothing to do says so and does nothing', () =>
-    expect(script([], ['br1', 'blue'])).toBe(
-      '#!/bin/sh\n# pipework br1 blue\nset -eu\n# nothing to do: it is so already\n',
-    ))
+    expect(script([], ['br1', 'blue'])).toBe('#!/bin/sh\n# pipework br1 blue\nset -eu\n# nothing to do\n'))
 
   test('names the namespace, explains each step', () =>
     expect(script([step], ['br1', "it's"], ['a note'])).toBe(

@@ -23,7 +23,7 @@ export function formatError(error: unknown): string {
     return `pipework: this is a bug, please report it\n${stack}\n`
   }
   const hint = error.hint === undefined ? [] : error.hint.split('\n').map((line) => `  ${line}`)
-  const left = error.leftovers.flatMap(({ what, command }) => [`  left: ${what}; take it back with:`, `    ${command}`])
+  const left = error.leftovers.flatMap(({ what, command }) => [`  left: ${what}; remove it with:`, `    ${command}`])
   return `${escapeControls([`pipework: ${error.message}`, ...hint, ...left].join('\n'))}\n`
 }
 
@@ -49,4 +49,9 @@ function formatWithGateway(address: string): string {
   // A single address has no subnet, and 169.254.1.1 is the host itself; any other may be a typing error.
   const isFar = !gateway.startsWith('169.254.') && own.prefix < addressBits(own.family) && !isOnLink(own, gateway)
   return `${cidr} (gateway ${gateway}${isFar ? ', outside that subnet' : ''})`
+}
+
+/** The message of an error, whatever it is. */
+export function toErrorMessage(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

@@ -56,7 +56,7 @@ export function wrapText(text: string, width: number): readonly string[] {
 }
 
 /** What is copied stands in one line, which a terminal puts together again when it is. */
-const UNWRAPPED_LINE = /^ *(?:made by|undo|do:|mend it:|pipework) /
+const UNWRAPPED_LINE = /^ *(?:made by|undo|do:|fix:|pipework) /
 
 /** Lines no longer than the screen is wide, broken between words; what follows stands under the text, not the margin. */
 export function wrapToTerminal(text: string, { columns }: Pick<Terminal, 'columns'>): string {

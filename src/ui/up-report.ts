@@ -1,7 +1,8 @@
-import { describeAttachment } from '../commands/attached'
 import { ExitCode, PipeworkError } from '../model/errors'
-import { formatWarning, type Warning } from '../model/report'
+import { formatWarning } from '../model/report'
 import { formatRequestWords } from '../model/request'
+import { describeAttachment } from '../operations/attachment-report'
+import type { UpSummary } from '../operations/up'
 import type { LineResult } from '../operations/up/for-each-guest'
 import type { PruneResult } from '../operations/up/prune'
 import { formatLocation } from '../operations/up/read-files'
@@ -10,37 +11,27 @@ import { toShell } from '../plan/shell'
 import type { Command } from '../plan/step'
 import { formatGuest } from '../state/record'
 import type { System } from '../system/types'
-import type { CommandContext, CommandOutcome } from './command'
-import { errorToJson, formatAttachment, formatError } from './report'
-
-/** What a run over several guests has come to. */
-export interface Summary {
-  readonly results: readonly LineResult[]
-  readonly pruned: readonly PruneResult[]
-  /** Seconds that guests were waited for. */
-  readonly waitSeconds: number
-  /** Of the firewall. */
-  readonly warnings: readonly Warning[]
-}
+import { toDetachScript } from './detach-report'
+import { type Output, toScriptOutput } from './output'
+import { errorToJson, formatAttachment, formatError, toErrorMessage } from './report'
 
 type LineState = 'made' | 'changed' | 'same' | 'absent' | 'failed'
 
-function toLineState(told: LineResult): LineState {
-  if (told.state !== 'planned') return told.state
-  if (told.attachPlan.plan.length === 0) return 'same'
-  return told.attachPlan.facts.inGuest === undefined ? 'made' : 'changed'
+function toLineState(result: LineResult): LineState {
+  if (result.state !== 'planned') return result.state
+  if (result.attachPlan.plan.length === 0) return 'same'
+  return result.attachPlan.facts.inGuest === undefined ? 'made' : 'changed'
 }
 
-/** What `up` tells: failures on standard error, one line for each change, and the sum. */
-export function toUpResult(sum: Summary, { system, io, hasFlag }: CommandContext): CommandOutcome {
-  const { results, pruned, warnings } = sum
-  const failures = [...listFailures(results), ...pruned.flatMap((it) => (it.state === 'failed' ? [it.error] : []))]
-  if (!hasFlag('json')) for (const text of [...warnings.map(formatWarning), ...failures.map(formatError)]) io.err(text)
+/** What `up` prints: one line for each change, and the sum. */
+export function toUpOutput(summary: UpSummary, system: System): Output {
+  const { results, pruned, warnings } = summary
+  const failures = listUpFailures(summary)
   return {
     text: [
       ...results.flatMap((it) => formatChange(it, system)),
       ...pruned.flatMap(formatPruneResult),
-      formatSummary(sum, system),
+      formatSummary(summary, system),
     ]
       .map((line) => `${line}\n`)
       .join(''),
@@ -51,11 +42,20 @@ export function toUpResult(sum: Summary, { system, io, hasFlag }: CommandContext
       detached: pruned.map(pruneResultToJson),
       warnings: warnings.length === 0 ? undefined : warnings,
     },
-    exitCode: toExitCode(failures, sum),
+    exitCode: toExitCode(failures, summary),
   }
 }
 
-function toExitCode(failures: readonly unknown[], { results, waitSeconds }: Summary): number {
+/** What `up` prints on standard error. */
+export function formatUpProblems(summary: UpSummary): readonly string[] {
+  return [...summary.warnings.map(formatWarning), ...listUpFailures(summary).map(formatError)]
+}
+
+function listUpFailures({ results, pruned }: UpSummary): readonly unknown[] {
+  return [...listFailures(results), ...pruned.flatMap((it) => (it.state === 'failed' ? [it.error] : []))]
+}
+
+function toExitCode(failures: readonly unknown[], { results, waitSeconds }: UpSummary): number {
   if (failures.some((it) => it instanceof PipeworkError && it.leftovers.length > 0)) return ExitCode.leftover
   if (failures.length > 0) return ExitCode.failed
   return results.some(({ state, line }) => state === 'absent' && waitSeconds + line.waitSeconds > 0)
@@ -66,18 +66,18 @@ function toExitCode(failures: readonly unknown[], { results, waitSeconds }: Summ
 /** Each failure once, though all the lines of its guest share it, and with the places of these lines. */
 function listFailures(all: readonly LineResult[]): readonly unknown[] {
   const failed = all.flatMap((it) => (it.state === 'failed' ? [it] : []))
-  return [...new Set(failed.map(({ error }) => error))].map((why) => {
-    if (!(why instanceof PipeworkError)) return why
-    const places = failed.filter((it) => it.error === why).map(({ line }) => formatLocation(line))
-    const { message, hint, exitCode, leftovers } = why
+  return [...new Set(failed.map(({ error }) => error))].map((error) => {
+    if (!(error instanceof PipeworkError)) return error
+    const places = failed.filter((it) => it.error === error).map(({ line }) => formatLocation(line))
+    const { message, hint, exitCode, leftovers } = error
     return new PipeworkError(`${places.join(', ')}: ${message}`, { hint, exitCode, leftovers })
   })
 }
 
-function formatChange(told: LineResult, system: System): readonly string[] {
-  if (told.state === 'absent') return [`${formatLocation(told.line)}: ${told.error.message}`]
-  if (told.state === 'failed' || told.attachPlan.plan.length === 0) return []
-  return [formatAttachment(describeAttachment(told.attachPlan, system))]
+function formatChange(result: LineResult, system: System): readonly string[] {
+  if (result.state === 'absent') return [`${formatLocation(result.line)}: ${result.error.message}`]
+  if (result.state === 'failed' || result.attachPlan.plan.length === 0) return []
+  return [formatAttachment(describeAttachment(result.attachPlan, system))]
 }
 
 function formatPruneResult(pruned: PruneResult): readonly string[] {
@@ -85,37 +85,37 @@ function formatPruneResult(pruned: PruneResult): readonly string[] {
   return pruned.state === 'failed' ? [] : [`${formatGuest(guest)} no longer has ${ifname} on ${hostif}`]
 }
 
-/** `12 made, 1 changed, 87 as they were`: what there is none of is left out. */
-function formatSummary({ results, pruned }: Summary, system: System): string {
+/** `12 created, 1 changed, 87 unchanged`, without the zeros. */
+function formatSummary({ results, pruned }: UpSummary, system: System): string {
   const count = (state: LineState) => results.filter((it) => toLineState(it) === state).length
   const parts = [
-    [count('made'), 'made'],
+    [count('made'), 'created'],
     [count('changed'), 'changed'],
-    [count('same'), 'as it was'],
+    [count('same'), 'unchanged'],
     [count('absent'), 'without a running guest'],
-    [pruned.filter(({ state }) => state === 'detached').length, 'taken away'],
+    [pruned.filter(({ state }) => state === 'detached').length, 'removed'],
     [count('failed') + pruned.filter(({ state }) => state === 'failed').length, 'failed'],
   ] as const
-  const told = parts.filter(([number]) => number > 0).map(([number, what]) => `${number} ${what}`)
-  return `${told.join(', ') || 'nothing to do'} (${Math.round(system.elapsed())} ms)`
+  const counts = parts.filter(([number]) => number > 0).map(([number, what]) => `${number} ${what}`)
+  return `${counts.join(', ') || 'nothing to do'} (${Math.round(system.elapsed())} ms)`
 }
 
-function lineResultToJson(told: LineResult, system: System): object {
-  const { request } = told.line
+function lineResultToJson(result: LineResult, system: System): object {
+  const { request } = result.line
   const { guest, ifname, hostif } = request
   const about = {
-    where: formatLocation(told.line),
-    guest: told.guest?.name ?? guest.name,
+    where: formatLocation(result.line),
+    guest: result.guest?.name ?? guest.name,
     ifname,
     hostif,
-    state: toLineState(told),
+    state: toLineState(result),
   }
-  if (told.state !== 'planned') return { ...about, ...errorToJson(told.error) }
-  const { plan } = told.attachPlan
+  if (result.state !== 'planned') return { ...about, ...errorToJson(result.error) }
+  const { plan } = result.attachPlan
   return {
     ok: true,
     ...about,
-    attachment: describeAttachment(told.attachPlan, system),
+    attachment: describeAttachment(result.attachPlan, system),
     steps: plan.map(({ description }) => description),
   }
 }
@@ -132,15 +132,16 @@ function pruneResultToJson(pruned: PruneResult): object {
 export function joinScripts(scripts: readonly string[], notes: readonly string[]): string {
   const parts = scripts.filter((it) => it !== '').map((script) => `\n(\n${script})\n`)
   const remarks = notes.map((note) => `# ${note.replaceAll('\n', ' ')}\n`)
-  return `#!/bin/sh\n${remarks.join('')}set -eu\n${parts.join('') || '# nothing to do: it is so already\n'}`
+  return `#!/bin/sh\n${remarks.join('')}set -eu\n${parts.join('') || '# nothing to do\n'}`
 }
 
 /** The script of a dry run. A bridge that several lines need is made by the first of them. */
-export function toUpScriptResult(all: readonly LineResult[], before: readonly string[]): CommandOutcome {
+export function toUpScriptOutput({ results: all, pruned }: UpSummary): Output {
+  const before = pruned.flatMap(toPruneScripts)
   const seen = new Set<string>()
-  const scripts = all.flatMap((told) => {
-    if (told.state !== 'planned' || told.attachPlan.plan.length === 0) return []
-    const { request, guest, plan } = told.attachPlan
+  const scripts = all.flatMap((result) => {
+    if (result.state !== 'planned' || result.attachPlan.plan.length === 0) return []
+    const { request, guest, plan } = result.attachPlan
     return [
       formatScript({
         plan: plan.filter((step) => !isDuplicateStep(step, seen)),
@@ -157,11 +158,15 @@ export function toUpScriptResult(all: readonly LineResult[], before: readonly st
     it.state === 'planned' ? it.attachPlan.plan.map(({ description }) => description) : [],
   )
   return {
-    text: script,
+    ...toScriptOutput(script, steps),
     json: { ok: notes.length === 0, dryRun: true, steps, script },
-    printWhenQuiet: true,
     exitCode: all.some(({ state }) => state === 'failed') ? ExitCode.failed : undefined,
   }
+}
+
+function toPruneScripts(pruned: PruneResult): readonly string[] {
+  if (pruned.state === 'failed') return []
+  return [toDetachScript(pruned.result, ['disconnect', formatGuest(pruned.record.guest), pruned.record.ifname])]
 }
 
 function isDuplicateStep({ command }: { readonly command: Command }, seen: Set<string>): boolean {
@@ -170,9 +175,4 @@ function isDuplicateStep({ command }: { readonly command: Command }, seen: Set<s
   const isSeen = seen.has(line) && !line.includes('$netns')
   seen.add(line)
   return isSeen
-}
-
-/** An error in a sentence. */
-export function toErrorMessage(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

@@ -5,11 +5,11 @@ import { findGuest, type Guest, GuestNotFoundError, holdGuestNetns } from '../..
 import { GuestNotRunningError } from '../../runtimes/types'
 import { resolveHostif } from '../../state/host-links'
 import type { HeldNetns, System } from '../../system/types'
-import type { CommandContext } from '../../ui/command'
 import type { AttachPlan } from '../attach'
+import type { ChangeOptions } from '../types'
 import type { AttachmentLine } from './read-files'
 
-/** What came of a wish: what was planned for it, or why nothing was. */
+/** What became of a line: its plan, or the reason there is none. */
 export type LineResult = { readonly line: AttachmentLine; readonly guest?: Guest } & (
   | { readonly state: 'planned'; readonly guest: Guest; readonly attachPlan: AttachPlan }
   /** The guest does not run. */
@@ -17,13 +17,13 @@ export type LineResult = { readonly line: AttachmentLine; readonly guest?: Guest
   | { readonly state: 'failed'; readonly error: unknown }
 )
 
-/** Wishes of one guest, which succeed together or not at all. */
+/** The lines of one guest, which succeed together or not at all. */
 interface GuestLines {
   readonly lines: readonly AttachmentLine[]
   readonly guest: Guest
 }
 
-/** What is done with the wishes of a guest. */
+/** What is done with the lines of a guest. */
 export type GuestAction = (
   requests: readonly AttachRequest[],
   held: { readonly guest: Guest; readonly pin: HeldNetns | undefined },
@@ -49,27 +49,27 @@ async function mapConcurrently<T, R>(
   return results
 }
 
-/** The guests of the wishes, each looked up once; what does not run or cannot be found is told. */
+/** The guests of the lines, each looked up once; what does not run or cannot be found is reported. */
 export async function resolveGuests(
-  wishes: readonly AttachmentLine[],
-  { system }: Pick<CommandContext, 'system'>,
-): Promise<{ readonly groups: readonly GuestLines[]; readonly told: readonly LineResult[] }> {
-  const byName = groupBy(wishes, ({ request }) => guestKey(request.guest))
+  lines: readonly AttachmentLine[],
+  { system }: Pick<ChangeOptions, 'system'>,
+): Promise<{ readonly groups: readonly GuestLines[]; readonly results: readonly LineResult[] }> {
+  const byName = groupBy(lines, ({ request }) => guestKey(request.guest))
   const found = await mapConcurrently([...byName.values()], MAX_CONCURRENT_LOOKUPS, async (group) => ({
     group,
     reached: await lookUpGuest(group, system),
   }))
-  const told = found.flatMap(({ group, reached }) =>
-    'guest' in reached ? [] : group.map((wish): LineResult => ({ line: wish, ...reached })),
+  const results = found.flatMap(({ group, reached }) =>
+    'guest' in reached ? [] : group.map((line): LineResult => ({ line, ...reached })),
   )
   const reached = found.flatMap(({ group, reached }) =>
-    'guest' in reached ? group.map((wish) => ({ wish, guest: reached.guest })) : [],
+    'guest' in reached ? group.map((line) => ({ line, guest: reached.guest })) : [],
   )
   // `web`, `docker:web` and the beginning of its id may stand in one file.
   const groups = [...groupBy(reached, ({ guest }) => `${guest.kind}:${guest.name} ${guest.id}`).values()].flatMap(
-    (group) => (group[0] === undefined ? [] : [{ guest: group[0].guest, lines: group.map(({ wish }) => wish) }]),
+    (group) => (group[0] === undefined ? [] : [{ guest: group[0].guest, lines: group.map(({ line }) => line) }]),
   )
-  return { groups, told }
+  return { groups, results }
 }
 
 function guestKey({ kind, name }: GuestName): string {
@@ -93,45 +93,45 @@ type GuestLookup =
   | { readonly state: 'failed'; readonly error: unknown }
 
 async function lookUpGuest([first]: readonly AttachmentLine[], system: System): Promise<GuestLookup> {
-  if (first === undefined) throw new TypeError('a guest without wishes')
+  if (first === undefined) throw new TypeError('a guest without lines')
   try {
     return { guest: await findGuest(first.request.guest, system) }
-  } catch (why) {
-    return why instanceof GuestNotFoundError || why instanceof GuestNotRunningError
-      ? { state: 'absent', error: why }
-      : { state: 'failed', error: why }
+  } catch (error) {
+    return error instanceof GuestNotFoundError || error instanceof GuestNotRunningError
+      ? { state: 'absent', error }
+      : { state: 'failed', error }
   }
 }
 
 /** Does the action for each guest, many at once; what one cannot have does not stop the others. */
 export function forEachGuest(
   groups: readonly GuestLines[],
-  call: CommandContext,
+  options: Pick<ChangeOptions, 'system' | 'interrupt'>,
   { action, onDone }: { readonly action: GuestAction; readonly onDone?: (lines: number) => void },
 ): Promise<readonly (readonly LineResult[])[]> {
   return mapConcurrently(groups, MAX_CONCURRENT_GUESTS, async (group) => {
-    const told = await runForGuest(group, call, action)
+    const results = await runForGuest(group, options, action)
     onDone?.(group.lines.length)
-    return told
+    return results
   })
 }
 
 async function runForGuest(
   { lines, guest }: GuestLines,
-  { system, io }: CommandContext,
+  { system, interrupt }: Pick<ChangeOptions, 'system' | 'interrupt'>,
   action: GuestAction,
 ): Promise<readonly LineResult[]> {
   try {
-    if (io.interrupt.requested) throw new PipeworkError('interrupted')
+    if (interrupt.requested) throw new PipeworkError('interrupted')
     const requests = lines.map(({ request }) => resolveHostif(request, system))
     validateDistinctIfnames(requests, guest)
     const planned = await withPinnedGuest(guest, system, (pin) => action(requests, { guest, pin }))
-    return lines.flatMap((wish, index): LineResult[] => {
+    return lines.flatMap((line, index): LineResult[] => {
       const one = planned[index]
-      return one === undefined ? [] : [{ line: wish, guest, state: 'planned', attachPlan: one }]
+      return one === undefined ? [] : [{ line, guest, state: 'planned', attachPlan: one }]
     })
-  } catch (why) {
-    return lines.map((wish) => ({ line: wish, guest, state: 'failed', error: why }))
+  } catch (error) {
+    return lines.map((line) => ({ line, guest, state: 'failed', error }))
   }
 }
 

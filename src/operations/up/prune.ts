@@ -1,15 +1,18 @@
-import { type DetachResult, detachGuest } from '../../commands/disconnect'
 import { parseGuestName } from '../../model/guest-name'
 import type { Guest } from '../../runtimes/find'
 import { readAttachments } from '../../state/attachments'
 import { formatGuest, type LinkRecord } from '../../state/record'
-import type { CommandContext } from '../../ui/command'
+import type { System } from '../../system/types'
+import { type DetachResult, detachGuest } from '../detach'
+import type { ChangeOptions } from '../types'
 import { type AttachmentLine, listFileTags } from './read-files'
 
 /** What the files have, and the guests among it that were found. */
 export interface PruneInputs {
   readonly lines: readonly AttachmentLine[]
   readonly guests: readonly Guest[]
+  /** The files. */
+  readonly paths: readonly string[]
 }
 
 /** What came of an attachment that the files no longer have. */
@@ -19,9 +22,9 @@ export type PruneResult = { readonly record: LinkRecord } & (
 )
 
 /** The records of what was made from these files, and is in none of them any more. */
-export async function findStaleRecords(known: PruneInputs, call: CommandContext): Promise<readonly LinkRecord[]> {
-  const tags = listFileTags(call)
-  const records = (await readAttachments(call.system)).map(({ record }) => record)
+export async function findStaleRecords(known: PruneInputs, system: System): Promise<readonly LinkRecord[]> {
+  const tags = listFileTags(known.paths, system)
+  const records = (await readAttachments(system)).map(({ record }) => record)
   return records.filter((it) => it.file !== undefined && tags.includes(it.file) && !isInFiles(it, known))
 }
 
@@ -37,28 +40,27 @@ function isInFiles({ guest, ifname }: LinkRecord, { lines, guests }: PruneInputs
 }
 
 /** Takes it away, one after the other: with the last of them goes the bridge. On a dry run only plans it. */
-export async function pruneAttachments(known: PruneInputs, call: CommandContext): Promise<readonly PruneResult[]> {
+export async function pruneAttachments(known: PruneInputs, options: ChangeOptions): Promise<readonly PruneResult[]> {
   const pruned: PruneResult[] = []
-  for (const record of await findStaleRecords(known, call)) {
+  for (const record of await findStaleRecords(known, options.system)) {
     try {
       const { kind, name } = record.guest
       const gone = pruned.flatMap((it) =>
         it.state === 'detached' ? it.result.detached.map(({ attachment }) => attachment) : [],
       )
-      const isDry = call.hasFlag('dry-run')
       // A guest may write what it likes on a link of its own: what goes is what its own guest has, from these files.
-      const taken = await detachGuest(
+      const result = await detachGuest(
         {
           guestName: parseGuestName(`${kind}:${name}`),
           ifnames: [record.ifname],
-          files: listFileTags(call),
-          gone: isDry ? gone : undefined,
+          files: listFileTags(known.paths, options.system),
+          gone: options.dryRun ? gone : undefined,
         },
-        call,
+        options,
       )
-      if (taken.detached.length > 0) pruned.push({ record, state: 'detached', result: taken })
-    } catch (why) {
-      pruned.push({ record, state: 'failed', error: why })
+      if (result.detached.length > 0) pruned.push({ record, state: 'detached', result })
+    } catch (error) {
+      pruned.push({ record, state: 'failed', error })
     }
   }
   return pruned

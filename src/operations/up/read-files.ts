@@ -1,14 +1,12 @@
-import { parseRequestLine } from '../../commands/attach'
 import { formatAddress, subnetsOverlap } from '../../model/address'
 import { type ParsedLine as FileLine, findErrorColumn, type LineError, parseLines } from '../../model/attachment-file'
+import type { CommandLine, LineParser } from '../../model/command-line'
 import { PipeworkError, usageError } from '../../model/errors'
 import { fnv1aHash } from '../../model/hash'
 import { needsForwarding } from '../../model/host-services'
-import { parseSeconds } from '../../model/number'
 import type { AttachRequest } from '../../model/request'
 import { shellQuote } from '../../model/shell'
 import type { System } from '../../system/types'
-import type { CommandContext, CommandLine } from '../../ui/command'
 
 /** An attachment that a file asks for, and the line that does. */
 export interface AttachmentLine {
@@ -39,48 +37,52 @@ function fileTag(path: string): string {
 }
 
 /** The paths that were typed, as their records call them. Throws when one cannot be found. */
-export function listFileTags({
-  positionals,
-  system,
-}: Pick<CommandContext, 'positionals' | 'system'>): readonly string[] {
-  return positionals.map((path) => fileTag(system.realPath(path) ?? path))
+export function listFileTags(paths: readonly string[], system: System): readonly string[] {
+  return paths.map((path) => fileTag(system.realPath(path) ?? path))
+}
+
+/** How files are read: the system, and the parser of a line. */
+export interface ReadOptions {
+  readonly system: System
+  readonly parseLine: LineParser
 }
 
 /** All that the files ask for. Throws one error with all mistakes in all of them, each with file, line and column. */
 export async function readAttachmentFiles(
-  call: Pick<CommandContext, 'positionals' | 'system' | 'parse'>,
+  paths: readonly string[],
+  options: ReadOptions,
 ): Promise<readonly AttachmentLine[]> {
-  const { positionals: paths, system } = call
+  const { system } = options
   if (paths.length === 0)
     throw usageError('which file?', 'One like pipework save > lan.pipework writes; pipework up lan.pipework')
-  const [wishes, slips]: [AttachmentLine[], FileMistake[]] = [[], []]
+  const [attachments, mistakes]: [AttachmentLine[], FileMistake[]] = [[], []]
   const unique = [...new Set(paths)]
   for (const path of unique) {
     const text = system.read(path)
     if (text === undefined) throw unreadableFileError(path, system)
-    const read = await parseAttachmentFile(text, path, call)
-    wishes.push(...read.wishes)
-    slips.push(...read.slips)
+    const read = await parseAttachmentFile(text, path, options)
+    attachments.push(...read.attachments)
+    mistakes.push(...read.mistakes)
   }
-  slips.push(...findConflicts(wishes))
-  if (slips.length === 0) return shareBridgeAddresses(wishes)
-  const sorted = slips.sort((a, b) => unique.indexOf(a.path) - unique.indexOf(b.path) || a.line - b.line)
+  mistakes.push(...findConflicts(attachments))
+  if (mistakes.length === 0) return shareBridgeAddresses(attachments)
+  const sorted = mistakes.sort((a, b) => unique.indexOf(a.path) - unique.indexOf(b.path) || a.line - b.line)
   throw usageError(
-    `${slips.length === 1 ? 'a mistake' : `${slips.length} mistakes`} in ${joinPaths(unique)}; nothing was changed`,
+    `${mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`} in ${joinPaths(unique)}; nothing was changed`,
     sorted.map((it) => `${it.path}:${it.line}:${it.column}: ${it.message.replaceAll('\n', ' ')}`).join('\n'),
   )
 }
 
 /** What one line gives its bridge is there for the others that need it, whichever guest comes first. */
-function shareBridgeAddresses(wishes: readonly AttachmentLine[]): readonly AttachmentLine[] {
-  return wishes.map((wish) => {
-    const { request } = wish
+function shareBridgeAddresses(attachments: readonly AttachmentLine[]): readonly AttachmentLine[] {
+  return attachments.map((line) => {
+    const { request } = line
     const { hostif, addresses, hostServices } = request
-    if (hostServices.bridgeAddresses.length > 0 || !needsForwarding(request)) return wish
-    const bridgeAddresses = wishes
+    if (hostServices.bridgeAddresses.length > 0 || !needsForwarding(request)) return line
+    const bridgeAddresses = attachments
       .flatMap((other) => (other.request.hostif === hostif ? other.request.hostServices.bridgeAddresses : []))
       .filter((own) => addresses.some((it) => it.gateway === own.ip || subnetsOverlap(it, own)))
-    return { ...wish, request: { ...request, hostServices: { ...hostServices, bridgeAddresses } } }
+    return { ...line, request: { ...request, hostServices: { ...hostServices, bridgeAddresses } } }
   })
 }
 
@@ -104,60 +106,60 @@ function joinPaths(paths: readonly string[]): string {
 async function parseAttachmentFile(
   text: string,
   path: string,
-  call: Pick<CommandContext, 'system' | 'parse'>,
-): Promise<{ readonly wishes: readonly AttachmentLine[]; readonly slips: readonly FileMistake[] }> {
-  const { lines, errors } = parseLines(text, call.system.env)
-  const [wishes, slips]: [AttachmentLine[], FileMistake[]] = [[], errors.map((it) => ({ ...it, path }))]
-  const file = fileTag(call.system.realPath(path) ?? path)
+  { system, parseLine }: ReadOptions,
+): Promise<{ readonly attachments: readonly AttachmentLine[]; readonly mistakes: readonly FileMistake[] }> {
+  const { lines, errors } = parseLines(text, system.env)
+  const [attachments, mistakes]: [AttachmentLine[], FileMistake[]] = [[], errors.map((it) => ({ ...it, path }))]
+  const file = fileTag(system.realPath(path) ?? path)
   for (const line of lines) {
     try {
-      wishes.push({ ...(await parseAttachmentLine(line, file, call)), path, lineNumber: line.number })
+      attachments.push({ ...(await parseAttachmentLine(line, file, parseLine)), path, lineNumber: line.number })
     } catch (error) {
       if (!(error instanceof PipeworkError)) throw error
       const { message, hint } = error
       const column = findErrorColumn(message, line.words)
-      slips.push({ path, line: line.number, column, message: hint === undefined ? message : `${message}. ${hint}` })
+      mistakes.push({ path, line: line.number, column, message: hint === undefined ? message : `${message}. ${hint}` })
     }
   }
-  return { wishes, slips }
+  return { attachments, mistakes }
 }
 
 /** The attachment that a line asks for. Rejects with usage errors. */
 async function parseAttachmentLine(
   line: FileLine,
   file: string,
-  { parse }: Pick<CommandContext, 'parse'>,
+  parseLine: LineParser,
 ): Promise<Omit<AttachmentLine, 'path' | 'lineNumber'>> {
   const words = line.words.map(({ text }) => text)
   if (words[0] === 'pipework' || words[0] === 'sudo')
     throw usageError(`unexpected argument '${words[0]}'`, 'A line is what one types after pipework.')
-  const typed = await parse(words)
-  validateLineOptions(typed)
-  const request = { ...parseRequestLine(typed), file }
-  return { request, waitSeconds: parseSeconds(typed.stringOption('wait-guest') ?? '0', '--wait-guest') }
+  const parsed = await parseLine(words)
+  validateLineOptions(parsed)
+  const request = { ...parsed.toRequest(), file }
+  return { request, waitSeconds: parsed.waitSeconds }
 }
 
-function validateLineOptions({ command, givenOptions }: CommandLine): void {
+function validateLineOptions({ command, options }: CommandLine): void {
   if (command !== '')
     throw usageError(
       `'${command}' is a command, and a file has attachments only`,
       'An interface of that name: -- first.',
     )
-  if (givenOptions.includes('confirm'))
+  if (options.includes('confirm'))
     throw usageError(
       "'--confirm' waits for somebody's answer, and there is none for a line",
       'Connect the uplink first: pipework uplink add <bridge> <nic> --confirm SECONDS',
     )
-  const option = givenOptions.find((it) => RUN_OPTIONS.includes(it))
+  const option = options.find((it) => RUN_OPTIONS.includes(it))
   if (option !== undefined)
     throw usageError(`'--${option}' speaks of the run as a whole`, `Give it once: pipework up --${option} …`)
 }
 
 /** Lines that cannot both be true: one interface twice, or one address twice on one LAN. */
-function findConflicts(wishes: readonly AttachmentLine[]): readonly FileMistake[] {
+function findConflicts(attachments: readonly AttachmentLine[]): readonly FileMistake[] {
   const seen = new Map<string, AttachmentLine>()
-  return wishes.flatMap((wish) => {
-    const { request, path, lineNumber } = wish
+  return attachments.flatMap((line) => {
+    const { request, path, lineNumber } = line
     const { guest, ifname, hostif, addresses, tag, probe } = request
     const link = { key: `${guest.kind ?? ''}:${guest.name} ${ifname}`, what: `'${ifname}' of '${guest.name}'` }
     // A dummy leads nowhere, so that many may have one address; and who does not probe wants it so.
@@ -168,7 +170,7 @@ function findConflicts(wishes: readonly AttachmentLine[]): readonly FileMistake[
     }))
     return [link, ...ips].flatMap(({ key, what }) => {
       const earlier = seen.get(key)
-      seen.set(key, earlier ?? wish)
+      seen.set(key, earlier ?? line)
       const message = `${what} stands in ${earlier === undefined ? '' : formatLocation(earlier)} already`
       return earlier === undefined ? [] : [{ path, line: lineNumber, column: 1, message }]
     })

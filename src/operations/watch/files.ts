@@ -1,6 +1,6 @@
+import { type PipeworkError, usageError } from '../../model/errors'
 import type { System } from '../../system/types'
-import type { CommandContext } from '../../ui/command'
-import { formatLocation, readAttachmentFiles } from '../up/read-files'
+import { formatLocation, type ReadOptions, readAttachmentFiles } from '../up/read-files'
 import type { DesiredAttachment } from './labels'
 
 /** Where the files are that are watched when none is named. */
@@ -20,12 +20,20 @@ export function listWatchedFiles(words: readonly string[], system: System): read
 /** All lines of all files. Throws one error with every mistake in them. */
 export async function readWatchedFiles(
   files: readonly string[],
-  call: CommandContext,
+  options: ReadOptions,
 ): Promise<readonly DesiredAttachment[]> {
   if (files.length === 0) return []
-  const wishes = await readAttachmentFiles({ ...call, positionals: files })
-  return wishes.map(({ request, path, lineNumber }) => ({
+  const lines = await readAttachmentFiles(files, options)
+  return lines.map(({ request, path, lineNumber }) => ({
     request,
     source: formatLocation({ path, lineNumber }),
   }))
+}
+
+/** Neither files nor labels ask for anything. */
+export function nothingToWatchError(paths: readonly string[]): PipeworkError {
+  return usageError(
+    paths.length === 0 ? 'there is nothing to watch' : `there is no file in '${paths.join("', '")}'`,
+    'Name a file, put one into /etc/pipework (its name ends in .pipework), or read labels: --labels.',
+  )
 }

@@ -1,5 +1,5 @@
-import { parseRequestLine } from '../../commands/attach'
 import { parseLines } from '../../model/attachment-file'
+import type { CommandLine, LineParser } from '../../model/command-line'
 import { PipeworkError } from '../../model/errors'
 import type { GuestKind, GuestName } from '../../model/guest-name'
 import {
@@ -13,7 +13,6 @@ import {
 } from '../../model/labels'
 import type { AttachRequest } from '../../model/request'
 import type { ContainerConfig } from '../../runtimes/running'
-import type { CommandArgs, CommandLine } from '../../ui/command'
 
 /** An attachment that is to be kept, and where that is written. */
 export interface DesiredAttachment {
@@ -58,25 +57,26 @@ function parseLabelWords({ text }: LabelEntry): readonly string[] {
   return (lines[0]?.words ?? []).map(({ text: word }) => word)
 }
 
-type LineParser = (argv: readonly string[]) => Promise<CommandLine>
+/** A label's line, and its words with the guest among them. */
+interface LabelLine {
+  readonly line: CommandLine
+  readonly words: readonly string[]
+}
 
-/** The wishes of one container, each looked at by itself: what one may not ask for is no reason to refuse another. */
+/** The attachments that the labels of one container ask for, each looked at by itself: what one may not ask for is no reason to refuse another. */
 export async function readLabelAttachments(
   container: ContainerConfig,
   rules: LabelRules,
-  parse: LineParser,
+  parseLine: LineParser,
 ): Promise<LabelAttachments> {
   const wishes: DesiredAttachment[] = []
   const refused: { where: string; why: PipeworkError }[] = []
-  const read = async (asked: LabelEntry, toLine: (words: readonly string[]) => Promise<CommandLine>) => {
+  const read = async (asked: LabelEntry, toLine: (words: readonly string[]) => Promise<LabelLine>) => {
     const where = asked.key
     try {
-      const line = await toLine(parseLabelWords(asked))
-      const request = parseRequestLine(line)
-      validateLabel(
-        { command: line.command, positionals: line.positionals, givenOptions: line.givenOptions, request },
-        rules.allowed,
-      )
+      const { line, words } = await toLine(parseLabelWords(asked))
+      const request = line.toRequest(words)
+      validateLabel({ command: line.command, positionals: words, givenOptions: line.options, request }, rules.allowed)
       wishes.push({ request, source: where })
     } catch (why) {
       if (!(why instanceof PipeworkError)) throw why
@@ -87,19 +87,15 @@ export async function readLabelAttachments(
   if (rules.labels)
     for (const asked of listPipeworkLabels(container))
       await read(asked, async (words) => {
-        const line = await parse(words)
-        return withWords(line, insertGuest(line.positionals, guest))
+        const line = await parseLine(words)
+        return { line, words: insertGuest(line.words, guest) }
       })
   if (rules.envCompat)
     for (const asked of listEnvCommands(container))
       await read(asked, async (words) => {
-        const line = await parse(words.map((word) => expandMacros(word, container)))
-        validateOwnGuest(line.positionals, container)
-        return line
+        const line = await parseLine(words.map((word) => expandMacros(word, container)))
+        validateOwnGuest(line.words, container)
+        return { line, words: line.words }
       })
   return { attachments: wishes, rejected: refused }
-}
-
-function withWords<T extends CommandArgs>(line: T, words: readonly string[]): T {
-  return { ...line, positionals: words }
 }

@@ -1,5 +1,5 @@
-import { createFirewallCheck } from '../../commands/attached'
 import { formatAddress } from '../../model/address'
+import type { LineParser } from '../../model/command-line'
 import { ExitCode, PipeworkError } from '../../model/errors'
 import type { GuestKind } from '../../model/guest-name'
 import { findGuest, GuestNotFoundError, holdGuestNetns } from '../../runtimes/find'
@@ -8,8 +8,8 @@ import { GuestNotRunningError } from '../../runtimes/types'
 import { resolveHostif } from '../../state/host-links'
 import { formatGuest } from '../../state/record'
 import type { Interrupt, System } from '../../system/types'
-import type { CommandLine } from '../../ui/command'
 import { type AttachPlan, applyAttachments } from '../attach'
+import { createFirewallCheck, wantsFirewallWarning } from '../attach/firewall-check'
 import {
   type DesiredAttachment,
   type LabelAttachments,
@@ -37,7 +37,7 @@ export interface ReconcileContext {
   desired(): readonly DesiredAttachment[]
   /** Bridges of which was told that a firewall eats their frames. */
   readonly warnedBridges: Set<string>
-  parseLine(argv: readonly string[]): Promise<CommandLine>
+  readonly parseLine: LineParser
 }
 
 /** Seconds until the next try of what failed, the last for all further ones. */
@@ -102,7 +102,7 @@ async function reconcile(
 }
 
 function describeFailure({ message, leftovers }: PipeworkError): string {
-  return [message, ...leftovers.map(({ what, command }) => `left: ${what}, take it back with: ${command}`)].join('; ')
+  return [message, ...leftovers.map(({ what, command }) => `left: ${what}, remove it with: ${command}`)].join('; ')
 }
 
 /** Whether the container still runs, as far as can be told. */
@@ -218,13 +218,12 @@ async function warnFirewallDrops(
 ): Promise<void> {
   for (const planned of done) {
     const { request } = planned
-    const isAsked = request.firewall === 'warn' && !request.strict
-    if (!isAsked || warnedBridges.has(request.hostif)) continue
+    if (!wantsFirewallWarning(request) || warnedBridges.has(request.hostif)) continue
     const warning = await (await createFirewallCheck([request], system))?.(planned)
     if (warning === undefined) continue
     warnedBridges.add(request.hostif)
     const { message: text, command } = warning
-    log({ level: 'warning', about: request.hostif, text, hint: command && `mend it: ${command}` })
+    log({ level: 'warning', about: request.hostif, text, hint: command && `fix: ${command}` })
   }
 }
 

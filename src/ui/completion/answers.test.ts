@@ -83,8 +83,8 @@ test('ls tells of leases, and of what is missing on this host', () => {
 GUEST       INTERFACE  ADDRESS      ON   HOST END         STATE  LEASE
 web         eth1       10.0.0.9/24  br1  veth1pl3f2a9c1d  up     kept from 10.0.0.1 until 2026-11-21 15:00:00 UTC
 netns:blue  eth1       ?            br1  -                down
-blue eth1: missing on this host: a rule; the same command again mends it
-blue eth1: it drops IPv4; mend it: nft it
+blue eth1: missing on this host: a rule; run the same command again
+blue eth1: it drops IPv4; fix: nft it
 `.slice(1),
   )
 })

@@ -1,5 +1,5 @@
 import type { System } from '../../system/types'
-import type { CommandTable } from '../command'
+import type { CommandTable } from '../command-spec'
 import type { CompletionItem } from './candidate'
 import { type CursorContext, listAvailableOptions, parseCursor } from './cursor'
 
@@ -51,9 +51,9 @@ function listOptionItems({ command, words, values }: CursorContext, table: Comma
   const options = listAvailableOptions(table, words.length === 0 && command.word === '' ? undefined : command)
   const [hostif = ''] = command.word === '' ? words : []
   const odd = /^(br|ovs)/.test(hostif) ? NIC_ONLY : /^(mac:|eth|en|wl|ib)/.test(hostif) ? BRIDGE_ONLY : []
-  return Object.entries(options).flatMap(([name, { summary, repeatable }]) =>
-    odd.includes(name) || (values.has(name) && repeatable !== true)
+  return Object.entries(options).flatMap(([name, { describe, array }]) =>
+    odd.includes(name) || (values.has(name) && array !== true)
       ? []
-      : [{ value: name.length === 1 ? `-${name}` : `--${name}`, text: summary }],
+      : [{ value: name.length === 1 ? `-${name}` : `--${name}`, text: describe }],
   )
 }

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { COMMANDS, GLOBAL_OPTIONS } from '../../commands'
+import { loadCommandTable } from '../../commands'
 import { parseCursor } from './cursor'
 import { listNextSlots, parseSynopsis } from './grammar'
 
-const table = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: {} }
+const table = await loadCommandTable()
 
 /** `line` ends at the cursor. */
 function at(line: string) {

@@ -1,4 +1,4 @@
-import type { CommandSpec, CommandTable, OptionSpec, OptionTable } from '../command'
+import type { CommandSpec, CommandTable, OptionSpec, OptionTable } from '../command-spec'
 import { listNextSlots, parseSynopsis, type SynopsisSlot } from './grammar'
 
 /** What is asked for at the cursor. */
@@ -50,7 +50,7 @@ interface CursorState {
 function findOption(typed: string, table: OptionTable): string | undefined {
   const name = typed.replace(/^--?/, '')
   if (Object.hasOwn(table, name) && (name.length === 1) === /^-[^-]/.test(typed)) return name
-  return Object.keys(table).find((long) => table[long]?.short === name)
+  return Object.keys(table).find((long) => table[long]?.alias === name)
 }
 
 /** All options that a line may have: before its command is known, those of every command. */
@@ -58,7 +58,7 @@ export function listAvailableOptions(
   { commands, options }: CommandTable,
   command: CommandSpec | undefined,
 ): OptionTable {
-  const own = command === undefined ? commands.map((it) => it.options) : [command.options]
+  const own = command === undefined ? commands.map((it) => it.builder) : [command.builder]
   return Object.assign({}, ...own, options) as OptionTable
 }
 
@@ -77,8 +77,8 @@ function consumeArgument(
   const name = findOption(written, options)
   if (name === undefined) return walk
   const next = { ...walk, values: new Map(walk.values).set(name, value ?? '') }
-  const { value: called, optional } = options[name] ?? {}
-  return called !== undefined && optional !== true && value === undefined ? { ...next, pending: name } : next
+  const { type, optionalValue } = options[name] ?? {}
+  return type === 'string' && optionalValue !== true && value === undefined ? { ...next, pending: name } : next
 }
 
 function consumePositional(
@@ -122,6 +122,6 @@ export function parseCursor(before: readonly string[], at: string, table: Comman
 }
 
 function toValueTarget(option: string, options: OptionTable): Pick<CursorContext, 'target'> {
-  const spec = options[option] ?? { summary: '' }
+  const spec = options[option] ?? { type: 'string', describe: '' }
   return { target: { kind: 'value', option, spec } }
 }

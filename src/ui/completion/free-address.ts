@@ -1,5 +1,5 @@
 import { type Address, addressBits, type Family, formatAddress, isOnLink } from '../../model/address'
-import { formatIpv6Hex, type HostSubnets } from './subnets'
+import { formatIpv6Hex, type HostSubnets } from '../../state/subnets'
 
 const ipToNumber = (ip: string) =>
   ip.includes(':')

@@ -1,8 +1,8 @@
+import { readSubnets } from '../../state/subnets'
 import { readSysfsLink, SYSFS_NET, type SysfsLink } from '../../state/sysfs'
 import type { System } from '../../system/types'
-import type { CommandTable } from '../command'
+import type { CommandTable } from '../command-spec'
 import type { CompletionItem } from './candidate'
-import { readSubnets } from './subnets'
 
 /** Seconds that Open vSwitch may take to list its bridges; one that is healthy takes a hundredth. */
 const OVS_LIMIT = 0.5
@@ -85,6 +85,6 @@ export async function listFirstWords(
   if (before !== undefined) return nics.map((nic) => ({ ...nic, value: `${before}${nic.value}` }))
   const keywords = Object.entries(KEYWORDS).map(([value, text]) => ({ value, text }))
   const commands = table.commands.filter(({ word, hidden }) => word !== '' && !word.startsWith('--') && !hidden)
-  const words = commands.map(({ word, summary }) => ({ value: word, text: summary }))
+  const words = commands.map(({ word, describe }) => ({ value: word, text: describe }))
   return [...bridges, ...nics, ...macs, ...keywords, ...words]
 }

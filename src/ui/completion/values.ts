@@ -2,15 +2,15 @@ import { formatAddress } from '../../model/address'
 import { SHARE_MODES } from '../../model/attach-options'
 import { DHCP_CLIENTS } from '../../model/dhcp-options'
 import { formatGuest, type LinkRecord } from '../../state/record'
+import { readSubnets } from '../../state/subnets'
 import type { System } from '../../system/types'
-import type { CommandTable } from '../command'
+import type { CommandTable } from '../command-spec'
 import type { CompletionItem } from './candidate'
 import type { CursorContext } from './cursor'
 import { suggestAddresses } from './free-address'
 import type { SynopsisSlot } from './grammar'
 import { listHostInterfaces } from './interfaces'
 import { listAttachedGuests, listHostRecords, toGuestItems } from './records'
-import { readSubnets } from './subnets'
 
 interface CompletionContext {
   readonly table: CommandTable
@@ -44,12 +44,13 @@ const SAMPLE_VALUES: Readonly<Record<string, readonly string[]>> = {
 async function listOptionValues(position: CursorContext, means: CompletionContext): Promise<CompletionValues> {
   if (position.target.kind !== 'value') return []
   const { spec, option } = position.target
-  const name = spec.value ?? ''
+  const name = spec.placeholder ?? ''
   if (name === 'ifname') return listFreeIfnames(position, means.system)
   if (name === 'mode') return toItems(SHARE_MODES[position.values.get('kind') === 'ipvlan' ? 'ipvlan' : 'macvlan'])
   if (option === 'filter') return listFilterItems(position, means.system)
   if (/^(file|path)/.test(name)) return 'files'
   if (name === 'out-interface') return listLinkItems('nic', means.system)
+  if (spec.choices !== undefined) return toItems(spec.choices)
   if (/^[\w.-]+(\|[\w.-]+)+$/.test(name)) return toItems(name.split('|'))
   return toItems(SAMPLE_VALUES[name] ?? [])
 }
@@ -86,8 +87,8 @@ async function listOneSlot(
   return /^(file|path)/.test(name) ? 'files' : []
 }
 
-function toCommandItems({ word, summary }: CommandTable['commands'][number]): readonly CompletionItem[] {
-  return word === '' ? [] : [{ value: word, text: summary }]
+function toCommandItems({ word, describe }: CommandTable['commands'][number]): readonly CompletionItem[] {
+  return word === '' ? [] : [{ value: word, text: describe }]
 }
 
 async function listLinkItems(name: string, system: System): Promise<readonly CompletionItem[]> {

@@ -1,8 +1,9 @@
 import { formatAddress } from '../../model/address'
+import type { DiagramData } from '../../operations/diagram'
 import type { ExistingAttachment } from '../../state/attachments'
 import type { HostLink } from '../../state/host-links'
 import { formatGuest } from '../../state/record'
-import type { HostSubnets } from '../completion/subnets'
+import type { HostSubnets } from '../../state/subnets'
 import type { Terminal } from '../terminal'
 
 /** A port of something: an attachment of ours, an uplink, or whatever others have put there. */
@@ -22,17 +23,6 @@ export interface DiagramNode {
   readonly kind: string
   readonly notes: readonly string[]
   readonly ports: readonly DiagramPort[]
-}
-
-/** What a diagram is drawn of. */
-export interface DiagramData {
-  readonly links: readonly HostLink[]
-  readonly attachments: readonly ExistingAttachment[]
-  readonly subnets: HostSubnets
-  /** NICs that pipework has put into bridges. */
-  readonly uplinks: readonly string[]
-  /** Bridges of Open vSwitch, with their ports. */
-  readonly ovsBridges: readonly { readonly name: string; readonly ports: readonly string[] }[]
 }
 
 function toAttachmentPort({ record, hostEnd, inGuest }: ExistingAttachment): DiagramPort {

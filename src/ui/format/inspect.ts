@@ -1,47 +1,8 @@
 import { type Address, formatAddress } from '../../model/address'
-import type { PipeworkError } from '../../model/errors'
-import type { LeaseReport } from '../../model/report'
-import type { Guest } from '../../runtimes/find'
-import type { GuestLink, GuestRoute, GuestState } from '../../state/guest'
+import type { InspectEntry, InspectView } from '../../operations/inspect'
+import type { GuestLink, GuestRoute } from '../../state/guest'
 import type { HostLink } from '../../state/host-links'
 import { formatLease } from './list'
-
-/** An interface that pipework attached. */
-export interface InspectEntry {
-  readonly ifname: string
-  readonly hostif: string
-  readonly hostEnd?: HostLink
-  /** The link as it is in the guest, where that could be read. */
-  readonly inGuest?: GuestLink
-  /** As recorded. */
-  readonly addresses: readonly Address[]
-  /** What DHCP servers gave. */
-  readonly leases: readonly LeaseReport[]
-  /** The NIC that its bridge is connected by. */
-  readonly uplink?: string
-  /** What there is of the host beside the link: NAT, ports, addresses. */
-  readonly outside: readonly (readonly [string, string])[]
-  /** What of that is gone. */
-  readonly missing: readonly string[]
-  /** What the firewall of the host does to its frames; absent where nobody could ask. */
-  readonly firewall?: readonly string[]
-  /** The file that it was made from. */
-  readonly file?: string
-  /** What asks for it. */
-  readonly command?: string
-  readonly undo: string
-}
-
-/** What `inspect` shows of a guest. */
-export interface InspectView {
-  readonly title: string
-  readonly guest?: Guest
-  readonly state?: GuestState
-  readonly rules?: readonly string[]
-  /** Why there is no more. */
-  readonly why?: PipeworkError
-  readonly attachments: readonly InspectEntry[]
-}
 
 type InspectRow = readonly [string, string]
 

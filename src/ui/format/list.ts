@@ -76,10 +76,10 @@ export function formatAttachmentTable(attachments: readonly AttachmentReport[], 
 
 function formatProblems({ guest, ifname, missing = [], firewall }: AttachmentReport): string {
   const name = `${guest.name} ${ifname}`
-  const mend = firewall?.command === undefined ? '' : `; mend it: ${firewall.command}`
-  const barred = firewall === undefined ? '' : `${name}: ${firewall.message}${mend}\n`
+  const fix = firewall?.command === undefined ? '' : `; fix: ${firewall.command}`
+  const barred = firewall === undefined ? '' : `${name}: ${firewall.message}${fix}\n`
   if (missing.length === 0) return barred
-  return `${name}: missing on this host: ${missing.join(', ')}; the same command again mends it\n${barred}`
+  return `${name}: missing on this host: ${missing.join(', ')}; run the same command again\n${barred}`
 }
 
 /** The fields of `--format`, with docker's spelling. */

@@ -1,11 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { COMMANDS, GLOBAL_OPTIONS, OPTION_GROUPS } from '../../commands'
+import { loadCommandTable } from '../../commands'
 import { createFakeSystem } from '../../system/fake'
 import { toLocaleText, toTerminal, wrapText, wrapToTerminal } from '../terminal'
 import { formatHelp } from '.'
 import { formatManual } from './manual'
 
-const table = { commands: COMMANDS, options: GLOBAL_OPTIONS, groups: OPTION_GROUPS }
+const table = await loadCommandTable()
+const COMMANDS = table.commands
 const shown = COMMANDS.filter(({ hidden }) => hidden !== true)
 const on = (options: Parameters<typeof createFakeSystem>[0]) => toTerminal(createFakeSystem(options))
 
@@ -13,7 +14,7 @@ describe.each(shown.map((command) => [command.word || 'the main form', command] 
   'help of %s',
   (_, command) => {
     test.each([40, 80, 132])('on a terminal of %i columns', async (columns) => {
-      const lines = (await formatHelp(command, table, on({ columns, env: { NO_COLOR: '1' } }))).split('\n')
+      const lines = formatHelp(command, table, on({ columns, env: { NO_COLOR: '1' } })).split('\n')
       const examples = command.examples.map(({ line }) => `  ${line}`)
       // What is copied, and what has no blank, is not broken.
       const long = lines.filter((it) => it.length > columns && !examples.includes(it) && /\S \S/.test(it.trim()))
@@ -33,17 +34,17 @@ test.each(shown.map(({ word, examples }) => [word || 'the main form', examples] 
 
 test('lines are broken between words', async () => {
   const command = COMMANDS.find(({ word }) => word === 'ls') ?? never()
-  expect(await formatHelp(command, table, on({ columns: 40 }))).toMatch(
-    /print one JSON\n +document, for\n +success and for\n/,
+  expect(formatHelp(command, table, on({ columns: 40 }))).toMatch(
+    /print one JSON\n +document, for success\n +and for failure\n/,
   )
 })
 
 test('headings are bold on a terminal, and nowhere else', async () => {
   const help = (options: Parameters<typeof createFakeSystem>[0]) => formatHelp(shown[0] ?? never(), table, on(options))
-  expect(await help({ columns: 80 })).toContain('\x1b[1mExamples:\x1b[0m')
-  expect(await help({ columns: 80, env: { NO_COLOR: '1' } })).not.toContain('\x1b')
-  expect(await help({ columns: 80, env: { TERM: 'dumb' } })).not.toContain('\x1b')
-  expect(await help({})).not.toContain('\x1b')
+  expect(help({ columns: 80 })).toContain('\x1b[1mExamples:\x1b[0m')
+  expect(help({ columns: 80, env: { NO_COLOR: '1' } })).not.toContain('\x1b')
+  expect(help({ columns: 80, env: { TERM: 'dumb' } })).not.toContain('\x1b')
+  expect(help({})).not.toContain('\x1b')
 })
 
 function never(): never {
@@ -73,9 +74,9 @@ describe('the manual page', () => {
 
   test('names every command, option and example', () => {
     const plain = page.replaceAll('\\-', '-').replaceAll('\\(aq', "'").replaceAll('\\&...', '…')
-    for (const { word, options, examples } of shown) {
+    for (const { word, builder, examples } of shown) {
       if (word !== '') expect(plain).toContain(`\n.SS ${word}\n`)
-      for (const name of Object.keys(options)) expect(plain).toContain(name.length === 1 ? `-${name}` : `--${name}`)
+      for (const name of Object.keys(builder)) expect(plain).toContain(name.length === 1 ? `-${name}` : `--${name}`)
       for (const { line } of examples) expect(plain).toContain(line)
     }
   })

@@ -1,12 +1,14 @@
-import type { CommandSpec, CommandTable, OptionSpec } from '../command'
+import { usageError } from '../../model/errors'
+import { listClosest } from '../../model/nearest'
+import type { CommandSpec, CommandTable, OptionSpec } from '../command-spec'
 import { type Terminal, wrapText } from '../terminal'
 
-/** Five lines that get a newcomer going, for somebody who typed nothing. */
-export const SHORT_USAGE = `pipework br1 web 192.168.1.10/24@192.168.1.1   the container web on the bridge br1
-pipework --dry-run br1 web 192.168.1.10/24     the same as a shell script, to read first
-pipework ls                                    who is attached where
-pipework disconnect web                        away with it, and everything as it was
-pipework --help                                all the rest; pipework help <command> tells more`
+/** The first five lines for a newcomer. */
+export const SHORT_USAGE = `pipework br1 web 192.168.1.10/24@192.168.1.1   attach the container web to the bridge br1
+pipework --dry-run br1 web 192.168.1.10/24     print the same as a shell script
+pipework ls                                    list all attachments
+pipework disconnect web                        remove the interfaces, restore what they replaced
+pipework --help                                everything else; pipework help <command>`
 
 /** Where help is not read on a terminal. */
 const DEFAULT_WIDTH = 80
@@ -20,16 +22,16 @@ export interface OptionGroup {
 }
 
 /** How an option is written: `-n, --dry-run`, `-i <ifname>`. */
-export function formatOption(name: string, { short, value, optional }: OptionSpec): string {
+export function formatOption(name: string, { alias, placeholder, optionalValue }: OptionSpec): string {
   const long = name.length === 1 ? `-${name}` : `--${name}`
-  const written = optional ? `[=<${value}>]` : ` <${value}>`
-  return `${short === undefined ? '' : `-${short}, `}${long}${value === undefined ? '' : written}`
+  const value = optionalValue ? `[=<${placeholder}>]` : ` <${placeholder}>`
+  return `${alias === undefined ? '' : `-${alias}, `}${long}${placeholder === undefined ? '' : value}`
 }
 
 /** The options of a command under the headings of the table; few need none. */
-export function groupOptions({ options }: CommandSpec, table: CommandTable): readonly OptionGroup[] {
-  const all = Object.entries<OptionSpec>({ ...options, ...table.options })
-  if (Object.keys(options).length <= 6) return [{ title: 'Options', options: all }]
+export function groupOptions({ builder }: CommandSpec, table: CommandTable): readonly OptionGroup[] {
+  const all = Object.entries<OptionSpec>({ ...builder, ...table.options })
+  if (Object.keys(builder).length <= 6) return [{ title: 'Options', options: all }]
   const titles = Object.keys(table.groups)
   const titleOf = (name: string) => titles.find((title) => table.groups[title]?.includes(name)) ?? titles[0]
   return titles.flatMap((title) => {
@@ -52,35 +54,56 @@ function formatExamples({ examples }: CommandSpec, width: number): readonly stri
   return examples.flatMap(({ line, does }) => [`  ${line}`, ...wrapText(does, width - 6).map((it) => `      ${it}`)])
 }
 
-/** What `--help` and `help <command>` print: yargs lays it out, but for what must not be broken. */
-export async function formatHelp(command: CommandSpec, table: CommandTable, screen: Terminal): Promise<string> {
-  // Its CommonJS form: the one as an ES module breaks lines within words.
-  const { default: yargs } = await import('yargs/yargs')
-  const width = Math.min(screen.columns ?? DEFAULT_WIDTH, MAX_WIDTH)
-  const help = yargs([]).scriptName('').locale('en').version(false).help(false).wrap(width)
-  help.usage(toSentence(command.summary)).updateStrings({ 'Positionals:': 'Words:' })
-  for (const [word, describe] of Object.entries(command.argumentHelp ?? {})) help.positional(word, { describe })
-  for (const { title, options } of groupOptions(command, table))
-    for (const [name, spec] of options)
-      help.option(toYargsName(name, spec), { ...toYargsAlias(spec), ...toYargsText(title, spec) })
-  const others = command.word === '' ? table.commands.filter(({ word, hidden }) => word !== '' && !hidden) : []
-  for (const { word, summary } of others) help.command(word, summary)
-  const examples = ['Examples:', ...formatExamples(command, width)]
-  const end = others.length === 0 ? [] : ['', ...wrapText('pipework help <command> tells more of each.', width)]
-  const synopsis = wrapSynopsis(command.synopsis, width - 4)
-  const lines = [...synopsis, '', ...(await help.getHelp()).split('\n'), '', ...examples, ...end]
-  return lines.map((line) => `${formatHeading(line, screen)}\n`).join('')
+/** A term and its description, in two columns. */
+type HelpEntry = readonly [string, string]
+
+/** Terms that are longer than this share of the width have their description below. */
+const TERM_SHARE = 0.4
+
+function formatEntries(title: string, entries: readonly HelpEntry[], width: number): readonly string[] {
+  if (entries.length === 0) return []
+  const limit = Math.floor(width * TERM_SHARE)
+  const column = Math.max(...entries.map(([term]) => term.length).filter((it) => it <= limit), 0) + 2
+  const lines = entries.flatMap(([term, text]) => {
+    const [first = '', ...rest] = wrapText(text, width - column)
+    const below = rest.map((line) => `${''.padEnd(column)}${line}`)
+    return term.length + 2 <= column
+      ? [`${term.padEnd(column)}${first}`, ...below]
+      : [term, `${''.padEnd(column)}${first}`, ...below]
+  })
+  return ['', `${title}:`, ...lines]
 }
 
-/** yargs shows the names of options and not what their values are called: here that belongs to the name. */
-const toYargsName = (name: string, { value, optional }: OptionSpec) =>
-  `${name}${value === undefined ? '' : optional ? `[=<${value}>]` : ` <${value}>`}`
-const toYargsAlias = ({ short }: OptionSpec) => (short === undefined ? {} : { alias: short })
-const toYargsText = (title: string, { summary }: OptionSpec) => ({ group: `${title}:`, describe: summary })
+/** Long names under each other, whether they have a short form or not. */
+function toOptionEntry([name, spec]: OptionGroup['options'][number]): HelpEntry {
+  const indent = spec.alias === undefined && name.length > 1 ? '      ' : '  '
+  return [`${indent}${formatOption(name, spec)}`, spec.describe]
+}
 
-/** Headings as the terminal shows them; and of a letter with a value, which yargs takes for a long name, one dash, at the left. */
-function formatHeading(line: string, { bold }: Terminal): string {
-  return /^[A-Z][\w ]*:$/.test(line) ? bold(line) : line.replace(/^ {4}( +)--(\w <[^>]*> *)/, '$1-$2     ').trimEnd()
+/** What `--help` and `help <command>` print. */
+export function formatHelp(command: CommandSpec, table: CommandTable, screen: Terminal): string {
+  const width = Math.min(screen.columns ?? DEFAULT_WIDTH, MAX_WIDTH)
+  const others = command.word === '' ? table.commands.filter(({ word, hidden }) => word !== '' && !hidden) : []
+  const toEntry = ([term, text]: HelpEntry): HelpEntry => [`  ${term}`, text]
+  const lines = [
+    ...wrapSynopsis(command.synopsis, width - 4),
+    '',
+    ...wrapText(toSentence(command.describe), width),
+    ...formatEntries(
+      'Commands',
+      others.map(({ word, describe }): HelpEntry => [`  ${word}`, describe]),
+      width,
+    ),
+    ...formatEntries('Arguments', Object.entries(command.argumentHelp ?? {}).map(toEntry), width),
+    ...groupOptions(command, table).flatMap(({ title, options }) =>
+      formatEntries(title, options.map(toOptionEntry), width),
+    ),
+    '',
+    'Examples:',
+    ...formatExamples(command, width),
+    ...(others.length === 0 ? [] : ['', ...wrapText('More about a command: pipework help <command>', width)]),
+  ]
+  return lines.map((line) => `${/^[A-Z][\w ]*:$/.test(line) ? screen.bold(line) : line}\n`).join('')
 }
 
 /** A summary as a sentence of its own. */
@@ -89,8 +112,21 @@ export function toSentence(text: string): string {
 }
 
 /** The same for programs; with the commands there are, for the main form. */
-export function helpToJson({ word, synopsis, summary, options, examples }: CommandSpec, table: CommandTable): object {
+export function helpToJson({ word, synopsis, describe, builder, examples }: CommandSpec, table: CommandTable): object {
   const commands = table.commands.filter(({ hidden }) => hidden !== true).map((it) => it.word)
-  const own = { word, synopsis, summary, options: { ...options, ...table.options }, examples }
+  const own = { word, synopsis, summary: describe, options: { ...builder, ...table.options }, examples }
   return { ok: true, ...own, commands: word === '' ? commands.filter(Boolean) : undefined }
+}
+
+/** The command of that word, or the main form for none. Throws a usage error with a suggestion. */
+export function findHelpCommand(typed: string, { commands }: CommandTable): CommandSpec {
+  const shown = commands.filter(({ hidden }) => hidden !== true)
+  const found = shown.find(({ word }) => word === typed || word === `--${typed}`)
+  if (found !== undefined) return found
+  const words = shown.map(({ word }) => word).filter(Boolean)
+  const near = listClosest(typed, words)
+  throw usageError(
+    `unknown command '${typed}'`,
+    near.length > 0 ? `Did you mean ${near.join(' or ')}?` : `The commands are ${words.join(', ')}.`,
+  )
 }

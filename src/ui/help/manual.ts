@@ -1,4 +1,4 @@
-import type { CommandExample, CommandSpec, CommandTable } from '../command'
+import type { CommandExample, CommandSpec, CommandTable } from '../command-spec'
 import { formatOption, groupOptions, type OptionGroup, toSentence } from '.'
 
 /** Text as roff takes it: its own characters escaped, and what is no ASCII by its name (groff_char(7)). */
@@ -34,7 +34,7 @@ function roffTerm(text: string): string {
 }
 
 function roffOptions({ options }: OptionGroup): readonly string[] {
-  return options.flatMap(([name, spec]) => roffEntry(roffTerm(formatOption(name, spec)), toSentence(spec.summary)))
+  return options.flatMap(([name, spec]) => roffEntry(roffTerm(formatOption(name, spec)), toSentence(spec.describe)))
 }
 
 function roffExamples(examples: readonly CommandExample[]): readonly string[] {
@@ -55,13 +55,12 @@ function roffSynopsis({ synopsis }: CommandSpec): readonly string[] {
 }
 
 function roffCommand(command: CommandSpec, table: CommandTable): readonly string[] {
-  const own = { ...command, options: command.options }
-  const groups = groupOptions(own, { ...table, options: {} })
+  const groups = groupOptions(command, { ...table, options: {} })
   return [
     `.SS ${toRoff(command.word)}`,
     ...roffSynopsis(command),
     '.PP',
-    toRoff(toSentence(command.summary)),
+    toRoff(toSentence(command.describe)),
     ...groups.flatMap(roffOptions),
     ...roffExamples(command.examples),
   ]

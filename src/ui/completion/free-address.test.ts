@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { parseAddress } from '../../model/address'
+import { type HostSubnets, readSubnets } from '../../state/subnets'
 import { createFakeSystem } from '../../system/fake'
 import { nextFreeAddress, suggestAddresses } from './free-address'
-import { type HostSubnets, readSubnets } from './subnets'
 
 /** As /proc showed it (Linux 6.18), with two bridges, one of them without a carrier. */
 const files = {

@@ -43,7 +43,7 @@ ExecReload=/bin/kill -HUP $MAINPID
 WatchdogSec=2min
 Restart=on-failure
 RestartSec=5
-# A mistake in a file stays one until somebody mends it.
+# An error in a file stays until the file is changed.
 RestartPreventExitStatus=2
 # DHCP clients outlive a restart of the watch, as the leases do that they keep.
 KillMode=process

@@ -1,6 +1,6 @@
-import type { Family } from '../../model/address'
-import { hexToBytes, readProcRoutes } from '../../state/proc-routes'
-import type { System } from '../../system/types'
+import type { Family } from '../model/address'
+import type { System } from '../system/types'
+import { hexToBytes, readProcRoutes } from './proc-routes'
 
 /** An address of the host, on the link that its subnet is reached by. */
 export interface SubnetAddress {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { toShell } from '../plan/shell'
 import { createFakeSystem } from '../system/fake'
-import { planNetnsName, planNetnsPrune } from './netns'
+import { planNetnsName, planNetnsPrune } from './netns-name'
 
 const PROC = '/proc/42/ns/net'
 const web = { name: 'web', nsPath: PROC }

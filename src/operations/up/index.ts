@@ -1,0 +1,113 @@
+import { PipeworkError } from '../../model/errors'
+import type { Warning } from '../../model/report'
+import { memoizeHost } from '../../state/together'
+import type { System } from '../../system/types'
+import { applyAttachments, planAttachment } from '../attach'
+import { createFirewallCheck, type FirewallCheck, wantsFirewallWarning } from '../attach/firewall-check'
+import type { ChangeOptions } from '../types'
+import { forEachGuest, type GuestAction, type LineResult, resolveGuests } from './for-each-guest'
+import { type PruneResult, pruneAttachments } from './prune'
+import type { AttachmentLine } from './read-files'
+
+/** What is asked of `up`. */
+export interface UpRequest {
+  readonly lines: readonly AttachmentLine[]
+  /** The files that the lines are from. */
+  readonly paths: readonly string[]
+  readonly prune: boolean
+  /** Seconds to wait for guests that do not run yet. */
+  readonly waitSeconds: number
+}
+
+export interface UpOptions extends ChangeOptions {
+  /** Called when so many more lines are done. */
+  readonly onProgress?: (lines: number) => void
+}
+
+/** What `up` did, line by line. */
+export interface UpSummary {
+  readonly results: readonly LineResult[]
+  readonly pruned: readonly PruneResult[]
+  readonly waitSeconds: number
+  readonly warnings: readonly Warning[]
+}
+
+/** Applies the lines of attachment files: what one guest cannot have does not stop the others. */
+export async function applyFileLines(
+  { lines, paths, prune, waitSeconds }: UpRequest,
+  typed: UpOptions,
+): Promise<UpSummary> {
+  const options = { ...typed, system: memoizeHost(typed.system) }
+  const { system, dryRun } = options
+  const resolved = await resolveGuests(lines, options)
+  // First, so that an address that has moved from one guest to another is free.
+  const known = { lines, guests: resolved.groups.map(({ guest }) => guest), paths }
+  const pruned = prune ? await pruneAttachments(known, options) : []
+  const requests = lines.map(({ request }) => request)
+  const check = dryRun ? undefined : await createFirewallCheck(requests, system)
+  const results = sortByLine(lines, await applyLines({ resolved, waitSeconds }, options))
+  return { results, pruned, waitSeconds, warnings: check === undefined ? [] : await listWarnings(results, check) }
+}
+
+/** The warnings about the bridges, one for each. */
+async function listWarnings(results: readonly LineResult[], check: FirewallCheck): Promise<readonly Warning[]> {
+  const bridges = new Map<string, Warning | undefined>()
+  for (const result of results) {
+    if (result.state !== 'planned') continue
+    const { request } = result.attachPlan
+    if (wantsFirewallWarning(request) && bridges.get(request.hostif) === undefined)
+      bridges.set(request.hostif, await check(result.attachPlan))
+  }
+  return [...bridges.values()].filter((it) => it !== undefined)
+}
+
+/** Seconds between two looks at guests that are waited for. */
+const POLL_SECONDS = 0.5
+
+interface ApplyInputs {
+  readonly resolved: Awaited<ReturnType<typeof resolveGuests>>
+  readonly waitSeconds: number
+}
+
+/** Guests that run at once, and guests that are waited for as they start. */
+async function applyLines({ resolved, waitSeconds }: ApplyInputs, options: UpOptions): Promise<readonly LineResult[]> {
+  const { system, interrupt } = options
+  const action = options.dryRun ? createPlanAction(system) : createApplyAction(options)
+  const all: LineResult[] = []
+  for (let now = resolved; ; ) {
+    const done = await forEachGuest(now.groups, options, { action, onDone: options.onProgress })
+    all.push(...done.flat(), ...now.results.filter(({ state }) => state !== 'absent'))
+    const absent = now.results.filter(({ state }) => state === 'absent')
+    const isAwaited = ({ line }: LineResult) => system.elapsed() < 1000 * Math.max(waitSeconds, line.waitSeconds)
+    const awaited = interrupt.requested ? [] : absent.filter(isAwaited)
+    all.push(...absent.filter((it) => !awaited.includes(it)))
+    if (awaited.length === 0) return all
+    await system.sleep(POLL_SECONDS)
+    now = await resolveGuests(
+      awaited.map(({ line }) => line),
+      options,
+    )
+  }
+}
+
+/** Attaches all lines of one guest, or none of them. */
+function createApplyAction({ system, interrupt, openTranscript }: ChangeOptions): GuestAction {
+  return (requests, { guest, pin }) => {
+    if (pin === undefined)
+      throw new PipeworkError('only root can change network interfaces: run it with sudo, or look with --dry-run')
+    const transcript = openTranscript?.(guest)
+    return applyAttachments(requests, { guest, pin }, { system, interrupt, ...transcript }).finally(() =>
+      transcript?.end(),
+    )
+  }
+}
+
+function createPlanAction(system: System): GuestAction {
+  return (requests, held) => Promise.all(requests.map((request) => planAttachment(request, held, system)))
+}
+
+/** The results in the order of the lines. */
+function sortByLine(lines: readonly AttachmentLine[], results: readonly LineResult[]): readonly LineResult[] {
+  const byLine = new Map(results.map((it) => [it.line, it]))
+  return lines.flatMap((line) => byLine.get(line) ?? [])
+}
