@@ -33,7 +33,7 @@ at_width() {
 pipework help [command]
 pipework help --man
 
-Tell what a command does, with its
+Show what a command does, with its
 options and with examples that run.
 
 Options:
