@@ -161,7 +161,7 @@ host_lacks() {
     [[ $(routes web 4) == 'default via 10.1.1.1 dev eth1'* && $(routes web 6) == *'default via fd00::1 dev eth1'* ]]
     run_pw disconnect web
     assert_exit 0
-    assert_out 'put the earlier default route for IPv4 back'
+    assert_out 'restore the previous IPv4 default route'
     assert_as_remembered
     docker rm --force web > /dev/null
   done
@@ -272,7 +272,7 @@ host_lacks() {
   on_host ip link show dev br1
   run_pw disconnect db
   assert_exit 0
-  assert_out 'remove br1: pipework made it and nobody uses it'
+  assert_out 'remove br1: pipework made it, and it is unused'
   assert_as_remembered
 }
 

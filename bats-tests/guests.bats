@@ -332,7 +332,7 @@ same_start() {
   run_pw inspect web --json
   assert_json "$output" '.attachments | length == 1 and .[0].undo == "pipework disconnect side eth1"'
   run_pw --dry-run disconnect web
-  assert_out 'take eth1 away from side'
+  assert_out 'detach eth1 from side'
   run_pw disconnect web
   assert_out 'side no longer has eth1'
   pw br1 -i eth2 web 10.1.2.2/24

@@ -321,7 +321,7 @@ hears() {
   assert_err "is on 'ovs1', not on 'ovs2'"
   run_pw br1 web 10.1.1.2/24
   assert_exit 1
-  assert_err "is on 'ovs1', a bridge of Open vSwitch, and not on 'br1'"
+  assert_err "is on 'ovs1', an Open vSwitch bridge, and not on 'br1'"
   assert_kept
 
   attach --force ovs2 web 10.1.1.2/24 @10

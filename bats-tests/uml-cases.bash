@@ -482,7 +482,7 @@ case_bridge_that_does_not_keep_VLANs_apart_is_asked_for() {
   ip link set dev br1 up
   pw br1 netns:b 10.0.0.3/24
   pw br1 netns:c 10.0.0.4/24
-  refused 'does not keep VLANs apart' br1 netns:a 10.0.0.2/24 @10
+  refused 'VLAN filtering is off' br1 netns:a 10.0.0.2/24 @10
   survives_failure --vlan-filtering br1 netns:a 0/0 @10
   pw br1 netns:a 10.0.0.2/24 @10
   is "$(cat /sys/class/net/br1/bridge/vlan_filtering)" 1

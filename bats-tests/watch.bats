@@ -103,7 +103,7 @@ stop_own_docker() {
   wait_until 60 has new eth2 192.168.1.51/24
   # who has the old name now takes nothing away from who had it
   start_guest web
-  wait_until 60 said "web: 'eth1' of 'new' was made when that was called 'web'"
+  wait_until 60 said "web: 'eth1' of 'new' was attached when that container was called 'web'"
   has new eth1 192.168.1.50/24
   pw --quiet disconnect web eth1
   wait_until 90 has web eth1 192.168.1.50/24

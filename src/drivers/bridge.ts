@@ -6,31 +6,38 @@ import { bridgePortsDir } from '../state/host-links'
 import { findOvsPort } from '../state/ovsdb'
 import { OWNED_ALIAS } from '../state/record'
 import { explainVlanFailure, NO_VLAN_FILTERING, planPortVlans, restoreVlanCommands } from './bridge-vlans'
-import type { LinkDriver } from './types'
-import { planVeth } from './veth'
+import type { Driver } from './types'
+import { planVeth, planVethRemoval, validateVeth } from './veth'
 
-/** A veth pair with its host end on a Linux bridge. The bridge is made when missing, brought up when down. */
-export const bridgeDriver: LinkDriver = {
+/** A veth pair with its host end on a Linux bridge, which is created when missing and brought up when down. */
+export const bridgeDriver: Driver = {
   isBridged: true,
+
+  matches: ({ request, facts: { hostif } }) =>
+    hostif === undefined ? request.hostif.startsWith('br') : hostif.kind === 'bridge',
+
+  validate: (context) => {
+    validateLinuxBridge(context)
+    validateVeth(context, context.request.hostif)
+  },
+
+  plan: (context) => [
+    ...planLinuxBridge(context),
+    ...planVeth(context, {
+      master: context.request.hostif,
+      planPortVlans: (name) => planPortVlans(context, name),
+      restorePortVlans: (name) => restoreVlanCommands(name, context.facts.portVlans),
+    }),
+  ],
+
+  planRemoval: planVethRemoval,
 
   isAttached: ({ request }, { master }) => master === request.hostif,
 
   incompatibility: ({ request, facts }, { kind }) => {
     if (kind !== 'veth') return `is a ${kind}, and not on '${request.hostif}'`
     const port = findOvsPort(facts.ovs, facts.hostEnd?.name)
-    return port && `is on '${port.bridge}', a bridge of Open vSwitch, and not on '${request.hostif}'`
-  },
-
-  plan: (context) => {
-    validateLinuxBridge(context)
-    return planSteps(
-      planLinuxBridge(context),
-      planVeth(context, {
-        master: context.request.hostif,
-        planPortVlans: (name) => planPortVlans(context, name),
-        restorePortVlans: (name) => restoreVlanCommands(name, context.facts.portVlans),
-      }),
-    )
+    return port && `is on '${port.bridge}', an Open vSwitch bridge, and not on '${request.hostif}'`
   },
 }
 
@@ -39,8 +46,8 @@ function validateBridgeVlans({ request: { hostif, vlanFiltering }, facts }: Atta
   if (facts.hostif.filtering === undefined)
     throw new PipeworkError(NO_VLAN_FILTERING.message, { hint: NO_VLAN_FILTERING.hint })
   if (!vlanFiltering)
-    throw new PipeworkError(`'@${formatVlanSet(vlans)}': the bridge '${hostif}' does not keep VLANs apart`, {
-      hint: `To change that, for the traffic of all its ports: --vlan-filtering. They are in VLAN ${facts.hostif.defaultPvid} then, and frames with a tag no longer pass.`,
+    throw new PipeworkError(`'@${formatVlanSet(vlans)}': VLAN filtering is off on the bridge '${hostif}'`, {
+      hint: `Turn it on with --vlan-filtering. All its ports are then in VLAN ${facts.hostif.defaultPvid}, and tagged frames no longer pass.`,
     })
 }
 
@@ -53,11 +60,11 @@ function validateLinuxBridge(context: AttachContext): void {
     !request.force
   )
     throw new PipeworkError(`the bridge '${request.hostif}' is Docker's own`, {
-      hint: `Docker gives out the addresses there: docker network connect NETWORK ${guest.name} --ip ADDRESS. To use it all the same: --force.`,
+      hint: `Docker gives out the addresses there: docker network connect NETWORK ${guest.name} --ip ADDRESS. To use it anyway: --force.`,
     })
 }
 
-/** A bridge has a MAC address of its own: otherwise it takes its ports' lowest and changes as they come and go. */
+/** The MAC address is set: otherwise the bridge takes the lowest of its ports, which changes as they come and go. */
 function planLinuxBridge({ request: { hostif, vlan }, facts }: AttachContext): Plan {
   const remove = { ...ip`link del dev ${hostif}`, onlyIfEmpty: bridgePortsDir(hostif) }
   const madeByUs = facts.hostif?.record !== undefined
@@ -68,7 +75,7 @@ function planLinuxBridge({ request: { hostif, vlan }, facts }: AttachContext): P
       undo: remove,
       explainFailure: vlan === undefined ? undefined : explainVlanFailure,
     },
-    // A run that was killed between the two leaves a bridge with our address and no record.
+    // A killed run can leave a bridge with our address and no record.
     !madeByUs &&
       (facts.hostif === undefined || facts.hostif.mac === facts.bridgeMac) && {
         description: `record that pipework made ${hostif}`,
@@ -76,7 +83,7 @@ function planLinuxBridge({ request: { hostif, vlan }, facts }: AttachContext): P
       },
     vlan !== undefined &&
       facts.hostif?.filtering === false && {
-        description: `let ${hostif} keep VLANs apart: its other ports are in VLAN ${facts.hostif.defaultPvid}, and tags no longer pass`,
+        description: `turn on VLAN filtering on ${hostif}: its other ports are in VLAN ${facts.hostif.defaultPvid}, and tagged frames no longer pass`,
         command: ip`link set dev ${hostif} type bridge vlan_filtering 1`,
         undo: ip`link set dev ${hostif} type bridge vlan_filtering 0`,
       },

@@ -1,67 +1,56 @@
 import { PipeworkError } from '../model/errors'
-import { parseRouted } from '../model/routed'
 import type { AttachContext } from '../state/attach-facts'
-import { isOvsBridge } from '../state/ovsdb'
-import type { LinkDriver } from './types'
+import { bridgeDriver } from './bridge'
+import { dummyDriver } from './dummy'
+import { ipoibDriver } from './ipoib'
+import { ipvlanDriver, macvlanDriver } from './macvlan'
+import { ovsDriver } from './ovs'
+import { physDriver } from './phys'
+import { routedDriver } from './routed'
+import type { Driver, LinkRemoval } from './types'
 
-/** A kind of host interface: which ones it serves, and the file that does. */
-interface DriverEntry {
-  matches(context: AttachContext): boolean
-  /** Whether it shares a NIC with others, in one of several ways. */
-  readonly sharesNic?: true
-  /** Nobody waits for the kinds that were not asked for. */
-  load(): Promise<LinkDriver>
-}
-
-/** The kinds of host interface; the first that claims one serves it. */
-export const DRIVERS: readonly DriverEntry[] = [
-  {
-    matches: ({ request }) => request.direct,
-    load: () => import('./phys').then(({ physDriver }) => physDriver),
-  },
-  {
-    matches: ({ request, facts }) => isOvsBridge(request.hostif, facts.hostif, facts.ovs),
-    load: () => import('./ovs').then(({ ovsDriver }) => ovsDriver),
-  },
-  {
-    matches: ({ request, facts }) =>
-      facts.hostif === undefined ? request.hostif.startsWith('br') : facts.hostif.kind === 'bridge',
-    load: () => import('./bridge').then(({ bridgeDriver }) => bridgeDriver),
-  },
-  {
-    matches: ({ facts }) => facts.hostif?.kind === 'infiniband',
-    load: () => import('./ipoib').then(({ ipoibDriver }) => ipoibDriver),
-  },
-  {
-    matches: ({ facts: { hostif } }) =>
-      hostif !== undefined && hostif.kind !== 'bridge' && hostif.kind !== 'infiniband',
-    sharesNic: true,
-    load: () => import('./macvlan').then(({ macvlanDriver }) => macvlanDriver),
-  },
-  {
-    matches: ({ request, facts }) => facts.hostif === undefined && parseRouted(request.hostif) !== undefined,
-    load: () => import('./routed').then(({ routedDriver }) => routedDriver),
-  },
-  {
-    matches: ({ request, facts }) => request.hostif === 'dummy' && facts.hostif === undefined,
-    load: () => import('./dummy').then(({ dummyDriver }) => dummyDriver),
-  },
+/** The kinds of link; the first that matches serves the request. */
+const DRIVERS: readonly Driver[] = [
+  physDriver,
+  ovsDriver,
+  bridgeDriver,
+  ipoibDriver,
+  ipvlanDriver,
+  macvlanDriver,
+  routedDriver,
+  dummyDriver,
 ]
 
-/** The kind that serves the request's host interface. Throws when none does. */
-export function findDriver(context: AttachContext): DriverEntry {
-  const kind = DRIVERS.find(({ matches }) => matches(context))
-  if (kind === undefined) throw noDriverError(context)
-  if (!kind.sharesNic) validateSharing(context)
-  return kind
+/** The driver for the requested host interface. Throws when there is none. */
+export function findDriver(context: AttachContext): Driver {
+  const driver = DRIVERS.find(({ matches }) => matches(context))
+  if (driver === undefined) throw noDriverError(context)
+  if (!driver.sharesNic) validateNoSharingOptions(context)
+  return driver
 }
 
-/** Options that mean nothing here would be taken for done. */
-function validateSharing({ request: { words } }: AttachContext): void {
+/** Drivers of links without a host end, by the kernel's name for their kind. */
+const GUEST_LINK_DRIVERS: Readonly<Record<string, Driver | undefined>> = {
+  dummy: dummyDriver,
+  ipoib: ipoibDriver,
+  ipvlan: ipvlanDriver,
+}
+
+/** The driver of a link that is there. */
+export function findDriverOf({ attachment, ovsRemoval }: LinkRemoval): Driver {
+  const { record, hostEnd, inGuest, deadPort } = attachment
+  if (record.nic !== undefined) return physDriver
+  if (deadPort !== undefined || ovsRemoval !== undefined) return ovsDriver
+  if (hostEnd !== undefined) return hostEnd.master === undefined ? routedDriver : bridgeDriver
+  return GUEST_LINK_DRIVERS[inGuest?.kind ?? ''] ?? macvlanDriver
+}
+
+/** Refuses options that would be ignored. */
+function validateNoSharingOptions({ request: { words } }: AttachContext): void {
   const word = words.find((it) => /^--(kind|mode)=/.test(it))
   if (word === undefined) return
-  throw new PipeworkError(`'${word}' says how to share a NIC, and none is shared here`, {
-    hint: 'Leave it out, or give the name of a NIC in the first place: ip -br link',
+  throw new PipeworkError(`'${word}' says how to share a NIC, and this link shares none`, {
+    hint: 'Leave it out, or give the name of a NIC as the first argument: ip -br link',
   })
 }
 
@@ -70,11 +59,11 @@ function noDriverError({ request: { hostif }, facts }: AttachContext): PipeworkE
     return new PipeworkError(`the NIC '${hostif}' is in '${facts.nicElsewhere.guest}'`, {
       hint: `Bring it back first: pipework disconnect ${facts.nicElsewhere.guest}`,
     })
-  const near = facts.similarNames?.length ? `Did you mean ${facts.similarNames.join(' or ')}?\n` : ''
-  const mute = facts.ovs?.kind === 'silent' ? `\nShould it be a bridge of Open vSwitch: ${facts.ovs.message}.` : ''
+  const similar = facts.similarNames?.length ? `Did you mean ${facts.similarNames.join(' or ')}?\n` : ''
+  const ovs = facts.ovs?.kind === 'silent' ? `\nIf it is an Open vSwitch bridge: ${facts.ovs.message}.` : ''
   return facts.hostif === undefined
     ? new PipeworkError(`there is no interface '${hostif}' on this host`, {
-        hint: `${near}A bridge is made when its name begins with br, like br1, or with ovs. See what there is: ip -br link${mute}`,
+        hint: `${similar}A bridge is created when its name begins with br, like br1, or with ovs. List the interfaces: ip -br link${ovs}`,
       })
     : new PipeworkError(`'${hostif}' is neither a bridge nor a NIC`, {
         hint: `See what it is: ip -d link show ${hostif}`,

@@ -4,31 +4,43 @@ import { formatLinkRecord } from '../network/link-record'
 import { guestNetns, ip, ipInGuest, type Plan, planSteps } from '../plan/step'
 import type { AttachContext } from '../state/attach-facts'
 import type { GuestLink } from '../state/guest'
-import type { LinkDriver } from './types'
+import { planChildRemoval } from './removal'
+import type { Driver } from './types'
 import { planMtuChange, planRecordChange } from './update-link'
 import { explainMissingModule, validateMtu, validateNoForeignLink, validateTxOffload } from './validate'
 
-/**
- * A child of an InfiniBand interface: what a macvlan is to Ethernet, which InfiniBand is not. IP only, no bridge, and
- * the hardware gives the address.
- */
-export const ipoibDriver: LinkDriver = {
-  incompatibility: (_, { kind }) => (kind === 'ipoib' ? undefined : `is a ${kind} and no IPoIB interface`),
+/** A child of an InfiniBand interface. InfiniBand has no bridges, and the hardware gives the MAC address. */
+export const ipoibDriver: Driver = {
+  hasFixedMac: true,
+
+  matches: ({ facts }) => facts.hostif?.kind === 'infiniband',
+
+  validate: (context) => {
+    const { hostif, inGuest } = context.facts
+    validateIpoib(context)
+    validateMtu(context, hostif)
+    validateTxOffload(context, 'an IPoIB interface')
+    if (inGuest !== undefined && !isOwnIpoib(context, inGuest)) validateNoForeignLink(context)
+  },
 
   plan: (context) => {
     const { request, facts } = context
-    validateIpoib(context)
-    validateMtu(context, facts.hostif)
-    validateTxOffload(context, 'an IPoIB interface')
+    const { hostif, inGuest } = facts
     return planSteps(
-      facts.hostif?.up === false && {
+      hostif?.up === false && {
         description: `bring ${request.hostif} up`,
         command: ip`link set dev ${request.hostif} up`,
         undo: ip`link set dev ${request.hostif} down`,
       },
-      facts.inGuest === undefined ? planIpoib(context) : planIpoibUpdate(context, facts.inGuest),
+      inGuest === undefined
+        ? planIpoib(context)
+        : [...planMtuChange(context, inGuest.mtu, hostif?.mtu), ...planRecordChange(context, inGuest)],
     )
   },
+
+  planRemoval: planChildRemoval,
+
+  incompatibility: (_, { kind }) => (kind === 'ipoib' ? undefined : `is a ${kind} and no IPoIB interface`),
 }
 
 function validateIpoib({ request: { hostif, hostEnd, mac, tag } }: AttachContext): void {
@@ -37,7 +49,7 @@ function validateIpoib({ request: { hostif, hostEnd, mac, tag } }: AttachContext
       hint: 'Leave the MAC address out.',
     })
   if (hostEnd !== undefined)
-    throw new PipeworkError(`-l '${hostEnd}': an IPoIB interface has no end in the host that could be named`, {
+    throw new PipeworkError(`-l '${hostEnd}': an IPoIB interface has no host end`, {
       hint: 'Leave -l out.',
     })
   if (tag !== undefined && !isPartitionKey(tag))
@@ -63,10 +75,7 @@ function planIpoib(context: AttachContext): Plan {
   ]
 }
 
-function planIpoibUpdate(context: AttachContext, link: GuestLink): Plan {
-  const { hostif } = context.facts
-  // A killed run leaves one without a record, on the same interface.
-  const isHalfMade = link.alias === undefined && link.kind === 'ipoib' && link.peerIndex === hostif?.ifindex
-  if (link.record === undefined && !isHalfMade) validateNoForeignLink(context)
-  return [...planMtuChange(context, link.mtu, hostif?.mtu), ...planRecordChange(context, link)]
+/** Whether pipework made it: by its record, or, where a killed run left none, by its parent. */
+function isOwnIpoib({ facts }: AttachContext, { record, alias, kind, peerIndex }: GuestLink): boolean {
+  return record !== undefined || (alias === undefined && kind === 'ipoib' && peerIndex === facts.hostif?.ifindex)
 }

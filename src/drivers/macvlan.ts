@@ -6,32 +6,54 @@ import type { AttachContext } from '../state/attach-facts'
 import type { GuestLink } from '../state/guest'
 import type { HostLink } from '../state/host-links'
 import { OWNED_ALIAS, PENDING_GROUP } from '../state/record'
-import type { LinkDriver } from './types'
+import { planChildRemoval } from './removal'
+import type { Driver } from './types'
 import { planMacChange, planMtuChange, planRecordChange } from './update-link'
 import { explainMissingModule, validateMtu, validateNoForeignLink, validateTxOffload } from './validate'
 
-/** A macvlan or ipvlan on a NIC, or on a VLAN of it. It is born in the guest and has no end in the host. */
-export const macvlanDriver: LinkDriver = {
+/** A macvlan on a NIC, or on a VLAN of it. It is created in the guest and has no host end. */
+export const macvlanDriver: Driver = {
+  sharesNic: true,
+
+  matches: ({ request, facts }) => isNic(facts.hostif) && request.sharing.kind === 'macvlan',
+
+  validate: (context) => {
+    const { hostif, vlanDevice, inGuest } = context.facts
+    if (hostif === undefined) return
+    validateMacvlan(context, hostif)
+    validatePassthru(context)
+    validateMtu(context, vlanDevice?.link ?? hostif)
+    validateTxOffload(context, `a ${context.request.sharing.kind}`)
+    if (inGuest !== undefined && !isOwnMacvlan(context, inGuest)) validateNoForeignLink(context)
+  },
+
+  plan: (context) => {
+    const { hostif, inGuest } = context.facts
+    if (hostif === undefined) return []
+    return [
+      ...planParent(context, hostif),
+      ...(inGuest === undefined ? planMacvlan(context, hostif) : planMacvlanUpdate(context, inGuest)),
+    ]
+  },
+
+  planRemoval: planChildRemoval,
+
   incompatibility: (context, { kind, peerIndex }) => {
     const { sharing } = context.request
     if (kind !== sharing.kind) return `is a ${kind}, not a ${sharing.kind} on '${parentName(context)}'`
     return peerIndex === parentIndex(context) ? undefined : `is not on '${parentName(context)}'`
   },
+}
 
-  plan: (context) => {
-    const { hostif } = context.facts
-    if (hostif === undefined) return []
-    validateMacvlan(context, hostif)
-    validatePassthru(context)
-    validateMtu(context, context.facts.vlanDevice?.link ?? hostif)
-    validateTxOffload(context, `a ${context.request.sharing.kind}`)
-    return planSteps(
-      planParent(context, hostif),
-      context.facts.inGuest === undefined
-        ? planMacvlan(context, hostif)
-        : planMacvlanUpdate(context, context.facts.inGuest),
-    )
-  },
+/** The same without a MAC address of its own. */
+export const ipvlanDriver: Driver = {
+  ...macvlanDriver,
+  hasFixedMac: true,
+  matches: ({ request, facts }) => isNic(facts.hostif) && request.sharing.kind === 'ipvlan',
+}
+
+function isNic(hostif: HostLink | undefined): boolean {
+  return hostif !== undefined && hostif.kind !== 'bridge' && hostif.kind !== 'infiniband'
 }
 
 function validateMacvlan({ request, facts }: AttachContext, { name, kind, master }: HostLink): void {
@@ -39,8 +61,8 @@ function validateMacvlan({ request, facts }: AttachContext, { name, kind, master
   if (kind === 'loopback')
     throw new PipeworkError(`'${name}' is the loopback interface`, { hint: 'Give a NIC or a bridge.' })
   if (master !== undefined)
-    throw new PipeworkError(`'${name}' is a port of '${master}', so nothing else can take its frames`, {
-      hint: `Attach to that one instead: pipework ${master} …`,
+    throw new PipeworkError(`'${name}' is a port of '${master}', so its frames go there`, {
+      hint: `Attach to that bridge instead: pipework ${master} …`,
     })
   if (kind === 'wireless' && sharing.kind === 'macvlan')
     throw new PipeworkError(`'${name}' is wireless: an access point takes frames from its own MAC address only`, {
@@ -51,7 +73,7 @@ function validateMacvlan({ request, facts }: AttachContext, { name, kind, master
       hint: 'Leave the MAC address out.',
     })
   if (hostEnd !== undefined)
-    throw new PipeworkError(`-l '${hostEnd}': a ${sharing.kind} has no end in the host that could be named`, {
+    throw new PipeworkError(`-l '${hostEnd}': a ${sharing.kind} has no host end`, {
       hint: 'Leave -l out.',
     })
   if (vlan !== undefined && (vlan.native === undefined || vlan.tagged.length > 0))
@@ -65,23 +87,23 @@ function validateMacvlan({ request, facts }: AttachContext, { name, kind, master
     })
 }
 
-/** In the mode passthru the kernel gives every frame of the NIC, and its MAC address, to the guest. */
+/** In passthru mode the kernel gives every frame of the NIC, and its MAC address, to the guest. */
 function validatePassthru(context: AttachContext): void {
   const { request, facts } = context
-  const isSo = facts.inGuest?.mode === request.sharing.mode
-  if (facts.hostAddress === undefined || request.force || isSo) return
+  const isAlready = facts.inGuest?.mode === request.sharing.mode
+  if (facts.hostAddress === undefined || request.force || isAlready) return
   throw new PipeworkError(
     `--mode passthru gives all of '${parentName(context)}' to the guest, and this host has ${facts.hostAddress} on it`,
-    { hint: 'Without it you may lose the host. Take the mode bridge, or do it all the same with --force.' },
+    { hint: 'You may lose the connection to this host. Use mode bridge, or do it anyway with --force.' },
   )
 }
 
-/** The name of what the link hangs on: the NIC, or the device of its VLAN. */
+/** The name of the parent: the NIC, or its VLAN device. */
 function parentName({ request, facts }: AttachContext): string {
   return facts.vlanDevice?.name ?? request.hostif
 }
 
-/** The NIC up, and its VLAN device made and up. */
+/** Brings the NIC up, and creates its VLAN device. */
 function planParent({ request, guest, facts }: AttachContext, { name, up }: HostLink): Plan {
   const device = facts.vlanDevice
   return planSteps(
@@ -131,7 +153,7 @@ function planMacvlan(context: AttachContext, nic: HostLink): Plan {
   ]
 }
 
-/** Ours by its record; a half-made one of a killed run by its parent and the address that we give. */
+/** Whether pipework made it: by its record, or, where a killed run left none, by its parent and address. */
 function isOwnMacvlan(context: AttachContext, { record, kind, alias, mac, peerIndex }: GuestLink): boolean {
   if (record !== undefined) return true
   const { facts, request } = context
@@ -146,7 +168,6 @@ function parentIndex({ facts }: AttachContext): number | undefined {
 function planMacvlanUpdate(context: AttachContext, link: GuestLink): Plan {
   const { request, facts } = context
   const { ifname, sharing } = request
-  if (!isOwnMacvlan(context, link)) validateNoForeignLink(context)
   return planSteps(
     planMtuChange(context, link.mtu, (facts.vlanDevice?.link ?? facts.hostif)?.mtu),
     link.mode !== sharing.mode && {

@@ -5,6 +5,7 @@ import type { AttachContext } from '../state/attach-facts'
 import type { OvsRemoval } from '../state/attachments'
 import {
   findOvsPort,
+  isOvsBridge,
   OVS_OWNER_ID,
   OVS_SYSTEM,
   type OvsBridge,
@@ -18,35 +19,51 @@ import {
   withNoWait,
 } from '../state/ovsdb'
 import type { CommandResult } from '../system/types'
-import type { LinkDriver } from './types'
+import type { Driver } from './types'
 import { validateRecreate } from './validate'
-import { type PortSetup, planVeth } from './veth'
+import { type PortSetup, planVeth, planVethRemoval, validateVeth } from './veth'
 
-/** A veth pair with its host end on a bridge of Open vSwitch. The bridge is made when missing. */
-export const ovsDriver: LinkDriver = {
+/** A veth pair with its host end on an Open vSwitch bridge, which is created when missing. */
+export const ovsDriver: Driver = {
+  matches: ({ request, facts }) => isOvsBridge(request.hostif, facts.hostif, facts.ovs),
+
+  validate: (context) => {
+    const database = requireOvsDatabase(context)
+    const { hostEnd } = context.facts
+    const port = findOvsPort(database, hostEnd?.name)
+    if (port !== undefined && port.bridge !== context.request.hostif)
+      validateRecreate(context, `is on '${port.bridge}', not on '${context.request.hostif}'`)
+    validatePortName(context, database)
+    validateVeth(context)
+  },
+
+  plan: (context) => {
+    const database = requireOvsDatabase(context)
+    const port = findOvsPort(database, context.facts.hostEnd?.name)
+    const isRenamed = port !== undefined && port.name !== toDesiredPort(context).name
+    return planSteps(
+      planDeadPorts(context, database),
+      // The kernel datapath does not accept a new name for a device that it has.
+      isRenamed && planOvsPortRemoval({ port, deadPorts: [], isDaemonRunning: true }),
+      planVeth(context, OVS_PORT_SETUP),
+      planOvsPort(context, database, isRenamed ? undefined : port),
+      planLocalPort(context),
+    )
+  },
+
+  planRemoval: (removal) =>
+    planSteps(
+      removal.ovsRemoval !== undefined && planOvsPortRemoval(removal.ovsRemoval),
+      removal.attachment.deadPort === undefined && planVethRemoval(removal),
+    ),
+
   incompatibility: ({ request, facts: { hostEnd } }, { kind }) => {
     if (kind !== 'veth') return `is a ${kind}, and not on '${request.hostif}'`
     const master = hostEnd?.master
     return master === undefined || master === OVS_SYSTEM ? undefined : `is on '${master}', not on '${request.hostif}'`
   },
 
-  plan: (context) => {
-    const database = requireOvsDatabase(context)
-    const live = findOvsPort(database, context.facts.hostEnd?.name)
-    if (live !== undefined && live.bridge !== context.request.hostif)
-      validateRecreate(context, `is on '${live.bridge}', not on '${context.request.hostif}'`)
-    const isRenamed = live !== undefined && live.name !== toDesiredPort(context).name
-    return planSteps(
-      planDeadPorts(context, database),
-      // The kernel's datapath does not let a device that it has be known by another name.
-      isRenamed && planOvsPortRemoval({ port: live, deadPorts: [], isDaemonRunning: true }),
-      planVeth(context, OVS_PORT_SETUP),
-      planOvsPort(context, database, isRenamed ? undefined : live),
-      planLocalPort(context),
-    )
-  },
-
-  // In the database it is, or the transaction would have failed; in sysfs only the kernel's datapath shows.
+  // A failed transaction has been reported; in sysfs only the kernel datapath shows.
   isAttached: ({ request, facts }, { master }) =>
     !usesKernelDatapath(facts.ovs, request.hostif) || master === OVS_SYSTEM,
 }
@@ -119,23 +136,33 @@ function toDesiredPort(context: AttachContext): OvsPort {
   }
 }
 
+/** The port that has the name of the host end to be created. */
+function findStalePort(context: AttachContext, { ports }: OvsDatabase): OvsPort | undefined {
+  if (context.facts.hostEnd !== undefined) return undefined
+  return ports.find(({ name }) => name === toDesiredPort(context).name)
+}
+
+function validatePortName(context: AttachContext, database: OvsDatabase): void {
+  const port = findStalePort(context, database)
+  if (port === undefined || port.externalIds['pipework.interface'] !== undefined) return
+  throw new PipeworkError(`'${port.bridge}' already has a port '${port.name}' in the Open vSwitch database`, {
+    hint: `pipework did not make it. Choose another name for the host end with -l NAME, or: ovs-vsctl del-port ${port.name}`,
+  })
+}
+
 /**
- * The rows of dead containers, and of an earlier life of this one: ovs-vswitchd takes a new device of that name for the
- * old one and, in userspace, listens to the old one for ever. So they go before the new one comes.
+ * Ports of stopped containers are removed before a device of the same name is created: ovs-vswitchd would take the new
+ * device for the old one and, in userspace, listen to the old one.
  */
-function planDeadPorts(context: AttachContext, { ports }: OvsDatabase): Plan {
-  const { request, facts } = context
-  const left = facts.hostEnd === undefined ? ports.find(({ name }) => name === toDesiredPort(context).name) : undefined
-  if (left !== undefined && left.externalIds['pipework.interface'] === undefined)
-    throw new PipeworkError(`'${left.bridge}' already has a port '${left.name}' in the database of Open vSwitch`, {
-      hint: `pipework did not make it. Choose another name for the host end with -l NAME, or: ovs-vsctl del-port ${left.name}`,
-    })
-  const dead = ports.filter((port) => port === left || (!port.isAlive && port.bridge === request.hostif))
+function planDeadPorts(context: AttachContext, database: OvsDatabase): Plan {
+  const { hostif } = context.request
+  const stale = findStalePort(context, database)
+  const dead = database.ports.filter((port) => port === stale || (!port.isAlive && port.bridge === hostif))
   if (dead.length === 0) return []
   const names = dead.map(({ name }) => name).join(', ')
   return [
     {
-      description: `remove what is left of containers that are gone: ${names}`,
+      description: `remove ports of containers that are gone: ${names}`,
       command: transact(...removePortCommands(dead)),
       explainFailure: explainOvsFailure,
     },

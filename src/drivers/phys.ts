@@ -20,35 +20,63 @@ import { findLinkRecord } from '../state/attach-facts'
 import { type GuestLink, type GuestRoute, toAddrAddArgs } from '../state/guest'
 import type { HostLink } from '../state/host-links'
 import { type SavedLink, savedLinkFile } from '../state/saved-link'
-import type { LinkDriver } from './types'
+import type { Driver, LinkRemoval } from './types'
 import { planMacChange, planMtuChange, planRecordChange } from './update-link'
 import { validateMtu, validateNoForeignLink, validateTxOffload } from './validate'
 
 /**
- * The NIC itself, moved into the guest: for SR-IOV functions, or to have all of it. A move takes a NIC down and its
- * addresses and routes from it, so that they are written down first and come back with it.
+ * The NIC itself, moved into the guest, for example an SR-IOV function. The kernel takes it down and drops its addresses
+ * and routes, so these are saved first and restored when it comes back.
  */
-export const physDriver: LinkDriver = {
+export const physDriver: Driver = {
+  hasFixedMac: true,
+
+  matches: ({ request }) => request.direct,
+
+  validate: (context) => {
+    validatePhysOptions(context)
+    validateMtu(context)
+    validateTxOffload(context, 'a NIC in a guest')
+    const { inGuest, nicOtherName } = context.facts
+    if (inGuest === undefined && nicOtherName === undefined) validateNic(context, requireNic(context))
+    if (inGuest !== undefined && findLinkRecord(context.facts)?.nic === undefined) validateNoForeignLink(context)
+  },
+
+  plan: (context) => {
+    const { inGuest, nicOtherName } = context.facts
+    if (inGuest !== undefined) return planNicUpdate(context, inGuest)
+    return nicOtherName === undefined
+      ? planMoveIn(context, requireNic(context))
+      : renameInGuest(context, nicOtherName.name)
+  },
+
+  planRemoval: planBringNicBack,
+
   incompatibility: ({ request }, { record }) =>
     record?.kind === 'link' && record.nic !== undefined && record.hostif === request.hostif
       ? undefined
       : `is not the NIC '${request.hostif}'`,
+}
 
-  plan: (context) => {
-    const { request, facts } = context
-    if (request.hostEnd !== undefined)
-      throw new PipeworkError(`-l '${request.hostEnd}': a NIC in a guest has no end in the host that could be named`, {
-        hint: 'Leave -l out.',
-      })
-    if (request.vlan !== undefined)
-      throw new PipeworkError(`'${request.hostif}' cannot be moved as a whole and be on a VLAN`, {
-        hint: 'Leave --direct-phys out: a macvlan on the VLAN needs no NIC of its own.',
-      })
-    validateMtu(context)
-    validateTxOffload(context, 'a NIC in a guest')
-    if (facts.inGuest !== undefined) return planNicUpdate(context, facts.inGuest)
-    return facts.nicOtherName === undefined ? planMoveIn(context) : renameInGuest(context, facts.nicOtherName.name)
-  },
+function validatePhysOptions({ request }: AttachContext): void {
+  if (request.hostEnd !== undefined)
+    throw new PipeworkError(`-l '${request.hostEnd}': a NIC in a guest has no host end`, { hint: 'Leave -l out.' })
+  if (request.vlan !== undefined)
+    throw new PipeworkError(`'${request.hostif}' cannot be moved as a whole and be on a VLAN`, {
+      hint: 'Leave --direct-phys out: a macvlan on the VLAN needs no NIC of its own.',
+    })
+}
+
+/** A NIC of the host, and its configuration. */
+interface HostNic {
+  readonly link: HostLink
+  readonly savedNic: SavedLink
+}
+
+function requireNic(context: AttachContext): HostNic {
+  const { hostif: link, savedNic } = context.facts
+  if (link === undefined || savedNic === undefined) throw missingNicError(context)
+  return { link, savedNic }
 }
 
 /** The name under which a NIC changes sides: its own may belong to another link there. */
@@ -56,7 +84,8 @@ function transitName(nic: string): string {
   return `pw${fnv1aHash(nic).slice(0, 10)}`
 }
 
-function validatePhys({ request, facts }: AttachContext, { name, kind, master }: HostLink, nic: SavedLink): void {
+function validateNic({ request, facts }: AttachContext, { link, savedNic }: HostNic): void {
+  const { name, kind, master } = link
   if (kind === 'bridge' || kind === 'loopback')
     throw new PipeworkError(`'${name}' is a ${kind} and no NIC`, { hint: 'Leave --direct-phys out.' })
   if (master !== undefined)
@@ -67,25 +96,22 @@ function validatePhys({ request, facts }: AttachContext, { name, kind, master }:
     throw new PipeworkError(`'${name}' is wireless, and 'iw', which moves it with its radio, is not installed`, {
       hint: 'Install it: apt install iw',
     })
-  if (nic.routes.some(({ dst }) => dst === 'default') && !request.force)
-    throw new PipeworkError(`'${name}' is this host's way to its default gateway`, {
-      hint: 'Without it you may lose the host. To move it all the same: --force.',
+  if (savedNic.routes.some(({ dst }) => dst === 'default') && !request.force)
+    throw new PipeworkError(`'${name}' has this host's default route`, {
+      hint: 'You may lose the connection to this host. To move it anyway: --force.',
     })
 }
 
 function missingNicError({ request: { hostif }, facts: { nicElsewhere } }: AttachContext): PipeworkError {
   return nicElsewhere === undefined
-    ? new PipeworkError(`there is no NIC '${hostif}' on this host`, { hint: 'See what there is: ip -br link' })
+    ? new PipeworkError(`there is no NIC '${hostif}' on this host`, { hint: 'List the interfaces: ip -br link' })
     : new PipeworkError(`the NIC '${hostif}' is in '${nicElsewhere.guest}'`, {
         hint: `Bring it back first: pipework disconnect ${nicElsewhere.guest}`,
       })
 }
 
-function planMoveIn(context: AttachContext): Plan {
+function planMoveIn(context: AttachContext, { link, savedNic }: HostNic): Plan {
   const { guest, facts } = context
-  const { hostif: link, savedNic } = facts
-  if (link === undefined || savedNic === undefined) throw missingNicError(context)
-  validatePhys(context, link, savedNic)
   const travel = transitName(savedNic.name)
   return planSteps(
     // One that fell back from a guest that ended, or a killed run, is written down already.
@@ -155,12 +181,28 @@ function renameInGuest(context: AttachContext, name: string): Plan {
 function planNicUpdate(context: AttachContext, link: GuestLink): Plan {
   const { facts } = context
   const nic = findLinkRecord(facts)?.nic
-  if (nic === undefined) validateNoForeignLink(context)
   return [
     ...planMtuChange(context, link.mtu, facts.savedNic?.mtu),
     ...planMacChange(context, link.mac),
     ...planRecordChange(context, link, nic),
   ]
+}
+
+/**
+ * The NIC comes back into the host. Its record is in the guest, which can write there. So the guest must be the one that
+ * got the NIC, and the link must be of the NIC's kind.
+ */
+function planBringNicBack({ attachment, savedNic, guestState, sysctls }: LinkRemoval): Plan {
+  const { record, hostEnd, inGuest } = attachment
+  const guest = `${record.guest.kind}:${record.guest.name}`
+  if (savedNic === undefined || savedNic.guest !== guest || (inGuest !== undefined && inGuest.kind !== savedNic.kind))
+    throw new PipeworkError(
+      `'${record.ifname}' of '${record.guest.name}' is not the NIC '${record.nic}' of this host`,
+      { hint: 'Its record was changed inside the guest. Nothing was moved.' },
+    )
+  const routes = guestState?.routes.filter(({ dev, protocol }) => dev === inGuest?.name && protocol !== 'kernel') ?? []
+  if (inGuest !== undefined) return planNicReturn(savedNic, { inGuest, routes, sysctls })
+  return hostEnd === undefined ? [] : planNicReturn(savedNic, { inHost: hostEnd })
 }
 
 /** The NIC in the host as it was: up, with its addresses and routes, as far as it had them. */

@@ -1,24 +1,28 @@
 import { PipeworkError } from '../model/errors'
+import { parseRouted } from '../model/routed'
 import { formatVlanSet } from '../model/vlan'
 import type { AttachContext } from '../state/attach-facts'
-import type { LinkDriver } from './types'
-import { planVeth } from './veth'
+import type { Driver } from './types'
+import { planVeth, planVethRemoval, validateVeth } from './veth'
 
-/**
- * A veth pair without a bridge: the host itself is at the other end, and sends on what the guest sends. What it needs
- * for that (addresses, routes, sysctls) is no matter of the link.
- */
-export const routedDriver: LinkDriver = {
+/** A veth pair without a bridge: the host is at the other end and routes. network/host-services gives it addresses. */
+export const routedDriver: Driver = {
+  matches: ({ request, facts }) => facts.hostif === undefined && parseRouted(request.hostif) !== undefined,
+
+  validate: (context) => {
+    validateRouted(context)
+    validateVeth(context)
+  },
+
+  plan: (context) => planVeth(context, { planPortVlans: () => [], restorePortVlans: () => [] }),
+
+  planRemoval: planVethRemoval,
+
   isAttached: (_, { master }) => master === undefined,
 
   incompatibility: ({ request, facts: { hostEnd } }, { kind }) => {
-    if (kind !== 'veth') return `is a ${kind}, and leads to no end in the host`
-    return hostEnd?.master && `is on '${hostEnd.master}', and not ${request.hostif}`
-  },
-
-  plan: (context) => {
-    validateRouted(context)
-    return planVeth(context, { planPortVlans: () => [], restorePortVlans: () => [] })
+    if (kind !== 'veth') return `is a ${kind}, and has no host end`
+    return hostEnd?.master && `is on '${hostEnd.master}', not ${request.hostif}`
   },
 }
 

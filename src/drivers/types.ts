@@ -1,16 +1,45 @@
 import type { Plan } from '../plan/step'
 import type { AttachContext } from '../state/attach-facts'
-import type { GuestLink } from '../state/guest'
-import type { HostEnd } from '../state/host-links'
+import type { ExistingAttachment, OvsRemoval } from '../state/attachments'
+import type { PortVlans } from '../state/bridge-vlans'
+import type { GuestLink, GuestState } from '../state/guest'
+import type { HostEnd, HostLink } from '../state/host-links'
+import type { SavedLink } from '../state/saved-link'
 
-/** One kind of host interface. */
-export interface LinkDriver {
-  /** On a Linux bridge, whose frames may meet the host's firewall (br_netfilter). */
+/** A link that is to be removed, and what its inverse needs. */
+export interface LinkRemoval {
+  readonly attachment: ExistingAttachment
+  /** The inside of the guest, when it can be reached. */
+  readonly guestState?: GuestState
+  readonly sysctls: Readonly<Record<string, string>>
+  /** The VLANs of the host end. */
+  readonly portVlans?: PortVlans
+  /** Its port of Open vSwitch. */
+  readonly ovsRemoval?: OvsRemoval
+  /** The NIC or VLAN device under a macvlan. */
+  readonly parent?: HostLink
+  /** The saved configuration of a NIC that was moved into the guest. */
+  readonly savedNic?: SavedLink
+}
+
+/** One kind of link. */
+export interface Driver {
+  /** The host end is a port of a Linux bridge, whose frames may meet the host's firewall (br_netfilter). */
   readonly isBridged?: true
-  /** Whether a link's end in the host hangs where it shall; absent where links have no such end. */
-  isAttached?(context: AttachContext, hostEnd: HostEnd): boolean
-  /** What makes a link of ours that is in the guest unfit to be changed into the one asked for, if anything does. */
-  incompatibility(context: AttachContext, inGuest: GuestLink): string | undefined
-  /** Steps after which the link is in the guest, named, with its MAC address and MTU, and recorded. Throws refusals. */
+  /** The link shares a NIC, which --kind and --mode are about. */
+  readonly sharesNic?: true
+  /** The kernel or the hardware gives the MAC address, and it cannot be set again. */
+  readonly hasFixedMac?: true
+  /** Whether it serves the requested host interface. */
+  matches(context: AttachContext): boolean
+  /** Throws every refusal. */
+  validate(context: AttachContext): void
+  /** The steps after which the link is in the guest, with its name, MAC address, MTU and record. */
   plan(context: AttachContext): Plan
+  /** The steps that remove the link. Throws when it is not what its record says. */
+  planRemoval(removal: LinkRemoval): Plan
+  /** Why a link that pipework made before must be recreated, if it cannot become the requested one. */
+  incompatibility(context: AttachContext, inGuest: GuestLink): string | undefined
+  /** Whether the host end is where the plan put it; absent where links have none. */
+  isAttached?(context: AttachContext, hostEnd: HostEnd): boolean
 }

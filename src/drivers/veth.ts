@@ -5,16 +5,20 @@ import type { AttachContext } from '../state/attach-facts'
 import { findLinkRecord } from '../state/attach-facts'
 import type { GuestLink } from '../state/guest'
 import type { HostLink } from '../state/host-links'
+import { OVS_SYSTEM } from '../state/ovsdb'
 import { formatGuest } from '../state/record'
+import { restoreVlanCommands } from './bridge-vlans'
+import { planLinkDeletion } from './removal'
+import type { LinkRemoval } from './types'
 import { mtuOnBridge, planMacChange } from './update-link'
 import { validateMtu, validateNoForeignLink, validateRecreate } from './validate'
 
-/** What the host end hangs on, as far as `ip` and `bridge` can tell it to. */
+/** Where the host end is attached, as far as `ip` and `bridge` set it. */
 export interface PortSetup {
   readonly master?: string
   /** The steps that give the port of that name its VLANs. */
   planPortVlans(name: string): Plan
-  /** What a port loses when it changes its master, given back. */
+  /** Restores the VLANs that a port loses when its master changes. */
   restorePortVlans(name: string): readonly Command[]
 }
 
@@ -23,43 +27,76 @@ export function offloadCommand(ifname: string, state: 'on' | 'off'): IpCommand {
   return ip`netns exec ${guestNetns} ethtool -K ${ifname} tx ${state}`
 }
 
-/** A veth pair between the host and the guest: made, or changed into what is wanted. */
-export function planVeth(context: AttachContext, seat: PortSetup): Plan {
+/** Refuses what a veth pair with its host end on that bridge, or on none, cannot be. */
+export function validateVeth(context: AttachContext, master?: string): void {
   validateMtu(context)
-  const plan = context.facts.hostEnd === undefined ? planNewVeth(context, seat) : planVethUpdate(context, seat)
+  validateOffload(context)
+  const { hostEnd } = context.facts
+  if (hostEnd !== undefined) validateVethUpdate(context, hostEnd, master)
+  else validateNewVeth(context)
+}
+
+/** A veth pair between the host and the guest, created or updated. */
+export function planVeth(context: AttachContext, setup: PortSetup): Plan {
+  const plan = context.facts.hostEnd === undefined ? planNewVeth(context, setup) : planVethUpdate(context, setup)
   return [...plan, ...planOffload(context)]
 }
 
-/** Whether checksums are left to whoever sends the packets on: some switches in userspace do not complete them. */
-function planOffload({ request, facts: { offload, inGuest } }: AttachContext): Plan {
+/** Deletes the pair. */
+export function planVethRemoval(removal: LinkRemoval): Plan {
+  return planLinkDeletion(removal, restoreVethCommands(removal))
+}
+
+function restoreVethCommands({ attachment, portVlans }: LinkRemoval): readonly Command[] {
+  const { hostEnd, inGuest, alias, record } = attachment
+  if (inGuest === undefined || hostEnd === undefined) return []
+  const { name, mac, mtu } = inGuest
+  const master = hostEnd.master !== undefined && hostEnd.master !== OVS_SYSTEM && ['master', hostEnd.master]
+  return [
+    ip`link add dev ${hostEnd.name} address ${hostEnd.mac} mtu ${hostEnd.mtu} ${master} type veth peer name ${name} address ${mac} mtu ${mtu} netns ${guestNetns}`,
+    ip`link set dev ${hostEnd.name} alias ${alias}`,
+    ...restoreVlanCommands(hostEnd.name, portVlans),
+    ...(hostEnd.up ? [ip`link set dev ${hostEnd.name} up`] : []),
+    ...(record.words.includes('--tx-offload=off') ? [offloadCommand(name, 'off')] : []),
+  ]
+}
+
+/** The TX checksum offload of a link in the guest: a new veth has it on. */
+const currentOffload = ({ offload, inGuest }: AttachContext['facts']) => (inGuest === undefined ? 'on' : offload?.state)
+
+function validateOffload({ request: { txOffload }, facts }: AttachContext): void {
+  if (facts.offload === undefined || facts.offload.ethtool) return
+  if (txOffload === undefined && currentOffload(facts) === 'on') return
+  throw new PipeworkError("'ethtool' is not installed, and --tx-offload needs it", {
+    hint: 'Install it: apt install ethtool',
+  })
+}
+
+/** Some userspace switches do not complete the checksums that TX offload leaves to them. */
+function planOffload({ request, facts }: AttachContext): Plan {
+  const { offload, inGuest } = facts
   if (offload === undefined) return []
   const { ifname, txOffload = 'on' } = request
-  const live = inGuest === undefined ? 'on' : offload.state
-  if (!offload.ethtool && (request.txOffload !== undefined || live !== txOffload))
-    throw new PipeworkError("'ethtool' is not installed, and --tx-offload needs it", {
-      hint: 'Install it: apt install ethtool',
-    })
+  const live = currentOffload(facts)
   if (live === txOffload) return []
   return [
     {
-      description: `turn the checksum offload of ${ifname} ${txOffload}`,
+      description: `turn ${txOffload} the TX checksum offload of ${ifname}`,
       command: offloadCommand(ifname, txOffload),
       undo: inGuest === undefined || live === undefined ? undefined : offloadCommand(ifname, live),
     },
   ]
 }
 
-/** Both ends are born with name, MAC address and MTU, the one in the bridge, the other in the guest; or not at all. */
+/** One command creates both ends with name, MAC address and MTU, one on the bridge, the other in the guest. */
 function planNewVeth(context: AttachContext, { master, planPortVlans }: PortSetup): Plan {
   const { request, guest, facts } = context
-  validateNoForeignLink(context)
-  validateHostEndName(context)
   const name = request.hostEnd ?? facts.hostEndName
   const mtu = mtuOnBridge(context)
   const orphan = facts.nameConflict
   return planSteps(
     orphan !== undefined && {
-      description: `remove ${orphan.name}, left from an earlier life of ${guest.name}`,
+      description: `remove ${orphan.name}, left over from before ${guest.name} restarted`,
       command: ip`link del dev ${orphan.name}`,
     },
     {
@@ -67,7 +104,7 @@ function planNewVeth(context: AttachContext, { master, planPortVlans }: PortSetu
       command: ip`link add dev ${name} mtu ${mtu} ${master !== undefined && ['master', master]} type veth peer name ${request.ifname} address ${facts.mac} mtu ${mtu} netns ${guestNetns}`,
       undo: ip`link del dev ${name}`,
     },
-    // Before the port is up, so that no frame of the guest gets into the default VLAN.
+    // Before the port is up: no frame of the guest may enter the default VLAN.
     planPortVlans(name).map(({ undo, ...step }) => step),
     {
       description: `record the attachment on ${name}`,
@@ -80,7 +117,12 @@ function planNewVeth(context: AttachContext, { master, planPortVlans }: PortSetu
   )
 }
 
-/** Refuses a name for the host end that belongs to something else, or to this very link under another name. */
+function validateNewVeth(context: AttachContext): void {
+  validateNoForeignLink(context)
+  validateHostEndName(context)
+}
+
+/** Refuses a name for the host end that another link has. */
 function validateHostEndName({
   request,
   guest,
@@ -92,13 +134,13 @@ function validateHostEndName({
   if (conflictPeer !== undefined && same)
     throw new PipeworkError(
       `'${request.ifname}' of '${guest.name}' was renamed inside the guest: it is '${conflictPeer}' there`,
-      { hint: `Rename it back, or take it away first: pipework disconnect ${formatGuest(guest)} ${request.ifname}` },
+      { hint: `Rename it back, or remove it first: pipework disconnect ${formatGuest(guest)} ${request.ifname}` },
     )
   if (renamedTo !== undefined)
     throw new PipeworkError(
-      `'${request.ifname}' of '${renamedTo}' was made when that was called '${guest.name}', and has the host end '${nameConflict.name}'`,
+      `'${request.ifname}' of '${renamedTo}' was attached when that container was called '${guest.name}', and has the host end '${nameConflict.name}'`,
       {
-        hint: `It goes by its old name yet. Take it away first: pipework disconnect ${formatGuest(guest)} ${request.ifname}`,
+        hint: `Remove it first, by the old name: pipework disconnect ${formatGuest(guest)} ${request.ifname}`,
       },
     )
   if (!same)
@@ -109,45 +151,45 @@ function validateHostEndName({
     })
 }
 
-/** True when the link is ours: by its record, or a half-made one of a killed run by the name that we give. */
+/** Whether pipework made the link: by its record, or, where a killed run left none, by its name. */
 function isOwnHostEnd({ request, facts }: AttachContext, hostEnd: HostLink): boolean {
   if (hostEnd.record !== undefined) return true
   return hostEnd.alias === undefined && hostEnd.name === (request.hostEnd ?? facts.hostEndName)
 }
 
-function validateUpdatable(context: AttachContext, { name, master }: HostLink, seat: PortSetup): void {
+function validateVethUpdate(context: AttachContext, current: HostLink, wanted: string | undefined): void {
   const { hostif, hostEnd } = context.request
-  if (seat.master !== undefined && master !== undefined && master !== seat.master)
+  const { name, master } = current
+  if (!isOwnHostEnd(context, current)) validateNoForeignLink(context)
+  if (wanted !== undefined && master !== undefined && master !== wanted)
     validateRecreate(context, `is on '${master}', not on '${hostif}'`)
   if (hostEnd !== undefined && hostEnd !== name)
     validateRecreate(context, `has the host end '${name}', not '${hostEnd}'`)
 }
 
-/** What differs on a link that is there already is changed in place, so that its traffic goes on. */
-function planVethUpdate(context: AttachContext, seat: PortSetup): Plan {
+/** Differences are changed in place, so that the traffic goes on. */
+function planVethUpdate(context: AttachContext, setup: PortSetup): Plan {
   const { inGuest, hostEnd } = context.facts
   if (inGuest === undefined || hostEnd === undefined) return []
-  if (!isOwnHostEnd(context, hostEnd)) validateNoForeignLink(context)
-  validateUpdatable(context, hostEnd, seat)
-  return [...planHostEndUpdate(context, hostEnd, seat), ...planGuestEndUpdate(context, inGuest)]
+  return [...planHostEndUpdate(context, hostEnd, setup), ...planGuestEndUpdate(context, inGuest)]
 }
 
-function planHostEndUpdate(context: AttachContext, { name, up, mtu, master, alias }: HostLink, seat: PortSetup): Plan {
+function planHostEndUpdate(context: AttachContext, { name, up, mtu, master, alias }: HostLink, setup: PortSetup): Plan {
   const { hostEnd: wanted = name } = context.request
   const wantedMtu = mtuOnBridge(context)
   const record = transitionalRecord(context)
   return planSteps(
     wanted !== name && planRename({ name, up }, wanted),
-    seat.master !== undefined &&
-      master !== seat.master && {
-        description: `move ${wanted} to ${seat.master}`,
-        command: ip`link set dev ${wanted} master ${seat.master}`,
+    setup.master !== undefined &&
+      master !== setup.master && {
+        description: `move ${wanted} to ${setup.master}`,
+        command: ip`link set dev ${wanted} master ${setup.master}`,
         undo: [
           ip`link set dev ${wanted} ${master === undefined ? ['nomaster'] : ['master', master]}`,
-          ...seat.restorePortVlans(wanted),
+          ...setup.restorePortVlans(wanted),
         ],
       },
-    seat.planPortVlans(wanted),
+    setup.planPortVlans(wanted),
     mtu !== wantedMtu && {
       description: `set the MTU of ${wanted} to ${wantedMtu}`,
       command: ip`link set dev ${wanted} mtu ${wantedMtu}`,
@@ -161,7 +203,7 @@ function planHostEndUpdate(context: AttachContext, { name, up, mtu, master, alia
     alias !== record && {
       description: `record the attachment on ${wanted}`,
       command: ip`link set dev ${wanted} alias ${record}`,
-      // An empty alias cannot be a word of ip -batch; a half-made link of a killed run has none to put back.
+      // A link that a killed run left has no alias to restore.
       undo: alias === undefined ? undefined : ip`link set dev ${wanted} alias ${alias}`,
     },
   )

@@ -24,8 +24,13 @@ const ARPING_TIMEOUT = 10
 /** Seconds for IPv6 duplicate address detection, which takes one to two (RFC 4862: a random delay and one probe). */
 const IPV6_DAD_TIMEOUT = 10
 
+interface AddressOptions {
+  /** Whether the kernel lets the link's MAC address be set. */
+  readonly canSetMac: boolean
+}
+
 /** Static addresses, the routes to their gateways, and the announcement to the neighbours. */
-export function planAddresses(context: AttachContext): Plan {
+export function planAddresses(context: AttachContext, { canSetMac }: AddressOptions): Plan {
   const { request, facts } = context
   const missing = request.addresses.filter((address) => !hasAddress(facts.inGuest, address))
   const missing4 = missing.filter(({ family }) => family === 4)
@@ -61,7 +66,7 @@ export function planAddresses(context: AttachContext): Plan {
     ),
     planRoutes({ removed: surplus, lostSecondaries: dragged }, context),
     surplus.length === 0 && planStaleGateways(context),
-    missing.length > 0 && planAnnouncement(context),
+    missing.length > 0 && canSetMac && planAnnouncement(context),
     planPolicy(surplus, context),
   )
 }
@@ -220,17 +225,11 @@ function planDadWait(missing: readonly Address[], { request: { ifname } }: Attac
   }
 }
 
-/** Setting the MAC address that the link has makes the kernel announce all its addresses, now that the port forwards. */
-function planAnnouncement({ request, facts }: AttachContext): Plan {
-  const { ifname, mac, direct, sharing } = request
-  // An ipvlan's address is its NIC's, an IPoIB interface's the hardware's: the kernel does not let them be set. Nor
-  // that of a NIC that is up, by many drivers.
-  const kind = facts.inGuest?.kind ?? (facts.hostif?.kind === 'infiniband' ? 'ipoib' : sharing.kind)
-  if (direct || kind === 'ipvlan' || kind === 'ipoib') return []
-  return [
-    {
-      description: `announce ${ifname} to its neighbours`,
-      command: ipInGuest`link set dev ${ifname} address ${mac === undefined ? (facts.inGuest?.mac ?? facts.mac) : facts.mac}`,
-    },
-  ]
+/** Setting the MAC address again makes the kernel announce all addresses, now that the port forwards. */
+function planAnnouncement({ request, facts }: AttachContext): Step {
+  const { ifname, mac } = request
+  return {
+    description: `announce ${ifname} to its neighbours`,
+    command: ipInGuest`link set dev ${ifname} address ${mac === undefined ? (facts.inGuest?.mac ?? facts.mac) : facts.mac}`,
+  }
 }

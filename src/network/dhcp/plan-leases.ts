@@ -10,48 +10,42 @@ import { clientDirectory, readClientState } from './state'
 
 const DHCP_FAMILIES: readonly Family[] = [4, 6]
 
-/** A plan with the steps for leases, and the request with what leases gave already. */
-interface LeasePlan extends AttachContext {
-  readonly plan: Plan
+/** The steps for the leases of a link, and the request with the addresses that it has leased already. */
+interface LeasePlan {
+  readonly context: AttachContext
+  /** Stops clients that are no longer wanted. */
+  readonly beforeLink: Plan
+  /** Starts clients, and waits for their leases. */
+  readonly afterLink: Plan
 }
 
-/** Where a plan is made. */
 interface LeasePlanOptions {
   readonly system: System
   readonly netns: string | undefined
-  /** Whether the link is made anew, and no client outlives that. */
+  /** Whether the link is recreated, which stops its clients. */
   readonly isRecreated: boolean
-  /** Plans what is not about leases. */
-  planRest(context: AttachContext): Promise<Plan>
 }
 
-/**
- * The plan for a link with leases: clients that are not wanted any more end first, those that are wanted start last, and
- * what one that does its work has been given counts among the addresses asked for.
- */
+/** Plans the leases of a link around the steps for the link itself. */
 export async function planLeases(
   context: AttachContext,
-  { system, netns, isRecreated, planRest }: LeasePlanOptions,
+  { system, netns, isRecreated }: LeasePlanOptions,
 ): Promise<LeasePlan> {
-  const tenancy = await readDhcpInputs(context, { system, netns })
-  const settled = isRecreated
+  const inputs = await readDhcpInputs(context, { system, netns })
+  const unchanged = isRecreated
     ? []
-    : DHCP_FAMILIES.flatMap((family) => findUnchangedClient(family, context, tenancy) ?? [])
-  const leased = settled.flatMap(({ client, lease }) => (lease === undefined ? [] : [toLeasedAddress(client, lease)]))
-  const mtu = settled.find(({ lease }) => lease?.mtu !== undefined)?.lease?.mtu
+    : DHCP_FAMILIES.flatMap((family) => findUnchangedClient(family, context, inputs) ?? [])
+  const leased = unchanged.flatMap(({ client, lease }) => (lease === undefined ? [] : [toLeasedAddress(client, lease)]))
+  const mtu = unchanged.find(({ lease }) => lease?.mtu !== undefined)?.lease?.mtu
   const request = {
     ...context.request,
     addresses: [...context.request.addresses, ...leased],
     dhcp: { ...context.request.dhcp, ...(mtu === undefined ? {} : { mtu }) },
   }
-  const now = { ...context, request }
   return {
-    ...now,
-    plan: [
-      ...planDhcpBeforeLink(context, tenancy, settled),
-      ...(await planRest(now)),
-      ...planDhcpAfterLink(context, tenancy, settled),
-    ],
+    context: { ...context, request },
+    beforeLink: planDhcpBeforeLink(context, inputs, unchanged),
+    afterLink: planDhcpAfterLink(context, inputs, unchanged),
   }
 }
 

@@ -1,5 +1,5 @@
 import { findDriver } from '../../drivers'
-import type { LinkDriver } from '../../drivers/types'
+import type { Driver } from '../../drivers/types'
 import type { FirewallSubject } from '../../firewall/bridge-accept'
 import { PipeworkError } from '../../model/errors'
 import { GUEST_KINDS } from '../../model/guest-name'
@@ -10,8 +10,7 @@ import { type ExecuteOptions, executePlan, undoPlan, withLeftovers } from '../..
 import { formatStep } from '../../plan/script'
 import type { Plan, Step } from '../../plan/step'
 import type { Guest } from '../../runtimes/find'
-import type { AttachContext } from '../../state/attach-facts'
-import { findLinkRecord } from '../../state/attach-facts'
+import { type AttachContext, type AttachFacts, findLinkRecord } from '../../state/attach-facts'
 import { type HostEnd, readHostEnd } from '../../state/host-links'
 import { mayHaveHostServices } from '../../state/marker'
 import { lockHostServices, lockLink } from '../../system/locks'
@@ -20,282 +19,271 @@ import type { UplinkChange } from '../uplink'
 import { findIncompatibility, planLinkAndAddresses } from './plan'
 import { readAttachFacts } from './read'
 
-/** A guest, and its namespace held for this run. */
+/** A guest whose namespace is held. */
 export interface PinnedGuest {
   readonly guest: Guest
   readonly pin: HeldNetns
 }
 
-/** What a change is made with. */
+/** What an attach is run with. */
 export interface ApplyOptions {
   readonly system: System
   readonly interrupt: Interrupt
-  /** Told of each step before it runs. */
+  /** Called before each step. */
   readonly onStep?: (step: Step) => void
-  /** Told that the last so many of them were taken back, to be planned anew. */
+  /** Called when the last `count` steps were rolled back, to be planned again. */
   readonly onTakenBack?: (count: number) => void
-  /** Seconds in which somebody must confirm that an uplink works; without, its proof does. */
+  /** Seconds in which the user must confirm a new uplink. */
   readonly confirm?: number
-  /** Tells of what is awaited. */
+  /** Called with what is waited for. */
   readonly notify?: (text: string) => void
 }
 
-/** An attachment asked for, what was known when it was planned, and the steps that make it true. */
+/** An attachment as requested, the facts when it was planned, and the steps. */
 export interface AttachPlan extends AttachContext {
-  readonly kind: LinkDriver
+  readonly driver: Driver
   readonly plan: Plan
-  /** Whether the plan begins with connecting its bridge: only who connects it, with care, may do that. */
+  /** Whether its bridge has no uplink yet. Only `ensureUplink` may connect it. */
   readonly needsUplink: boolean
-  /** What was done for the uplink of its bridge. */
+  /** The uplink that this run connected. */
   readonly uplinkChange?: UplinkChange
 }
 
-/** How often a plan is made anew because another run changed the host in the meantime. */
+interface AttachStepOptions extends ApplyOptions {
+  /** Steps that the same run has done before. */
+  readonly stepsBefore: number
+}
+
+/** How often an attachment is planned again because another run changed the host meanwhile. */
 const MAX_TRIES = 5
 
-/** What would be done now. Without a pin (not root) the inside of the guest is taken to be empty. Throws refusals. */
-export async function planAttachment(
-  request: AttachRequest,
-  { guest, pin }: { readonly guest: Guest; readonly pin: HeldNetns | undefined },
-  system: System,
-): Promise<AttachPlan> {
-  const found = await readAttachFacts(request, { guest, system, netns: pin?.netns })
-  const uplink = await planRequestUplink(request, system)
-  // By then the bridge is there.
-  const facts = found.hostif === undefined && uplink !== undefined ? { ...found, hostif: uplink.bridge } : found
-  const context = { request, guest: toRecordedGuest(guest, facts), facts, needsUplink: (uplink?.plan.length ?? 0) > 0 }
-  const kind = await findDriver(context).load()
-  const planRest = async (it: AttachContext) => [
-    ...(uplink?.plan ?? []),
-    ...(await planLinkChange(it, kind)),
-    ...(await planFirewall(it, kind, system)),
-    ...(await planServices(it, system)),
-    ...(await planParentGc(it, system)),
-  ]
-  if (!mayUseDhcp(context, system)) return { ...context, kind, plan: await planRest(context) }
-  const { planLeases } = await import('../../network/dhcp/plan-leases')
-  const isRemade = findIncompatibility(context, kind) !== undefined
-  return {
-    ...context,
-    kind,
-    ...(await planLeases(context, { system, netns: pin?.netns, isRecreated: isRemade, planRest })),
-  }
-}
-
-/** The guest under the name that its link was made with: by the one or the other, it is the same attachment. */
-function toRecordedGuest(guest: Guest, { recordedGuest }: AttachContext['facts']): Guest {
-  const kind = GUEST_KINDS.find((it) => it === recordedGuest?.kind)
-  if (recordedGuest === undefined || kind === undefined) return guest
-  const { sharedWith: _, ...rest } = guest
-  return { ...rest, ...recordedGuest, kind }
-}
-
-/** What it takes to connect the bridge, and the bridge as it is then; nothing when it is connected. */
-async function planRequestUplink({ hostif, uplink: wish, force }: AttachRequest, system: System) {
-  if (wish === undefined) return undefined
-  const { planUplinkBridge } = await import('../uplink/foresee')
-  return planUplinkBridge({ bridge: hostif, spec: wish }, { force, writeUnmanaged: false }, { system })
-}
-
-/** Connects the bridge of a request to its uplink, when it asks for one and is not. */
-async function ensureUplink(
-  { hostif, uplink: wish, force }: AttachRequest,
-  means: ApplyStepOptions,
-): Promise<UplinkChange | undefined> {
-  if (wish === undefined) return undefined
-  const { connectUplink } = await import('../uplink')
-  return connectUplink({ bridge: hostif, spec: wish }, { force, writeUnmanaged: false }, { notify: () => {}, ...means })
-}
-
-async function planLinkChange(context: AttachContext, kind: LinkDriver): Promise<Plan> {
-  const misfit = findIncompatibility(context, kind)
-  if (misfit === undefined) return planLinkAndAddresses(context, kind)
-  const { planRecreate } = await import('./recreate')
-  return planRecreate(context, kind, misfit)
-}
-
-/** Whether the request, or what the attachment was before, needs more of the host than a link. */
-function usesHostServices({ request, facts }: AttachContext): boolean {
-  const record = findLinkRecord(facts)
-  return needsHostServices(request) || (record !== undefined && needsHostServices(hostServicesOf(record)))
-}
-
-/** What is needed of the host beside the link; nothing is loaded for who needs nothing. */
-async function planServices(context: AttachContext, system: System): Promise<Plan> {
-  if (!usesHostServices(context)) return []
-  const { planHostServices } = await import('../../network/host-services')
-  return planHostServices(context, system)
-}
-
-/** With --force a link may leave what pipework made for it. */
-async function planParentGc(context: AttachContext, system: System): Promise<Plan> {
-  if (!context.request.force || findLinkRecord(context.facts) === undefined) return []
-  const { planMovedLinkGc } = await import('../detach/gc')
-  return planMovedLinkGc(context, system)
-}
-
-/** With --firewall allow and --strict the firewall is looked at before the first change, and not after the last. */
-async function planFirewall(context: AttachContext, kind: LinkDriver, system: System): Promise<Plan> {
-  const { firewall, strict } = context.request
-  if (!system.isRoot || !(strict || firewall === 'allow')) return []
-  const subject = await toFirewallSubject({ ...context, kind }, system)
-  if (subject.port === undefined && subject.forwarding === undefined) return []
-  const { planBridgeAccept } = await import('../../firewall/bridge-accept')
-  return planBridgeAccept(subject, firewall === 'allow', system)
-}
-
-/** The attachment as the firewall is asked about it. */
-export async function toFirewallSubject(
-  planned: AttachContext & Pick<AttachPlan, 'kind'>,
-  system: System,
-): Promise<FirewallSubject> {
-  const { request, facts, kind } = planned
-  const port = kind.isBridged && {
-    bridge: request.hostif,
-    port: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName,
-    ips: request.addresses.map(({ ip }) => ip),
-  }
-  if (!needsForwarding(request)) return { port }
-  const { requestedForwarding } = await import('../../network/host-services')
-  return { port, forwarding: requestedForwarding(planned, system) }
-}
-
-/** Whether leases are asked for, or were: nobody else waits for what knows of them. */
-function mayUseDhcp({ request, facts }: AttachContext, system: System): boolean {
-  return (
-    request.sources.length > 0 ||
-    findLinkRecord(facts)?.sources !== undefined ||
-    (system.list(DHCP_DIR) ?? []).length > 0
-  )
-}
-
 /**
- * Makes what is asked of one guest true: all of it, or nothing. The requests have interfaces of their own each. Throws
- * the first refusal or failure, the guest being as it was then; or what is left.
+ * Attaches one guest as requested: all of it, or nothing. Each request has an interface of its own.
+ * @throws PipeworkError when refused or failed with the guest unchanged, or with the leftovers.
  */
 export async function applyAttachments(
   requests: readonly AttachRequest[],
   pinned: PinnedGuest,
-  means: ApplyOptions,
+  options: ApplyOptions,
 ): Promise<readonly AttachPlan[]> {
   const locks: (() => void)[] = []
   try {
-    // In one order, so that no two runs wait for each other.
-    for (const ifname of requests.map((it) => it.ifname).sort()) locks.push(await lockLink(ifname, pinned, means))
+    // Always in the same order, so that two runs never wait for each other.
+    for (const ifname of requests.map((it) => it.ifname).sort()) locks.push(await lockLink(ifname, pinned, options))
     const isShared = requests.some((it) => it.firewall === 'allow' || needsHostServices(it))
-    if (isShared || mayHaveHostServices(means.system)) locks.push(await lockHostServices(means))
-    // What one of several cannot have is refused before the first of them is made.
-    if (requests.length > 1) await Promise.all(requests.map((it) => planAttachment(it, pinned, means.system)))
-    return await applySequentially(requests, pinned, means)
+    if (isShared || mayHaveHostServices(options.system)) locks.push(await lockHostServices(options))
+    // A refusal of any request comes before the first change.
+    if (requests.length > 1) await Promise.all(requests.map((it) => planAttachment(it, pinned, options.system)))
+    return await attachSequentially(requests, pinned, options)
   } finally {
     for (const release of locks) release()
   }
 }
 
-/** One after the other, so that each sees the routes and bridges that the one before has made. */
-async function applySequentially(
+/** One after the other: each must see the routes and bridges of the one before. A failure rolls back all of them. */
+async function attachSequentially(
   requests: readonly AttachRequest[],
   pinned: PinnedGuest,
-  means: ApplyOptions,
+  options: ApplyOptions,
 ): Promise<readonly AttachPlan[]> {
   const done: AttachPlan[] = []
-  const connections: UplinkChange[] = []
+  const uplinks: UplinkChange[] = []
+  const countSteps = () => [...done, ...uplinks].reduce((sum, { plan }) => sum + plan.length, 0)
   for (const request of requests) {
-    const steps = [...done, ...connections].reduce((sum, { plan }) => sum + plan.length, 0)
     try {
-      const connected = await ensureUplink(request, { ...means, stepsBefore: steps })
-      if (connected !== undefined) connections.push(connected)
-      const before = steps + (connected?.plan.length ?? 0)
-      const planned = await applyWithRetry(request, pinned, { ...means, stepsBefore: before })
-      done.push({ ...planned, ...(connected === undefined ? {} : { uplinkChange: connected }) })
+      const uplinkChange = await ensureUplink(request, { ...options, stepsBefore: countSteps() })
+      if (uplinkChange !== undefined) uplinks.push(uplinkChange)
+      const attachPlan = await attachWithRetry(request, pinned, { ...options, stepsBefore: countSteps() })
+      done.push({ ...attachPlan, uplinkChange })
     } catch (error) {
-      const run = toExecuteOptions(pinned, { ...means, stepsBefore: steps })
-      const left = error instanceof PipeworkError ? [...error.leftovers] : []
-      for (const { plan } of [...done].reverse()) left.push(...(await undoPlan(plan, run)))
-      for (const connected of [...connections].reverse()) left.push(...(await connected.undo()))
-      throw withLeftovers(error, left)
+      const executeOptions = toExecuteOptions(pinned, { ...options, stepsBefore: countSteps() })
+      const leftovers = error instanceof PipeworkError ? [...error.leftovers] : []
+      for (const { plan } of [...done].reverse()) leftovers.push(...(await undoPlan(plan, executeOptions)))
+      for (const uplink of [...uplinks].reverse()) leftovers.push(...(await uplink.undo()))
+      throw withLeftovers(error, leftovers)
     }
   }
   return done
 }
 
-interface ApplyStepOptions extends ApplyOptions {
-  /** Steps that the same change has done before. */
-  readonly stepsBefore: number
-}
-
-/** Plans and acts; when that fails because the host has changed since it was looked at, looks and plans again. */
-async function applyWithRetry(
+/** Plans and executes. When that fails because the host has changed since it was read, plans and executes again. */
+async function attachWithRetry(
   request: AttachRequest,
   pinned: PinnedGuest,
-  turn: ApplyStepOptions,
+  options: AttachStepOptions,
 ): Promise<AttachPlan> {
-  let failed: (AttachPlan & { readonly error: unknown; readonly told: number }) | undefined
+  let failed: (AttachPlan & { readonly error: unknown; readonly stepCount: number }) | undefined
   for (let tries = MAX_TRIES; ; tries -= 1) {
-    const planned = await planAttachment(request, pinned, turn.system)
-    // A bridge of that name may be another one by now, which makes the same plan worth another try.
-    const isSame =
-      planned.facts.hostif?.ifindex === failed?.facts.hostif?.ifindex && isSamePlan(planned.plan, failed?.plan ?? [])
-    if (failed !== undefined && (tries === 0 || isSame)) throw failed.error
-    if (failed !== undefined) turn.onTakenBack?.(failed.told)
-    const told = { steps: 0 }
+    const attachPlan = await planAttachment(request, pinned, options.system)
+    if (failed !== undefined && (tries === 0 || isSamePlan(attachPlan, failed))) throw failed.error
+    if (failed !== undefined) options.onTakenBack?.(failed.stepCount)
+    let stepCount = 0
     const onStep = (step: Step) => {
-      told.steps += 1
-      turn.onStep?.(step)
+      stepCount += 1
+      options.onStep?.(step)
     }
     try {
-      await executeAttach(planned, pinned, { ...turn, onStep })
-      return planned
+      await executeAttachPlan(attachPlan, pinned, { ...options, onStep })
+      return attachPlan
     } catch (error) {
-      if (!(error instanceof PipeworkError) || error.leftovers.length > 0 || turn.interrupt.requested) throw error
-      failed = { ...planned, error, told: told.steps }
+      if (!(error instanceof PipeworkError) || error.leftovers.length > 0 || options.interrupt.requested) throw error
+      failed = { ...attachPlan, error, stepCount }
     }
   }
 }
 
-function isSamePlan(a: Plan, b: Plan): boolean {
-  return a.map(formatStep).join('') === b.map(formatStep).join('')
+/** The same steps fail again, unless a bridge of that name has been recreated meanwhile. */
+function isSamePlan(a: AttachPlan, b: AttachPlan): boolean {
+  const format = ({ plan }: AttachPlan) => plan.map(formatStep).join('')
+  return a.facts.hostif?.ifindex === b.facts.hostif?.ifindex && format(a) === format(b)
 }
 
-function toExecuteOptions({ guest, pin }: PinnedGuest, turn: ApplyStepOptions): ExecuteOptions {
+/** Reads the facts and plans the steps. Without a namespace (not root) the guest is taken to be empty. Throws refusals. */
+export async function planAttachment(
+  request: AttachRequest,
+  { guest, pin }: { readonly guest: Guest; readonly pin: HeldNetns | undefined },
+  system: System,
+): Promise<AttachPlan> {
+  const netns = pin?.netns
+  const uplink = await planRequestUplink(request, system)
+  const facts = await readAttachFacts(request, { guest, system, netns, newBridge: uplink?.bridge })
+  const found = { request, guest: toRecordedGuest(guest, facts), facts }
+  const driver = findDriver(found)
+  const isRecreated = findIncompatibility(found, driver) !== undefined
+  const { context, beforeLink, afterLink } = await planDhcp(found, { system, netns, isRecreated })
+  const plan = [
+    ...beforeLink,
+    ...(uplink?.plan ?? []),
+    ...planLinkAndAddresses(context, driver),
+    ...(await planFirewall(context, driver, system)),
+    ...(await planServices(context, system)),
+    ...(await planParentGc(context, system)),
+    ...afterLink,
+  ]
+  return { ...context, driver, plan, needsUplink: (uplink?.plan.length ?? 0) > 0 }
+}
+
+async function executeAttachPlan(
+  attachPlan: AttachPlan,
+  pinned: PinnedGuest,
+  options: AttachStepOptions,
+): Promise<void> {
+  const { guest, request, plan, needsUplink } = attachPlan
+  if (needsUplink)
+    throw new PipeworkError(`the uplink of '${request.hostif}' was removed while '${guest.name}' was being attached`, {
+      hint: 'Run the command again to connect it again.',
+    })
+  const verify = () => verifyAttached(attachPlan, pinned, options.system)
+  await executePlan(plan, { ...toExecuteOptions(pinned, options), verify })
+}
+
+/** Throws unless the guest is still there, and the host end is where the plan put it. */
+function verifyAttached(attachPlan: AttachPlan, { pin }: PinnedGuest, system: System): void {
+  const { guest, driver } = attachPlan
+  if (system.inode(guest.nsPath) !== pin.inode)
+    throw new PipeworkError(`'${guest.name}' stopped while it was being attached`, {
+      hint: 'Start it and run the command again.',
+    })
+  if (driver.isAttached === undefined) return
+  const hostEnd = findCurrentHostEnd(attachPlan, system)
+  if (hostEnd === undefined || !driver.isAttached(attachPlan, hostEnd)) throw notAttachedError(attachPlan, system)
+}
+
+function toExecuteOptions({ guest, pin }: PinnedGuest, options: AttachStepOptions): ExecuteOptions {
   return {
-    ...turn,
+    ...options,
     guest,
     netns: pin.netns,
     runLease: async (argv, run) => (await import('../../network/dhcp/internal')).runInternalDhcp(argv, run),
   }
 }
 
-async function executeAttach(planned: AttachPlan, pinned: PinnedGuest, turn: ApplyStepOptions): Promise<void> {
-  const { system } = turn
-  const { guest, request, plan } = planned
-  if (planned.needsUplink)
-    throw new PipeworkError(
-      `the uplink of '${request.hostif}' was taken away while '${guest.name}' was being attached`,
-      {
-        hint: 'Run the command again, if it is to be there.',
-      },
-    )
-  await executePlan(plan, {
-    ...toExecuteOptions(pinned, turn),
-    verify: () => {
-      if (system.inode(guest.nsPath) !== pinned.pin.inode)
-        throw new PipeworkError(`'${guest.name}' stopped while it was being attached`, {
-          hint: 'Start it and run the command again.',
-        })
-      if (!isAttached(planned, system)) throw notAttachedError(planned, system)
-    },
-  })
+/** The guest by the name in the record of its link: several names may stand for one namespace. */
+function toRecordedGuest(guest: Guest, { recordedGuest }: AttachFacts): Guest {
+  const kind = GUEST_KINDS.find((it) => it === recordedGuest?.kind)
+  if (recordedGuest === undefined || kind === undefined) return guest
+  const { sharedWith: _, ...rest } = guest
+  return { ...rest, ...recordedGuest, kind }
 }
 
-/** Whether the link's end in the host, if its kind has one, is there and hangs where it shall. */
-function isAttached(planned: AttachPlan, system: System): boolean {
-  const { kind } = planned
-  const hostEnd = findCurrentHostEnd(planned, system)
-  return kind.isAttached === undefined || (hostEnd !== undefined && kind.isAttached(planned, hostEnd))
+/** The steps that connect the requested bridge to its uplink, and the bridge after them. */
+async function planRequestUplink({ hostif, uplink, force }: AttachRequest, system: System) {
+  if (uplink === undefined) return undefined
+  const { planUplinkBridge } = await import('../uplink/foresee')
+  return planUplinkBridge({ bridge: hostif, spec: uplink }, { force, writeUnmanaged: false }, { system })
 }
 
-/** Why a link that was made is not where it was put. */
+/** Connects the requested bridge to its uplink, unless it is connected. */
+async function ensureUplink(
+  { hostif, uplink, force }: AttachRequest,
+  options: AttachStepOptions,
+): Promise<UplinkChange | undefined> {
+  if (uplink === undefined) return undefined
+  const { connectUplink } = await import('../uplink')
+  const connection = { bridge: hostif, spec: uplink }
+  return connectUplink(connection, { force, writeUnmanaged: false }, { notify: () => {}, ...options })
+}
+
+interface DhcpPlanOptions {
+  readonly system: System
+  readonly netns: string | undefined
+  readonly isRecreated: boolean
+}
+
+/** The steps for leases, which most attachments neither have nor had. */
+async function planDhcp(context: AttachContext, options: DhcpPlanOptions) {
+  const mayHaveLeases =
+    context.request.sources.length > 0 ||
+    findLinkRecord(context.facts)?.sources !== undefined ||
+    (options.system.list(DHCP_DIR) ?? []).length > 0
+  if (!mayHaveLeases) return { context, beforeLink: [], afterLink: [] }
+  const { planLeases } = await import('../../network/dhcp/plan-leases')
+  return planLeases(context, options)
+}
+
+/** The host services that the request needs, or that the attachment needed before. */
+async function planServices(context: AttachContext, system: System): Promise<Plan> {
+  const record = findLinkRecord(context.facts)
+  const hadServices = record !== undefined && needsHostServices(hostServicesOf(record))
+  if (!needsHostServices(context.request) && !hadServices) return []
+  const { planHostServices } = await import('../../network/host-services')
+  return planHostServices(context, system)
+}
+
+/** With --force a link may move away from a bridge or VLAN device that pipework made for it. */
+async function planParentGc(context: AttachContext, system: System): Promise<Plan> {
+  if (!context.request.force || findLinkRecord(context.facts) === undefined) return []
+  const { planMovedLinkGc } = await import('../detach/gc')
+  return planMovedLinkGc(context, system)
+}
+
+/** --firewall allow and --strict read the firewall before the first change; a warning comes after the last one. */
+async function planFirewall(context: AttachContext, driver: Driver, system: System): Promise<Plan> {
+  const { firewall, strict } = context.request
+  if (!system.isRoot || !(strict || firewall === 'allow')) return []
+  const subject = await toFirewallSubject({ ...context, driver }, system)
+  if (subject.port === undefined && subject.forwarding === undefined) return []
+  const { planBridgeAccept } = await import('../../firewall/bridge-accept')
+  return planBridgeAccept(subject, firewall === 'allow', system)
+}
+
+/** The attachment's bridge port, and the traffic that the host forwards for it. */
+export async function toFirewallSubject(
+  { driver, ...context }: AttachContext & Pick<AttachPlan, 'driver'>,
+  system: System,
+): Promise<FirewallSubject> {
+  const { request, facts } = context
+  const port = driver.isBridged && {
+    bridge: request.hostif,
+    port: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName,
+    ips: request.addresses.map(({ ip }) => ip),
+  }
+  if (!needsForwarding(request)) return { port }
+  const { requestedForwarding } = await import('../../network/host-services')
+  return { port, forwarding: requestedForwarding(context, system) }
+}
+
+/** Why the host end is not where the plan put it. */
 function notAttachedError({ request, guest, facts }: AttachContext, system: System): PipeworkError {
   const hostEnd = request.hostEnd ?? facts.hostEndName
   // Entering a network namespace alone (nsenter --net) leaves the /sys of the one before in place.
@@ -305,13 +293,13 @@ function notAttachedError({ request, guest, facts }: AttachContext, system: Syst
       hint: 'Enter it with ip netns exec, or nsenter --net --mount, or mount sysfs on /sys there.',
     })
   return new PipeworkError(`the bridge '${request.hostif}' was removed while '${guest.name}' was being attached`, {
-    hint: 'Find out who removes it, and run the command again.',
+    hint: 'Find out what removes it, and run the command again.',
   })
 }
 
-/** The link's end in the host, when the kind has one and it is there. */
+/** The host end of the link, when the link has one. */
 export function findCurrentHostEnd({ request, facts }: AttachContext, system: System): HostEnd | undefined {
-  // One that was made anew has the name that its kind gives, whatever it had before.
+  // A recreated link has the derived name, whatever it had before.
   const names = [request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName, facts.hostEndName]
-  return names.map((name) => readHostEnd(name, system)).find((seat) => seat !== undefined)
+  return names.map((name) => readHostEnd(name, system)).find((hostEnd) => hostEnd !== undefined)
 }

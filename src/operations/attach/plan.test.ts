@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { DRIVERS, findDriver } from '../../drivers'
+import { findDriver } from '../../drivers'
 import type { Address } from '../../model/address'
 import type { AttachOptions } from '../../model/attach-options'
 import { ExitCode } from '../../model/errors'
@@ -22,8 +22,7 @@ import { decodeRecord, type LinkRecord, OWNED_ALIAS } from '../../state/record'
 import type { SavedLink } from '../../state/saved-link'
 import { captureError } from '../../system/fake'
 import { type DetachInputs, planDetach } from '../detach/plan'
-import { findIncompatibility, planLinkAndAddresses } from './plan'
-import { planRecreate } from './recreate'
+import { planLinkAndAddresses } from './plan'
 
 const HOST_END = 'veth1plblue'
 const MAC = '02:00:00:00:00:01'
@@ -170,14 +169,9 @@ function attached(typed: Typed, before: AttachFacts = bare): AttachFacts {
   }
 }
 
-const kinds = new Map(await Promise.all(DRIVERS.map(async (offer) => [offer, await offer.load()] as const)))
-
 function planOf(typed: Typed, facts: AttachFacts): Plan {
   const context = { request: requestOf(typed), guest, facts }
-  const kind = kinds.get(findDriver(context))
-  if (kind === undefined) throw new TypeError('a kind that is not in the list')
-  const misfit = findIncompatibility(context, kind)
-  return misfit === undefined ? planLinkAndAddresses(context, kind) : planRecreate(context, kind, misfit)
+  return planLinkAndAddresses(context, findDriver(context))
 }
 
 // --- golden plans -----------------------------------------------------------------------------------------------------
@@ -1157,7 +1151,7 @@ describe('refusals', () => {
       'the attachment of a container that had the name before, and runs on',
       plain,
       { ...bare, nameConflict: ours as HostLink, renamedTo: 'old' },
-      "'eth1' of 'old' was made when that was called 'blue'",
+      "'eth1' of 'old' was attached when that container was called 'blue'",
       'pipework disconnect',
     ],
     [

@@ -1,19 +1,69 @@
-import type { LinkDriver } from '../../drivers/types'
+import type { Driver } from '../../drivers/types'
 import { planFinalRecord } from '../../drivers/update-link'
+import { validateRecreate } from '../../drivers/validate'
+import type { Family } from '../../model/address'
 import { planAddresses } from '../../network/addresses'
+import { kernelMetric } from '../../network/default-route'
 import type { Plan } from '../../plan/step'
-import type { AttachContext } from '../../state/attach-facts'
-import { findLinkRecord } from '../../state/attach-facts'
+import { type AttachContext, findLinkRecord } from '../../state/attach-facts'
+import type { GuestRoute } from '../../state/guest'
+import { findOvsPort } from '../../state/ovsdb'
+import { planDetach } from '../detach/plan'
 
-/** The steps that make the request true; none when it is. Throws every refusal, changes nothing. */
-export function planLinkAndAddresses(context: AttachContext, kind: LinkDriver): Plan {
-  return [...kind.plan(context), ...planAddresses(context), ...planFinalRecord(context)]
+/** The steps for the link, its addresses and routes; none when it is as requested. Throws every refusal. */
+export function planLinkAndAddresses(context: AttachContext, driver: Driver): Plan {
+  const difference = findIncompatibility(context, driver)
+  if (difference !== undefined) validateRecreate(context, difference)
+  const [removal, target] = difference === undefined ? [[], context] : [planLinkRemoval(context), withoutLink(context)]
+  driver.validate(target)
+  return [
+    ...removal,
+    ...driver.plan(target),
+    ...planAddresses(target, { canSetMac: !driver.hasFixedMac }),
+    ...planFinalRecord(target),
+  ]
 }
 
-/** Why a link of ours that is in the guest cannot become the one asked for, if it cannot: see remake.ts. */
-export function findIncompatibility(context: AttachContext, kind: LinkDriver): string | undefined {
+/** Why a link that pipework made before must be recreated, if it must. */
+export function findIncompatibility(context: AttachContext, driver: Driver): string | undefined {
   const { inGuest } = context.facts
   return inGuest === undefined || findLinkRecord(context.facts) === undefined
     ? undefined
-    : kind.incompatibility(context, inGuest)
+    : driver.incompatibility(context, inGuest)
+}
+
+/** Removes the link as `disconnect` does, but keeps its bridge or VLAN device. */
+function planLinkRemoval({ facts }: AttachContext): Plan {
+  const { inGuest, hostEnd, portVlans, parent, savedNic, routes, sysctls, policy } = facts
+  const record = findLinkRecord(facts)
+  const ovsPort = findOvsPort(facts.ovs, hostEnd?.name)
+  const alias = (hostEnd ?? inGuest)?.alias
+  if (record === undefined || alias === undefined || inGuest === undefined) return []
+  return planDetach({
+    attachment: { record, alias, inGuest, hostEnd },
+    guestState: { links: facts.links, routes },
+    sysctls,
+    others: [],
+    portVlans,
+    ovsRemoval: ovsPort === undefined ? undefined : { port: ovsPort, deadPorts: [], isDaemonRunning: true },
+    parent,
+    savedNic,
+    policy,
+  })
+}
+
+/** The facts after the removal: without the link and its routes, and with the default route that it had replaced. */
+function withoutLink(context: AttachContext): AttachContext {
+  const { inGuest, hostEnd, portVlans, sysctls, policy, ...facts } = context.facts
+  const restored = (findLinkRecord(context.facts)?.previous ?? []).map(({ family, words }) =>
+    toRestoredRoute(family, words),
+  )
+  const routes = [...facts.routes.filter(({ dev }) => dev !== inGuest?.name), ...restored]
+  return { ...context, facts: { ...facts, routes, sysctls: {} } }
+}
+
+function toRestoredRoute(family: Family, words: readonly string[]): GuestRoute {
+  const after = (key: string) => words[words.indexOf(key) + 1]
+  const metric = words.includes('metric') ? Number(after('metric')) : kernelMetric(family, undefined)
+  return { family, dst: 'default', dev: after('dev') ?? '', metric, protocol: after('proto') ?? 'boot', words }
 }

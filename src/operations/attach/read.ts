@@ -73,8 +73,10 @@ async function readOvsIfMoved(
 export interface AttachReadContext {
   readonly guest: Guest
   readonly system: System
-  /** The name of the guest's pinned namespace. */
-  readonly netns?: string | undefined
+  /** The name of the guest's held namespace. */
+  readonly netns?: string
+  /** The bridge that the uplink of the request creates, if it is not there. */
+  readonly newBridge?: HostLink
 }
 
 const EMPTY_GUEST: GuestState = { links: [], routes: [] }
@@ -85,7 +87,7 @@ const EMPTY_GUEST: GuestState = { links: [], routes: [] }
  */
 export async function readAttachFacts(
   request: AttachRequest,
-  { guest, system, netns }: AttachReadContext,
+  { guest, system, netns, newBridge }: AttachReadContext,
 ): Promise<AttachFacts> {
   const hostif =
     readHostLink(request.hostif, system) ?? (request.direct ? findOrphanedNic(request.hostif, system) : undefined)
@@ -111,7 +113,7 @@ export async function readAttachFacts(
     hostAddress: await readHostAddress(request, vlanDevice, system),
     recordedGuest: await findRecordedGuest(hostEnd ?? inGuest, guest, system),
     renamedTo: await findNewName(nameTaken, guest, system),
-    hostif,
+    hostif: hostif ?? newBridge,
     inGuest,
     hostEnd,
     portVlans: port,

@@ -1,3 +1,4 @@
+import { isChildOf, type ParentDevice } from '../../drivers/parent'
 import { readVxlans } from '../../drivers/vxlan'
 import type { Plan } from '../../plan/step'
 import type { AttachContext } from '../../state/attach-facts'
@@ -13,53 +14,51 @@ import type { GuestLink } from '../../state/guest'
 import { findLinkByIndex, type HostLink, isOwnVxlan, listBridgePortNames, readHostLink } from '../../state/host-links'
 import type { OvsDatabase } from '../../state/ovsdb'
 import type { System } from '../../system/types'
-import { type ParentDevice, planUnusedRemoval, type UnusedParents } from './plan'
+import { planUnusedRemoval, type UnusedParents } from './plan'
 
-/** A link that leaves what it hangs on: it ends, or hangs on something else then. */
+/** A link that leaves its bridge or NIC: it is removed, or moved to another one. */
 interface LeavingLink {
-  /** Its end in the host. */
+  /** Its host end. */
   readonly hostEnd?: HostLink | undefined
   /** The NIC or VLAN device under a macvlan. */
   readonly parent?: HostLink | undefined
   readonly deadPort?: ExistingAttachment['deadPort'] | undefined
   readonly ovs?: OvsDatabase | undefined
-  /** Where it goes. */
+  /** The bridge, NIC or VLAN device that it moves to. */
   readonly movesTo?: string
 }
 
-/** What a link of ours hangs on that nobody uses without it; `gone` are those that a dry run has taken away before. */
+/** What is unused without the link. `gone` are the attachments that a dry run has removed before. */
 export async function findUnusedParents(
   leaving: LeavingLink,
   gone: readonly ExistingAttachment[],
   system: System,
 ): Promise<UnusedParents> {
   const { hostEnd, deadPort, ovs } = leaving
-  const [unused, tunnels, unplugging] = await Promise.all([
+  const [unusedParent, vxlans, ovsRemoval] = await Promise.all([
     findUnusedParent(leaving, gone, system),
     findUnusedVxlans(hostEnd, gone, system),
     findOvsRemoval({ hostEnd, deadPort }, { ovs, gone }, system),
   ])
   return {
-    unusedParent: unused,
-    unusedVxlans: tunnels.length === 0 ? undefined : tunnels,
-    ovsRemoval: unplugging,
+    unusedParent,
+    unusedVxlans: vxlans.length === 0 ? undefined : vxlans,
+    ovsRemoval,
     ...(await planFirewallCleanup(leaving, gone, system)),
   }
 }
 
-/** The last steps of a move with --force: what pipework made for the link where it was, and nobody uses without it. */
+/** The last steps of a move with --force: remove what pipework made for the link where it was, if it is unused. */
 export async function planMovedLinkGc({ request, facts }: AttachContext, system: System): Promise<Plan> {
   const { hostEnd, parent, vlanDevice } = facts
   const ovs = facts.ovs?.kind === 'database' ? facts.ovs : undefined
   const next = vlanDevice?.name ?? request.hostif
-  const vacancy = await findUnusedParents({ hostEnd, parent, ovs, movesTo: next }, [], system)
-  const before = vacancy.ovsRemoval?.port?.bridge ?? parent?.name ?? hostEnd?.master
-  return findLinkRecord(facts) === undefined || before === undefined || before === next
-    ? []
-    : planUnusedRemoval(vacancy)
+  const unused = await findUnusedParents({ hostEnd, parent, ovs, movesTo: next }, [], system)
+  const before = unused.ovsRemoval?.port?.bridge ?? parent?.name ?? hostEnd?.master
+  return findLinkRecord(facts) === undefined || before === undefined || before === next ? [] : planUnusedRemoval(unused)
 }
 
-/** The ends in the host that do not count any more. */
+/** The host ends that no longer count. */
 function listHostEndNames(
   hostEnd: HostLink | undefined,
   gone: readonly ExistingAttachment[],
@@ -67,7 +66,7 @@ function listHostEndNames(
   return [hostEnd?.name, ...gone.map((it) => it.hostEnd?.name)]
 }
 
-/** The rules that let the frames of a bridge pass the firewall, when the last attachment there is the one that goes. */
+/** Removes the firewall rules for a bridge with the last attachment there. */
 async function planFirewallCleanup(
   { hostEnd, movesTo }: LeavingLink,
   gone: readonly ExistingAttachment[],
@@ -83,7 +82,7 @@ async function planFirewallCleanup(
   return { firewallCleanup: await planAcceptRemoval(used, system) }
 }
 
-/** The VXLANs of ours on its bridge, when nobody else is left there. */
+/** The VXLANs that pipework made, when they are the only ports left on the bridge. */
 async function findUnusedVxlans(hostEnd: HostLink | undefined, gone: readonly ExistingAttachment[], system: System) {
   const ends = listHostEndNames(hostEnd, gone)
   const others =
@@ -92,36 +91,33 @@ async function findUnusedVxlans(hostEnd: HostLink | undefined, gone: readonly Ex
   return (await readVxlans(system)).filter(({ name }) => others.includes(name))
 }
 
-/** The bridge or VLAN device below, when pipework made it and nobody else uses it. */
+/** The bridge or VLAN device under the link, when pipework made it and it is unused without the link. */
 async function findUnusedParent(
   { hostEnd, parent }: LeavingLink,
   gone: readonly ExistingAttachment[],
   system: System,
 ): Promise<ParentDevice | undefined> {
-  const master = hostEnd?.master === undefined ? undefined : readHostLink(hostEnd.master, system)
-  const below = parent ?? master
-  if (below?.record?.kind !== 'made' || below.master !== undefined) return undefined
+  const bridge = hostEnd?.master === undefined ? undefined : readHostLink(hostEnd.master, system)
+  const device = parent ?? bridge
+  if (device?.record?.kind !== 'made' || device.master !== undefined) return undefined
   const ends = listHostEndNames(hostEnd, gone)
-  if (
-    below.kind === 'bridge' &&
-    listBridgePortNames(below.name, system).some((port) => !ends.includes(port) && !isOwnVxlan(port, system))
-  )
-    return undefined
-  if (await hasGlobalAddress(below.name, system)) return undefined
-  return below.kind === 'bridge' ? below : withVlanIfUnused(below, gone, system)
+  const otherPorts = listBridgePortNames(device.name, system).filter((port) => !ends.includes(port))
+  if (otherPorts.some((port) => !isOwnVxlan(port, system))) return undefined
+  if (await hasGlobalAddress(device.name, system)) return undefined
+  return parent === undefined ? bridge : findUnusedVlanDevice(parent, gone, system)
 }
 
-/** A VLAN device, when nobody on the host and no guest but the one that goes has a link on it. */
-async function withVlanIfUnused(
+/** A VLAN device, when no other link of the host or of a guest is on it. */
+async function findUnusedVlanDevice(
   device: HostLink,
   gone: readonly ExistingAttachment[],
   system: System,
 ): Promise<ParentDevice | undefined> {
   const uppers = (system.list(`/sys/class/net/${device.name}`) ?? []).filter((it) => it.startsWith('upper_'))
-  // Past one of ours the host reaches the guests that are left, if any.
+  // A macvlan that pipework made for --host-access only serves the guests.
   if (uppers.some((it) => readHostLink(it.slice('upper_'.length), system)?.record?.kind !== 'made')) return undefined
   const states = await readOtherNamespaces(system, 'all')
-  const isUser = ({ kind, peerIndex }: GuestLink) => kind !== 'veth' && peerIndex === device.ifindex
+  const isUser = (link: GuestLink) => isChildOf(link, device)
   const users = states.flatMap(({ links }) => links.filter(isUser))
   const stillThere = gone.filter(({ inGuest }) => inGuest !== undefined && isUser(inGuest))
   if (users.length > 1 + stillThere.length) return undefined

@@ -13,23 +13,23 @@ import type { DetachInputs } from './plan'
 interface DetachContext extends Pick<DetachInputs, 'attachment' | 'others'> {
   readonly state?: GuestState
   readonly ovs?: OvsDatabase
-  /** Taken away by the plans before this one, and still there: it is a dry run. */
+  /** Removed by the plans before this one, on a dry run. */
   readonly gone: readonly ExistingAttachment[]
-  /** Those that leave with this one, itself among them, and whose needs of the host end with it. */
+  /** This one and those removed with it: the host services of all of them are removed. */
   readonly leaving: readonly ExistingAttachment[]
 }
 
-/** What the host no longer needs; who has only links has nothing there. */
+/** Removes the host services that no remaining attachment needs. */
 async function planHostRelease(
-  { leaving }: DetachContext,
+  { attachment, leaving }: DetachContext,
   system: System,
 ): Promise<Pick<DetachInputs, 'servicesRemoval'>> {
-  if (leaving.length === 0 || !mayHaveHostServices(system)) return {}
+  if (leaving.length === 0 || attachment.record.nic !== undefined || !mayHaveHostServices(system)) return {}
   const { planServicesRemoval } = await import('../../network/host-services')
   return { servicesRemoval: await planServicesRemoval(leaving, system) }
 }
 
-/** What there is to know of an attachment before it is taken away. */
+/** What a detach must know of an attachment. */
 export async function readDetachInputs(
   known: DetachContext,
   { resolved }: ResolvedTarget,
@@ -37,31 +37,32 @@ export async function readDetachInputs(
 ): Promise<DetachInputs> {
   const { attachment, others, state, gone, ovs } = known
   const { inGuest, hostEnd, deadPort } = attachment
-  const parent = findMacvlanParent(inGuest, system)
+  const { nic } = attachment.record
+  // A NIC that comes back stays on its own parent.
+  const parent = nic === undefined ? findMacvlanParent(inGuest, system) : undefined
   const pin = resolved.guest === undefined ? undefined : resolved.pin
-  const [port, sysctls, policy, leaving, vacancy] = await Promise.all([
+  const [portVlans, sysctls, policy, hostRelease, unusedParents] = await Promise.all([
     hostEnd === undefined ? undefined : readPortVlans(hostEnd, 'filtering', system),
     pin === undefined || inGuest === undefined ? {} : readGuestSysctls(inGuest.name, pin.netns, system),
     readDetachPolicy(known, pin, system),
     planHostRelease(known, system),
     findUnusedParents({ hostEnd, parent, deadPort, ovs }, gone, system),
   ])
-  const nic = attachment.record.nic === undefined ? undefined : readSavedLink(attachment.record.nic, system)
   return {
     attachment,
     others,
     guestState: state,
     sysctls,
-    portVlans: port,
+    portVlans,
     parent,
-    savedNic: nic,
+    savedNic: nic === undefined ? undefined : readSavedLink(nic, system),
     ...policy,
-    ...leaving,
-    ...vacancy,
+    ...hostRelease,
+    ...unusedParents,
   }
 }
 
-/** The rules of an attachment that was made with --policy-route, and of links that somebody has deleted. */
+/** The policy rules of the attachment, and of links that were deleted by hand. */
 async function readDetachPolicy(
   { attachment, gone, state }: DetachContext,
   pin: HeldNetns | undefined,
@@ -71,7 +72,7 @@ async function readDetachPolicy(
   if (pin === undefined || inGuest === undefined) return {}
   if (!record.words.includes('--policy-route') && !mayHavePolicyRules(system, pin.netns)) return {}
   const names = gone.map((it) => it.inGuest?.name)
-  // On a dry run the plans before this one have taken their links' routes, and the rules of links that are gone.
+  // On a dry run the plans before this one remove their own routes, and the rules of deleted links.
   const isFirst = gone.every(
     (it) => it.record.guest.kind !== record.guest.kind || it.record.guest.name !== record.guest.name,
   )

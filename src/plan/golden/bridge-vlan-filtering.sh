@@ -9,7 +9,7 @@ mkdir -p /run/netns
 ln -s /run/netns/blue "/run/netns/$netns"
 trap 'rm -f "/run/netns/$netns"' EXIT
 
-# let br1 keep VLANs apart: its other ports are in VLAN 1, and tags no longer pass
+# turn on VLAN filtering on br1: its other ports are in VLAN 1, and tagged frames no longer pass
 ip link set dev br1 type bridge vlan_filtering 1
 
 # connect eth1 in blue to br1

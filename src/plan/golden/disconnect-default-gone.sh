@@ -11,8 +11,8 @@ mkdir -p /run/netns
 ln -s /run/netns/blue "/run/netns/$netns"
 trap 'rm -f "/run/netns/$netns"' EXIT
 
-# take eth1 away from blue
+# detach eth1 from blue
 ip link del dev veth1plblue
 
-# remove br1: pipework made it and nobody uses it
+# remove br1: pipework made it, and it is unused
 [ -n "$(ls -A /sys/class/net/br1/brif 2>/dev/null)" ] || ip link del dev br1

@@ -15,8 +15,8 @@ ip -n "$netns" rule del from 10.0.0.2 table 1109799278 priority 10000
 # remove the route to 10.0.0.0/24 over eth1 from the table 1109799278
 ip -n "$netns" route del 10.0.0.0/24 dev eth1 table 1109799278
 
-# take eth1 away from blue
+# detach eth1 from blue
 ip link del dev veth1plblue
 
-# remove br1: pipework made it and nobody uses it
+# remove br1: pipework made it, and it is unused
 [ -n "$(ls -A /sys/class/net/br1/brif 2>/dev/null)" ] || ip link del dev br1

@@ -11,8 +11,8 @@ mkdir -p /run/netns
 ln -s /run/netns/blue "/run/netns/$netns"
 trap 'rm -f "/run/netns/$netns"' EXIT
 
-# record on eth2 which default route is to come back after it
+# record on eth2 which default route to restore after it
 ip link set dev bluehost alias 'pipework1;g=netns:blue;i=eth2;h=br1;a=10.1.0.2/24@10.1.0.1;d4=via+172.17.0.1+dev+eth0+proto+boot'
 
-# take eth1 away from blue
+# detach eth1 from blue
 ip link del dev veth1plblue

@@ -10,5 +10,5 @@ mkdir -p /run/netns
 ln -s /run/netns/blue "/run/netns/$netns"
 trap 'rm -f "/run/netns/$netns"' EXIT
 
-# take eth1 away from blue
+# detach eth1 from blue
 ip link del dev veth1plblue

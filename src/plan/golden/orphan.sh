@@ -10,7 +10,7 @@ mkdir -p /run/netns
 ln -s /run/netns/blue "/run/netns/$netns"
 trap 'rm -f "/run/netns/$netns"' EXIT
 
-# remove veth1plblue, left from an earlier life of blue
+# remove veth1plblue, left over from before blue restarted
 ip link del dev veth1plblue
 
 # connect eth1 in blue to br1

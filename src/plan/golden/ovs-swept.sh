@@ -11,7 +11,7 @@ mkdir -p /run/netns
 ln -s /run/netns/blue "/run/netns/$netns"
 trap 'rm -f "/run/netns/$netns"' EXIT
 
-# remove what is left of containers that are gone: veth1plblue, veth1pl4711
+# remove ports of containers that are gone: veth1plblue, veth1pl4711
 ovs-vsctl --timeout=5 -- --if-exists del-port veth1plblue -- --if-exists del-port veth1pl4711
 
 # connect eth1 in blue to ovs1

@@ -13,7 +13,7 @@ trap 'rm -f "/run/netns/$netns"' EXIT
 # take the port veth1plblue off ovs1
 ovs-vsctl --timeout=5 -- --if-exists del-port veth1plblue
 
-# take eth1 away from blue
+# detach eth1 from blue
 ip link del dev veth1plblue
 
 # connect eth1 in blue to br1

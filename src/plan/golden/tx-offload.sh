@@ -26,7 +26,7 @@ ip link set dev veth1plblue alias 'pipework1;g=netns:blue;i=eth1;h=br1;a=10.0.0.
 # bring veth1plblue up
 ip link set dev veth1plblue up
 
-# turn the checksum offload of eth1 off
+# turn off the TX checksum offload of eth1
 ip netns exec "$netns" ethtool -K eth1 tx off
 
 # let the kernel announce the addresses of eth1
