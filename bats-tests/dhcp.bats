@@ -43,7 +43,7 @@ keeps_lease() {
 
   run_pw disconnect web
   assert_exit 0
-  assert_out "give ${before%/*} back"
+  assert_out "release ${before%/*} to"
   wait_until 10 served DHCPRELEASE "${before%/*}"
   no_clients
   assert_as_remembered
@@ -89,9 +89,9 @@ fails_for() {
   for client in udhcpc dhclient dhcpcd; do netns_guest "for-$client"; done
   lan_bridge
   remember for-udhcpc for-dhclient for-dhcpcd
-  fails_for 1 'udhcpc dhclient dhcpcd' "on 'br1' within 1 s: there was no offer"
+  fails_for 1 'udhcpc dhclient dhcpcd' "on 'br1' within 1 s: no server made an offer"
   serve_oddly offer
-  fails_for 5 'udhcpc dhclient dhcpcd' 'there was an offer, and no acknowledgement of it'
+  fails_for 5 'udhcpc dhclient dhcpcd' 'a server made an offer but did not acknowledge the request'
   stop_dhcp
   serve_oddly nak
   fails_for 5 'udhcpc dhclient dhcpcd' 'the server refuses what it is asked for (NAK)'
@@ -215,7 +215,7 @@ no_ports() {
     wait_until 5 no_clients
     run_pw disconnect "for-$client"
     assert_exit 0
-    assert_out "give ${before%/*} back"
+    assert_out "release ${before%/*} to"
     wait_until 10 served DHCPRELEASE "${before%/*}"
   done
   [[ -z $(on_host ls /run/pipework/dhcp) && -z $(on_host ls /run/netns) ]]
@@ -471,7 +471,7 @@ has_clients() {
   [[ $(on_host podman exec wired cat /etc/resolv.conf) == 'nameserver 192.168.77.53' ]]
   assert_undone podman:wired
   run_pw --dhcp-dns br1 podman:none dhclient
-  assert_refused 1 "it is not known where 'none' has its resolv.conf" 'none of its own with --network none'
+  assert_refused 1 "the resolv.conf of 'none' cannot be found" 'With --network none'
   assert_resolv_conf
 }
 

@@ -23,7 +23,7 @@ teardown() {
   on_host sysctl -qw net.ipv6.conf.br1.accept_ra=0
   remember web
   run_pw --dhcp-timeout 2 br1 web slaac
-  assert_refused 1 "no address by a router's advertisement on 'br1' within 2 s"
+  assert_refused 1 "no address by router advertisement on 'br1' within 2 s"
   RANGE=fd77::,ra-only,64,2m serve_dhcp --enable-ra --dhcp-range=192.168.77.100,192.168.77.150,255.255.255.0,2m
   run_pw br1 web dhcp,slaac
   assert_exit 0
@@ -76,8 +76,8 @@ assert_given_back() {
   before=$(count_served DHCPRELEASE)
   run_pw disconnect web
   assert_exit 0
-  assert_out 'back to the DHCPv6 server'
-  ip=$(sed -n 's/^  give \(.*\) back .*/\1/p' <<< "$output")
+  assert_out 'to the DHCPv6 server'
+  ip=$(sed -n 's/^  release \(.*\) to .*/\1/p' <<< "$output")
   wait_until 10 test_count DHCPRELEASE "$((before + 1))"
   # What is not its own it would have given back in vain.
   wait_until 10 is_free "$ip"

@@ -76,7 +76,7 @@ in_user() {
   serve_dhcp --dhcp-option=6,192.168.77.53
   remember evil
   run_pw --dhcp-dns br1 evil udhcpc
-  assert_refused 1 "it is not known where 'evil' has its resolv.conf"
+  assert_refused 1 "the resolv.conf of 'evil' cannot be found"
   assert_resolv_conf
   run_pw --dhcp-dns br1 other udhcpc
   assert_exit 0

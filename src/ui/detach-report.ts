@@ -68,7 +68,7 @@ export function toDetachedOutput(detached: readonly DetachedLink[]): Output {
   const lines = detached.flatMap(({ attachment: { record }, plan }) => [
     `${formatGuest(record.guest)} no longer has ${record.ifname} on ${record.hostif}`,
     ...plan
-      .filter(({ description }) => /^(remove |restore |give .* back)/.test(description))
+      .filter(({ description }) => /^(remove |restore |release )/.test(description))
       .map(({ description }) => `  ${description}`),
   ])
   const links = detached.map(({ attachment: { record, hostEnd }, plan }) => ({

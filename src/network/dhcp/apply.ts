@@ -1,72 +1,57 @@
-import { isOnLink } from '../../model/address'
 import { PipeworkError } from '../../model/errors'
-import { type IpCommand, ip, toBatchLine } from '../../plan/step'
-import { readHostAttachments } from '../../state/attachments'
+import { toBatchLine } from '../../plan/step'
 import { type GuestState, readGuestState } from '../../state/guest'
-import { encodeRecord, type LinkRecord } from '../../state/record'
 import { type BatchLine, batchLine } from '../../system/batch'
 import type { CommandResult, HeldNetns, Interrupt, System } from '../../system/types'
+import { DHCP_CLIENT_TABLE } from './clients'
+import { planLeaseCommands, planRecordUpdate, type RecordUpdate } from './lease-commands'
 import { parseLeaseEvent } from './parse-lease'
-import {
-  type ClientState,
-  type DhcpClientSpec,
-  guestKey,
-  type Lease,
-  type LeasedRoute,
-  readClientState,
-  supervisorPid,
-} from './state'
+import { bootSeconds, type ClientState, type DhcpClientSpec, type Lease, readClientState, supervisorPid } from './state'
+import { stopSupervisorArgv } from './supervisor'
 
-/** Seconds between two looks whether the client still runs, and for a lock that somebody has. */
+/** Seconds between two checks of the client or of a lock. */
 const POLL_INTERVAL = 0.05
-/** Milliseconds for which what was seen of a guest counts as what is there: nobody else is at the interface meanwhile. */
+/** Milliseconds for which a read of the guest stays valid: the lock keeps other runs from the interface. */
 const GUEST_STATE_TTL = 1000
-/** The number that `ip route` shows as dhcp. */
-const ROUTE_PROTO_DHCP = '16'
 
-const now = () => Math.floor(Date.now() / 1000)
 const SUCCESS: CommandResult = { code: 0, stdout: '', stderr: '' }
 
-/** What a lease is applied with. */
 interface LeaseContext {
   readonly clientState: ClientState
   readonly heldNetns: HeldNetns
   readonly system: System
-  /** The inside of the guest. */
   readGuestState(): Promise<GuestState>
 }
 
 function requireClientState(directory: string, system: System): ClientState {
-  const tenant = readClientState(directory, system)
-  if (tenant === undefined) throw new PipeworkError(`there is no DHCP client in '${directory}'`)
-  return tenant
+  const state = readClientState(directory, system)
+  if (state === undefined) throw new PipeworkError(`there is no DHCP client in '${directory}'`)
+  return state
 }
 
-/** Runs the action where the guest's namespace has a name. The keeper holds it open, whatever became of the guest. */
+/** Runs the action with the guest's namespace. The supervisor holds it open, also after the guest has stopped. */
 async function withNamespace<T>(
-  tenant: ClientState,
+  state: ClientState,
   system: System,
-  action: (place: LeaseContext) => Promise<T>,
+  action: (context: LeaseContext) => Promise<T>,
 ): Promise<T> {
-  const keeper = supervisorPid(tenant.directory, system)
-  if (keeper === undefined) throw new PipeworkError(`the DHCP client of '${tenant.client.ifname}' has ended`)
-  const pin = system.holdNetns(`/proc/${keeper}/fd/9`)
+  const supervisor = supervisorPid(state.directory, system)
+  if (supervisor === undefined) throw new PipeworkError(`the DHCP client of '${state.client.ifname}' has ended`)
+  const held = system.holdNetns(`/proc/${supervisor}/fd/9`)
   try {
-    if (pin.inode !== tenant.client.netns) throw new PipeworkError(`'${tenant.client.ifname}' is in another namespace`)
+    if (held.inode !== state.client.netns) throw new PipeworkError(`'${state.client.ifname}' is in another namespace`)
     return await action({
-      clientState: tenant,
-      heldNetns: pin,
+      clientState: state,
+      heldNetns: held,
       system,
-      readGuestState: () => readGuestState(pin.netns, system),
+      readGuestState: () => readGuestState(held.netns, system),
     })
   } finally {
-    pin.release()
+    held.release()
   }
 }
 
-// --- the first lease --------------------------------------------------------------------------------------------------
-
-/** Waits until the client has an address, and gives it to the link: exit status 1, and why, when that comes to nothing. */
+/** Waits for the first lease and applies it. Without one: exit code 1, the log on stdout, the reason on stderr. */
 export async function waitForLease(
   directory: string,
   { limit, interrupt }: { readonly limit: number; readonly interrupt: Interrupt },
@@ -75,21 +60,21 @@ export async function waitForLease(
   const deadline = system.elapsed() + limit * 1000
   const hasEnded = () =>
     system.read(`${directory}/failed`) !== undefined || supervisorPid(directory, system) === undefined
-  const giveUp = (why: string): CommandResult => ({
+  const giveUp = (reason: string): CommandResult => ({
     code: 1,
     stdout: system.read(`${directory}/log`) ?? '',
-    stderr: why,
+    stderr: reason,
   })
   if (hasEnded()) return giveUp('ended')
   const changes = system.watchDirectory(directory)
   try {
-    return await withNamespace(requireClientState(directory, system), system, async (place) => {
-      const ready = prereadGuestState(place)
+    return await withNamespace(requireClientState(directory, system), system, async (context) => {
+      const ready = prereadGuestState(context)
       for (;;) {
         const text = system.read(`${directory}/event`)
-        const news = text === undefined ? undefined : parseLeaseEvent(text, now())
-        if (news?.kind === 'leased') {
-          await applyLease(news.lease, ready)
+        const event = text === undefined ? undefined : parseLeaseEvent(text, bootSeconds(system))
+        if (event?.kind === 'leased') {
+          await applyLease(event.lease, ready)
           system.writeFile(`${directory}/event`, undefined)
           return SUCCESS
         }
@@ -104,102 +89,95 @@ export async function waitForLease(
   }
 }
 
-/** Reads the state of the guest while client and server speak. */
-function prereadGuestState(place: LeaseContext): LeaseContext {
-  const { system } = place
+/** Reads the state of the guest while the server answers. */
+function prereadGuestState(context: LeaseContext): LeaseContext {
+  const { system } = context
   const began = system.elapsed()
-  const seen = place.readGuestState()
-  // Its reader gets the error.
-  seen.catch(() => {})
+  const firstRead = context.readGuestState()
+  // Its error is thrown where the result is used.
+  firstRead.catch(() => {})
   return {
-    ...place,
-    readGuestState: () => (system.elapsed() - began < GUEST_STATE_TTL ? seen : place.readGuestState()),
+    ...context,
+    readGuestState: () => (system.elapsed() - began < GUEST_STATE_TTL ? firstRead : context.readGuestState()),
   }
 }
 
-// --- later --------------------------------------------------------------------------------------------------------------
-
-/** What the keeper calls for: the client has news of its lease. */
+/** Applies an event of the client; called by the supervisor. */
 export async function applyLeaseEvent(directory: string, system: System): Promise<void> {
-  const tenant = requireClientState(directory, system)
-  const news = parseLeaseEvent(system.read(`${directory}/taken`) ?? '', now())
-  if (news.kind === 'none') return
-  const unlock = await lockInterface(tenant.client, system)
+  const state = requireClientState(directory, system)
+  const event = parseLeaseEvent(system.read(`${directory}/taken`) ?? '', bootSeconds(system))
+  if (event.kind === 'none') return
+  const unlock = await lockInterface(state.client, system)
   try {
-    await withNamespace(tenant, system, async (place) => {
-      if (news.kind === 'leased') await applyLease(news.lease, place)
-      else await recordLostLease(place)
+    await withNamespace(state, system, async (context) => {
+      if (event.kind === 'leased') await applyLease(event.lease, context)
+      else await recordLostLease(context)
     })
   } finally {
     unlock()
   }
 }
 
-/** Seconds that news wait for an attach that is at the same interface. */
+/** Seconds to wait for an attach of the same interface. */
 const LOCK_TIMEOUT = 60
 
-/** The lock of an attach: neither shall find what the other has half done. */
+/** Takes the lock that an attach of the interface takes. */
 async function lockInterface({ netns, ifname }: DhcpClientSpec, system: System): Promise<() => void> {
   const deadline = system.elapsed() + LOCK_TIMEOUT * 1000
   for (;;) {
     const unlock = system.tryLock(`${netns}-${ifname}`)
     if (unlock !== undefined) return unlock
     if (system.elapsed() >= deadline)
-      throw new PipeworkError(`another pipework has been at '${ifname}' for ${LOCK_TIMEOUT} s`)
+      throw new PipeworkError(`another pipework has held the lock of '${ifname}' for ${LOCK_TIMEOUT} s`)
     await system.sleep(POLL_INTERVAL)
   }
 }
 
-/** The lease is no more: what came with it goes. The client asks again for as long as it runs. */
-async function recordLostLease(place: LeaseContext): Promise<void> {
-  const { clientState, system } = place
-  system.writeFile(`${clientState.directory}/lost`, `${now()}`)
-  await removeLease(place)
+/** Removes a withdrawn or expired lease. The client keeps asking for a new one. */
+async function recordLostLease(context: LeaseContext): Promise<void> {
+  const { clientState, system } = context
+  system.writeFile(`${clientState.directory}/lost`, `${bootSeconds(system)}`)
+  await removeLease(context)
 }
 
-/** Takes the lease from the link: its address, and its routes where these do not go with that. */
-async function removeLease(place: LeaseContext): Promise<void> {
-  const { client, lease } = place.clientState
+/** Removes the leased address from the link; the kernel removes its routes. */
+async function removeLease(context: LeaseContext): Promise<void> {
+  const { client, lease } = context.clientState
   if (lease === undefined) return
-  const state = await place.readGuestState()
-  const live = state.links.find(({ name }) => name === client.ifname)
-  const isThere = live?.addresses.some((it) => it.ip === lease.ip && it.prefix === lease.prefix) ?? false
-  const lines = isThere ? [batchLine`addr del ${lease.ip}/${lease.prefix} dev ${client.ifname}`] : []
-  await runLeaseBatch(lines, planRecordUpdate(undefined, state, place), place)
+  const guest = await context.readGuestState()
+  const live = guest.links.find(({ name }) => name === client.ifname)
+  const hasAddress = live?.addresses.some((it) => it.ip === lease.ip && it.prefix === lease.prefix) ?? false
+  const lines = hasAddress ? [batchLine`addr del ${lease.ip}/${lease.prefix} dev ${client.ifname}`] : []
+  await runLeaseBatch(lines, planRecordUpdate(undefined, guest, context), context)
 }
 
-/** Gives back what a client was given, and ends it: the inverse of a first lease. */
+/** Undoes a first lease: stops the client, releases and removes the lease. */
 export async function rollBackLease(directory: string, system: System): Promise<CommandResult> {
-  const tenant = readClientState(directory, system)
-  if (tenant?.lease === undefined || !tenant.isRunning) return SUCCESS
-  await withNamespace(tenant, system, async (place) => {
-    await system.run(['sh', `${directory}/keep`, '--stop'])
-    const self = ['nsenter', `--net=/run/netns/${place.heldNetns.netns}`, ...system.selfCommand]
-    await system.run([...self, '__dhcp', 'release', directory])
-    await removeLease(place)
+  const state = readClientState(directory, system)
+  if (state?.lease === undefined || !state.isRunning) return SUCCESS
+  await withNamespace(state, system, async (context) => {
+    await system.run(stopSupervisorArgv({ directory }))
+    const inGuest = ['nsenter', `--net=/run/netns/${context.heldNetns.netns}`]
+    await system.run([...inGuest, ...system.selfCommand, '__dhcp', 'release', directory])
+    await removeLease(context)
   })
   system.writeFile(`${directory}/lease`, undefined)
   return SUCCESS
 }
 
-// --- the link -----------------------------------------------------------------------------------------------------------
-
-/** Makes the link what the lease says, and writes it down. */
-async function applyLease(lease: Lease, place: LeaseContext): Promise<void> {
-  const { clientState, heldNetns, system, readGuestState: look } = place
+/** Configures the link by the lease, and records it. */
+async function applyLease(lease: Lease, context: LeaseContext): Promise<void> {
+  const { clientState, heldNetns, system } = context
   const { directory, client } = clientState
-  const state = await look()
-  const lines = planLeaseCommands(lease, clientState, state).map((command) =>
+  const guest = await context.readGuestState()
+  const lines = planLeaseCommands(lease, clientState, guest).map((command) =>
     toBatchLine(command, { netns: heldNetns.netns, pid: system.pid }),
   )
-  const { code, stderr } = await runLeaseBatch(lines, planRecordUpdate(lease, state, place), place)
+  const { code, stderr } = await runLeaseBatch(lines, planRecordUpdate(lease, guest, context), context)
   if (code !== 0) {
-    await runLeaseBatch(
-      [],
-      planRecordUpdate(clientState.lease, await readGuestState(heldNetns.netns, system), place),
-      place,
-    )
-    throw new PipeworkError(`the lease of ${lease.ip} could not be given to '${client.ifname}': ${stderr.trim()}`)
+    const current = await readGuestState(heldNetns.netns, system)
+    await runLeaseBatch([], planRecordUpdate(clientState.lease, current, context), context)
+    throw new PipeworkError(`the lease of ${lease.ip} cannot be applied to '${client.ifname}': ${stderr.trim()}`)
   }
   if (client.resolvConf !== undefined) await writeResolvConf(lease, client.resolvConf, system)
   system.writeFile(`${directory}/lease`, JSON.stringify(lease))
@@ -207,13 +185,13 @@ async function applyLease(lease: Lease, place: LeaseContext): Promise<void> {
   system.writeFile(`${directory}/renew`, renewTicks(lease, client))
 }
 
-/** Lines for the guest and the record of its link, side by side; answers what became of those for the guest. */
+/** Runs the lines in the guest and updates the link record at the same time. Returns the result of the guest. */
 async function runLeaseBatch(
   lines: readonly BatchLine[],
   record: RecordUpdate | undefined,
-  place: LeaseContext,
+  context: LeaseContext,
 ): Promise<CommandResult> {
-  const { heldNetns, system } = place
+  const { heldNetns, system } = context
   const inGuest = record?.in === 'guest' ? [...lines, record.line] : lines
   const [result] = await Promise.all([
     inGuest.length === 0 ? SUCCESS : system.runIpBatch({ netns: heldNetns.netns, lines: inGuest }),
@@ -222,119 +200,16 @@ async function runLeaseBatch(
   return result
 }
 
-/** Seconds of a lease below which a client asks too late for more: busybox waits for fourteen of ten, dhcpcd for ten. */
-const SHORT_LEASE: Readonly<Record<DhcpClientSpec['program'], number>> = {
-  udhcpc: 60,
-  image: 60,
-  dhcpcd: 20,
-  dhclient: 0,
-}
-
-/** After how many looks of the keeper, two in a second, a client is told to renew a short lease: at half its time. */
+/** Ticks of the supervisor (half seconds) after which the client renews a short lease: half its duration. */
 function renewTicks(
   { seconds = Number.POSITIVE_INFINITY }: Lease,
   { program, family }: DhcpClientSpec,
 ): string | undefined {
-  const isLate = family === 4 && seconds < SHORT_LEASE[program]
-  return isLate ? `${Math.max(1, seconds)}` : undefined
+  const isShort = family === 4 && seconds < DHCP_CLIENT_TABLE[program].minLease
+  return isShort ? `${Math.max(1, seconds)}` : undefined
 }
 
-/** What `ip` is told: the old address goes before the new one comes, which would be its secondary and go with it. */
-function planLeaseCommands(
-  lease: Lease,
-  { client, lease: old }: ClientState,
-  { links, routes }: GuestState,
-): readonly IpCommand[] {
-  const { ifname } = client
-  const live = links.find(({ name }) => name === ifname)
-  if (live === undefined) throw new PipeworkError(`the interface '${ifname}' is gone`)
-  const has = (it: Lease) => live.addresses.some(({ ip: own, prefix }) => own === it.ip && prefix === it.prefix)
-  const isMoved = old !== undefined && (old.ip !== lease.ip || old.prefix !== lease.prefix) && has(old)
-  const lasts = client.once || lease.seconds === undefined ? 'forever' : `${lease.seconds}`
-  const wanted = listLeaseRoutes(lease, client)
-  const stale =
-    isMoved || old === undefined
-      ? []
-      : listLeaseRoutes(old, client).filter((it) => !wanted.some(({ dst }) => dst === it.dst))
-  const isOthers = ({ dst }: LeasedRoute) =>
-    dst !== 'default' &&
-    routes.some(
-      (it) =>
-        it.family === 4 &&
-        `${it.dst}${it.dst.includes('/') ? '' : '/32'}` === dst &&
-        it.dev !== ifname &&
-        it.metric === 0,
-    )
-  return [
-    ...(isMoved ? [ip`addr del ${old.ip}/${old.prefix} dev ${ifname}`] : []),
-    ...(lease.mtu !== undefined && lease.mtu !== live.mtu ? [ip`link set dev ${ifname} mtu ${lease.mtu}`] : []),
-    // An address that outlives its lease may be somebody else's: the kernel takes it away, should we not be there to.
-    ip`addr replace ${lease.ip}/${lease.prefix} ${client.family === 4 && ['brd', '+']} dev ${ifname} valid_lft ${lasts} preferred_lft ${lasts}`,
-    ...stale.flatMap(({ dst }) =>
-      routes.some((it) => it.dev === ifname && it.dst === dst) ? [ip`route del ${dst} dev ${ifname}`] : [],
-    ),
-    // The server is not to take over what goes over another interface.
-    ...wanted.filter((route) => !isOthers(route)).flatMap((route) => planLeaseRoute(route, lease, client)),
-    ...(has(lease) || client.family === 6 || live.kind === 'ipvlan' || live.kind === 'ipoib'
-      ? []
-      : [ip`link set dev ${ifname} address ${live.mac}`]),
-  ]
-}
-
-function listLeaseRoutes({ router, routes }: Lease, { defaultRoute }: DhcpClientSpec): readonly LeasedRoute[] {
-  return [...routes, ...(defaultRoute && router !== undefined ? [{ dst: 'default', via: router }] : [])]
-}
-
-function planLeaseRoute(
-  { dst, via }: LeasedRoute,
-  lease: Lease,
-  { ifname, metric }: DhcpClientSpec,
-): readonly IpCommand[] {
-  const isFar = via !== undefined && !isOnLink({ family: 4, ip: lease.ip, prefix: lease.prefix }, via)
-  const preference = dst === 'default' && metric !== undefined && ['metric', `${metric}`]
-  return [
-    ...(isFar ? [ip`route replace ${via}/32 dev ${ifname} proto ${ROUTE_PROTO_DHCP}`] : []),
-    ip`route replace ${dst} ${via !== undefined && ['via', via]} dev ${ifname} proto ${ROUTE_PROTO_DHCP} ${preference}`,
-  ]
-}
-
-/** The addresses of a link's record, with those of the lease in the place of an earlier one's. */
-function withLeasedAddress(
-  record: LinkRecord,
-  lease: Lease | undefined,
-  { family, defaultRoute }: DhcpClientSpec,
-): LinkRecord {
-  const others = record.addresses?.filter((it) => !(it.leased && it.family === family))
-  if (lease === undefined || others === undefined) return { ...record, addresses: others }
-  const { ip: address, prefix, router } = lease
-  const gateway = defaultRoute && router !== undefined ? { gateway: router } : {}
-  return { ...record, addresses: [...others, { family, ip: address, prefix, ...gateway, leased: true }] }
-}
-
-/** What writes a record, and where. */
-interface RecordUpdate {
-  readonly in: 'host' | 'guest'
-  readonly line: BatchLine
-}
-
-/** Writes on the link what it has now: on the host's end, or on the link in the guest where that has the record. */
-function planRecordUpdate(
-  lease: Lease | undefined,
-  { links }: GuestState,
-  { clientState: { client }, system }: LeaseContext,
-): RecordUpdate | undefined {
-  const isOurs = ({ guest, ifname }: LinkRecord) =>
-    ifname === client.ifname && guestKey(guest) === guestKey(client.guest)
-  const end = readHostAttachments(system).find(({ record }) => isOurs(record))
-  const link = links.find(({ name }) => name === client.ifname)
-  const [dev, record] = end === undefined ? [client.ifname, link?.record] : [end.hostEnd.name, end.record]
-  if (record?.kind !== 'link' || !isOurs(record)) return undefined
-  const alias = encodeRecord(withLeasedAddress(record, lease, client))
-  if (alias === (end ?? link)?.alias) return undefined
-  return { in: end === undefined ? 'guest' : 'host', line: batchLine`link set dev ${dev} alias ${alias}` }
-}
-
-/** Into the guest's own file, in its place: containers have it mounted, and another file of that name is not theirs. */
+/** Overwrites the file in place: a container has it mounted, and would not see a new file. */
 async function writeResolvConf({ dns, domain }: Lease, path: string, system: System): Promise<void> {
   if (dns.length === 0) return
   const lines = [...(domain === undefined ? [] : [`search ${domain}`]), ...dns.map((server) => `nameserver ${server}`)]

@@ -1,21 +1,22 @@
 import type { System } from '../../system/types'
-import { type ClientState, leaseExpiry, listClientStates, readClientState } from './state'
-import { dhcpContainerName } from './supervisor'
+import { dhcpContainerName } from './clients'
+import { type ClientState, isExpired, listClientStates, readClientState } from './state'
+import { readSupervisorArguments, stopSupervisorArgv } from './supervisor'
 
-/** What a sweep has ended or forgotten. */
+/** A client that was stopped, or whose files were removed. */
 export type RemovedDhcpClient = Pick<ClientState['client'], 'guest' | 'ifname' | 'family'>
 
 /**
- * Ends what outlived its guest or its keeper, and forgets leases that have run out. A keeper ends with its guest by
- * itself, within half a second; this is for what was killed, and for whoever cannot wait. Needs root.
+ * Stops clients that outlived their guest or their supervisor, and removes expired leases. A supervisor notices the end of
+ * its guest itself; this is for supervisors that were killed, and for callers that cannot wait. Needs root.
  */
 export async function cleanUpDhcpClients(system: System): Promise<readonly RemovedDhcpClient[]> {
   if (!system.isRoot) return []
-  const swept = await Promise.all(listClientStates(system).map((tenant) => cleanUpLocked(tenant, system)))
-  return swept.flat()
+  const removed = await Promise.all(listClientStates(system).map((state) => cleanUpLocked(state, system)))
+  return removed.flat()
 }
 
-/** With the lock of an attach: what one is about to start looks like what nobody keeps. */
+/** Takes the lock of the interface: a client that an attach is starting has no supervisor yet. */
 async function cleanUpLocked(
   { directory, client: { netns, ifname } }: ClientState,
   system: System,
@@ -23,26 +24,26 @@ async function cleanUpLocked(
   const unlock = system.tryLock(`${netns}-${ifname}`)
   if (unlock === undefined) return []
   try {
-    const tenant = readClientState(directory, system)
-    return tenant === undefined ? [] : await cleanUpClient(tenant, system)
+    const state = readClientState(directory, system)
+    return state === undefined ? [] : await cleanUpClient(state, system)
   } finally {
     unlock()
   }
 }
 
-async function cleanUpClient(tenant: ClientState, system: System): Promise<readonly RemovedDhcpClient[]> {
-  const { client, directory, lease, isRunning } = tenant
+async function cleanUpClient(state: ClientState, system: System): Promise<readonly RemovedDhcpClient[]> {
+  const { client, directory, lease, isRunning } = state
   const { guest, ifname, family, program } = client
   if (isRunning) {
-    const guestPath = /^dir=\S+ guest=(\S+) /m.exec(tenant.files.keep ?? '')?.[1]
+    const [guestPath] = readSupervisorArguments(state) ?? []
     if (guestPath === undefined || system.inode(guestPath) === client.netns) return []
-    await system.run(['sh', `${directory}/keep`, '--stop'])
+    await system.run(stopSupervisorArgv(state))
     return [{ guest, ifname, family }]
   }
-  // The image's client is a child of Docker's, and does not die with its keeper.
-  const isStray = program === 'image' && system.read(`${directory}/pid`) !== undefined
-  if (isStray) await system.run(['docker', 'rm', '--force', dhcpContainerName(directory)])
-  if (lease !== undefined && leaseExpiry(lease) > system.now() / 1000) return []
+  // Docker is the parent of the image's client: it does not end with its supervisor.
+  const isOrphan = program === 'image' && system.read(`${directory}/pid`) !== undefined
+  if (isOrphan) await system.run(['docker', 'rm', '--force', dhcpContainerName(directory)])
+  if (lease !== undefined && !isExpired(lease, system)) return []
   if (lease === undefined && system.read(`${directory}/keeper`) === undefined) return []
   await system.run(['rm', '-rf', directory])
   return [{ guest, ifname, family }]

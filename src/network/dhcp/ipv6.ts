@@ -1,7 +1,7 @@
 import type { Plan, Step } from '../../plan/step'
 import type { AttachContext } from '../../state/attach-facts'
 
-/** No client of DHCPv6 has an address to ask from before. */
+/** A DHCPv6 client sends from its link-local address. */
 export function planLinkLocalWait(ifname: string): Step {
   return {
     description: `wait until ${ifname} has its link-local address`,
@@ -16,7 +16,7 @@ export function planLinkLocalWait(ifname: string): Step {
   }
 }
 
-/** The kernel makes the address of what the router says; all there is to do is to wait. */
+/** The kernel configures the address from a router advertisement; the plan only waits. */
 export function planSlaac({ request: { ifname, sources, dhcp, hostif }, facts: { inGuest } }: AttachContext): Plan {
   if (!sources.some(({ kind }) => kind === 'slaac')) return []
   if (
@@ -26,7 +26,7 @@ export function planSlaac({ request: { ifname, sources, dhcp, hostif }, facts: {
     return []
   return [
     {
-      description: `wait up to ${dhcp.timeout} s for an address by the router's advertisement`,
+      description: `wait up to ${dhcp.timeout} s for an address by router advertisement`,
       command: {
         kind: 'ask',
         in: 'guest',
@@ -35,8 +35,8 @@ export function planSlaac({ request: { ifname, sources, dhcp, hostif }, facts: {
         timeout: dhcp.timeout,
       },
       explainFailure: () => ({
-        message: `no address by a router's advertisement on '${hostif}' within ${dhcp.timeout} s`,
-        hint: 'Does a router advertise a prefix there, with the flag A? More time: --dhcp-timeout SECONDS.',
+        message: `no address by router advertisement on '${hostif}' within ${dhcp.timeout} s`,
+        hint: 'Does a router advertise a prefix with the A flag there? To wait longer: --dhcp-timeout SECONDS.',
       }),
     },
   ]

@@ -6,12 +6,12 @@ const HOOK = '/run/pipework/dhcp/ffc24d1dbcf667d0/hook'
 
 test.each([
   ['', 'ended', 'the DHCP client ended at once'],
-  [`${BANNER}execve (${HOOK}, ...): Permission denied\nDHCPOFFER from 10.9.0.1\n`, '', 'AppArmor keeps it'],
-  [`${BANNER}can't create /run/pipework/dhcp/x/dhclient.leases: Permission denied\n`, 'ended', 'AppArmor keeps it'],
+  [`${BANNER}execve (${HOOK}, ...): Permission denied\nDHCPOFFER from 10.9.0.1\n`, '', 'AppArmor denies it'],
+  [`${BANNER}can't create /run/pipework/dhcp/x/dhclient.leases: Permission denied\n`, 'ended', 'AppArmor denies it'],
   ["udhcpc: can't bind to interface: Permission denied\n", 'ended', 'the DHCP client ended at once'],
-  ['udhcpc: broadcasting discover\n', '', 'there was no offer'],
-  ['udhcpc: broadcasting select for 10.9.0.166\n', '', 'there was an offer, and no acknowledgement of it'],
-  ['DHCPNAK from 10.9.0.1\n', '', 'refuses what it is asked for (NAK)'],
+  ['udhcpc: broadcasting discover\n', '', 'no server made an offer'],
+  ['udhcpc: broadcasting select for 10.9.0.166\n', '', 'a server made an offer but did not acknowledge'],
+  ['DHCPNAK from 10.9.0.1\n', '', 'refused the request (NAK)'],
 ])('%j, %j: %s', (stdout, stderr, message) =>
   expect(explainNoAnswer({ code: 1, stdout, stderr }, "'br1' within 30 s").message).toContain(message),
 )

@@ -61,17 +61,17 @@ describe('a lease, as each client tells of it', () => {
 
 describe('what a server says is not believed', () => {
   test.each([
-    ['169.254.7.7', 'no server answers'],
-    ['127.0.0.1', 'no address'],
-    ['0.0.0.0', 'no address'],
-    ['224.0.0.1', 'no address'],
-    ['255.255.255.255', 'no address'],
-    ['10.9.0.0', 'no address'],
-    ['10.9.0.255', 'no address'],
-    ['10.9.0.5 dev eth0', 'no address'],
-    ['10.9.0.5\nroute del default', 'no address'],
-    ['', 'no address'],
-    ['fd00::1', 'no address'],
+    ['169.254.7.7', 'got no answer'],
+    ['127.0.0.1', 'invalid address'],
+    ['0.0.0.0', 'invalid address'],
+    ['224.0.0.1', 'invalid address'],
+    ['255.255.255.255', 'invalid address'],
+    ['10.9.0.0', 'invalid address'],
+    ['10.9.0.255', 'invalid address'],
+    ['10.9.0.5 dev eth0', 'invalid address'],
+    ['10.9.0.5\nroute del default', 'invalid address'],
+    ['', 'invalid address'],
+    ['fd00::1', 'invalid address'],
   ])('the address %j', (ip, message) => expect(() => news({ ...UDHCPC, ip })).toThrow(message))
 
   test.each(['', '0', '-1', '1e9', '99999999999', '60; id'])('a lease of %j seconds', (seconds) =>
@@ -79,8 +79,8 @@ describe('what a server says is not believed', () => {
   )
 
   test('a mask of nothing, or of holes', () => {
-    expect(() => news({ ...UDHCPC, subnet: '0.0.0.0' })).toThrow('no address')
-    expect(() => news({ ...UDHCPC, subnet: '255.0.255.0' })).toThrow('no address')
+    expect(() => news({ ...UDHCPC, subnet: '0.0.0.0' })).toThrow('invalid address')
+    expect(() => news({ ...UDHCPC, subnet: '255.0.255.0' })).toThrow('invalid address')
   })
 
   test.each([

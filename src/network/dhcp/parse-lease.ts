@@ -2,19 +2,19 @@ import { type Family, parseAddress, parsePrefixLength, toCanonicalIp, toNetworkC
 import { PipeworkError } from '../../model/errors'
 import type { Lease, LeasedRoute } from './state'
 
-/** What a client's hook was told, by the client's own names. */
+/** The environment of a client's hook. */
 type HookVariables = Readonly<Record<string, string>>
 
-/** What an event means for the link; `none` for one that changes nothing. */
+/** The meaning of an event for the link; `none` changes nothing. */
 export type LeaseEvent = { readonly kind: 'leased'; readonly lease: Lease } | { readonly kind: 'lost' | 'none' }
 
 const BOUND_EVENTS = /^(bound|renew|BOUND|RENEW|REBIND|REBOOT|INFORM)6?$/
 const LOST_EVENTS = /^(nak|NAK|EXPIRE|FAIL|TIMEOUT|EXPIRE6|TIMEDOUT)$/
 
-/** Seconds that stand for ever (RFC 2131). */
+/** An infinite lease (RFC 2131). */
 const INFINITE_LEASE = 0xffffffff
 
-/** NAME=VALUE with a zero byte behind each: a value may have newlines in it, and pass for other variables. */
+/** NAME=VALUE separated by zero bytes: a newline in a value could imitate another variable. */
 function parseHookVariables(text: string): HookVariables {
   const entries = text.split('\0').map((entry) => {
     const at = entry.indexOf('=')
@@ -24,8 +24,8 @@ function parseHookVariables(text: string): HookVariables {
 }
 
 /**
- * What a hook's file says. A DHCP server is whoever answers first, so each value is taken for what it claims to be or
- * not at all. Throws when the address itself is none that a host can have.
+ * Parses the file of a hook. Anybody on the LAN can answer as a DHCP server, so every value is validated; an invalid
+ * address is an error, other invalid values are ignored.
  */
 export function parseLeaseEvent(text: string, now: number): LeaseEvent {
   const event = parseHookVariables(text)
@@ -65,7 +65,7 @@ function parseLease4(event: HookVariables, since: number): Lease {
   }
 }
 
-/** DHCPv6 gives an address and no subnet: what is on the link, and the default route, a router's advertisement says. */
+/** DHCPv6 assigns no subnet and no default route: these come from router advertisements. */
 function parseLease6(event: HookVariables, since: number): Lease {
   const typed = event.new_ip6_address ?? event.new_dhcp6_ia_na1_ia_addr1 ?? ''
   const ip = toCanonicalIp(typed, 6) ?? typed
@@ -88,7 +88,7 @@ function parseIdentity(event: HookVariables): Pick<Lease, 'identity'> {
   return duid === undefined || iaid?.length !== 'aa:bb:cc:dd'.length ? {} : { identity: { duid, iaid } }
 }
 
-/** Bytes as dhclient (`0:1:a0`) or dhcpcd (`0001a0`) print them, in pairs with colons; a DUID has 130 at most. */
+/** Normalizes the formats of dhclient (`0:1:a0`) and dhcpcd (`0001a0`); a DUID has at most 130 bytes. */
 function normalizeHex(text = ''): string | undefined {
   const bytes = text.includes(':') ? text.split(':').map((it) => it.padStart(2, '0')) : (text.match(/../g) ?? [])
   return bytes.length <= 130 && bytes.length > 0 && bytes.every((it) => /^[0-9a-f]{2}$/i.test(it))
@@ -96,7 +96,7 @@ function normalizeHex(text = ''): string | undefined {
     : undefined
 }
 
-/** The length of a subnet that nobody tells, as it was before there were masks. */
+/** The prefix length by address class, when the server gives no mask. */
 function classfulPrefix(ip: string): string {
   const first = Number.parseInt(ip, 10)
   return first < 128 ? '8' : first < 192 ? '16' : '24'
@@ -104,17 +104,17 @@ function classfulPrefix(ip: string): string {
 
 function validateLeaseAddress(ip: string, prefix: number | undefined, family: Family): { prefix: number } {
   if (/^169\.254\./.test(ip))
-    throw new PipeworkError(`'${ip}' is what a client takes when no server answers`, {
-      hint: 'Look whether the DHCP server runs, and whether this bridge or NIC leads to it.',
+    throw new PipeworkError(`'${ip}' is the address of a client that got no answer`, {
+      hint: 'Check that the DHCP server runs, and that this bridge or NIC reaches it.',
     })
   try {
-    if (toCanonicalIp(ip, family) !== ip) throw new RangeError(`'${ip}' is no IPv${family} address`)
-    // A subnet of no bits would be everything.
+    if (toCanonicalIp(ip, family) !== ip) throw new RangeError(`'${ip}' is not an IPv${family} address`)
+    // A prefix of 0 would contain every address.
     return { prefix: parseAddress(`${ip}/${prefix === 0 ? 'none' : prefix}`).prefix }
   } catch (error) {
     throw new PipeworkError(
-      `the DHCP server offers what is no address: ${error instanceof Error ? error.message : String(error)}`,
-      { hint: 'Somebody else may run a server on this LAN. Nothing was given to the interface.', cause: error },
+      `the DHCP server offers an invalid address: ${error instanceof Error ? error.message : String(error)}`,
+      { hint: 'Another DHCP server may run on this LAN. The interface was not changed.', cause: error },
     )
   }
 }
@@ -131,7 +131,7 @@ function parseRouter(typed: string, own: string): readonly string[] {
 
 function parseLeaseMtu(typed: string | undefined): { mtu?: number } {
   const mtu = /^\d{2,5}$/.test(typed ?? '') ? Number(typed) : 0
-  // The least that every host must take in one piece (RFC 791); Linux itself goes down to 68.
+  // The minimum of every host (RFC 791); Linux would accept 68.
   return mtu >= 576 && mtu <= 65535 ? { mtu } : {}
 }
 
@@ -140,7 +140,7 @@ function parseDomain(typed: string | undefined): { domain?: string } {
   return domain !== undefined && /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/.test(domain) ? { domain } : {}
 }
 
-/** Option 121, or Microsoft's 249; undefined when the server gives neither, and its router counts. */
+/** Option 121, or 249 of Microsoft; undefined when the server gives neither and its router is used. */
 function parseClasslessRoutes(event: HookVariables): readonly LeasedRoute[] | undefined {
   const text = event.staticroutes ?? event.msstaticroutes ?? event.new_classless_static_routes
   if (text !== undefined) {
@@ -151,7 +151,7 @@ function parseClasslessRoutes(event: HookVariables): readonly LeasedRoute[] | un
   return bytes === undefined ? undefined : parseRouteBytes(splitWords(bytes).map(Number))
 }
 
-/** As dhclient prints them: prefix length, as many bytes as that needs, four of the router; and again. */
+/** The format of dhclient: for each route the prefix length, the significant bytes, and four bytes of the router. */
 function parseRouteBytes(bytes: readonly number[]): readonly LeasedRoute[] {
   const routes: LeasedRoute[] = []
   for (let at = 0; at < bytes.length; ) {

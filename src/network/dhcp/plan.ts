@@ -1,27 +1,41 @@
-import type { Address, Family } from '../../model/address'
+import { isDeepStrictEqual } from 'node:util'
+import { ADDRESS_FAMILIES, type Address, type Family } from '../../model/address'
 import type { AddressSource } from '../../model/address-spec'
 import { PipeworkError } from '../../model/errors'
 import { fnv1aHash } from '../../model/hash'
-import { type Command, guestNetns, ipInGuest, type Plan, planSteps } from '../../plan/step'
+import { type Command, ipInGuest, type Plan, planSteps } from '../../plan/step'
 import type { Guest } from '../../runtimes/find'
 import type { AttachContext } from '../../state/attach-facts'
+import type { System } from '../../system/types'
 import { currentDefault } from '../default-route'
+import { type ClientOptions, DHCP_CLIENT_TABLE, type DhcpProgramName } from './clients'
 import { planLinkLocalWait, planSlaac } from './ipv6'
 import { explainNoAnswer } from './no-answer'
-import type { DhcpProgram } from './programs'
-import { isReleasable } from './release'
-import { type ClientState, clientDirectory, type DhcpClientSpec, guestKey, type Lease } from './state'
-import { type DhcpStartOptions, formatSupervisor, HOOK_SCRIPT } from './supervisor'
+import { type DhcpProgram, findDhcpProgram } from './programs'
+import { findResolvConf } from './resolv-conf'
+import { type ClientState, clientDirectory, type DhcpClientSpec, guestKey, type Lease, readClientState } from './state'
+import {
+  clientFileCommand,
+  formatSupervisorArguments,
+  planClientRemoval,
+  planClientStop,
+  planLeaseRelease,
+  removeClientDirectory,
+  restoreClientFiles,
+  startSupervisorCommand,
+  stopSupervisorCommand,
+  supervisorFiles,
+} from './supervisor'
 
-/** What is known of a link's clients before the plan. */
-export interface DhcpInputs {
-  /** Those that have files now, whether they run or not. */
+/** The facts about a link's DHCP clients that a plan needs. */
+interface DhcpInputs {
+  /** Clients that have files now, running or not. */
   readonly clientStates: readonly ClientState[]
-  /** The program for each family that asks for one. */
+  /** The program for each requested family. */
   readonly programs: ReadonlyMap<Family, DhcpProgram>
   /** Node and the script. */
   readonly pipeworkArgv: readonly string[]
-  /** The inode of the guest's namespace; 0 where it is not known, on a dry run without root. */
+  /** The inode of the guest's namespace; 0 when unknown, in a dry run without root. */
   readonly netnsInode: number
   readonly machineId: string
   /** Whether AppArmor confines dhclient. */
@@ -29,269 +43,254 @@ export interface DhcpInputs {
   readonly resolvConf?: string
 }
 
-const findDhcpSource = (context: AttachContext, family: Family): AddressSource | undefined =>
-  context.request.sources.find((it) => it.kind === 'dhcp' && it.family === family)
+/** The steps for the leases of a link, and the request with the addresses that it has leased already. */
+interface LeasePlan {
+  readonly context: AttachContext
+  /** Stops clients that are no longer wanted. */
+  readonly beforeLink: Plan
+  /** Starts clients, and waits for their leases. */
+  readonly afterLink: Plan
+}
 
-/** The client that the request asks for. */
-function toClientSpec(source: AddressSource, context: AttachContext, tenancy: DhcpInputs): DhcpClientSpec {
-  const { request, guest, facts } = context
-  const { kind, name, id } = guest
-  const own = { kind, name, id }
-  const { family } = source
-  const isFirst = !request.addresses.some((it) => it.family === family && it.gateway !== undefined && !it.leased)
-  const { metric, dhcp, tag } = request
+interface LeasePlanOptions {
+  readonly system: System
+  readonly netns: string | undefined
+  /** Whether the link is recreated, which stops its clients. */
+  readonly isRecreated: boolean
+}
+
+/** Plans the leases of a link around the steps for the link itself. */
+export async function planLeases(context: AttachContext, options: LeasePlanOptions): Promise<LeasePlan> {
+  const inputs = await readDhcpInputs(context, options)
+  const unchanged = options.isRecreated
+    ? []
+    : ADDRESS_FAMILIES.flatMap((family) => findUnchangedClient(family, context, inputs) ?? [])
+  const leased = unchanged.flatMap(({ client, lease }) => (lease === undefined ? [] : [toLeasedAddress(client, lease)]))
+  const mtu = unchanged.find(({ lease }) => lease?.mtu !== undefined)?.lease?.mtu
+  const { addresses, dhcp } = context.request
+  const request = { ...context.request, addresses: [...addresses, ...leased], dhcp: { ...dhcp, mtu: mtu ?? dhcp.mtu } }
   return {
-    family,
-    guest: own,
-    ifname: request.ifname,
-    hostif: request.hostif,
-    tag,
-    wish: [source.typed, ...request.words],
-    program: tenancy.programs.get(family)?.program ?? 'udhcpc',
-    once: dhcp.once,
-    defaultRoute: request.defaultRoute && isFirst,
-    metric,
-    resolvConf: tenancy.resolvConf,
-    clientId: toClientId(`${request.ifname} ${guestKey(own)} ${tenancy.machineId}`),
-    mac: request.mac === undefined ? (facts.inGuest?.mac ?? facts.mac) : facts.mac,
-    netns: tenancy.netnsInode,
+    context: { ...context, request },
+    beforeLink: planBeforeLink(context, inputs, unchanged),
+    afterLink: planAfterLink(context, inputs, unchanged),
   }
 }
 
-/** Type 0, which is no hardware address, and eight bytes: of guest, interface and host, so that no restart changes it. */
+async function readDhcpInputs(
+  { request, guest }: AttachContext,
+  { system, netns }: Pick<LeasePlanOptions, 'system' | 'netns'>,
+): Promise<DhcpInputs> {
+  const { ifname, sources, dhcp } = request
+  const programs = await Promise.all(
+    sources
+      .filter(({ kind }) => kind === 'dhcp')
+      .map(async (source) => [source.family, await findDhcpProgram(source, guest, system)] as const),
+  )
+  return {
+    clientStates: ADDRESS_FAMILIES.flatMap(
+      (family) => readClientState(clientDirectory(guest, ifname, family), system) ?? [],
+    ),
+    programs: new Map(programs),
+    pipeworkArgv: requireAbsolutePaths(system),
+    netnsInode: (netns === undefined ? undefined : system.inode(`/run/netns/${netns}`)) ?? 0,
+    machineId: system.read('/etc/machine-id') || system.read('/proc/sys/kernel/random/boot_id') || '',
+    // Debian and Ubuntu load the profile; a host without AppArmor has no such file.
+    isConfined: /dhclient \(enforce\)/.test(system.read('/sys/kernel/security/apparmor/profiles') ?? ''),
+    resolvConf: dhcp.dns ? await findResolvConf(guest, system) : undefined,
+  }
+}
+
+function requireAbsolutePaths({ selfCommand }: System): readonly string[] {
+  const relative = selfCommand.find((path) => !path.startsWith('/'))
+  if (relative !== undefined) throw new PipeworkError(`pipework cannot find its own path: '${relative}' is relative`)
+  return selfCommand
+}
+
+const findDhcpSource = ({ request }: AttachContext, family: Family): AddressSource | undefined =>
+  request.sources.find((it) => it.kind === 'dhcp' && it.family === family)
+
+function toClientSpec(source: AddressSource, context: AttachContext, inputs: DhcpInputs): DhcpClientSpec {
+  const { request, guest, facts } = context
+  const { family } = source
+  const hasTypedGateway = request.addresses.some((it) => it.family === family && it.gateway !== undefined && !it.leased)
+  const guestRef = { kind: guest.kind, name: guest.name, id: guest.id }
+  return {
+    family,
+    guest: guestRef,
+    ifname: request.ifname,
+    hostif: request.hostif,
+    tag: request.tag,
+    words: [source.typed, ...request.words],
+    program: inputs.programs.get(family)?.program ?? 'udhcpc',
+    once: request.dhcp.once,
+    defaultRoute: request.defaultRoute && !hasTypedGateway,
+    metric: request.metric,
+    resolvConf: inputs.resolvConf,
+    clientId: toClientId(`${request.ifname} ${guestKey(guestRef)} ${inputs.machineId}`),
+    mac: request.mac === undefined ? (facts.inGuest?.mac ?? facts.mac) : facts.mac,
+    netns: inputs.netnsInode,
+  }
+}
+
+/** Type 0 (not a hardware address) and eight bytes: the same after a restart of the guest. */
 function toClientId(text: string): string {
   return ['00', ...(fnv1aHash(text).match(/../g) ?? [])].join(':')
 }
 
-/** The client that does what the request asks already. */
-export function findUnchangedClient(
-  family: Family,
-  context: AttachContext,
-  tenancy: DhcpInputs,
-): ClientState | undefined {
+/** The running client that already does what the request asks for. */
+function findUnchangedClient(family: Family, context: AttachContext, inputs: DhcpInputs): ClientState | undefined {
   const source = findDhcpSource(context, family)
-  const tenant = tenancy.clientStates.find((it) => it.client.family === family)
-  if (source === undefined || tenant?.lease === undefined || tenant.isLost) return undefined
-  const { clientId, mac, ...wanted } = toClientSpec(source, context, tenancy)
-  const { clientId: _, mac: __, ...has } = tenant.client
-  const isSame = JSON.stringify(wanted) === JSON.stringify(has)
-  const { ip } = tenant.lease
-  const isThere = context.facts.inGuest?.addresses.some((it) => it.ip === ip) ?? false
-  return isSame && isThere && (tenant.isRunning || has.once) ? tenant : undefined
+  const state = inputs.clientStates.find((it) => it.client.family === family)
+  if (source === undefined || state?.lease === undefined || state.isLost) return undefined
+  const { clientId, mac, ...wanted } = toClientSpec(source, context, inputs)
+  const { clientId: _, mac: __, ...current } = state.client
+  const isSame = isDeepStrictEqual(JSON.parse(JSON.stringify(wanted)), current)
+  const { ip } = state.lease
+  const hasAddress = context.facts.inGuest?.addresses.some((it) => it.ip === ip) ?? false
+  return isSame && hasAddress && (state.isRunning || current.once) ? state : undefined
 }
 
-/** What a lease gave, as an address of the request. */
-export function toLeasedAddress({ family, defaultRoute }: DhcpClientSpec, { ip, prefix, router }: Lease): Address {
+function toLeasedAddress({ family, defaultRoute }: DhcpClientSpec, { ip, prefix, router }: Lease): Address {
   return { family, ip, prefix, gateway: defaultRoute && router !== undefined ? router : undefined, leased: true }
 }
 
-const supervisorPath = ({ directory }: Pick<ClientState, 'directory'>) => `${directory}/keep`
-// Docker's client reads of the environment which Docker it is for.
-const startCommand = (tenant: Pick<ClientState, 'directory'>, program: DhcpClientSpec['program']): Command => ({
-  kind: 'run',
-  in: 'host',
-  argv: ['sh', supervisorPath(tenant), guestNetns],
-  cleanEnv: program === 'image' ? undefined : true,
-})
-const stopCommand = (tenant: Pick<ClientState, 'directory'>): Command => ({
-  kind: 'run',
-  in: 'host',
-  argv: ['sh', supervisorPath(tenant), '--stop'],
-  cleanEnv: true,
-})
-
-function fileCommand(directory: string, name: string, text?: string): Command {
-  return {
-    ...{ kind: 'file', in: 'host', path: `${directory}/${name}` },
-    text,
-    isExecutable: name === 'hook' ? true : undefined,
-  }
-}
-
-function restoreFiles({ directory, files }: ClientState): readonly Command[] {
-  return Object.entries(files).map(([name, text]) => fileCommand(directory, name, text))
-}
-
-function removeDirectory(directory: string): Command {
-  return { kind: 'run', in: 'host', argv: ['rm', '-rf', directory] }
-}
-
-/** Ends a client that runs. */
-export function planClientStop(tenant: ClientState): Plan {
-  if (!tenant.isRunning) return []
-  return [
-    {
-      description: `end the DHCP client of ${tenant.client.ifname}`,
-      command: stopCommand(tenant),
-      undo: startCommand(tenant, tenant.client.program),
-    },
-  ]
-}
-
-/** Gives the address back while the link still has it. */
-export function planLeaseRelease(tenant: ClientState, self: readonly string[]): Plan {
-  const { client, lease, directory } = tenant
-  if (lease === undefined || !isReleasable(tenant)) return []
-  return [
-    {
-      description: `give ${lease.ip} back to the DHCP${client.family === 6 ? 'v6' : ''} server ${lease.server}`,
-      command: {
-        kind: 'run',
-        in: 'guest',
-        argv: [...self, '__dhcp', 'release', directory],
-      },
-    },
-  ]
-}
-
-/** Away with what a client had in files. */
-export function planClientRemoval(tenant: ClientState): Plan {
-  const { client, directory } = tenant
-  return [
-    {
-      description: `forget the DHCP client of ${client.ifname}`,
-      command: removeDirectory(directory),
-      undo: restoreFiles(tenant),
-    },
-  ]
-}
-
-/** What goes before the link and its typed addresses are changed. */
-export function planDhcpBeforeLink(context: AttachContext, tenancy: DhcpInputs, settled: readonly ClientState[]): Plan {
-  return tenancy.clientStates.flatMap((tenant) => {
-    const { family, netns } = tenant.client
-    if (settled.includes(tenant)) return []
+/** The steps before the link and its typed addresses change. */
+function planBeforeLink(context: AttachContext, inputs: DhcpInputs, unchanged: readonly ClientState[]): Plan {
+  return inputs.clientStates.flatMap((state) => {
+    const { family, netns } = state.client
+    if (unchanged.includes(state)) return []
     const isWanted = findDhcpSource(context, family) !== undefined
-    const isHere = netns === tenancy.netnsInode && context.facts.inGuest !== undefined
-    return [...planClientStop(tenant), ...(isWanted || !isHere ? [] : planLeaseRelease(tenant, tenancy.pipeworkArgv))]
+    const isHere = netns === inputs.netnsInode && context.facts.inGuest !== undefined
+    return [...planClientStop(state), ...(isWanted || !isHere ? [] : planLeaseRelease(state, inputs.pipeworkArgv))]
   })
 }
 
-/** What comes last: clients that are to run, and the wait for what they are given. */
-export function planDhcpAfterLink(context: AttachContext, tenancy: DhcpInputs, settled: readonly ClientState[]): Plan {
-  const surplus = tenancy.clientStates.filter(({ client }) => findDhcpSource(context, client.family) === undefined)
+/** The last steps: start the clients and wait for their leases. */
+function planAfterLink(context: AttachContext, inputs: DhcpInputs, unchanged: readonly ClientState[]): Plan {
+  const surplus = inputs.clientStates.filter(({ client }) => findDhcpSource(context, client.family) === undefined)
   return planSteps(
-    ([4, 6] as const).flatMap((family) => {
+    ADDRESS_FAMILIES.flatMap((family) => {
       const source = findDhcpSource(context, family)
-      if (source === undefined || settled.some(({ client }) => client.family === family)) return []
-      return planClientStart(source, context, tenancy)
+      if (source === undefined || unchanged.some(({ client }) => client.family === family)) return []
+      return planClientStart(source, context, inputs)
     }),
     planSlaac(context),
     surplus.flatMap(planClientRemoval),
   )
 }
 
-function guestNsPath({ nsPath }: Guest): string {
-  return nsPath
-}
-
-/** What names the guest to the server: a host name, as far as the guest's own name is one. */
-function toDhcpHostname({ kind, name }: Guest): { hostname?: string } {
+/** The guest's name as a host name for the server, where it can be one. */
+function toDhcpHostname({ kind, name }: Guest): string | undefined {
   const label = name
     .replaceAll(/[^A-Za-z0-9-]+/g, '-')
     .replaceAll(/^-+|-+$/g, '')
     .slice(0, 63)
-  return kind === 'pid' || label === '' ? {} : { hostname: label }
+  return kind === 'pid' || label === '' ? undefined : label
 }
 
-/** Those who share the NIC's MAC address are told apart by the IP address, which the guest has not got yet. */
-function needsBroadcast(
-  { request: { sharing, hostif }, facts }: AttachContext,
-  program: DhcpClientSpec['program'],
-): boolean {
+/** An ipvlan shares the MAC address of its NIC, and the guest has no IP address yet: only a broadcast reaches it. */
+function needsBroadcast({ request: { sharing, hostif }, facts }: AttachContext, program: DhcpProgramName): boolean {
   if (sharing.kind !== 'ipvlan') return facts.hostif?.kind === 'infiniband'
   if (sharing.mode !== 'l2')
     throw new PipeworkError(
-      `an ipvlan in mode ${sharing.mode} on '${hostif}' hears no broadcast, and DHCP needs that`,
+      `an ipvlan in mode ${sharing.mode} on '${hostif}' gets no broadcasts, but DHCP needs them`,
       {
-        hint: 'Leave --mode out, which means l2, or give an address.',
+        hint: 'Leave --mode out (the default is l2), or give an address.',
       },
     )
   if (program === 'dhclient')
-    throw new PipeworkError(
-      `dhclient does not ask for answers by broadcast, and an ipvlan on '${hostif}' hears no other`,
-      {
-        hint: 'Use another client: apt install udhcpc, and dhcp in the place of the address.',
-      },
-    )
+    throw new PipeworkError(`an ipvlan on '${hostif}' needs broadcast answers, which dhclient does not request`, {
+      hint: 'Use another client: apt install udhcpc, and write dhcp instead of dhclient.',
+    })
   return true
 }
 
-function planClientStart(source: AddressSource, context: AttachContext, tenancy: DhcpInputs): Plan {
-  const { request, guest, facts } = context
+function toClientOptions(source: AddressSource, context: AttachContext, inputs: DhcpInputs): ClientOptions {
+  const { request, guest } = context
   const { family } = source
-  const { ifname, dhcp } = request
-  const directory = clientDirectory(guest, ifname, family)
-  const tenant = tenancy.clientStates.find((it) => it.directory === directory)
-  const client = toClientSpec(source, context, tenancy)
-  const { program, command = [] } = tenancy.programs.get(family) ?? { program: client.program }
-  const start = {
-    ...{ directory, ifname, family, program, command, options: source.options, nsPath: guestNsPath(guest) },
-    hostEnd: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName,
-    ...toDhcpHostname(guest),
-    ...{ clientId: client.clientId, self: tenancy.pipeworkArgv, limit: dhcp.timeout },
-    confined: tenancy.isConfined,
+  const { program, clientId } = toClientSpec(source, context, inputs)
+  return {
+    directory: clientDirectory(guest, request.ifname, family),
+    ifname: request.ifname,
+    family,
+    command: inputs.programs.get(family)?.command ?? [],
+    options: source.options,
+    hostname: toDhcpHostname(guest),
+    clientId,
     broadcast: family === 4 && needsBroadcast(context, program),
+    confined: inputs.isConfined,
     container: guest.id,
   }
-  const file = (name: string, text?: string) => fileCommand(directory, name, text)
-  const named = program === 'image' ? 'udhcpc of the busybox image, as no client is installed' : program
+}
+
+/** The arguments of the supervisor, and the files of the client. */
+function planClientFiles(source: AddressSource, context: AttachContext, inputs: DhcpInputs) {
+  const { request, guest, facts } = context
+  const client = toClientSpec(source, context, inputs)
+  const options = toClientOptions(source, context, inputs)
+  const description = DHCP_CLIENT_TABLE[client.program]
+  const args = formatSupervisorArguments({
+    guestPath: guest.nsPath,
+    ifname: request.ifname,
+    hostEnd: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName,
+    program: client.program,
+    // A client that nobody waits for any more gives up a little later.
+    limit: request.dhcp.timeout + 30,
+    pipeworkArgv: inputs.pipeworkArgv,
+    clientArgv: description.argv(options),
+  })
+  return { client, args, files: [...supervisorFiles(args), ...description.files(options)] }
+}
+
+function planClientStart(source: AddressSource, context: AttachContext, inputs: DhcpInputs): Plan {
+  const { request, guest } = context
+  const { family } = source
+  const { ifname, dhcp, hostif } = request
+  const directory = clientDirectory(guest, ifname, family)
+  const previous = inputs.clientStates.find((it) => it.directory === directory)
+  const { client, args, files } = planClientFiles(source, context, inputs)
+  const { title } = DHCP_CLIENT_TABLE[client.program]
+  const leaseCommand = (...words: readonly string[]): Command => ({
+    ...{ kind: 'lease', in: 'host' },
+    argv: [...inputs.pipeworkArgv, '__dhcp', ...words],
+  })
   return planSteps(
     family === 6 && [planLinkLocalWait(ifname)],
     {
-      description: `write down that ${named} asks for an address for ${ifname}`,
-      command: file('client', JSON.stringify(client)),
-      undo: tenant === undefined ? removeDirectory(directory) : restoreFiles(tenant),
+      description: `record the DHCP client of ${ifname}: ${title}`,
+      command: clientFileCommand(directory, { name: 'client', text: JSON.stringify(client) }),
+      undo: previous === undefined ? removeClientDirectory({ directory }) : restoreClientFiles(previous),
     },
-    { description: `write down how ${named} is started`, command: file('keep', formatSupervisor(start)) },
-    { description: `write down what ${named} calls with its news`, command: file('hook', HOOK_SCRIPT) },
-    program === 'dhclient' && {
-      description: 'write down what dhclient asks for',
-      command: file('dhclient.conf', formatDhclientConf(start)),
+    files.map((file) => ({
+      description: `write ${file.name} of the DHCP client`,
+      command: clientFileCommand(directory, file),
+    })),
+    previous?.files.lease !== undefined && {
+      description: 'remove the previous lease',
+      command: clientFileCommand(directory, { name: 'lease' }),
     },
-    program === 'dhcpcd' &&
-      family === 6 && {
-        description: 'write down what dhcpcd asks for',
-        command: file('dhcpcd.conf', 'noipv6rs\nia_na 1'),
-      },
-    tenant?.files.lease !== undefined && { description: 'forget the earlier lease', command: file('lease') },
     {
-      description: `start ${named}, and what keeps it`,
-      command: startCommand({ directory }, program),
-      undo: stopCommand({ directory }),
+      description: `start ${title} and its supervisor`,
+      command: startSupervisorCommand({ directory }, client.program, args),
+      undo: stopSupervisorCommand({ directory }),
     },
     {
       description: `wait up to ${dhcp.timeout} s for an address by DHCP${family === 6 ? 'v6' : ''}`,
-      command: {
-        kind: 'lease',
-        in: 'host',
-        argv: [...tenancy.pipeworkArgv, '__dhcp', 'await', directory, `${dhcp.timeout}`],
-      },
-      undo: [
-        { kind: 'lease', in: 'host', argv: [...tenancy.pipeworkArgv, '__dhcp', 'drop', directory] },
-        ...restoreDefaultRoute(context),
-      ],
-      explainFailure: (result) => explainNoAnswer(result, `'${request.hostif}' within ${dhcp.timeout} s`),
+      command: leaseCommand('await', directory, `${dhcp.timeout}`),
+      undo: [leaseCommand('drop', directory), ...restoreDefaultRoute(context)],
+      explainFailure: (result) => explainNoAnswer(result, `'${hostif}' within ${dhcp.timeout} s`),
     },
-    dhcp.once && { description: `end ${named}: nobody renews the lease`, command: stopCommand({ directory }) },
+    dhcp.once && {
+      description: `stop ${title}: the lease is not renewed`,
+      command: stopSupervisorCommand({ directory }),
+    },
   )
 }
 
-/** The default route that the server's router takes the place of. */
+/** Restores the default route that the server's router replaces. */
 function restoreDefaultRoute(context: AttachContext): readonly Command[] {
-  const live = currentDefault(4, context)
-  // Of a link that is new, the routes of others are as they were once that is gone; they may lead over it else.
-  return live === undefined || live.dev === context.request.ifname
+  const current = currentDefault(4, context)
+  return current === undefined || current.dev === context.request.ifname
     ? []
-    : [ipInGuest`route replace default ${live.words}`]
-}
-
-function formatDhclientConf({ hostname, clientId }: Pick<DhcpStartOptions, 'hostname' | 'clientId'>): string {
-  return [
-    'option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;',
-    'request subnet-mask, broadcast-address, routers, domain-name, domain-name-servers, interface-mtu, rfc3442-classless-static-routes, dhcp6.name-servers;',
-    `send dhcp-client-identifier ${clientId};`,
-    ...(hostname === undefined ? [] : [`send host-name "${hostname}";`]),
-    'initial-interval 1; backoff-cutoff 8; retry 5; select-timeout 0; reboot 2;',
-  ].join('\n')
+    : [ipInGuest`route replace default ${current.words}`]
 }

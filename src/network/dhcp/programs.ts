@@ -3,24 +3,20 @@ import type { DhcpClient } from '../../model/dhcp-options'
 import { PipeworkError } from '../../model/errors'
 import type { Guest } from '../../runtimes/find'
 import type { System } from '../../system/types'
+import { DHCP_CLIENT_TABLE, type DhcpProgramName } from './clients'
 
-/** A client that is there: which, and the words that start it. */
+/** An installed client. */
 export interface DhcpProgram {
-  readonly program: DhcpClient | 'image'
+  readonly program: DhcpProgramName
+  /** The words that start it. */
   readonly command: readonly string[]
 }
 
-const DHCP_PACKAGES: Readonly<Record<DhcpClient, string>> = {
-  udhcpc: 'udhcpc',
-  dhcpcd: 'dhcpcd-base',
-  dhclient: 'isc-dhcp-client',
-}
-
-/** The client for a source: the one named, else the first that is installed, else that of Docker's busybox image. */
+/** The client for a source: the named one, else the first that is installed, else the busybox image of Docker. */
 export async function findDhcpProgram(source: AddressSource, guest: Guest, system: System): Promise<DhcpProgram> {
   const missing = ['setpriv', 'nsenter', 'setsid'].find((tool) => !system.hasProgram(tool))
   if (missing !== undefined)
-    throw new PipeworkError(`'${missing}' is not installed, and DHCP needs it`, {
+    throw new PipeworkError(`'${missing}' is not installed, but DHCP needs it`, {
       hint: 'Install it: apt install util-linux',
     })
   for (const name of listDhcpPrograms(source)) {
@@ -29,16 +25,16 @@ export async function findDhcpProgram(source: AddressSource, guest: Guest, syste
   }
   if (source.client !== undefined)
     throw new PipeworkError(`'${source.client}' is not installed`, {
-      hint: `Install it (apt install ${DHCP_PACKAGES[source.client]}), or write dhcp for whatever there is.`,
+      hint: `Install it (apt install ${DHCP_CLIENT_TABLE[source.client].package}), or write dhcp to use any installed client.`,
     })
   if (source.family === 4 && guest.kind === 'docker' && system.hasProgram('docker'))
     return { program: 'image', command: [] }
-  throw new PipeworkError(`there is no DHCP client${source.family === 6 ? ' for IPv6' : ''} on this host`, {
+  throw new PipeworkError(`no DHCP client${source.family === 6 ? ' for IPv6' : ''} is installed`, {
     hint: `Install one: apt install ${source.family === 6 ? 'isc-dhcp-client' : 'udhcpc'}`,
   })
 }
 
-/** The quickest first. Options belong to a client: those of dhcp are udhcpc's, as they were in the original. */
+/** The fastest first. The options of `dhcp` are udhcpc's, as in the original. */
 function listDhcpPrograms({ client, family, options }: AddressSource): readonly DhcpClient[] {
   if (client !== undefined) return [client]
   if (family === 6) return options.length > 0 ? ['dhclient'] : ['dhclient', 'dhcpcd']

@@ -1,95 +1,144 @@
+import { isOnLink } from '../../model/address'
+import { fnv1aHash } from '../../model/hash'
+import { type Command, type CommandWord, guestNetns, ip, type Plan } from '../../plan/step'
+import { readHostLink } from '../../state/host-links'
+import type { LinkRecord } from '../../state/record'
 import type { System } from '../../system/types'
-import { type ClientState, readClientState } from './state'
+import { encodeIp6, encodeRelease4, encodeRelease6 } from './release-packet'
+import { type ClientState, clientDirectory, isExpired, isReleasable, listClientStates, readClientState } from './state'
+import { planClientRemoval, planClientStop, planLeaseRelease } from './supervisor'
 
-const BOOTREQUEST = 1
-const ETHERNET = 1
-/** Where the options begin (RFC 2131): four bytes that are always the same, behind 236 of BOOTP. */
-const MAGIC_COOKIE = [236, 0x63, 0x82, 0x53, 0x63] as const
-const OPTIONS_OFFSET = 240
 const SERVER_PORT = 67
-/** Seconds for the server's MAC address to be found: what waits for that in the kernel goes with the link. */
+const SERVER_PORT6 = 547
+/** All DHCPv6 servers on a link (RFC 8415). */
+const SERVERS6 = 'ff02::1:2'
+/** Seconds to resolve the server's MAC address: a packet that still waits is lost with the link. */
 const ARP_TIMEOUT = 1
-/** Seconds that duplicate address detection may take: a lease is given back as soon as it was given. */
+/** Seconds for duplicate address detection, when a lease is released right after it was given. */
 const DAD_TIMEOUT = 4
 
-/** What a release says, and to whom. */
-interface DhcpRelease4 {
-  readonly ip: string
-  readonly server: string
-  readonly mac: string
-  readonly clientId: string
+/** A link that is removed. */
+interface ReleasedLink {
+  readonly record: LinkRecord
+  /** The inode of the guest's namespace; undefined when the guest has stopped. */
+  readonly netns?: number
 }
 
-const parseHexBytes = (hex: string) => hex.split(':').map((byte) => Number.parseInt(byte, 16))
-
-/** A DHCPRELEASE (RFC 2131, 4.4.6). Nobody answers it. */
-export function encodeRelease4({ ip, server, mac, clientId }: DhcpRelease4): Uint8Array {
-  const id = parseHexBytes(clientId)
-  const options = [53, 1, 7, 54, 4, ...server.split('.').map(Number), 61, id.length, ...id, 255]
-  const packet = new Uint8Array(Math.max(300, OPTIONS_OFFSET + options.length))
-  packet.set([BOOTREQUEST, ETHERNET, 6, 0, ...parseHexBytes(mac).slice(0, 4)], 0)
-  packet.set(ip.split('.').map(Number), 12)
-  packet.set(parseHexBytes(mac), 28)
-  packet.set(MAGIC_COOKIE.slice(1), MAGIC_COOKIE[0])
-  packet.set(options, OPTIONS_OFFSET)
-  return packet
+/** The plan that removes a link, preceded by stopping its DHCP clients and releasing their leases. */
+export function planReleaseOnDetach(plan: Plan, { record, netns }: ReleasedLink, system: System): Plan {
+  const states = ([4, 6] as const).flatMap(
+    (family) => readClientState(clientDirectory(record.guest, record.ifname, family), system) ?? [],
+  )
+  const inGuest = states.filter(({ client }) => client.netns === netns)
+  return [
+    ...states.flatMap(planClientStop),
+    ...inGuest.flatMap((state) => planLeaseRelease(state, system.selfCommand)),
+    ...plan,
+    // The lease of a stopped guest is released later; that needs these files.
+    ...(netns === undefined ? [] : states.flatMap(planClientRemoval)),
+  ]
 }
 
-// RFC 8415: a message, its options, the group of all servers on a link, their port.
-const RELEASE6 = 8
-const [CLIENT_ID, SERVER_ID, IA_NA, IA_ADDRESS, ELAPSED_TIME] = [1, 2, 3, 5, 8] as const
-const SERVERS6 = 'ff02::1:2'
-const SERVER_PORT6 = 547
-
-/** What a release of DHCPv6 says: the identifiers are in hexadecimal with colons. */
-interface DhcpRelease6 {
-  readonly ip: string
-  readonly server: string
-  readonly duid: string
-  readonly iaid: string
+/** The clients of stopped guests that match. */
+export function listOrphanedClients(
+  matches: (client: ClientState['client']) => boolean,
+  system: System,
+): readonly ClientState[] {
+  return listClientStates(system).filter(({ client, isRunning }) => !isRunning && matches(client))
 }
 
-const encodeUint16 = (value: number) => [value >> 8, value & 0xff]
-const encodeOption6 = (code: number, data: readonly number[]) => [
-  ...encodeUint16(code),
-  ...encodeUint16(data.length),
-  ...data,
-]
-
-/** The sixteen bytes of a canonical IPv6 address. */
-function encodeIp6(ip: string): readonly number[] {
-  const [head = [], tail = []] = ip.split('::').map((half) => half.split(':').filter(Boolean))
-  const zeros = Array.from({ length: 8 - head.length - tail.length }, () => '0')
-  return [...head, ...zeros, ...tail].flatMap((group) => encodeUint16(Number.parseInt(group, 16)))
+/** An attachment in a temporary namespace, from which the lease of a stopped guest is released. */
+export interface ReleaseNamespace {
+  readonly netns: string
+  /** The arguments of the attach. */
+  readonly words: readonly string[]
+  readonly options: Readonly<Partial<Record<'i' | 'kind' | 'mode', string>>>
 }
 
-/** A RELEASE of DHCPv6 (RFC 8415, 18.2.7); lifetimes are 0, and so is the time that was waited. */
-export function encodeRelease6({ ip, server, duid, iaid }: DhcpRelease6): Uint8Array {
-  const none = [0, 0, 0, 0]
-  const address = encodeOption6(IA_ADDRESS, [...encodeIp6(ip), ...none, ...none])
-  return Uint8Array.from([
-    // What follows the type tells answers apart, and nobody waits for this one.
-    ...[RELEASE6, ...parseHexBytes(iaid).slice(1)],
-    ...encodeOption6(CLIENT_ID, parseHexBytes(duid)),
-    ...encodeOption6(SERVER_ID, parseHexBytes(server)),
-    ...encodeOption6(IA_NA, [...parseHexBytes(iaid), ...none, ...none, ...address]),
-    ...encodeOption6(ELAPSED_TIME, [0, 0]),
-  ])
-}
-
-/** Whether it is known what to tell the server. */
-export function isReleasable({ lease, client }: ClientState): boolean {
-  return (lease?.server ?? '') !== '' && (client.family === 4 || lease?.identity !== undefined)
+/** The attachment that can release the lease; undefined when that has expired, or its bridge or NIC is gone. */
+export function toReleaseNamespace(state: ClientState, system: System): ReleaseNamespace | undefined {
+  const { client, lease, directory } = state
+  const { hostif, ifname, tag, words, mac } = client
+  if (lease === undefined || isExpired(lease, system) || !isReleasable(state)) return undefined
+  if (readHostLink(hostif, system) === undefined) return undefined
+  const [kind, mode] = ['kind', 'mode'].map((name) =>
+    words.find((word) => word.startsWith(`--${name}=`))?.slice(`--${name}=`.length),
+  )
+  const netns = `pipework-release-${fnv1aHash(directory).slice(0, 8)}`
+  const { ip, prefix, server, router } = lease
+  const isFar = client.family === 4 && router !== undefined && !isOnLink({ family: 4, ip, prefix }, server)
+  // An ipvlan has the MAC address of its NIC, which cannot be set.
+  const last = `${kind === 'ipvlan' ? '' : mac}${tag === undefined ? '' : `@${tag}`}`
+  return {
+    netns,
+    words: [hostif, `netns:${netns}`, `${ip}/${prefix}${isFar ? `@${router}` : ''}`, ...(last === '' ? [] : [last])],
+    options: { i: ifname, kind, mode },
+  }
 }
 
 /**
- * Tells the server that the lease is not needed any more; runs in a namespace that has its address. One packet for
- * all clients: a client that was killed cannot say it, and that of a guest that is gone has nowhere to say it from.
+ * Releases the lease of a stopped guest: a release must come from the leased address. `link` is the plan of the same link
+ * in a temporary namespace, which is undone afterwards.
+ */
+export function planOrphanRelease(
+  { client, lease, directory }: ClientState,
+  { netns, link }: Pick<ReleaseNamespace, 'netns'> & { readonly link: Plan },
+  system: System,
+): Plan {
+  const remove = ip`netns del ${netns}`
+  const steps = link.map(({ undo = [], ...step }) => ({
+    ...step,
+    command: redirectToNetns(step.command, netns),
+    undo: [undo].flat().map((command) => redirectToNetns(command, netns)),
+  }))
+  const undoSteps = [...steps].reverse().flatMap(({ undo }) => undo)
+  const argv = ['ip', 'netns', 'exec', netns, ...system.selfCommand, '__dhcp', 'release', directory]
+  // From a run that was killed.
+  const isLeftover = system.inode(`/run/netns/${netns}`) !== undefined
+  return [
+    ...(isLeftover
+      ? [{ description: `delete a leftover namespace for the release of ${client.guest.name}`, command: remove }]
+      : []),
+    {
+      description: `create a namespace to release the lease of ${client.guest.name}`,
+      command: ip`netns add ${netns}`,
+      undo: remove,
+    },
+    ...steps,
+    {
+      description: `release ${lease?.ip} to the DHCP${client.family === 6 ? 'v6' : ''} server ${lease?.server}`,
+      command: { kind: 'run', in: 'host', argv },
+    },
+    ...undoSteps.map((command) => ({
+      description: `delete the temporary link from ${client.hostif}`,
+      command,
+    })),
+    { description: 'remove the namespace for the release', command: remove, undo: ip`netns add ${netns}` },
+  ]
+}
+
+/** The command of a plan, run in that namespace. */
+function redirectToNetns(command: Command, netns: string): Command {
+  const fill = (words: readonly CommandWord[]) => words.map((word) => (word === guestNetns ? netns : word))
+  if (command.kind === 'ip') {
+    const words = fill(command.words)
+    return command.in === 'host'
+      ? { ...command, words }
+      : { ...command, in: 'host', words: ['netns', 'exec', netns, 'ip', ...words] }
+  }
+  if (command.kind !== 'run') return command
+  const argv = fill(command.argv)
+  return { ...command, in: 'host', argv: command.in === 'host' ? argv : ['ip', 'netns', 'exec', netns, ...argv] }
+}
+
+/**
+ * Sends a release to the server, from a namespace that has the leased address. pipework sends it for every client,
+ * because a killed client cannot.
  */
 export async function sendRelease(directory: string, system: System): Promise<void> {
-  const tenant = readClientState(directory, system)
-  if (tenant?.lease === undefined || !isReleasable(tenant)) return
-  const { lease, client } = tenant
+  const state = readClientState(directory, system)
+  if (state?.lease === undefined || !isReleasable(state)) return
+  const { lease, client } = state
   const { ip, server, identity } = lease
   if (client.family === 6) {
     if (identity === undefined) return
@@ -106,12 +155,12 @@ export async function sendRelease(directory: string, system: System): Promise<vo
   await waitUntil(() => isArpResolved(system), ARP_TIMEOUT, system)
 }
 
-async function waitUntil(isSo: () => boolean, limit: number, system: System): Promise<void> {
+async function waitUntil(condition: () => boolean, limit: number, system: System): Promise<void> {
   const deadline = system.elapsed() + limit * 1000
-  while (!isSo() && system.elapsed() < deadline) await system.sleep(0.02)
+  while (!condition() && system.elapsed() < deadline) await system.sleep(0.02)
 }
 
-/** Whether the kernel sends from the address: while it looks for duplicates (flag 0x40) it does not. */
+/** Whether the kernel can send from the address: not while it is tentative (flag 0x40). */
 function isAddressUsable(ip: string, system: System): boolean {
   const hex = encodeIp6(ip)
     .map((byte) => byte.toString(16).padStart(2, '0'))
@@ -124,7 +173,7 @@ function isAddressUsable(ip: string, system: System): boolean {
   return (flags & 0x40) === 0
 }
 
-/** Whether no neighbour is still being looked for: flag 2 says found. */
+/** Whether ARP has resolved all neighbours (flag 2). */
 function isArpResolved(system: System): boolean {
   const lines = system.read('/proc/self/net/arp')?.split('\n').slice(1) ?? []
   return lines.every((line) => line.trim().split(/\s+/)[2] !== '0x0')

@@ -1,18 +1,18 @@
 import type { LeaseReport } from '../../model/report'
 import type { LinkRecord } from '../../state/record'
 import type { System } from '../../system/types'
-import { type ClientState, clientDirectory, leaseExpiry, readClientState } from './state'
+import { bootSeconds, type ClientState, clientDirectory, isExpired, leaseExpiry, readClientState } from './state'
 
-function leaseState({ client, lease, isRunning, isLost }: ClientState, now: number): LeaseReport['state'] {
-  const isOver = lease === undefined || isLost || leaseExpiry(lease) <= now
+function leaseState({ client, lease, isRunning, isLost }: ClientState, system: System): LeaseReport['state'] {
+  const isOver = lease === undefined || isLost || isExpired(lease, system)
   if (isRunning) return isOver ? 'lost' : 'kept'
   return client.once && !isOver ? 'once' : 'ended'
 }
 
-function toLeaseReport(tenant: ClientState): LeaseReport {
-  const { client, lease } = tenant
-  const state = leaseState(tenant, Date.now() / 1000)
-  const expiry = lease === undefined ? Number.POSITIVE_INFINITY : leaseExpiry(lease)
+function toLeaseReport(clientState: ClientState, system: System): LeaseReport {
+  const { client, lease } = clientState
+  const state = leaseState(clientState, system)
+  const secondsLeft = lease === undefined ? Number.POSITIVE_INFINITY : leaseExpiry(lease) - bootSeconds(system)
   return {
     family: client.family,
     client: client.program === 'image' ? 'busybox image' : client.program,
@@ -20,18 +20,18 @@ function toLeaseReport(tenant: ClientState): LeaseReport {
     router: lease?.router ?? null,
     server: lease?.server || null,
     dns: lease?.dns ?? [],
-    expires: Number.isFinite(expiry) ? new Date(expiry * 1000).toISOString() : null,
+    expires: Number.isFinite(secondsLeft) ? new Date(system.now() + secondsLeft * 1000).toISOString() : null,
     state,
   }
 }
 
-/** The leases of an attachment; none where it has typed addresses only. */
+/** The leases of an attachment. */
 export function readLeaseReports(
   { guest, ifname }: Pick<LinkRecord, 'guest' | 'ifname'>,
   system: System,
 ): readonly LeaseReport[] {
   return ([4, 6] as const).flatMap((family) => {
-    const tenant = readClientState(clientDirectory(guest, ifname, family), system)
-    return tenant === undefined ? [] : [toLeaseReport(tenant)]
+    const state = readClientState(clientDirectory(guest, ifname, family), system)
+    return state === undefined ? [] : [toLeaseReport(state, system)]
   })
 }

@@ -1,47 +1,45 @@
 import type { Family } from '../../model/address'
-import type { DhcpClient } from '../../model/dhcp-options'
 import { fnv1aHash } from '../../model/hash'
 import type { LinkRecord } from '../../state/record'
 import type { System } from '../../system/types'
+import type { DhcpProgramName } from './clients'
 
-/** Where the DHCP clients of this host have their files. */
+/** The directories of the DHCP clients. */
 export const DHCP_DIR = '/run/pipework/dhcp'
 
-/** What runs for one link and one family, as it stands in a file before it starts: no link can hold it. */
+/** The DHCP client of one link and family, as its file records it. */
 export interface DhcpClientSpec {
   readonly family: Family
   readonly guest: LinkRecord['guest']
-  /** The interface's name in the guest. */
   readonly ifname: string
   readonly hostif: string
-  /** What stood behind the last @: the port's VLANs, or a partition of InfiniBand. */
+  /** The text after the last @: VLANs, or an InfiniBand partition. */
   readonly tag?: string
-  /** The words and options that decide what is asked and applied: other words are another client. */
-  readonly wish: readonly string[]
-  /** The program; `busybox` is the one of Docker's image. */
-  readonly program: DhcpClient | 'image'
-  /** Whether it has gone after its first lease. */
+  /** The address source and the other words of the request: with other words, the client is restarted. */
+  readonly words: readonly string[]
+  readonly program: DhcpProgramName
+  /** Whether it ends after its first lease. */
   readonly once: boolean
   /** Whether the server's router becomes the default gateway. */
   readonly defaultRoute: boolean
   readonly metric?: number
-  /** Where names of servers are written, if they are. */
+  /** The resolv.conf to update with the DNS servers of the lease. */
   readonly resolvConf?: string
-  /** What the server knows the guest by, in hexadecimal with colons. */
+  /** Hexadecimal with colons. */
   readonly clientId: string
-  /** The MAC address that was given out with the lease; a guest that is gone has none any more. */
+  /** The MAC address that the lease was given to. */
   readonly mac: string
   /** The inode of the guest's network namespace. */
   readonly netns: number
 }
 
-/** A route that a server gives (RFC 3442): without a router it is on the link. */
+/** A route of a lease (RFC 3442); on-link without `via`. */
 export interface LeasedRoute {
   readonly dst: string
   readonly via?: string
 }
 
-/** What a server gave, each value made sure of. */
+/** A validated lease. */
 export interface Lease {
   readonly ip: string
   readonly prefix: number
@@ -49,39 +47,39 @@ export interface Lease {
   readonly router?: string
   readonly routes: readonly LeasedRoute[]
   readonly server: string
-  /** How long it lasts, in seconds; absent for ever. */
+  /** Its duration; absent when it never expires. */
   readonly seconds?: number
-  /** When it was given, in seconds since 1970. */
+  /** When it was given, in seconds since the boot: the time of day may jump. */
   readonly since: number
   readonly mtu?: number
   readonly domain?: string
   readonly dns: readonly string[]
-  /** What the server of DHCPv6 knows the client and its address by, in hexadecimal with colons. */
+  /** How a DHCPv6 server identifies client and address, in hexadecimal with colons. */
   readonly identity?: { readonly duid: string; readonly iaid: string }
 }
 
-/** A client's directory, with all that is known of it. */
+/** The state of a client, from its directory. */
 export interface ClientState {
   readonly directory: string
   readonly client: DhcpClientSpec
   readonly lease?: Lease
-  /** Whether its keeper runs. */
+  /** Whether its supervisor runs. */
   readonly isRunning: boolean
-  /** Whether the server has taken the lease back, or it ran out. */
+  /** Whether the lease was withdrawn or has expired. */
   readonly isLost: boolean
-  /** The files as they are, by name: what a failed change puts back. */
+  /** The content of its files by name, for a rollback. */
   readonly files: Readonly<Record<string, string>>
 }
 
-/** The files of a client that are ours to write again. */
-const CLIENT_FILES = ['client', 'keep', 'hook', 'lease', 'dhclient.conf'] as const
+/** The files that a rollback restores. */
+const CLIENT_FILES = ['client', 'keep', 'arguments', 'hook', 'mounts', 'lease', 'dhclient.conf', 'dhcpcd.conf'] as const
 
-/** A guest as records name it; a process number comes again, and is told apart by when it started. */
+/** A key for a guest. A process id may be reused, so its key includes the start time. */
 export function guestKey({ kind, name, id }: LinkRecord['guest']): string {
   return `${kind}:${name}${kind === 'pid' ? `@${id}` : ''}`
 }
 
-/** Where the client of a link has its files: the same after a restart of the guest. */
+/** The directory of a link's client: the same after a restart of the guest. */
 export function clientDirectory(guest: LinkRecord['guest'], ifname: string, family: Family): string {
   return `${DHCP_DIR}/${fnv1aHash(`${ifname} ${guestKey(guest)} dhcp${family}`)}`
 }
@@ -94,7 +92,7 @@ function isProcessAlive(owner: string | undefined, system: System): boolean {
   return fields !== undefined && fields[0] !== 'Z' && fields[19] === start
 }
 
-/** The process that keeps the client, while it runs. */
+/** The process id of the client's supervisor, while it runs. */
 export function supervisorPid(directory: string, system: System): string | undefined {
   const owner = system.read(`${directory}/keeper`)
   return isProcessAlive(owner, system) ? owner?.split('-')[0] : undefined
@@ -104,15 +102,31 @@ function parseClientFile<T>(text: string | undefined): T | undefined {
   try {
     return text === undefined ? undefined : (JSON.parse(text) as T)
   } catch {
-    return undefined // half written, by a version that is no more
+    return undefined // not from this version
   }
 }
 
-/** The client whose files are in that directory. */
-export function readClientState(directory: string, system: System): ClientState | undefined {
-  const client = parseClientFile<DhcpClientSpec>(system.read(`${directory}/client`))
+/** Earlier versions called the words `wish`. */
+function parseClientSpec(text: string | undefined): DhcpClientSpec | undefined {
+  const client = parseClientFile<DhcpClientSpec & { readonly wish?: readonly string[] }>(text)
   if (client === undefined) return undefined
-  const lease = parseClientFile<Lease>(system.read(`${directory}/lease`))
+  const { wish = [], ...spec } = client
+  return { ...spec, words: spec.words ?? wish }
+}
+
+/** Earlier versions recorded the time of day. */
+function parseLease(text: string | undefined, system: System): Lease | undefined {
+  const lease = parseClientFile<Lease>(text)
+  const uptime = bootSeconds(system)
+  if (lease === undefined || lease.since <= uptime) return lease
+  return { ...lease, since: lease.since - Math.floor(system.now() / 1000) + uptime }
+}
+
+/** Reads the client of a directory. */
+export function readClientState(directory: string, system: System): ClientState | undefined {
+  const client = parseClientSpec(system.read(`${directory}/client`))
+  if (client === undefined) return undefined
+  const lease = parseLease(system.read(`${directory}/lease`), system)
   const files = CLIENT_FILES.flatMap((name) => {
     const text = system.read(`${directory}/${name}`)
     return text === undefined ? [] : [[name, text] as const]
@@ -127,13 +141,27 @@ export function readClientState(directory: string, system: System): ClientState 
   }
 }
 
-/** All clients there are, and what is left of those that have gone. */
+/** All clients, also those that have ended. */
 export function listClientStates(system: System): readonly ClientState[] {
   const names = (system.list(DHCP_DIR) ?? []).filter((name) => /^[0-9a-f]{16}$/.test(name))
   return names.flatMap((name) => readClientState(`${DHCP_DIR}/${name}`, system) ?? [])
 }
 
-/** When the lease runs out, in seconds since 1970; Infinity for never. */
+/** Seconds since the boot, including suspend. */
+export function bootSeconds(system: System): number {
+  return Math.floor(Number.parseFloat(system.read('/proc/uptime') ?? '0'))
+}
+
+/** When the lease expires, in seconds since the boot; Infinity for never. */
 export function leaseExpiry({ since, seconds = Number.POSITIVE_INFINITY }: Lease): number {
   return since + seconds
+}
+
+export function isExpired(lease: Lease, system: System): boolean {
+  return leaseExpiry(lease) <= bootSeconds(system)
+}
+
+/** Whether the lease can be released: the server's identity is known. */
+export function isReleasable({ lease, client }: Pick<ClientState, 'lease' | 'client'>): boolean {
+  return (lease?.server ?? '') !== '' && (client.family === 4 || lease?.identity !== undefined)
 }

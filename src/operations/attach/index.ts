@@ -237,7 +237,7 @@ async function planDhcp(context: AttachContext, options: DhcpPlanOptions) {
     findLinkRecord(context.facts)?.sources !== undefined ||
     (options.system.list(DHCP_DIR) ?? []).length > 0
   if (!mayHaveLeases) return { context, beforeLink: [], afterLink: [] }
-  const { planLeases } = await import('../../network/dhcp/plan-leases')
+  const { planLeases } = await import('../../network/dhcp/plan')
   return planLeases(context, options)
 }
 

@@ -138,7 +138,7 @@ async function planWithLeaseRelease(
   system: System,
 ): Promise<Plan> {
   if ((system.list(DHCP_DIR) ?? []).length === 0) return plan
-  const { planReleaseOnDetach } = await import('../../network/dhcp/release-on-detach')
+  const { planReleaseOnDetach } = await import('../../network/dhcp/release')
   const pin = resolved.guest === undefined || inGuest === undefined ? undefined : resolved.pin
   return planReleaseOnDetach(plan, { record, netns: pin === undefined ? undefined : pin.inode }, system)
 }
@@ -147,8 +147,8 @@ async function planWithLeaseRelease(
 async function releaseLeftoverLeases(asked: DetachTask, options: ChangeOptions): Promise<readonly DetachedLink[]> {
   if ((options.system.list(DHCP_DIR) ?? []).length === 0 || asked.files !== undefined) return []
   const [{ listOrphanedClients }, { planClientRemoval }] = await Promise.all([
-    import('../../network/dhcp/release-on-detach'),
-    import('../../network/dhcp/plan'),
+    import('../../network/dhcp/release'),
+    import('../../network/dhcp/supervisor'),
   ])
   const { ifnames } = asked
   const left = listOrphanedClients(
@@ -170,7 +170,7 @@ async function releaseLeftoverLeases(asked: DetachTask, options: ChangeOptions):
 
 /** The steps that give back the lease of a guest that is gone; none where that cannot be done, and it runs out. */
 async function planReleaseNetns(tenant: ClientState, system: System): Promise<Plan> {
-  const { toReleaseNamespace, planOrphanRelease } = await import('../../network/dhcp/release-on-detach')
+  const { toReleaseNamespace, planOrphanRelease } = await import('../../network/dhcp/release')
   const standIn = toReleaseNamespace(tenant, system)
   if (standIn === undefined) return []
   const [{ parseAttachRequest }, { planAttachment }] = await Promise.all([

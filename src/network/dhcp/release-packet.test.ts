@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { encodeRelease4, encodeRelease6 } from './release'
+import { encodeRelease4, encodeRelease6 } from './release-packet'
 
 test('a DHCPRELEASE, field by field (RFC 2131, table 5)', () => {
   const packet = Buffer.from(
