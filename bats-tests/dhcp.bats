@@ -94,7 +94,7 @@ fails_for() {
   fails_for 5 'udhcpc dhclient dhcpcd' 'a server made an offer but did not acknowledge the request'
   stop_dhcp
   serve_oddly nak
-  fails_for 5 'udhcpc dhclient dhcpcd' 'the server refuses what it is asked for (NAK)'
+  fails_for 5 'udhcpc dhclient dhcpcd' 'the server refused the request (NAK)'
   stop_dhcp
   serve_oddly evil
   fails_for 30 'udhcpc dhclient dhcpcd' '127.0.0.1 is a loopback address'
@@ -291,7 +291,7 @@ no_ports() {
     run_pw br1 netns:web dhcp
     assert_exit 0 || fail "after kill -9 at step $n"
     assert_json "$(lease_of web)" '.state == "kept"'
-    [[ $(clients | grep -c udhcpc) == 1 ]] || fail "after step $n: $(clients)"
+    [[ $(clients | grep -c '^udhcpc') == 1 ]] || fail "after step $n: $(clients)"
     assert_undone netns:web
   done
   # A client that was started for a run that is no more, and whose link is taken away by hand.
@@ -514,7 +514,7 @@ has_clients() {
   run --separate-stderr on_host env PATH="$BATS_TEST_TMPDIR/path" "$PIPEWORK" -v br1 web dhcp
   on_host mount -o remount,exec /run
   assert_exit 0
-  assert_err 'udhcpc of the busybox image, as no client is installed'
+  assert_err 'udhcpc of the busybox image'
   assert_json "$(lease_of web)" '.client == "busybox image" and .state == "kept"'
   [[ $(docker ps --format '{{.Image}}' | grep -c busybox) == 2 ]]
   run_pw disconnect web
