@@ -104,11 +104,11 @@ END
   assert_err "a.pipework:4:11: --mtu 'x'"
   assert_err "a.pipework:5:1: 'route' is a command"
   assert_err "a.pipework:6:1: unexpected argument 'pipework'"
-  assert_err "a.pipework:7:35: '--dry-run' speaks of the run as a whole"
-  assert_err "a.pipework:8:1: 'eth1' of 'web' stands in a.pipework:1 already"
-  assert_err "a.pipework:9:1: '10.1.1.2/16' on 'br1' stands in a.pipework:1 already"
+  assert_err "a.pipework:7:35: '--dry-run' applies to the whole run"
+  assert_err "a.pipework:8:1: 'eth1' of 'web' is already in a.pipework:1"
+  assert_err "a.pipework:9:1: '10.1.1.2/16' on 'br1' is already in a.pipework:1"
   assert_err "a.pipework:10:5: the quote"
-  assert_err "b.pipework:1:1: 'eth1' of 'web' stands in a.pipework:1 already"
+  assert_err "b.pipework:1:1: 'eth1' of 'web' is already in a.pipework:1"
   [[ ! -e pwned ]]
   run_pw up --json no.pipework
   assert_exit 1
@@ -440,7 +440,7 @@ END
   echo 'br0@eth0 netns:g1 192.168.77.51/24 --confirm 9' > lan.pipework
   run_pw up lan.pipework
   assert_exit 2
-  assert_err "lan.pipework:1:36: '--confirm' waits for somebody's answer"
+  assert_err "lan.pipework:1:36: '--confirm' waits for an answer"
   for number in 1 2 3 4; do
     netns_guest "g$number"
     echo "br0@eth0 netns:g$number 192.168.77.5$number/24@192.168.77.1"

@@ -59,7 +59,7 @@ function findFirstWord(args: readonly string[], options: OptionTable): number {
 }
 
 /**
- * What yargs cannot read, written so that it can: `-ieth2` as `-i=eth2`; `--nat`, whose value stands behind `=` only,
+ * What yargs cannot read, written so that it can: `-ieth2` as `-i=eth2`; `--nat`, whose value follows `=` only,
  * as `--nat=`. A switch with a value is refused, which yargs would take for `false`.
  */
 function normalize(args: readonly string[], { builder, passThrough }: CommandModule): readonly string[] {

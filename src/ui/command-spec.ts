@@ -12,7 +12,7 @@ export interface OptionSpec {
   readonly conflicts?: readonly string[]
   /** The name of the value in help; absent for a switch. */
   readonly placeholder?: string
-  /** The value may be left out; then it stands behind `=` only, as in `--nat[=eth0]`. */
+  /** The value may be left out; then it follows `=` only, as in `--nat[=eth0]`. */
   readonly optionalValue?: true
 }
 

@@ -16,7 +16,7 @@ export function formatTable(header: readonly string[], lines: readonly (readonly
   return [header, ...lines].map((line) => `${format(line)}\n`).join('')
 }
 
-/** How an error reads: the message, the hint indented below, and what is left with the command that removes it. */
+/** How an error reads: the message, the hint indented below, and each leftover with the command that removes it. */
 export function formatError(error: unknown): string {
   if (!(error instanceof PipeworkError)) {
     const stack = error instanceof Error ? (error.stack ?? error.message) : String(error)

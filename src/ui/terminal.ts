@@ -10,7 +10,7 @@ export interface Terminal {
   bold(text: string): string
 }
 
-/** What standard output is. Colour is for a terminal, and for nobody who has set NO_COLOR (no-color.org). */
+/** What standard output is. Colour only on a terminal without NO_COLOR (no-color.org). */
 export function toTerminal({ env, terminalColumns }: Pick<System, 'env' | 'terminalColumns'>): Terminal {
   const width = terminalColumns()
   const isPlain = width === undefined || Boolean(env.NO_COLOR) || env.TERM === 'dumb'
@@ -26,7 +26,7 @@ function isUnicode({ LC_ALL, LC_CTYPE, LANG }: System['env']): boolean {
   return /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '')
 }
 
-/** What stands for our own typography where there is none. */
+/** ASCII in place of our typography. */
 const ASCII_FALLBACKS: Readonly<Record<string, string>> = {
   '…': '...',
   '’': "'",
@@ -55,7 +55,7 @@ export function wrapText(text: string, width: number): readonly string[] {
   return lines
 }
 
-/** What is copied stands in one line, which a terminal puts together again when it is. */
+/** Commands are never broken: they are for copying. */
 const UNWRAPPED_LINE = /^ *(?:made by|undo|do:|fix:|pipework) /
 
 /** Lines no longer than the screen is wide, broken between words; what follows stands under the text, not the margin. */

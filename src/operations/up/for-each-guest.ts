@@ -65,7 +65,7 @@ export async function resolveGuests(
   const reached = found.flatMap(({ group, reached }) =>
     'guest' in reached ? group.map((line) => ({ line, guest: reached.guest })) : [],
   )
-  // `web`, `docker:web` and the beginning of its id may stand in one file.
+  // One file may name a guest as `web`, `docker:web` and by its id.
   const groups = [...groupBy(reached, ({ guest }) => `${guest.kind}:${guest.name} ${guest.id}`).values()].flatMap(
     (group) => (group[0] === undefined ? [] : [{ guest: group[0].guest, lines: group.map(({ line }) => line) }]),
   )
@@ -135,7 +135,7 @@ async function runForGuest(
   }
 }
 
-/** One guest may stand in the files under several names. */
+/** The files may name one guest in several ways. */
 function validateDistinctIfnames(requests: readonly AttachRequest[], { name }: Guest): void {
   const names = requests.map(({ ifname }) => ifname)
   const twice = names.find((ifname, index) => names.indexOf(ifname) !== index)

@@ -132,7 +132,7 @@ async function parseAttachmentLine(
 ): Promise<Omit<AttachmentLine, 'path' | 'lineNumber'>> {
   const words = line.words.map(({ text }) => text)
   if (words[0] === 'pipework' || words[0] === 'sudo')
-    throw usageError(`unexpected argument '${words[0]}'`, 'A line is what one types after pipework.')
+    throw usageError(`unexpected argument '${words[0]}'`, 'A line begins after the word pipework.')
   const parsed = await parseLine(words)
   validateLineOptions(parsed)
   const request = { ...parsed.toRequest(), file }
@@ -147,12 +147,12 @@ function validateLineOptions({ command, options }: CommandLine): void {
     )
   if (options.includes('confirm'))
     throw usageError(
-      "'--confirm' waits for somebody's answer, and there is none for a line",
+      "'--confirm' waits for an answer, which a line in a file cannot get",
       'Connect the uplink first: pipework uplink add <bridge> <nic> --confirm SECONDS',
     )
   const option = options.find((it) => RUN_OPTIONS.includes(it))
   if (option !== undefined)
-    throw usageError(`'--${option}' speaks of the run as a whole`, `Give it once: pipework up --${option} …`)
+    throw usageError(`'--${option}' applies to the whole run`, `Give it once: pipework up --${option} …`)
 }
 
 /** Lines that cannot both be true: one interface twice, or one address twice on one LAN. */
@@ -171,7 +171,7 @@ function findConflicts(attachments: readonly AttachmentLine[]): readonly FileMis
     return [link, ...ips].flatMap(({ key, what }) => {
       const earlier = seen.get(key)
       seen.set(key, earlier ?? line)
-      const message = `${what} stands in ${earlier === undefined ? '' : formatLocation(earlier)} already`
+      const message = `${what} is already in ${earlier === undefined ? '' : formatLocation(earlier)}`
       return earlier === undefined ? [] : [{ path, line: lineNumber, column: 1, message }]
     })
   })

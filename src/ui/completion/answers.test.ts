@@ -68,7 +68,7 @@ netns:blue eth1
   ])('in %s columns', (columns, expected) => expect(formatAttachmentTable(all, columns)).toBe(expected.slice(1)))
 })
 
-test('ls tells of leases, and of what is missing on this host', () => {
+test('ls shows leases, and what is missing on this host', () => {
   const lease = { family: 4, client: 'udhcpc', address: '10.0.0.9/24', router: null, dns: [] } as const
   const kept = { ...lease, server: '10.0.0.1', expires: '2026-11-21T15:00:00.000Z', state: 'kept' } as const
   const table = formatAttachmentTable(
@@ -111,8 +111,8 @@ describe('--format', () => {
     ['{{.Gest}}', /no field '\.Gest'.*/, 'Did you mean .Guest?'],
     ['{{.Zzzzzz}}', /no field/, 'The fields are .Guest,'],
     ['{{range .}}', /'\{\{range \.\}\}'/, '{{.Guest}}'],
-    ['{{.}}', /nothing that can be filled in/, '{{json .}}'],
-    ['{{.Guest', /stands alone/, '{{.Guest}}'],
+    ['{{.}}', /is not a field/, '{{json .}}'],
+    ['{{.Guest', /unbalanced/, '{{.Guest}}'],
   ])('%s is refused', (template, message, hint) => {
     const refusal = captureError(() => format(template))
     expect([refusal.message, refusal.hint, refusal.exitCode]).toEqual([

@@ -3,7 +3,7 @@ import type { CommandTable } from '../command-spec'
 import type { CompletionItem } from './candidate'
 import { type CursorContext, listAvailableOptions, parseCursor } from './cursor'
 
-/** What a shell is told: words to offer, that it should offer files, or whose completion goes on from a word. */
+/** The answer to a shell: words, file names, or the completion of another program from a word on. */
 export type Completion =
   | { readonly kind: 'words'; readonly candidates: readonly CompletionItem[] }
   | { readonly kind: 'files' }
@@ -19,7 +19,7 @@ export interface CompletionRequest {
   readonly system: System
 }
 
-/** What makes sense at the cursor. Changes nothing, and waits for nobody longer than a moment. */
+/** What makes sense at the cursor. Changes nothing, and waits only for a moment. */
 export async function completeCommandLine({
   wordsBefore,
   currentWord,
@@ -35,7 +35,7 @@ export async function completeCommandLine({
   return { kind: 'words', candidates: fits.map((it) => ({ ...it, value: `${prefix}${it.value}` })) }
 }
 
-/** Each kind of word loads what finds it: a TAB at an option asks nobody and reads nothing. */
+/** Each kind of word loads its own reader: a TAB at an option reads nothing. */
 async function findItems(position: CursorContext, { table, system }: Pick<CompletionRequest, 'table' | 'system'>) {
   const { target } = position
   if (target.kind === 'options') return listOptionItems(position, table)

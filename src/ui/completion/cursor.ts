@@ -13,7 +13,7 @@ export type CursorTarget =
   /** The words from there on belong to another program, whose command line begins with `words`. */
   | { readonly kind: 'handover'; readonly from: number; readonly words: readonly string[] }
 
-/** Where the cursor stands in a command line. */
+/** The place of the cursor in a command line. */
 export interface CursorContext {
   readonly command: CommandSpec
   readonly target: CursorTarget
@@ -21,7 +21,7 @@ export interface CursorContext {
   readonly words: readonly string[]
   /** The options before it, by their long name, with their last value. */
   readonly values: ReadonlyMap<string, string>
-  /** What stands in the word at the cursor before the part that is completed: `--kind=`. */
+  /** The beginning of the word at the cursor, before the part that is completed: `--kind=`. */
   readonly prefix: string
   /** That part. */
   readonly current: string
@@ -95,7 +95,7 @@ function consumePositional(
   return { ...walk, words: [...walk.words, typed], ...(walk.command.passThrough ? { from: index + 1 } : {}) }
 }
 
-/** What there is to say at the cursor: `before` are the words after `pipework`, `at` is the one being written. */
+/** Parses the words up to the cursor: `before` are the words after `pipework`, `at` is the one being written. */
 export function parseCursor(before: readonly string[], at: string, table: CommandTable): CursorContext {
   const walk = before.reduce<CursorState>((so, typed, index) => consumeArgument(so, typed, { table, index }), {
     words: [],

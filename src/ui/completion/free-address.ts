@@ -23,7 +23,7 @@ function numberToIp(number: bigint, family: Family): string {
 /** How many addresses are tried: a subnet of IPv6 has no end. */
 const MAX_TRIES = 65536n
 
-/** The first address of the subnet behind `after` that nobody is known to have, going round at its end. */
+/** The first address after `after` that is not known to be in use, wrapping at the end of the subnet. */
 export function nextFreeAddress(
   subnet: Pick<Address, 'family' | 'ip' | 'prefix'>,
   after: string,

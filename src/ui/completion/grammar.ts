@@ -35,7 +35,7 @@ function parseSlot(word: string): SynopsisSlot {
 function parseForm(text: string, word: string): SynopsisForm {
   const words = splitTopLevel(text)
   const after = words[0] === word ? words.slice(1) : words
-  // An option's value stands in its brackets; one without brackets has none.
+  // The value of an option is in its brackets; an option without brackets has none.
   const positional = after.filter((it) => !/^\[?-/.test(it))
   return { slots: positional.map(parseSlot), isRepeatable: positional.at(-1)?.includes('…') === true }
 }

@@ -33,7 +33,7 @@ async function listOvsBridges(system: System): Promise<readonly string[]> {
   }
 }
 
-/** A link that somebody has, we among them, or that is no way out, is not offered: it would be refused. */
+/** A NIC that attach accepts: not in use, not ours, not the loopback. */
 function isUsableNic({ kind, master, alias, name }: SysfsLink): boolean {
   const isOurs = alias?.startsWith('pipework') === true
   return (
@@ -67,7 +67,7 @@ export async function listHostInterfaces(system: System): Promise<HostInterfaces
   }
 }
 
-/** Words that stand where an interface could. */
+/** Words in place of an interface. */
 const KEYWORDS: Readonly<Record<string, string>> = {
   ptp: 'no bridge: the host itself is the router',
   'routed:': 'an address of the LAN behind a NIC, without layer 2',

@@ -166,7 +166,7 @@ function listAddressSources(system: System): readonly CompletionItem[] {
 async function listAddressItems({ words, current }: CursorContext, system: System): Promise<readonly CompletionItem[]> {
   const [hostif = ''] = words
   const start = current.slice(0, current.lastIndexOf(',') + 1)
-  // What hangs on a NIC has no end in the host: its record is in the guest.
+  // Links on a NIC have no host end: the record is in the guest.
   const isNic =
     system.inode(`/sys/class/net/${hostif}`) !== undefined &&
     system.inode(`/sys/class/net/${hostif}/bridge`) === undefined

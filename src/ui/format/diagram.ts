@@ -17,7 +17,7 @@ export interface DiagramPort {
   readonly notes: readonly string[]
 }
 
-/** A bridge or a NIC, with what hangs on it. */
+/** A bridge or a NIC, with its ports. */
 export interface DiagramNode {
   readonly name: string
   readonly kind: string
@@ -37,7 +37,7 @@ function toAttachmentPort({ record, hostEnd, inGuest }: ExistingAttachment): Dia
   }
 }
 
-/** A port that leads out: a veth of somebody else's leads to a guest of his, and has no name that says so. */
+/** A port that pipework did not make; a NIC or VLAN is an uplink. */
 function toOtherPort(link: HostLink, uplinks: readonly string[]): DiagramPort {
   const isUplink = link.peerIndex === link.ifindex || link.kind === 'vlan' || uplinks.includes(link.name)
   return { name: link.name, kind: isUplink ? 'uplink' : 'other', notes: link.up ? [] : ['down'] }
@@ -49,7 +49,7 @@ function formatLinkNotes(link: HostLink | undefined, { addresses }: HostSubnets)
   return [link.up ? 'up' : 'down', `MTU ${link.mtu}`, ...own]
 }
 
-/** The bridges and NICs that something hangs on, bridges first. */
+/** The bridges and NICs with ports, bridges first. */
 export function listDiagramNodes({
   links,
   attachments,

@@ -29,7 +29,7 @@ function formatTitle({ title, guest }: InspectView): readonly string[] {
   ]
 }
 
-/** What is live is told as it is; what is recorded as it was asked for. */
+/** Addresses on the link, then recorded ones that are missing. */
 function listAddressTexts(addresses: readonly Address[], link: GuestLink | undefined): readonly string[] {
   const live = link?.addresses.map((it) => `${it.ip}/${it.prefix}${it.tentative ? ' (not yet in use)' : ''}`)
   const missing = addresses.filter((it) => live !== undefined && !live.some((text) => text.startsWith(`${it.ip}/`)))

@@ -25,7 +25,7 @@ const hostifColumn: ListColumn = { title: 'ON', cells: (attachment) => [formatHo
 
 const leaseColumn: ListColumn = { title: 'LEASE', cells: ({ leases = [] }) => leases.map(formatLease) }
 
-/** A lease in a few words: who gave it, until when, and whether somebody renews it. */
+/** A lease in a few words: its server, its end, and whether it is renewed. */
 export function formatLease({ server, expires, state }: LeaseReport): string {
   const until = expires === null ? 'for ever' : `until ${expires.slice(0, 19).replace('T', ' ')} UTC`
   return `${state}${server === null || state === 'lost' ? '' : ` from ${server} ${until}`}`

@@ -104,7 +104,7 @@ const escapeXml = (text: string) =>
 const [CHAR, LINE, PAD, GAP, LABEL] = [7.3, 18, 10, 24, 130]
 /** Between the lines of two hubs where they go up and down. */
 const EDGE_SPACING = 8
-/** Told apart by who does not see all colours as well. */
+/** Distinct for colour-blind readers, too. */
 const COLOURS = ['#1f6f9f', '#b3541e', '#3a7d44', '#7a4b94', '#8a6d00', '#a8324a'] as const
 
 interface PlacedBox extends DiagramBox {

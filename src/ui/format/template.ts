@@ -11,10 +11,7 @@ type TemplatePart = (fields: TemplateFields, whole: object) => string
 function parseTemplateAction(action: string, names: readonly string[]): TemplatePart {
   const [, json, name] = /^(json\s+)?\.(\w*)$/.exec(action.trim()) ?? []
   if (name === undefined || (name === '' && json === undefined))
-    throw usageError(
-      `--format: '{{${action}}}' is nothing that can be filled in`,
-      'Write {{.Guest}}, {{json .}} or {{json .Guest}}.',
-    )
+    throw usageError(`--format: '{{${action}}}' is not a field`, 'Write {{.Guest}}, {{json .}} or {{json .Guest}}.')
   if (name === '') return (_, whole) => JSON.stringify(whole)
   if (!names.includes(name)) {
     const near = listClosest(name, names)
@@ -39,7 +36,7 @@ export function parseTemplate(typed: string, names: readonly string[]): ListTemp
   const text = (isTable ? typed.slice(6) : typed).replaceAll('\\t', '\t').replaceAll('\\n', '\n')
   const pieces = text.split(/\{\{(.*?)\}\}/s)
   if (/\{\{|\}\}/.test(pieces.filter((_, index) => index % 2 === 0).join(' ')))
-    throw usageError(`--format '${typed}': a {{ or }} stands alone`, 'Write {{.Guest}}.')
+    throw usageError(`--format '${typed}': unbalanced {{ or }}`, 'Write {{.Guest}}.')
   const parts = pieces.map((piece, index) => (index % 2 === 0 ? () => piece : parseTemplateAction(piece, names)))
   const fill: TemplatePart = (fields, whole) => parts.map((part) => part(fields, whole)).join('')
   if (!isTable) return { format: (all) => all.map(({ fields, whole }) => `${fill(fields, whole)}\n`).join('') }

@@ -24,7 +24,7 @@ function roffEntry(term: string, text: string): readonly string[] {
   return ['.TP', term, toRoff(text)]
 }
 
-/** Options and fixed words bold, what stands for something else in italics. */
+/** Options and fixed words bold, placeholders in italics. */
 function roffTerm(text: string): string {
   return text
     .split(/(<[^>]*>)/)
@@ -67,21 +67,21 @@ function roffCommand(command: CommandSpec, table: CommandTable): readonly string
 }
 
 const DESCRIPTION = [
-  'Gives a running container, or any network namespace, an interface of its own: on a bridge of Linux or of Open vSwitch, on a NIC, or leading nowhere; with the addresses, routes, VLANs and the MAC address that are asked for.',
-  'A plan is made before anything is changed, and what can be refused is refused then. When a step fails, the steps before it are taken back. The same command once more changes nothing and says so; another one changes what differs.',
-  'What pipework has made carries its own record, in the alias of the link: there is no state file, and what a container had goes with it.',
+  'Gives a running container, or any network namespace, an interface of its own: on a Linux or Open vSwitch bridge, on a NIC, or a dummy; with addresses, routes, VLANs and a MAC address.',
+  'A plan is made before anything is changed, and everything that can be refused is refused then. When a step fails, the steps before it are rolled back. Running the same command again changes nothing; other arguments update the interface.',
+  'Each link carries its own record in its alias: there is no state file.',
 ]
 
 const EXIT_STATUS: readonly (readonly [string, string])[] = [
   ['0', 'Done, or already so.'],
-  ['1', 'Refused or failed, and the host is as it was.'],
+  ['1', 'Refused or failed, and the host is unchanged.'],
   ['2', 'Wrong usage.'],
-  ['3', 'Failed, and something is left: each thing is named, with the command that removes it.'],
-  ['124', 'A wait ran out of time.'],
+  ['3', 'Failed, and something is left: each leftover is named, with the command that removes it.'],
+  ['124', 'Timed out.'],
 ]
 
 const ENVIRONMENT: readonly (readonly [string, string])[] = [
-  ['DOCKER_HOST', 'Where the Docker Engine listens; DOCKER_CONTEXT and DOCKER_CONFIG are heard, too.'],
+  ['DOCKER_HOST', 'Where the Docker Engine listens; DOCKER_CONTEXT and DOCKER_CONFIG are used, too.'],
   ['CONTAINER_HOST', 'Where Podman listens.'],
   ['CONTAINERD_NAMESPACE', 'The namespace of containerd that nerdctl looks into.'],
   ['OVS_RUNDIR', 'Where Open vSwitch has its sockets.'],
