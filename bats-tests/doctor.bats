@@ -240,6 +240,13 @@ couple() {
   doctor
   [[ $output != *evil* && $output != *reboot* ]]
   run ! on_host ip link show dev evil
+  mkdir "$BATS_TEST_TMPDIR/failing"
+  printf '#!/bin/sh\n[ "$1" != -n ] || exit 1\nexec %s "$@"\n' "$(command -v ip)" > "$BATS_TEST_TMPDIR/failing/ip"
+  chmod +x "$BATS_TEST_TMPDIR/failing/ip"
+  PATH="$BATS_TEST_TMPDIR/failing:$PATH" doctor
+  assert_exit 1
+  has namespace-hidden
+  [[ $(text_of namespace-hidden) == *'could not look into'*'network namespace'* ]]
 }
 
 # with_sys FILE=TEXT… -- CMD… — runs CMD on the host with a /sys that has DMI, and eth0 wireless where FILE says so.

@@ -60,11 +60,42 @@ in_user() {
     assert_exit 0
     assert_json "$output" '[.attachments[].ifname] == ["d0"]'
   done
-  # the /sys of another namespace says nothing of this one
-  in_user "ip link add d0 type bridge && ip link set dev d0 alias '$alias'"
-  run_pw ls --json
-  kill "$USER_PID"
-  assert_json "$output" '[.attachments[].ifname] == ["d0"]'
+  # The /sys of another namespace says nothing about this one, even when both have a link of that name.
+  for open in d0 eth0; do
+    in_user "ip link add $open type bridge && ip link set dev $open alias '${alias/d0/$open}'"
+    run_pw ls --json
+    kill "$USER_PID"
+    wait "$USER_PID" || true
+    assert_json "$output" ".attachments | map(.ifname) == [\"$open\"]"
+  done
+}
+
+@test "records in a guest that are no records: its attachment can be disconnected" {
+  local before alias number=0
+  netns_guest web
+  before=$(host_state)
+  for alias in 'g=netns:web;i=eth7;h=br1' 'g=net ns:web;i=eth7;h=br1' 'g=netns:web;c=a b;i=eth7;h=br1' \
+    'g=netns:web;i=eth7;h=br1;d4=via+10.1.1.1+dev+eth1' 'g=netns:web;i=eth$(reboot);h=br1'; do
+    pw --quiet --no-probe br1 netns:web 10.1.1.2/24
+    in_guest web ip link add eth7 type bridge
+    in_guest web ip link set dev eth7 alias "pipework1;$alias;a="
+    in_guest web ip link set dev eth7 name $'e\xff'$((number += 1))
+    run_pw disconnect netns:web
+    assert_exit 0
+    [[ $stderr != *bug* ]] || fail "$stderr"
+    assert_same_state "$before" "$(host_state)"
+  done
+}
+
+@test "a name in a record is quoted where it is printed as a command" {
+  netns_guest web
+  pw --quiet --no-probe eth0 netns:web -i eth2 192.168.77.60/24
+  in_guest web ip link set dev eth2 alias 'pipework1;g=netns:web;i=$(reboot);h=eth0;a=192.168.77.60/24'
+  run_pw inspect netns:web
+  [[ $output != *' $(reboot)'* ]] || fail "$output"
+  assert_out "'\$(reboot)'"
+  run_pw disconnect netns:web
+  [[ $stderr != *bug* ]]
 }
 
 @test "--dhcp-dns writes into the container's own resolv.conf, and not into a file of the host that is mounted there" {

@@ -125,23 +125,22 @@ lists() {
   assert_undone
 }
 
-# count_ip — an ip before the real one, which counts; a PATH beside it that has no perl is in $few.
-count_ip() {
-  bin=$BATS_TEST_TMPDIR/bin few=$BATS_TEST_TMPDIR/few
-  mkdir "$bin" "$few"
-  printf '#!/bin/sh\necho "$*" >> %s\nexec %s "$@"\n' "$BATS_TEST_TMPDIR/ran" "$(command -v ip)" > "$bin/ip"
+# stand_in_ip SCRIPT — an ip that runs SCRIPT and then the real one; $PATH_WITH_IP finds it first.
+stand_in_ip() {
+  local bin=$BATS_TEST_TMPDIR/bin
+  mkdir -p "$bin"
+  printf '#!/bin/sh\n%s\nexec %s "$@"\n' "$1" "$(command -v ip)" > "$bin/ip"
   chmod +x "$bin/ip"
-  ln -s "$(command -v node)" "$bin/ip" "$few"
+  PATH_WITH_IP=$bin:$PATH
 }
 
-# listed PATH — who ls with that PATH says is attached.
-listed() {
-  : > "$BATS_TEST_TMPDIR/ran"
-  on_host env PATH="$1" "$PIPEWORK" ls --json | jq -r '[.attachments[].guest.name] | join(" ")'
+# run_ls [ARG…] — ls with that ip.
+run_ls() {
+  run --separate-stderr on_host env PATH="$PATH_WITH_IP" "$PIPEWORK" ls "$@"
 }
 
-@test "many namespaces without a process: ours is found with an id and without, what others have is not, what holds nothing costs nothing" {
-  local bin few name
+@test "many namespaces without a process: ours is found with an id and without, what others have is not" {
+  local name
   for name in red blue green grey; do netns_guest "$name"; done
   pw eth0 netns:red 192.168.77.60/24 --no-probe
   pw eth0 netns:blue 192.168.77.61/24 --no-probe
@@ -150,13 +149,42 @@ listed() {
   on_host ip link add link eth0 name theirs netns green type macvlan
   on_host ip -n green link set dev theirs alias 'the pipework of others'
   on_host touch /run/netns/file
-  count_ip
   [[ $(on_host ip -j netns list | jq -c '[.[] | select(.name == ("red", "blue")) | has("id")] | sort') == '[false,true]' ]]
-
-  [[ $(listed "$bin:$PATH") == 'blue grey red' ]]
-  # Neither grey, whose link has its record on the host's end, nor the file is looked into.
-  [[ $(wc -l < "$BATS_TEST_TMPDIR/ran") == 3 ]] || fail "$(< "$BATS_TEST_TMPDIR/ran")"
-  [[ $(listed "$few") == 'blue grey red' ]]
-  [[ $(wc -l < "$BATS_TEST_TMPDIR/ran") -gt 3 ]]
+  run_pw ls --json
+  assert_exit 0
+  assert_json "$output" '[.attachments[].guest.name] == ["blue", "grey", "red"]'
   on_host rm /run/netns/file
+}
+
+@test "60 namespaces: no more than 8 programs at a time" {
+  local name
+  for name in many{1..60}; do on_host ip netns add "$name"; done
+  # Each leaves a file while it runs, and notes how many there are.
+  mkdir "$BATS_TEST_TMPDIR/now"
+  stand_in_ip "cd $BATS_TEST_TMPDIR/now && : > \$\$; ls | wc -l >> ../seen; sleep 0.05; rm \$\$; cd - > /dev/null"
+  run_ls
+  assert_exit 0
+  [[ $(sort -n "$BATS_TEST_TMPDIR/seen" | tail -n 1) -le 8 ]] || fail "$(sort -n "$BATS_TEST_TMPDIR/seen" | uniq -c)"
+  (($(wc -l < "$BATS_TEST_TMPDIR/seen") >= 60))
+  for name in many{1..60}; do on_host ip netns del "$name"; done
+}
+
+@test "a namespace that cannot be looked into: what is seen is listed, and it is an error" {
+  netns_guest web
+  netns_guest red
+  pw --quiet --no-probe br1 netns:web 10.1.1.2/24
+  pw --quiet --no-probe eth0 netns:red 192.168.77.60/24
+  stand_in_ip '[ "$1" != -n ] || { echo "Too many open files" >&2; exit 1; }'
+  run_ls
+  assert_exit 1
+  assert_out '10.1.1.2/24'
+  assert_err 'could not look into 2 network namespaces of this host'
+  assert_err 'Too many open files'
+  run_ls --json
+  assert_exit 1
+  assert_json "$output" '.ok == false and (.attachments | length == 1)'
+  # What depends on every link is refused.
+  run --separate-stderr on_host env PATH="$PATH_WITH_IP" "$PIPEWORK" uplink add br1 eth0
+  assert_exit 1
+  assert_err 'could not look into 2 network namespaces of this host'
 }

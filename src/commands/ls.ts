@@ -1,3 +1,4 @@
+import { ExitCode } from '../model/errors'
 import { defineCommand, textOption } from './types'
 
 /** `pipework ls`: list the attachments, from the records on their links. */
@@ -33,14 +34,22 @@ export const ls = defineCommand({
     ])
     const filters = parseFilters(name, filter)
     const template = format === undefined ? undefined : parseTemplate(format, Object.keys(list.LIST_FIELDS))
-    const attachments = (await listAttachments(system)).filter((it) => matchesFilters(it, filters))
+    const { attachments: all, error } = await listAttachments(system)
+    const attachments = all.filter((it) => matchesFilters(it, filters))
+    if (error !== undefined) io.err(`pipework: ${error.message}\n  ${error.hint}\n`)
     // An empty table may be the answer to a misspelled name.
-    if (attachments.length === 0 && name !== undefined && template === undefined && !json)
+    else if (attachments.length === 0 && name !== undefined && template === undefined && !json)
       io.err(`pipework: nothing is attached to a guest or bridge '${name}'\n`)
     const text =
       template === undefined
         ? list.formatAttachmentTable(attachments, system.terminalColumns())
         : template.format(attachments.map((whole) => ({ fields: list.toTemplateFields(whole), whole })))
-    return { text, json: { ok: true, attachments }, printWhenQuiet: true }
+    const isComplete = error === undefined
+    return {
+      text,
+      json: { ok: isComplete, attachments, error: error?.message },
+      exitCode: isComplete ? ExitCode.ok : ExitCode.failed,
+      printWhenQuiet: true,
+    }
   },
 })

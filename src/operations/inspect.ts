@@ -4,6 +4,7 @@ import type { LineParser } from '../model/command-line'
 import { PipeworkError } from '../model/errors'
 import type { GuestName } from '../model/guest-name'
 import type { LeaseReport } from '../model/report'
+import { shellQuote } from '../model/shell'
 import { findGuest, type Guest, GuestNotFoundError, holdGuestNetns } from '../runtimes/find'
 import type { ExistingAttachment } from '../state/attachments'
 import { readAttachments } from '../state/attachments'
@@ -240,6 +241,6 @@ async function toInspectEntry(
     ...toFirewallField(attached, known, system),
     file: record.file === undefined ? undefined : findFileByTag(record.file, system),
     command: 'line' in line ? `pipework ${line.line}` : undefined,
-    undo: `pipework disconnect ${formatGuest(record.guest)} ${record.ifname}`,
+    undo: ['pipework', 'disconnect', formatGuest(record.guest), record.ifname].map(shellQuote).join(' '),
   }
 }

@@ -1,22 +1,27 @@
+import type { PipeworkError } from '../model/errors'
 import { hostServicesOf, needsForwarding, needsHostServices } from '../model/host-services'
 import type { AttachmentReport, LeaseReport, Warning } from '../model/report'
 import { DHCP_DIR } from '../network/dhcp/state'
-import type { ExistingAttachment } from '../state/attachments'
-import { readAttachments } from '../state/attachments'
+import { type ExistingAttachment, scanAttachments } from '../state/attachments'
 import type { LinkRecord } from '../state/record'
 import type { System } from '../system/types'
 import { toAttachmentReport } from './attachment-report'
 
-/** Every attachment of this host, as `ls` tells of it. */
-export async function listAttachments(system: System): Promise<readonly AttachmentReport[]> {
-  const all = await readAttachments(system)
-  const leases = createLeaseReader(system)
+/** The attachments that can be seen, and an error when some cannot. */
+export interface AttachmentList {
+  readonly attachments: readonly AttachmentReport[]
+  readonly error?: PipeworkError
+}
+
+/** Every attachment of this host. */
+export async function listAttachments(system: System): Promise<AttachmentList> {
+  const { attachments: all, error } = await scanAttachments(system)
   const [readLeases, lacking, barred] = await Promise.all([
-    leases,
+    createLeaseReader(system),
     findMissingServices(all, system),
     findFirewallDrops(all, system),
   ])
-  return all
+  const attachments = all
     .map((attached) => {
       const { record, hostEnd, inGuest } = attached
       const [missing, firewall] = [lacking.get(attached), barred.get(attached)]
@@ -28,6 +33,7 @@ export async function listAttachments(system: System): Promise<readonly Attachme
       }
     })
     .sort((a, b) => compareCodeUnits(a.guest.name, b.guest.name) || compareCodeUnits(a.ifname, b.ifname))
+  return { attachments, error }
 }
 
 /** How leases are read, where there are any; those that nobody keeps any more are swept. */
@@ -69,7 +75,7 @@ export async function findFirewallDrops(
   return listBlockedForwarding(all, await readRuleset(system), system)
 }
 
-/** By code units: the order of a locale takes 7 ms to load. */
+/** By code units, so that the order does not depend on a locale. */
 function compareCodeUnits(a: string, b: string): number {
   return a < b ? -1 : Number(a > b)
 }

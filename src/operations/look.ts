@@ -1,8 +1,14 @@
+import { MAX_CONCURRENT_READS, mapConcurrently } from '../model/concurrency'
 import { PipeworkError } from '../model/errors'
 import type { GuestName } from '../model/guest-name'
 import { AmbiguousGuestError, findGuest, type Guest, holdGuestNetns, locateGuest } from '../runtimes/find'
-import type { ExistingAttachment } from '../state/attachments'
-import { listDeadPorts, listGuestAttachments, readHostAttachments, readOvsIfRunning } from '../state/attachments'
+import {
+  type ExistingAttachment,
+  listDeadPorts,
+  listGuestAttachments,
+  readHostAttachments,
+  readOvsIfRunning,
+} from '../state/attachments'
 import { areVethPeers, type GuestState, readGuestState } from '../state/guest'
 import type { OvsDatabase } from '../state/ovsdb'
 import type { LinkRecord } from '../state/record'
@@ -110,6 +116,8 @@ export async function findByOtherNames(
     const inGuest = state.links.find((link) => areVethPeers(link, attached.hostEnd))
     return inGuest === undefined || attached.inGuest !== undefined ? [] : [{ ...attached, inGuest }]
   })
-  const places = await Promise.all(here.map(({ record }) => locateGuest(record.guest, inode, system)))
+  const places = await mapConcurrently(here, MAX_CONCURRENT_READS, ({ record }) =>
+    locateGuest(record.guest, inode, system),
+  )
   return here.filter((_, index) => places[index] !== 'elsewhere')
 }

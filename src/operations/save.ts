@@ -1,6 +1,7 @@
 import { type Family, formatAddress } from '../model/address'
 import { formatFileLine } from '../model/attachment-file'
 import type { LineParser } from '../model/command-line'
+import { MAX_CONCURRENT_READS, mapConcurrently } from '../model/concurrency'
 import { parseGuestName } from '../model/guest-name'
 import { deriveHostEndNames } from '../network/names'
 import { findGuest, holdGuestNetns } from '../runtimes/find'
@@ -18,7 +19,7 @@ export type SavedLine = { readonly line: string } | { readonly comment: string }
 /** Everything attached now, as lines for `up`. */
 export async function saveAttachments(system: System, parseLine: LineParser): Promise<readonly SavedLine[]> {
   const attachments = [...(await readAttachments(system))].sort((a, b) => compareCodeUnits(sortKey(a), sortKey(b)))
-  const saved = await Promise.all(attachments.map((it) => toSavedLine(it, system, parseLine)))
+  const saved = await mapConcurrently(attachments, MAX_CONCURRENT_READS, (it) => toSavedLine(it, system, parseLine))
   return [...saved, ...listUnknownRecords(system)]
 }
 

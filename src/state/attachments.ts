@@ -1,5 +1,7 @@
+import { MAX_CONCURRENT_READS, mapConcurrently } from '../model/concurrency'
+import { PipeworkError } from '../model/errors'
 import { batchLine } from '../system/batch'
-import type { System } from '../system/types'
+import type { HeldNetns, System } from '../system/types'
 import { type GuestLink, type GuestState, readGuestState } from './guest'
 import { type HostLink, readHostLink, readRecordedLinks } from './host-links'
 import {
@@ -17,13 +19,13 @@ import { type LinkRecord, ROUTE_PROTO } from './record'
 /** An attachment that pipework made: its record, and the ends of its link that are there. */
 export interface ExistingAttachment {
   readonly record: LinkRecord
-  /** The record as it stands on the link. */
+  /** The record as it is written on the link. */
   readonly alias: string
   /** The end in the host; a macvlan has none. */
   readonly hostEnd?: HostLink
-  /** The link in the guest; absent when the guest is gone or is not the one it was. */
+  /** The link in the guest; absent when the guest is gone or was started again. */
   readonly inGuest?: GuestLink
-  /** All that is left of it: a port of Open vSwitch without a device. */
+  /** A port of Open vSwitch without a device, when nothing else remains. */
   readonly deadPort?: OvsPort
 }
 
@@ -119,48 +121,91 @@ function listNamespaces(system: System): readonly { readonly path: string; reado
   })
 }
 
+/** Whether the host's own /proc shows no link but `lo` in there. The guest cannot change what is read here. */
+function hasOnlyLoopback(pid: string | undefined, system: System): boolean {
+  const text = pid === undefined ? undefined : system.read(`/proc/${pid}/net/dev`)
+  const names = [...(text ?? '').matchAll(/^\s*(\S+?):/gm)].map(([, name]) => name)
+  return names.length > 0 && names.every((name) => name === 'lo')
+}
+
+/** What is in the other namespaces of this host. */
+export interface NamespaceScan {
+  readonly states: readonly GuestState[]
+  /** Set when some of them could not be looked into. */
+  readonly error?: PipeworkError
+}
+
+/** Errors of a namespace that ended in between, or of a file that is none. */
+const GONE = ['ENOENT', 'ESRCH', 'EINVAL']
+
+/** The links and routes in a namespace; undefined when it is gone. */
+async function readNamespace(path: string, system: System): Promise<GuestState | undefined> {
+  let held: HeldNetns
+  try {
+    held = system.holdNetns(path)
+  } catch (error) {
+    if (GONE.includes((error as { readonly code?: string }).code ?? '')) return undefined
+    throw error
+  }
+  return readGuestState(held.netns, system).finally(() => held.release())
+}
+
+function incompleteScanError(count: number, cause: unknown): PipeworkError {
+  return new PipeworkError(`could not look into ${count} network namespace${count === 1 ? '' : 's'} of this host`, {
+    hint: cause instanceof Error ? cause.message : String(cause),
+    cause,
+  })
+}
+
+/** Looks into all other namespaces, a few at a time. Without root, into none. */
+export async function scanNamespaces(system: System): Promise<NamespaceScan> {
+  if (!system.isRoot) return { states: [] }
+  const errors: unknown[] = []
+  const namespaces = listNamespaces(system).filter(({ pid }) => !hasOnlyLoopback(pid, system))
+  const found = await mapConcurrently(namespaces, MAX_CONCURRENT_READS, async ({ path }) => {
+    try {
+      // What fails everywhere, like an `ip` that hangs, is not tried everywhere.
+      if (errors.length < MAX_CONCURRENT_READS) return await readNamespace(path, system)
+    } catch (error) {
+      errors.push(error)
+    }
+    return 'unknown'
+  })
+  const unknown = found.filter((state) => state === 'unknown').length
+  return {
+    states: found.filter((state) => state !== undefined && state !== 'unknown'),
+    error: unknown === 0 ? undefined : incompleteScanError(unknown, errors[0]),
+  }
+}
+
 /**
- * False where the namespace's own /sys shows that no link in it has a record: that saves asking the kernel. What stands
- * there is the choice of whoever started the process: it may be nothing of sysfs, or that of another namespace.
+ * What is in all other namespaces, for decisions that need to know of every link.
+ * @throws PipeworkError when some could not be looked into.
  */
-function mayHaveRecords(pid: string | undefined, system: System): boolean {
-  const there = [...(system.read(`/proc/${pid}/net/dev`) ?? '').matchAll(/^\s*(\S+):/gm)].map(([, name = '']) => name)
-  if (pid === undefined || there.length === 0) return true
-  const readAlias = (name: string) => system.readSysfs(`/proc/${pid}/root/sys/class/net/${name}/ifalias`)
-  return there.some((name) => name !== 'lo' && (readAlias(name)?.startsWith('pipework') ?? true))
+export async function readOtherNamespaces(system: System): Promise<readonly GuestState[]> {
+  const { states, error } = await scanNamespaces(system)
+  if (error !== undefined) throw error
+  return states
 }
 
-/** From so many namespaces on it is quicker to find out first which hold nothing. */
-const PROBE_THRESHOLD = 4
-
-/** Looks into all other namespaces, or those that may hold attachments without an end in the host. Needs root. */
-export async function readOtherNamespaces(system: System, which: 'all' | 'holding'): Promise<readonly GuestState[]> {
-  if (!system.isRoot) return []
-  const wanted = listNamespaces(system).filter(({ pid }) => which === 'all' || mayHaveRecords(pid, system))
-  const paths = wanted.map(({ path }) => path)
-  const skipped =
-    which === 'all' || paths.length < PROBE_THRESHOLD
-      ? []
-      : await (await import('./peek')).listUnattachedNetns(paths, system)
-  const states = await Promise.all(
-    paths
-      .filter((path) => !skipped.includes(path))
-      .map(async (path) => {
-        try {
-          const pin = system.holdNetns(path)
-          return await readGuestState(pin.netns, system).finally(() => pin.release())
-        } catch {
-          return undefined // its last process ended in between
-        }
-      }),
-  )
-  return states.filter((state) => state !== undefined)
+/** The attachments on this host as far as they can be seen, and an error when some cannot. */
+export interface AttachmentScan {
+  readonly attachments: readonly ExistingAttachment[]
+  readonly error?: PipeworkError
 }
 
-/** Every attachment on this host. Without root, those with an end in the host. */
+/** Every attachment on this host that can be seen. Without root, those with an end in the host. */
+export async function scanAttachments(system: System): Promise<AttachmentScan> {
+  const { states, error } = await scanNamespaces(system)
+  return { attachments: [...readHostAttachments(system), ...states.flatMap(listGuestAttachments)], error }
+}
+
+/**
+ * Every attachment on this host. Without root, those with an end in the host.
+ * @throws PipeworkError when some namespaces could not be looked into.
+ */
 export async function readAttachments(system: System): Promise<readonly ExistingAttachment[]> {
-  const looking = readOtherNamespaces(system, 'holding')
-  // What is read of the host's side would keep the first program from its start.
-  const [states, own] = await Promise.all([looking, system.sleep(0).then(() => readHostAttachments(system))])
-  return [...own, ...states.flatMap(listGuestAttachments)]
+  const { attachments, error } = await scanAttachments(system)
+  if (error !== undefined) throw error
+  return attachments
 }

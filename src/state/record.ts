@@ -1,6 +1,8 @@
 import { ADDRESS_FAMILIES, type Address, type Family, formatAddress, parseAddress } from '../model/address'
 import { PipeworkError } from '../model/errors'
+import { parseGuestName } from '../model/guest-name'
 import { parseIfname } from '../model/ifname'
+import { parseUplinkSpec } from '../model/uplink'
 
 /**
  * What pipework writes on a link that it made: the kernel keeps it in the link's ifalias (255 bytes), and it is gone
@@ -73,7 +75,7 @@ const escapeWord = (text: string) =>
 const hexEscape = (char: string) => `%${char.charCodeAt(0).toString(16)}`
 const unescapeWord = (text: string) => decodeURIComponent(text)
 
-/** A name, which is printed as it stands: in a guest somebody may have written one that a terminal would obey. */
+/** A text without control characters, because it is printed: the record may be a guest's own. */
 function unescapeName(text: string): string {
   const name = unescapeWord(text)
   if (/\p{Cc}/u.test(name)) throw new RangeError(`a control character in a record: ${JSON.stringify(name)}`)
@@ -150,15 +152,30 @@ export function decodeRecord(alias: string | undefined): PipeworkRecord | undefi
   }
 }
 
-/** What is read from a link is put back into a command; somebody may have edited it. */
+/** The word goes back into a command; the record may be a guest's own. */
 function validateWord(word: string): string {
   if (!/^[^\s"'#\\\p{Cc}]+$/u.test(word)) throw new RangeError(`unsafe word in a record: ${JSON.stringify(word)}`)
   return word
 }
 
-/** Names become parts of paths, and words of commands. */
-function parseOptionalIfname(name: string): string {
-  return name === '' ? '' : parseIfname(name, 'interface')
+/** As narrow as a typed one: the name becomes a word of commands, and part of paths. */
+function parseRecordedGuest(typed: string, id: string): LinkRecord['guest'] {
+  const { kind, name } = parseGuestName(typed)
+  if (kind === undefined) throw new RangeError(`a guest without a kind in a record: ${JSON.stringify(typed)}`)
+  if (!/^[\w.:-]{0,64}$/.test(id)) throw new RangeError(`not the id of a guest: ${JSON.stringify(id)}`)
+  return { kind, name, id: id === '' ? undefined : id }
+}
+
+/** An interface, or `routed:` and one. */
+function parseRecordedHostif(hostif: string): string {
+  parseIfname(hostif.replace(/^routed:/, ''), 'host interface')
+  return hostif
+}
+
+function parseRecordedUplink(uplink: string): string | undefined {
+  if (uplink === '') return undefined
+  parseUplinkSpec(uplink)
+  return uplink
 }
 
 function parseLeasedAddress(typed: string): Address {
@@ -169,18 +186,16 @@ function decodeLinkRecord(fields: readonly string[]): LinkRecord {
   const all = (key: string) =>
     fields.filter((field) => field.startsWith(`${key}=`)).map((field) => field.slice(key.length + 1))
   const one = (key: string) => unescapeName(all(key)[0] ?? '')
-  const [kind = '', ...name] = (all('g')[0] ?? '').split(':')
-  const id = one('c')
   const addresses = one('a')
   const leased = one('l').split(',').filter(Boolean).map(parseLeasedAddress)
   const sources = all('s').map(unescapeName)
-  const [nic, file, uplink] = [one('n'), one('f'), one('u')]
+  const [nic, file] = [one('n'), one('f')]
   return {
     kind: 'link',
-    guest: { kind, name: unescapeName(name.join(':')), id: id === '' ? undefined : id },
-    ifname: parseOptionalIfname(one('i')),
-    hostif: one('h').split(':').map(parseOptionalIfname).join(':'),
-    uplink: uplink === '' ? undefined : uplink,
+    guest: parseRecordedGuest(one('g'), one('c')),
+    ifname: parseIfname(one('i'), 'interface'),
+    hostif: parseRecordedHostif(one('h')),
+    uplink: parseRecordedUplink(one('u')),
     addresses: addresses === '*' ? undefined : [...addresses.split(',').filter(Boolean).map(parseAddress), ...leased],
     sources: sources.length === 0 ? undefined : sources,
     words: [...all('w').map(unescapeName), ...all('r').map((route) => ROUTE_OPTION + unescapeName(route))],

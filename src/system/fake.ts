@@ -97,7 +97,6 @@ function createFakeFiles({ files = {}, links = {}, inodes = {} }: FakeSystemOpti
   const read = (path: string) => files[path]?.trimEnd()
   return {
     read,
-    readSysfs: read,
     list: (path: string) => listDirectory(path, paths),
     readLink: (path: string) => links[path],
     realPath: (path: string) => (path in files ? path : links[path]),

@@ -11,26 +11,6 @@ export function tryOr<T>(action: () => T): T | undefined {
   }
 }
 
-/** The type of sysfs, for statfs(2). */
-const SYSFS_MAGIC = 0x62656572
-/** For open(2): to name a place, and not to open what is there. */
-const O_PATH = 0o10000000
-
-/**
- * The text of what others may have mounted or linked where a file of sysfs should be; that alone is opened: to open a
- * device or a pipe may do something, or wait for ever.
- */
-export function readSysfsFile(path: string): string | undefined {
-  const fd = tryOr(() => fs.openSync(path, O_PATH))
-  if (fd === undefined) return undefined
-  const place = `/proc/self/fd/${fd}`
-  const text = tryOr(() =>
-    fs.statfsSync(place).type === SYSFS_MAGIC ? fs.readFileSync(place, 'utf8').trimEnd() : undefined,
-  )
-  fs.closeSync(fd)
-  return text
-}
-
 /** Whether the path is that of a program. */
 export function isExecutableFile(path: string): boolean {
   // Most folders of a PATH have it not: to throw and catch takes longer than to look first.

@@ -58,8 +58,6 @@ export interface System {
   readonly env: Readonly<Record<string, string | undefined>>
   /** The file's text without the white space at its end, or undefined when it cannot be read. */
   read(path: string): string | undefined
-  /** The same of a place where others may have put anything: undefined, and nothing opened, where it is not of sysfs. */
-  readSysfs(path: string): string | undefined
   /** The names in a directory, or undefined when there is none. */
   list(path: string): readonly string[] | undefined
   /** Where a symbolic link points, or undefined. */

@@ -1,4 +1,5 @@
 import { formatRequestWords } from '../model/request'
+import { shellQuote } from '../model/shell'
 import type { AttachResult } from '../operations/attach/run'
 import { formatScript } from '../plan/script'
 import { formatGuest } from '../state/record'
@@ -21,7 +22,7 @@ export function toAttachOutput(result: AttachResult, elapsed: number): Output {
   const { attachment, warning } = result
   const uplinkPlan = uplinkChange?.plan ?? []
   const changed = plan.length > 0 || uplinkPlan.length > 0
-  const undo = `pipework disconnect ${formatGuest(guest)}${request.ifname === 'eth1' ? '' : ` ${request.ifname}`}`
+  const undo = `pipework disconnect ${formatGuest(guest)}${request.ifname === 'eth1' ? '' : ` ${shellQuote(request.ifname)}`}`
   const uplinkUndo = uplinkPlan.length > 0 ? `, and pipework uplink del ${request.hostif}` : ''
   const { sharedWith } = guest
   const shared =

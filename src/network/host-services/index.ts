@@ -9,8 +9,12 @@ import type { Warning } from '../../model/report'
 import { parseRouted } from '../../model/routed'
 import type { Plan } from '../../plan/step'
 import type { AttachContext } from '../../state/attach-facts'
-import type { ExistingAttachment } from '../../state/attachments'
-import { listGuestAttachments, readHostAttachments, readOtherNamespaces } from '../../state/attachments'
+import {
+  type ExistingAttachment,
+  listGuestAttachments,
+  readHostAttachments,
+  readOtherNamespaces,
+} from '../../state/attachments'
 import { findMacvlanParent } from '../../state/guest'
 import { mayHaveHostServices } from '../../state/marker'
 import { isOvsBridge } from '../../state/ovsdb'
@@ -97,8 +101,7 @@ async function readAllAttachments(
   where: 'host' | 'everywhere',
   system: System,
 ): Promise<readonly ExistingAttachment[]> {
-  const inGuests =
-    where === 'everywhere' ? (await readOtherNamespaces(system, 'holding')).flatMap(listGuestAttachments) : []
+  const inGuests = where === 'everywhere' ? (await readOtherNamespaces(system)).flatMap(listGuestAttachments) : []
   return [...readHostAttachments(system), ...inGuests]
 }
 

@@ -8,7 +8,7 @@ import {
   findOvsRemoval,
   hasGlobalAddress,
   readHostAttachments,
-  readOtherNamespaces,
+  scanNamespaces,
 } from '../../state/attachments'
 import type { GuestLink } from '../../state/guest'
 import { findLinkByIndex, type HostLink, isOwnVxlan, listBridgePortNames, readHostLink } from '../../state/host-links'
@@ -116,7 +116,9 @@ async function findUnusedVlanDevice(
   const uppers = (system.list(`/sys/class/net/${device.name}`) ?? []).filter((it) => it.startsWith('upper_'))
   // A macvlan that pipework made for --host-access only serves the guests.
   if (uppers.some((it) => readHostLink(it.slice('upper_'.length), system)?.record?.kind !== 'made')) return undefined
-  const states = await readOtherNamespaces(system, 'all')
+  const { states, error } = await scanNamespaces(system)
+  // A namespace that cannot be looked into may have a link on it.
+  if (error !== undefined) return undefined
   const isUser = (link: GuestLink) => isChildOf(link, device)
   const users = states.flatMap(({ links }) => links.filter(isUser))
   const stillThere = gone.filter(({ inGuest }) => inGuest !== undefined && isUser(inGuest))

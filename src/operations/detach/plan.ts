@@ -96,8 +96,10 @@ const isSameDefault = (a: DefaultRoute, b: DefaultRoute) => a.family === b.famil
 /** Another link that would restore a route through this one now restores what this one replaced. */
 function rewritePrevious(other: ExistingAttachment, gone: ExistingAttachment): ExistingAttachment {
   const name = gone.inGuest?.name ?? gone.record.ifname
+  const leadsHere = (route: DefaultRoute) => listDevs(route.words).includes(name)
+  if (!other.record.previous.some(leadsHere)) return other
   const previous = other.record.previous.flatMap((route) =>
-    listDevs(route.words).includes(name) ? gone.record.previous.filter((it) => isSameDefault(it, route)) : [route],
+    leadsHere(route) ? gone.record.previous.filter((it) => isSameDefault(it, route)) : [route],
   )
   const record = { ...other.record, previous }
   return { ...other, record, alias: encodeRecord(record) }

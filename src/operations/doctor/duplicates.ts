@@ -1,3 +1,4 @@
+import { MAX_CONCURRENT_PROBES, mapConcurrently } from '../../model/concurrency'
 import type { System } from '../../system/types'
 import type { Finding } from './findings'
 import {
@@ -20,16 +21,16 @@ export async function findTakenAddresses(
   system: System,
 ): Promise<readonly Finding[]> {
   if (!system.hasProgram('arping')) return []
-  const found = await Promise.all(
-    listAttachmentsIn(survey, span).flatMap(({ seat, hostif }) => {
-      const addresses = seat.inGuest?.addresses.filter(({ family }) => family === 4) ?? []
-      // An ipvlan shares its MAC address with others, and so an answer with them.
-      if (seat.inGuest?.kind === 'ipvlan') return []
-      return addresses.map((address) =>
-        checkDuplicate({ seat, address, expectedMacs: listExpectedMacs(address, { seat, hostif }, survey) }, system),
-      )
-    }),
-  )
+  const questions = listAttachmentsIn(survey, span).flatMap(({ seat, hostif }) => {
+    const addresses = seat.inGuest?.addresses.filter(({ family }) => family === 4) ?? []
+    // An ipvlan shares its MAC address with others, and so an answer with them.
+    if (seat.inGuest?.kind === 'ipvlan') return []
+    return addresses.map((address) => ({
+      ...{ seat, address },
+      expectedMacs: listExpectedMacs(address, { seat, hostif }, survey),
+    }))
+  })
+  const found = await mapConcurrently(questions, MAX_CONCURRENT_PROBES, (question) => checkDuplicate(question, system))
   return found.flatMap((finding) => finding ?? [])
 }
 

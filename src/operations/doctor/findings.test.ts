@@ -18,6 +18,7 @@ const NOT_MENDED: Readonly<Record<string, string>> = {
   'kernel-missing': 'this kernel loads no modules',
   'tool-missing': 'the command is apt’s: what it brings is put into the PATH',
   'guest-hidden': 'the command starts Docker, which runs for the whole suite',
+  'namespace-hidden': 'an ip that fails in other namespaces is a stand-in',
   'gateway-silent': 'the command looks further; another finding names what is wrong',
   'neighbour-silent': 'the command looks further; the firewall in the guest is not ours to change',
 }

@@ -28,6 +28,7 @@ export const FINDINGS = {
   'nic-stray': 'a NIC of yours that fell out of a guest that has ended',
   'rule-lost': 'a rule, route, address or sysctl of the host that an attachment needs is gone',
   'address-lost': 'an address of an attachment, or its default route, is gone in the guest',
+  'namespace-hidden': 'network namespaces of this host that could not be looked into',
   'guest-hidden': 'the guest of an attachment cannot be looked into',
   'rule-stray': 'a rule of ours in the firewall for a bridge without attachments',
   'gateway-silent': 'the guest gets no answer from its gateway',

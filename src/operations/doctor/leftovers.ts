@@ -17,10 +17,17 @@ export function findLeftoverProblems(survey: DoctorState): readonly Finding[] {
   return [
     ...attachments.flatMap((seat) => [...findLostServices(seat, survey), ...findLostAddresses(seat)]),
     ...findUnreachableGuests(survey),
+    ...findHiddenNamespaces(survey),
     ...orphans.map(describeOrphan),
     ...strays.map(describeOrphanedNic),
     ...(danglingNetns.length === 0 ? [] : [describeDanglingNetns(danglingNetns)]),
   ]
+}
+
+function findHiddenNamespaces({ scanError }: DoctorState): readonly Finding[] {
+  if (scanError === undefined) return []
+  const { message: line, hint = '' } = scanError
+  return [{ id: 'namespace-hidden', severity: 'warning', line, evidence: hint, about: [] }]
 }
 
 const formatDisconnect = ({ attachment: { record }, guest }: DoctorAttachment) =>

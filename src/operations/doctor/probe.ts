@@ -1,4 +1,5 @@
 import { networkContains } from '../../model/address'
+import { MAX_CONCURRENT_PROBES, mapConcurrently } from '../../model/concurrency'
 import { isDefaultRoute } from '../../network/default-route'
 import { batchLine } from '../../system/batch'
 import type { System } from '../../system/types'
@@ -79,7 +80,7 @@ export async function probeGuests(
   const questions = listAttachmentsIn(survey, span).flatMap(({ seat, hostif }) =>
     listProbeTargets(seat, hostif, survey),
   )
-  const asked = await Promise.all(questions.map((question) => runProbe(question, system)))
+  const asked = await mapConcurrently(questions, MAX_CONCURRENT_PROBES, (question) => runProbe(question, system))
   return { probes: asked.map((it) => it.probe), findings: asked.flatMap((it) => it.finding ?? []) }
 }
 

@@ -1,14 +1,14 @@
 import { brNetfilterFamilies } from '../../firewall/br-netfilter'
 import { listInstalledAccepts } from '../../firewall/bridge-accept'
 import { iptablesToolFor, readRuleset } from '../../firewall/read'
+import { MAX_CONCURRENT_READS, mapConcurrently } from '../../model/concurrency'
 import { PipeworkError } from '../../model/errors'
-import { GUEST_KINDS, parseGuestName } from '../../model/guest-name'
+import { GUEST_KINDS } from '../../model/guest-name'
 import { parseIfname } from '../../model/ifname'
 import { listBlockedForwarding } from '../../network/host-services'
 import { findGuest, GuestNotFoundError, holdGuestNetns } from '../../runtimes/find'
 import { GuestNotRunningError } from '../../runtimes/types'
-import type { ExistingAttachment } from '../../state/attachments'
-import { listGuestAttachments, readHostAttachments, readOtherNamespaces } from '../../state/attachments'
+import { type ExistingAttachment, scanAttachments } from '../../state/attachments'
 import { readGuestState } from '../../state/guest'
 import { type IpAddress, type IpLink, readLinks, toFamily } from '../../state/ip-json'
 import { readManagedLinks } from '../../state/network-managers'
@@ -51,16 +51,6 @@ async function readDoctorLinks(netns: string | undefined, system: System): Promi
 function isValidIfname(ifname: string): boolean {
   try {
     return parseIfname(ifname, 'link') === ifname
-  } catch {
-    return false
-  }
-}
-
-/** The record of a macvlan stands in its guest, where somebody may have written anything. */
-function isValidRecord({ record: { guest, ifname, hostif } }: ExistingAttachment): boolean {
-  try {
-    parseGuestName(formatGuest(guest))
-    return isValidIfname(ifname) && /^[\w.:+=-]{1,32}$/.test(hostif)
   } catch {
     return false
   }
@@ -124,7 +114,7 @@ function isGuestGone(error: PipeworkError): boolean {
   return error instanceof GuestNotFoundError || error instanceof GuestNotRunningError
 }
 
-/** What a survey is made with; the pins are for whoever made it to release. */
+/** `heldNetns` collects the namespaces that were opened: the caller releases them. */
 interface DoctorReadOptions {
   readonly system: System
   readonly heldNetns: HeldNetns[]
@@ -139,37 +129,38 @@ function findGuestLink(
   return links.find(({ ifindex, peerIndex }) => ifindex === hostEnd.peerIndex && peerIndex === hostEnd.ifindex)
 }
 
-async function readDoctorAttachments(means: DoctorReadOptions): Promise<readonly Omit<DoctorAttachment, 'hostEnd'>[]> {
-  const { system } = means
-  const all = [
-    ...readHostAttachments(system),
-    ...(await readOtherNamespaces(system, 'holding')).flatMap(listGuestAttachments),
-  ].filter(isValidRecord)
+type ReachedAttachment = Omit<DoctorAttachment, 'hostEnd'>
+
+async function readDoctorAttachments(
+  options: DoctorReadOptions,
+): Promise<{ readonly attachments: readonly ReachedAttachment[]; readonly scanError?: PipeworkError }> {
+  const { attachments: all, error: scanError } = await scanAttachments(options.system)
   const guests = [...new Set(all.map(({ record }) => formatGuest(record.guest)))]
-  const seats = await Promise.all(
-    guests.map(async (guest) => {
-      const own = all.filter(({ record }) => formatGuest(record.guest) === guest)
-      const [first] = own
-      if (first === undefined) return []
-      const { links, filters, ...inside } = await inspectGuest(
-        first,
-        own.map(({ record }) => record.ifname),
-        means,
-      )
-      return own.map((attached) => {
-        const link = findGuestLink(attached, links)
-        const rpFilter = filters.get(attached.record.ifname)
-        return {
-          attachment: attached,
-          guest,
-          ...inside,
-          inGuest: link,
-          rpFilter,
-        }
-      })
-    }),
+  const found = await mapConcurrently(guests, MAX_CONCURRENT_READS, (guest) =>
+    readAttachmentsOf(
+      guest,
+      all.filter(({ record }) => formatGuest(record.guest) === guest),
+      options,
+    ),
   )
-  return seats.flat()
+  return { attachments: found.flat(), scanError }
+}
+
+/** The attachments of one guest, with what is inside it. */
+async function readAttachmentsOf(
+  guest: string,
+  own: readonly ExistingAttachment[],
+  options: DoctorReadOptions,
+): Promise<readonly ReachedAttachment[]> {
+  const [first] = own
+  if (first === undefined) return []
+  const ifnames = own.map(({ record }) => record.ifname)
+  const { links, filters, ...inside } = await inspectGuest(first, ifnames, options)
+  return own.map((attachment) => ({
+    ...{ attachment, guest, ...inside },
+    inGuest: findGuestLink(attachment, links),
+    rpFilter: filters.get(attachment.record.ifname),
+  }))
 }
 
 function readDmiProduct(system: System): Pick<MachineState, 'vendor' | 'product'> {
@@ -177,27 +168,28 @@ function readDmiProduct(system: System): Pick<MachineState, 'vendor' | 'product'
   return { vendor: dmi('sys_vendor'), product: dmi('product_name') }
 }
 
-/** Asks everything, side by side. */
-export async function readDoctorState(means: DoctorReadOptions): Promise<DoctorState> {
-  const { system } = means
-  // Before the first guest is held: that sweeps what killed runs have left.
+/** Reads everything that the findings are made of. */
+export async function readDoctorState(options: DoctorReadOptions): Promise<DoctorState> {
+  const { system } = options
+  // Before the first guest is held, because that removes what killed runs left.
   const pins = (system.list('/run/netns') ?? []).filter((name) => system.isDanglingLink(`/run/netns/${name}`))
-  const [links, seats, ruleset, missingKinds, docker] = await Promise.all([
+  const [links, { attachments: reached, scanError }, ruleset, missingKinds, docker] = await Promise.all([
     readDoctorLinks(undefined, system),
-    readDoctorAttachments(means),
+    readDoctorAttachments(options),
     readRuleset(system, 'comments'),
     readMissingLinkKinds(system),
     readDockerProblem(system),
   ])
   const bridges = links.filter(({ kind }) => kind === 'bridge').map(({ name }) => name)
-  const attachments = seats.map(({ attachment }) => attachment)
+  const attachments = reached.map(({ attachment }) => attachment)
   const ovs = await readOvsProblem(attachments, bridges, system)
   return {
     links,
-    attachments: seats.map((seat) => {
-      const hostEnd = links.find(({ ifindex }) => ifindex === seat.attachment.hostEnd?.ifindex)
-      return hostEnd === undefined ? seat : { ...seat, hostEnd }
-    }),
+    attachments: reached.map((it) => ({
+      ...it,
+      hostEnd: links.find(({ ifindex }) => ifindex === it.attachment.hostEnd?.ifindex),
+    })),
+    scanError,
     ruleset,
     brNetfilterFamilies: brNetfilterFamilies(system),
     toolOf: iptablesToolFor(system),

@@ -2,6 +2,7 @@ import type { InstalledAccept } from '../../firewall/bridge-accept'
 import type { ToolResolver } from '../../firewall/read'
 import type { Ruleset } from '../../firewall/rule'
 import type { Family } from '../../model/address'
+import type { PipeworkError } from '../../model/errors'
 import type { Warning } from '../../model/report'
 import { shellQuote } from '../../model/shell'
 import type { Guest } from '../../runtimes/types'
@@ -76,6 +77,8 @@ export interface MachineState {
 export interface DoctorState {
   readonly links: readonly DoctorLink[]
   readonly attachments: readonly DoctorAttachment[]
+  /** Set when some namespaces could not be looked into. */
+  readonly scanError?: PipeworkError
   readonly ruleset: Ruleset
   /** The families in which bridges' frames meet the firewall of IP. */
   readonly brNetfilterFamilies: readonly Family[]

@@ -1,4 +1,5 @@
 import { formatAddress } from '../../model/address'
+import { shellQuote } from '../../model/shell'
 import type { Finding } from './findings'
 import { type DoctorAttachment, type DoctorLink, type DoctorState, listAttachmentsOn, listBridgePorts } from './state'
 
@@ -99,13 +100,17 @@ function findWirelessUplinks(survey: DoctorState, hostifs: readonly string[]): r
       const { ifname, addresses, sources = [] } = attachment.record
       const typed = addresses?.filter(({ leased }) => !leased) ?? []
       const list = [...sources, ...typed.map(formatAddress)]
-      const name = ifname === 'eth1' ? '' : ` -i ${ifname}`
+      const words = [
+        ...['pipework', '--kind', 'ipvlan', ...(ifname === 'eth1' ? [] : ['-i', ifname])],
+        ...[uplink.name, guest, list.join(',') || '0/0'],
+      ]
+      const format = (them: readonly string[]) => them.map(shellQuote).join(' ')
       return {
         id: 'wifi-uplink',
         severity: 'error',
         line: `'${guest}' leaves by ${uplink.name}, which is wireless: the access point drops MAC addresses that are not its station's`,
         evidence: `${uplink.name} is wireless, and ${inGuest?.name ?? ifname} has ${inGuest?.mac ?? 'an address of its own'}`,
-        command: `pipework disconnect ${guest} ${ifname} && pipework --kind ipvlan${name} ${uplink.name} ${guest} ${list.join(',') || '0/0'}`,
+        command: `${format(['pipework', 'disconnect', guest, ifname])} && ${format(words)}`,
         about: [attachment.record.hostif, guest],
       }
     })

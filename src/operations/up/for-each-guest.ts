@@ -1,3 +1,4 @@
+import { MAX_CONCURRENT_READS, mapConcurrently } from '../../model/concurrency'
 import { PipeworkError } from '../../model/errors'
 import type { GuestName } from '../../model/guest-name'
 import type { AttachRequest } from '../../model/request'
@@ -31,23 +32,6 @@ export type GuestAction = (
 
 /** How many guests are changed at once. Four take as long as 32, but for what waits: the LAN to answer, IPv6's detection. */
 const MAX_CONCURRENT_GUESTS = 32
-/** How many are looked for at once: one that Docker does not know is a `podman` of 40 MB for each. */
-const MAX_CONCURRENT_LOOKUPS = 8
-
-/** Runs the action for each item, so many at once; the results in the order of the items. */
-async function mapConcurrently<T, R>(
-  items: readonly T[],
-  limit: number,
-  action: (item: T) => Promise<R>,
-): Promise<readonly R[]> {
-  const results: R[] = []
-  const rest = [...items.entries()]
-  const work = async () => {
-    for (let next = rest.shift(); next !== undefined; next = rest.shift()) results[next[0]] = await action(next[1])
-  }
-  await Promise.all(Array.from({ length: Math.min(limit, items.length) }, work))
-  return results
-}
 
 /** The guests of the lines, each looked up once; what does not run or cannot be found is reported. */
 export async function resolveGuests(
@@ -55,7 +39,7 @@ export async function resolveGuests(
   { system }: Pick<ChangeOptions, 'system'>,
 ): Promise<{ readonly groups: readonly GuestLines[]; readonly results: readonly LineResult[] }> {
   const byName = groupBy(lines, ({ request }) => guestKey(request.guest))
-  const found = await mapConcurrently([...byName.values()], MAX_CONCURRENT_LOOKUPS, async (group) => ({
+  const found = await mapConcurrently([...byName.values()], MAX_CONCURRENT_READS, async (group) => ({
     group,
     reached: await lookUpGuest(group, system),
   }))

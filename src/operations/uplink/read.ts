@@ -149,7 +149,7 @@ function listLeasedAddresses(nic: string, { links }: HostState, system: System):
 /** What takes the NIC's frames: links on it, here and in guests. */
 async function listChildren(nic: string, now: HostState, system: System): Promise<readonly string[]> {
   const own = now.links.get(nic)
-  const states = await readOtherNamespaces(system, 'all')
+  const states = await readOtherNamespaces(system)
   const likely = states.flatMap(({ links }) =>
     links.filter(({ kind, peerIndex }) => /^(macv|ipv)(lan|tap)$/.test(kind) && peerIndex === own?.ifindex),
   )
