@@ -61,7 +61,7 @@ const MAX_TRIES = 5
  * Attaches one guest as requested: all of it, or nothing. Each request has an interface of its own.
  * @throws PipeworkError when refused or failed with the guest unchanged, or with the leftovers.
  */
-export async function applyAttachments(
+export async function attachGuests(
   requests: readonly AttachRequest[],
   pinned: PinnedGuest,
   options: ApplyOptions,

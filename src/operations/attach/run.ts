@@ -5,7 +5,7 @@ import type { Guest } from '../../runtimes/find'
 import type { HeldNetns, System } from '../../system/types'
 import { describeAttachment } from '../attachment-report'
 import type { ChangeOptions } from '../types'
-import { type AttachPlan, applyAttachments, planAttachment } from '.'
+import { type AttachPlan, attachGuests, planAttachment } from '.'
 import { createFirewallCheck, wantsFirewallWarning } from './firewall-check'
 
 export interface AttachRunOptions extends ChangeOptions {
@@ -43,7 +43,7 @@ export async function attachGuest(
   checking?.catch(() => {})
   const transcript = options.openTranscript?.(guest)
   const hadClients = hasDhcpClients(system)
-  const [attachPlan] = await applyAttachments([request], { guest, pin }, { ...options, ...transcript }).finally(() =>
+  const [attachPlan] = await attachGuests([request], { guest, pin }, { ...options, ...transcript }).finally(() =>
     transcript?.end(),
   )
   if (attachPlan === undefined) throw new TypeError('one request, and no plan')

@@ -2,7 +2,7 @@ import { PipeworkError } from '../../model/errors'
 import type { Warning } from '../../model/report'
 import { memoizeHost } from '../../state/together'
 import type { System } from '../../system/types'
-import { applyAttachments, planAttachment } from '../attach'
+import { attachGuests, planAttachment } from '../attach'
 import { createFirewallCheck, type FirewallCheck, wantsFirewallWarning } from '../attach/firewall-check'
 import type { ChangeOptions } from '../types'
 import { forEachGuest, type GuestAction, type LineResult, resolveGuests } from './for-each-guest'
@@ -96,9 +96,7 @@ function createApplyAction({ system, interrupt, openTranscript }: ChangeOptions)
     if (pin === undefined)
       throw new PipeworkError('only root can change network interfaces: run it with sudo, or look with --dry-run')
     const transcript = openTranscript?.(guest)
-    return applyAttachments(requests, { guest, pin }, { system, interrupt, ...transcript }).finally(() =>
-      transcript?.end(),
-    )
+    return attachGuests(requests, { guest, pin }, { system, interrupt, ...transcript }).finally(() => transcript?.end())
   }
 }
 

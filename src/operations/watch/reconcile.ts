@@ -8,7 +8,7 @@ import { GuestNotRunningError } from '../../runtimes/types'
 import { resolveHostif } from '../../state/host-links'
 import { formatGuest } from '../../state/record'
 import type { Interrupt, System } from '../../system/types'
-import { type AttachPlan, applyAttachments } from '../attach'
+import { type AttachPlan, attachGuests } from '../attach'
 import { createFirewallCheck, wantsFirewallWarning } from '../attach/firewall-check'
 import {
   type DesiredAttachment,
@@ -196,7 +196,7 @@ async function attachDesired(
   const pin = holdGuestNetns(guest, system)
   try {
     const requests = wishes.map(({ request }) => resolveHostif(request, system))
-    const done = await applyAttachments(requests, { guest, pin }, { system, interrupt })
+    const done = await attachGuests(requests, { guest, pin }, { system, interrupt })
     const changed = done.some(({ plan }) => plan.length > 0)
     const ms = Math.round(system.elapsed() - began)
     const text = `${done.map(describeAttached).join('; ')}${changed ? ` (${ms} ms)` : ''}`
