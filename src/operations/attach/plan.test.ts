@@ -770,22 +770,8 @@ const detachGoldens: readonly GoldenDetach[] = [
   },
 ]
 
-/** The kinds of host interface once more, with the other family and with both; a bridge's stand above by themselves. */
-const familyGoldens: readonly Golden[] = [...kernelGoldens, ...ovsGoldens]
-  .filter(({ name }) =>
-    /^(nic|nic-ipvlan|nic-vlan|bridge-(vlan|trunk)|dummy|direct-phys.*|ipoib|ovs-(fresh|trunk))$/.test(name),
-  )
-  .flatMap((it) => [
-    { ...it, name: `${it.name}-ipv6`, words: it.words.replace('10.0.0.2/24', 'fd00::2/64@fd00::1') },
-    {
-      ...it,
-      name: `${it.name}-both`,
-      words: it.words.replace('10.0.0.2/24', '10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1'),
-    },
-  ])
-
 const scripts: readonly (readonly [name: string, script: string])[] = [
-  ...[...goldens, ...kernelGoldens, ...ovsGoldens, ...familyGoldens, secondLink].map(
+  ...[...goldens, ...kernelGoldens, ...ovsGoldens, secondLink].map(
     (it) => [it.name, forGuest(planOf(it, it.facts), formatRequestWords(requestOf(it)), it.given)] as const,
   ),
   ...detachGoldens.map(
@@ -815,7 +801,7 @@ describe('golden plans', () => {
   })
 
   test('none is the same as another but for its words', () => {
-    const bodies = [...goldens, ...kernelGoldens, ...ovsGoldens, ...familyGoldens].map((it) =>
+    const bodies = [...goldens, ...kernelGoldens, ...ovsGoldens].map((it) =>
       formatScript({ plan: planOf(it, it.facts), guest, words: [] }),
     )
     expect(new Set(bodies).size).toBe(bodies.length)
@@ -823,6 +809,33 @@ describe('golden plans', () => {
 })
 
 // --- what needs no golden ---------------------------------------------------------------------------------------------
+
+describe.each(
+  [...kernelGoldens, ...ovsGoldens].filter(
+    ({ facts, words }) => facts.inGuest === undefined && / 10\.0\.0\.2\/24/.test(words),
+  ),
+)('the family of the addresses: $name', (it) => {
+  const planWith = (addresses: string) => planOf({ ...it, words: it.words.replace('10.0.0.2/24', addresses) }, it.facts)
+  const describeLink = (addresses: string) => {
+    const typed = { ...it, words: it.words.replace('10.0.0.2/24', addresses) }
+    const context = { request: requestOf(typed), guest, facts: it.facts }
+    return findDriver(context)
+      .plan(context)
+      .map(({ description }) => description)
+  }
+  const descriptions = (plan: Plan) => plan.map(({ description }) => description).join('\n')
+
+  test.each(['fd00::2/64@fd00::1', '10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1'])(
+    '%s changes nothing of the link',
+    (typed) => expect(describeLink(typed)).toEqual(describeLink('10.0.0.2/24')),
+  )
+
+  test('both families have an address and a default route', () => {
+    const plan = descriptions(planWith('10.0.0.2/24@10.0.0.1,fd00::2/64@fd00::1'))
+    for (const step of ['the address 10.0.0.2/24', 'the address fd00::2/64', 'for IPv4', 'for IPv6'])
+      expect(plan).toContain(step)
+  })
+})
 
 describe('nothing to do', () => {
   test.each<[string, Typed, AttachFacts]>([
