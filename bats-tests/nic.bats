@@ -188,7 +188,7 @@ link_of() { # GUEST IFNAME: the link as `ip -j -d` shows it
   before=$(host_state)
   run_pw --direct-phys eth0 web 192.168.77.50/24
   assert_exit 1
-  assert_err "default gateway"
+  assert_err "default route"
   assert_same_state "$before" "$(host_state)"
 }
 
