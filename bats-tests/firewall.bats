@@ -180,6 +180,8 @@ docker_trap() {
   netns_guest db
   pw -q --firewall allow --no-probe br2 netns:db 10.6.0.1/24
   on_host ip link del dev "$(host_end db eth1)"
+  # and one of an older version, whose rules were in the chains of others
+  on_host iptables -I FORWARD -i br3 -o br3 -m comment --comment 'pipework br3' -j ACCEPT
   pw -q disconnect netns:web
   [[ $(rules) == "$before" ]]
 }

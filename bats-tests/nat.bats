@@ -61,8 +61,25 @@ assert_undone_outside() {
   on_host iptables -P FORWARD DROP
   on_host ip6tables -P FORWARD DROP
   lan_serves
-  pw --no-probe br1 "${BOTH[@]}"
+  run_pw --no-probe br1 "${BOTH[@]}"
+  assert_exit 0
+  [[ -z $stderr ]] || fail "warns of what its own rules accept: $stderr"
   seen_as_host
+}
+
+@test "nft lists rules and cannot write them: iptables is used" {
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  printf '#!/bin/sh\ncase "$*" in *-f*) exit 1 ;; esac\nexec %s "$@"\n' "$(command -v nft)" > "$BATS_TEST_TMPDIR/bin/nft"
+  chmod +x "$BATS_TEST_TMPDIR/bin/nft"
+  lan_serves
+  PATH=$BATS_TEST_TMPDIR/bin:$PATH run_pw --no-probe br1 "${BOTH[@]}"
+  assert_exit 0
+  on_host iptables-save | grep -q PIPEWORK-MASQ
+  seen_as_host
+  PATH=$BATS_TEST_TMPDIR/bin:$PATH run_pw --no-probe br1 "${BOTH[@]}"
+  assert_out 'nothing changed'
+  PATH=$BATS_TEST_TMPDIR/bin:$PATH pw disconnect netns:web
+  run ! on_host sh -c 'iptables-save | grep -i pipework'
 }
 
 @test "a dry run prints a script that does the same" {

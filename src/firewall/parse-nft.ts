@@ -117,7 +117,7 @@ function toCondition(statement: Json): NftCondition {
   return xt?.type === 'match' && xt.name !== 'comment' ? [{ field: 'unknown', text: `-m ${xt.name}` }] : []
 }
 
-/** A verdict map as the rules that it stands for, one for each element. */
+/** A verdict map as rules, one for each element. */
 function expandVerdictMap(
   vmap: { key: unknown; data: unknown },
   before: NftCondition,

@@ -20,7 +20,7 @@ export type MatchField =
   /** From port to port of a bridge; it has no values. */
   | 'bridged'
 
-/** A condition: true when the field has one of the values. An interface name that ends in `*` stands for many. */
+/** A condition: true when the field has one of the values. An interface name that ends in `*` matches many. */
 export interface RuleMatch {
   readonly field: MatchField
   readonly values: readonly string[]
@@ -117,15 +117,13 @@ const COMMENT_WORDS: Partial<Record<MatchField, (value: string) => string>> = {
   dport: (port) => port,
 }
 
-interface OwnRuleSpec {
+/** For which bridge or host end a rule of ours is, and in which family. */
+interface RuleScope {
   readonly owner: string
   readonly family: Family
-  readonly action: RuleAction
-  readonly matches: readonly RuleMatch[]
 }
 
-/** Formats the comment of a rule: the bridge or host end that it is for, and what it does. */
-function formatComment({ owner, family, action, matches }: OwnRuleSpec): string {
+function formatComment({ owner, family }: RuleScope, action: RuleAction, matches: readonly RuleMatch[]): string {
   const words = Object.entries(COMMENT_WORDS).flatMap(([field, format]) =>
     matches
       .filter((it) => it.field === field)
@@ -137,16 +135,24 @@ function formatComment({ owner, family, action, matches }: OwnRuleSpec): string 
   return `${COMMENT_PREFIX}${owner}: ${action.kind}${family} ${fnv1aHash(full)}`
 }
 
-/** Makes a rule of ours for a bridge or a host end. */
-export function ownRule(spec: OwnRuleSpec): OwnRule {
-  const { family, action, matches } = spec
-  return { family, action, matches: [...match('family', `${family}`), ...matches], comment: formatComment(spec) }
+/** Makes a rule of ours; its comment says for whom it is, and what it does. */
+export function ownRule(
+  scope: RuleScope,
+  action: RuleAction,
+  ...conditions: readonly (readonly RuleMatch[])[]
+): OwnRule {
+  const { family } = scope
+  const matches = conditions.flat()
+  const comment = formatComment(scope, action, matches)
+  return { family, action, matches: [...match('family', `${family}`), ...matches], comment }
 }
+
+export const ACCEPT = { kind: 'accept' } as const satisfies RuleAction
+export const MASQUERADE = { kind: 'masquerade' } as const satisfies RuleAction
 
 /** Accepts what goes from port to port of a bridge. */
 export function bridgedAcceptRule(bridge: string, family: Family): OwnRule {
-  const matches = [...match('in', bridge), ...match('out', bridge)]
-  return ownRule({ owner: bridge, family, action: { kind: 'accept' }, matches })
+  return ownRule({ owner: bridge, family }, ACCEPT, match('in', bridge), match('out', bridge))
 }
 
 /** The bridge or host end of a rule of ours; undefined for a rule of others. Older versions wrote no more than the bridge. */

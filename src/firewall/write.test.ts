@@ -3,19 +3,20 @@ import { toShell } from '../plan/shell'
 import { parseIptablesSave } from './parse-iptables'
 import { parseNftRuleset } from './parse-nft'
 import type { HostFirewall } from './read'
-import { match, matchNot, type OwnRule, ownRule, ruleOwner, TRANSLATED } from './rule'
+import { ACCEPT, MASQUERADE, match, matchNot, type OwnRule, ownRule, ruleOwner, TRANSLATED } from './rule'
 import { listMissingRules, planFirewallRules } from './write'
 
 const br1 = { owner: 'br1', family: 4 } as const
 const from = match('saddr', '10.0.0.0/24')
-const accept = ownRule({ ...br1, action: { kind: 'accept' }, matches: [...match('in', 'br1'), ...from] })
-const masquerade = ownRule({ ...br1, action: { kind: 'masquerade' }, matches: [...matchNot('out', 'br1'), ...from] })
-const published = ownRule({
-  owner: 'br1',
-  family: 6,
-  action: { kind: 'dnat', ip: 'fd00::2', port: '80-81' },
-  matches: [...match('localDaddr'), ...match('protocol', 'tcp'), ...match('dport', '8080-8081')],
-})
+const accept = ownRule(br1, ACCEPT, match('in', 'br1'), from)
+const masquerade = ownRule(br1, MASQUERADE, matchNot('out', 'br1'), from)
+const published = ownRule(
+  { owner: 'br1', family: 6 },
+  { kind: 'dnat', ip: 'fd00::2', port: '80-81' },
+  match('localDaddr'),
+  match('protocol', 'tcp'),
+  match('dport', '8080-8081'),
+)
 
 describe('the comment of a rule', () => {
   test.each<[OwnRule, string]>([
@@ -23,11 +24,7 @@ describe('the comment of a rule', () => {
     [masquerade, 'pipework br1: not out br1 from 10.0.0.0/24 masquerade4'],
     [published, 'pipework br1: to the host tcp 8080-8081 dnat6 fd00::2 80-81'],
     [
-      ownRule({
-        ...br1,
-        action: { kind: 'masquerade' },
-        matches: [...match('out', 'br1'), ...match('daddr', '10.0.0.2'), ...TRANSLATED],
-      }),
+      ownRule(br1, MASQUERADE, match('out', 'br1'), match('daddr', '10.0.0.2'), TRANSLATED),
       'pipework br1: out br1 to 10.0.0.2 sent masquerade4',
     ],
   ])('%#', (rule, comment) => expect(rule.comment).toBe(comment))
@@ -88,7 +85,7 @@ describe('the chains of pipework in iptables', () => {
       'COMMIT',
     ]))
 
-  test('are written to a table that nobody has used yet', () =>
+  test('are written to a table that is not there yet', () =>
     expect(scriptOf([masquerade], iptables(''))).toContain('-I POSTROUTING -m comment'))
 
   test('hold the rules in the words of iptables', () => {
@@ -142,7 +139,7 @@ describe('the table of pipework in nftables', () => {
       '}',
     ]))
 
-  test('is left alone where it holds these rules, and put back as it was', () => {
+  test('is left alone where it holds these rules, and restored by the undo', () => {
     const rule = (comment: string) => ({
       rule: { family: 'inet', table: 'pipework', chain: 'postrouting', handle: 3, comment, expr: [] },
     })

@@ -1,4 +1,4 @@
-import { readPortFirewall } from '../firewall/bridge-accept'
+import { readPortFirewall } from '../firewall/check'
 import type { Address } from '../model/address'
 import type { LineParser } from '../model/command-line'
 import { PipeworkError } from '../model/errors'

@@ -1,4 +1,14 @@
-import { bridgedAcceptRule, ESTABLISHED, match, matchNot, type OwnRule, ownRule, TRANSLATED } from '../../firewall/rule'
+import {
+  ACCEPT,
+  bridgedAcceptRule,
+  ESTABLISHED,
+  MASQUERADE,
+  match,
+  matchNot,
+  type OwnRule,
+  ownRule,
+  TRANSLATED,
+} from '../../firewall/rule'
 import {
   ADDRESS_FAMILIES,
   type Address,
@@ -25,7 +35,7 @@ export interface HostAttachment {
   readonly hostEnd?: string
   /** Whether that end is a port of a Linux bridge. */
   readonly isBridgePort: boolean
-  /** What a macvlan or ipvlan hangs on. */
+  /** The parent of a macvlan or ipvlan. */
   readonly parent?: string
   readonly sharing?: { readonly kind: ShareKind; readonly mode: string }
   readonly addresses: readonly Address[]
@@ -75,7 +85,7 @@ function desiredRouted(subject: HostAttachment): DesiredState {
       ...(has(4)
         ? [
             { key: `net/ipv4/conf/${dev}/proxy_arp`, value: '1', goesWithLink: true },
-            // Else each first answer waits for up to 0.8 s, for the sake of a neighbour that is not there.
+            // Without it the first answer of each address is delayed by up to 0.8 s (proxy_delay, arp(7)).
             { key: `net/ipv4/neigh/${dev}/proxy_delay`, value: '0', goesWithLink: true },
           ]
         : []),
@@ -100,14 +110,11 @@ function gatewayAddress(dev: string, family: Family, ip: string): HostIfAddress 
   }
 }
 
-const ACCEPT = { kind: 'accept' } as const
-const MASQUERADE = { kind: 'masquerade' } as const
-
 function acceptBothWays({ family, dev, ip }: { family: Family; dev: string; ip: string }): readonly OwnRule[] {
-  const accept = { owner: dev, family, action: ACCEPT }
+  const scope = { owner: dev, family }
   return [
-    ownRule({ ...accept, matches: [...match('in', dev), ...match('saddr', ip)] }),
-    ownRule({ ...accept, matches: [...match('out', dev), ...match('daddr', ip)] }),
+    ownRule(scope, ACCEPT, match('in', dev), match('saddr', ip)),
+    ownRule(scope, ACCEPT, match('out', dev), match('daddr', ip)),
   ]
 }
 
@@ -134,12 +141,12 @@ function desiredNat(subject: HostAttachment): DesiredState {
     sysctls: families.map(forwardingSysctl),
     rules: [
       ...sources.flatMap(({ family, net }) => {
-        const [from, to] = [match('saddr', net), match('daddr', net)]
-        const accept = { owner: dev, family, action: ACCEPT }
+        const scope = { owner: dev, family }
+        const from = match('saddr', net)
         return [
-          ownRule({ owner: dev, family, action: MASQUERADE, matches: [...leaving, ...from] }),
-          ownRule({ ...accept, matches: [...match('in', dev), ...match('out', out), ...from] }),
-          ownRule({ ...accept, matches: [...match('out', dev), ...to, ...ESTABLISHED] }),
+          ownRule(scope, MASQUERADE, leaving, from),
+          ownRule(scope, ACCEPT, match('in', dev), match('out', out), from),
+          ownRule(scope, ACCEPT, match('out', dev), match('daddr', net), ESTABLISHED),
         ]
       }),
       ...(isAlone ? [] : families.map((family) => bridgedAcceptRule(dev, family))),
@@ -161,28 +168,18 @@ function isHostGateway(subject: HostAttachment, family: Family, own: HostAddress
 function portMappingRules(
   { protocol, listenAddress, hostPorts, guestPorts }: PortMapping,
   { ip, family }: Address,
-  subject: HostAttachment,
+  dev: string,
 ): readonly OwnRule[] {
-  const dev = hostDeviceFor(subject)
+  const scope = { owner: dev, family }
   const port = hostPorts.first === guestPorts.first ? undefined : formatPortRange(guestPorts)
+  const toHost = listenAddress === undefined ? match('localDaddr') : match('daddr', listenAddress.ip)
   const portMatch = (ports: PortMapping['hostPorts']) => [
     ...match('protocol', protocol),
     ...match('dport', formatPortRange(ports)),
   ]
-  const target = listenAddress === undefined ? match('localDaddr') : match('daddr', listenAddress.ip)
   return [
-    ownRule({
-      owner: dev,
-      family,
-      action: { kind: 'dnat', ip, port },
-      matches: [...target, ...portMatch(hostPorts)],
-    }),
-    ownRule({
-      owner: dev,
-      family,
-      action: ACCEPT,
-      matches: [...match('out', dev), ...match('daddr', ip), ...portMatch(guestPorts)],
-    }),
+    ownRule(scope, { kind: 'dnat', ip, port }, toHost, portMatch(hostPorts)),
+    ownRule(scope, ACCEPT, match('out', dev), match('daddr', ip), portMatch(guestPorts)),
   ]
 }
 
@@ -195,24 +192,15 @@ function desiredPortMappings(subject: HostAttachment, own: HostAddresses): Desir
       const address = addresses.find((it) => it.family === family)
       if (address === undefined || (published.listenAddress !== undefined && published.listenAddress.family !== family))
         return []
+      const scope = { owner: dev, family }
       const masquerade = (from?: string) =>
-        ownRule({
-          owner: dev,
-          family,
-          action: MASQUERADE,
-          matches: [...match('out', dev), ...match('saddr', from), ...match('daddr', address.ip), ...TRANSLATED],
-        })
+        ownRule(scope, MASQUERADE, match('out', dev), match('saddr', from), match('daddr', address.ip), TRANSLATED)
       const isHere = isHostGateway(subject, family, own)
       const isLoopback = published.listenAddress === undefined || published.listenAddress.ip.startsWith('127.')
       const near = [toNetworkCidr(address), ...(family === 4 ? ['127.0.0.0/8'] : [])]
       const rules = [
-        ...portMappingRules(published, address, subject),
-        ownRule({
-          owner: dev,
-          family,
-          action: ACCEPT,
-          matches: [...match('in', dev), ...match('saddr', address.ip), ...ESTABLISHED],
-        }),
+        ...portMappingRules(published, address, dev),
+        ownRule(scope, ACCEPT, match('in', dev), match('saddr', address.ip), ESTABLISHED),
         ...(isHere ? near.map(masquerade) : [masquerade()]),
         ...(family === 4 && isLoopback ? loopbackGuardRules(dev) : []),
       ]
@@ -227,12 +215,7 @@ function desiredPortMappings(subject: HostAttachment, own: HostAddresses): Desir
 /** With route_localnet whoever is on that interface would reach what listens on 127.0.0.1 only. */
 function loopbackGuardRules(dev: string): readonly OwnRule[] {
   return (['daddr', 'saddr'] as const).map((field) =>
-    ownRule({
-      owner: dev,
-      family: 4,
-      action: { kind: 'drop' },
-      matches: [...match('in', dev), ...match(field, '127.0.0.0/8')],
-    }),
+    ownRule({ owner: dev, family: 4 }, { kind: 'drop' }, match('in', dev), match(field, '127.0.0.0/8')),
   )
 }
 

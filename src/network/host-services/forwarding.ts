@@ -1,4 +1,4 @@
-import type { ForwardedTraffic } from '../../firewall/bridge-accept'
+import type { ForwardedTraffic } from '../../firewall/check'
 import type { Flow } from '../../firewall/evaluate'
 import { matchValue, type OwnRule } from '../../firewall/rule'
 import { type Family, networkContains } from '../../model/address'

@@ -1,4 +1,4 @@
-import { type ForwardedTraffic, forwardingWarning } from '../../firewall/bridge-accept'
+import { type ForwardedTraffic, forwardingWarning } from '../../firewall/check'
 import type { Ruleset } from '../../firewall/rule'
 import { chooseWriter, listMissingRules } from '../../firewall/write'
 import { type Address, subnetsOverlap } from '../../model/address'

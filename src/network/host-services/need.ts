@@ -31,7 +31,7 @@ export interface HostSysctl {
   /** With slashes, as below /proc/sys: a dot may belong to an interface's name. */
   readonly key: string
   readonly value: string
-  /** Whether it goes with an interface of ours, so that there is nothing to put back. */
+  /** Whether it goes with an interface of ours, and needs no restoring. */
   readonly goesWithLink: boolean
 }
 

@@ -14,7 +14,7 @@ export async function createFirewallCheck(
   system: System,
 ): Promise<FirewallCheck | undefined> {
   if (!system.isRoot || (brNetfilterFamilies(system).length === 0 && !requests.some(needsForwarding))) return undefined
-  const { startFirewallCheck } = await import('../../firewall/bridge-accept')
+  const { startFirewallCheck } = await import('../../firewall/check')
   const check = startFirewallCheck(system)
   return async (attachPlan) => check(await toFirewallSubject(attachPlan, system))
 }

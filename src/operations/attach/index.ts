@@ -1,6 +1,6 @@
 import { findDriver } from '../../drivers'
 import type { Driver } from '../../drivers/types'
-import type { FirewallSubject } from '../../firewall/bridge-accept'
+import type { FirewallSubject } from '../../firewall/check'
 import { PipeworkError } from '../../model/errors'
 import { GUEST_KINDS } from '../../model/guest-name'
 import { hostServicesOf, needsForwarding, needsHostServices } from '../../model/host-services'

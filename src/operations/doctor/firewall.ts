@@ -6,25 +6,25 @@ import type { Finding } from './findings'
 import { type DoctorLink, type DoctorState, listAttachmentsOn, listBridgePorts } from './state'
 
 /** The addresses behind a port, where it is one of ours. */
-function listPortIps(port: DoctorLink, survey: DoctorState): readonly string[] {
-  const seat = survey.attachments.find(({ hostEnd }) => hostEnd?.name === port.name)
+function listPortIps(port: DoctorLink, state: DoctorState): readonly string[] {
+  const seat = state.attachments.find(({ hostEnd }) => hostEnd?.name === port.name)
   return seat?.inGuest?.addresses.filter(({ isLinkLocal }) => !isLinkLocal).map(({ ip }) => ip) ?? []
 }
 
-function findBridgeDrops(bridge: string, survey: DoctorState): readonly FirewallDrop[] {
-  const ports = listBridgePorts(bridge, survey)
+function findBridgeDrops(bridge: string, state: DoctorState): readonly FirewallDrop[] {
+  const ports = listBridgePorts(bridge, state)
   const names = ports.map(({ name }) => name)
   // In tables for bridges every frame is seen, in those of IP only where the kernel shows them there.
   const judge = (ruleset: DoctorState['ruleset'], families: DoctorState['brNetfilterFamilies']) => {
     const of = (port: string | undefined, ips: readonly string[]) =>
       portFlows({ bridge, ips, port }, { families, others: names.filter((it) => it !== port) })
     const flows =
-      ports.length === 0 ? of(undefined, []) : ports.flatMap((port) => of(port.name, listPortIps(port, survey)))
+      ports.length === 0 ? of(undefined, []) : ports.flatMap((port) => of(port.name, listPortIps(port, state)))
     return findDrops(ruleset, flows)
   }
-  const ofBridges = survey.ruleset.filter(({ family }) => family === 'bridge')
-  const unseen = ADDRESS_FAMILIES.filter((family) => !survey.brNetfilterFamilies.includes(family))
-  return [...judge(survey.ruleset, survey.brNetfilterFamilies), ...judge(ofBridges, unseen)]
+  const ofBridges = state.ruleset.filter(({ family }) => family === 'bridge')
+  const unseen = ADDRESS_FAMILIES.filter((family) => !state.brNetfilterFamilies.includes(family))
+  return [...judge(state.ruleset, state.brNetfilterFamilies), ...judge(ofBridges, unseen)]
 }
 
 function toFirewallFinding({ message, command }: Warning, about: readonly string[]): Finding {
@@ -35,15 +35,15 @@ function toFirewallFinding({ message, command }: Warning, about: readonly string
     : { id: 'firewall-drop', severity: 'error', line, evidence, about, ...fix }
 }
 
-function findBlockedBridge(bridge: string, survey: DoctorState): readonly Finding[] {
-  const warning = toFirewallWarning(findBridgeDrops(bridge, survey), survey.toolOf)
-  const guests = listAttachmentsOn(bridge, survey).map(({ guest }) => guest)
+function findBlockedBridge(bridge: string, state: DoctorState): readonly Finding[] {
+  const warning = toFirewallWarning(findBridgeDrops(bridge, state), state.toolOf)
+  const guests = listAttachmentsOn(bridge, state).map(({ guest }) => guest)
   return warning === undefined ? [] : [toFirewallFinding(warning, [bridge, ...guests])]
 }
 
-/** What the rules of the host do to the frames of these bridges, and the rules of ours that serve nobody. */
-export function findFirewallProblems(survey: DoctorState, bridges: readonly string[]): readonly Finding[] {
-  const sysctls = survey.brNetfilterFamilies.map(
+/** What the firewall does to the frames of these bridges, and unused rules of ours. */
+export function findFirewallProblems(state: DoctorState, bridges: readonly string[]): readonly Finding[] {
+  const sysctls = state.brNetfilterFamilies.map(
     (family) => `net.bridge.bridge-nf-call-${family === 4 ? 'iptables' : 'ip6tables'}`,
   )
   const meeting: Finding = {
@@ -54,12 +54,12 @@ export function findFirewallProblems(survey: DoctorState, bridges: readonly stri
     command: `sysctl -w ${sysctls.map((sysctl) => `${sysctl}=0`).join(' ')}`,
     about: bridges,
   }
-  const found = bridges.flatMap((bridge) => findBlockedBridge(bridge, survey))
+  const found = bridges.flatMap((bridge) => findBlockedBridge(bridge, state))
   return [
     ...found,
-    ...findBlockedForwarding(survey),
+    ...findBlockedForwarding(state),
     ...(sysctls.length > 0 && bridges.length > 0 ? [meeting] : []),
-    ...findUnusedRules(survey),
+    ...findUnusedRules(state),
   ]
 }
 
@@ -72,14 +72,14 @@ function findBlockedForwarding({ attachments, blockedForwarding }: DoctorState):
 }
 
 /** Rules of `--firewall allow` for bridges without attachments. */
-function findUnusedRules(survey: DoctorState): readonly Finding[] {
-  const unused = survey.acceptRules.filter(({ bridge }) => listAttachmentsOn(bridge, survey).length === 0)
+function findUnusedRules(state: DoctorState): readonly Finding[] {
+  const unused = state.acceptRules.filter(({ bridge }) => listAttachmentsOn(bridge, state).length === 0)
   return unused.map((installed) => ({
     id: 'rule-stray',
     severity: 'warning',
     line: `a rule of pipework accepts the frames of '${installed.bridge}', and nothing of pipework is attached there`,
     evidence: `chain ${installed.chain.name}, comment '${installed.rule.comment}'`,
-    command: acceptRemovalCommand(installed, survey.ruleset, survey.toolOf),
+    command: acceptRemovalCommand(installed, state.ruleset, state.toolOf),
     about: [installed.bridge],
   }))
 }
