@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { toShell } from '../plan/step'
+import { toShell } from '../plan/shell'
 import { createFakeSystem } from '../system/fake'
 import { acceptRemovalCommand, listInstalledAccepts, planAcceptRemoval, planBridgeAccept } from './bridge-accept'
 import { iptablesToolFor, readRuleset } from './read'
