@@ -695,3 +695,37 @@ with_readonly_run() {
   run pw br1 netns:a 10.1.1.1 2>&-
   assert_exit 2
 }
+
+# --- output, signals and PATH ------------------------------------------------------------------------------
+
+@test "a result that cannot be written is a failure, a reader that has gone is none" {
+  need_host
+  run --separate-stderr on_host sh -c "'$PIPEWORK' save > /dev/full"
+  assert_exit 1
+  assert_err 'could not write the result: '
+  run --separate-stderr on_host sh -c "'$PIPEWORK' --version > /dev/full"
+  assert_exit 1
+  run --separate-stderr on_host bash -o pipefail -c "'$PIPEWORK' help --man | true"
+  assert_exit 0
+}
+
+@test "without a PATH nothing of the current directory runs" {
+  need_host
+  mkdir "$BATS_TEST_TMPDIR/here"
+  printf '#!/bin/sh\ntouch %q\n' "$BATS_TEST_TMPDIR/ran" > "$BATS_TEST_TMPDIR/here/ip"
+  chmod +x "$BATS_TEST_TMPDIR/here/ip"
+  netns_guest web
+  on_host sh -c "cd '$BATS_TEST_TMPDIR/here' && env -i '$(command -v node)' '$PIPEWORK' inspect netns:web" > /dev/null
+  on_host sh -c "cd '$BATS_TEST_TMPDIR/here' && PATH=:.:\$PATH '$PIPEWORK' inspect netns:web" > /dev/null
+  [[ ! -e $BATS_TEST_TMPDIR/ran ]]
+}
+
+@test "an ignored SIGHUP does not end a run" {
+  netns_guest web
+  on_host sh -c "trap '' HUP; '$PIPEWORK' br1 netns:web 192.0.2.9/24; echo \$? > '$BATS_TEST_TMPDIR/code'" &
+  sleep 0.3
+  # The process whose command line is pipework's, a child of that shell.
+  pkill -HUP -P "$!" 2> /dev/null || true
+  wait "$!"
+  [[ $(< "$BATS_TEST_TMPDIR/code") == 0 ]]
+}

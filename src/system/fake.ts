@@ -117,7 +117,8 @@ const NO_OP_CALLS = {
   onInputLine: async () => () => {},
   spawnDetached: async () => {},
   watchDirectory: () => ({ nextChange: async () => {}, close: () => {} }),
-  tryLock: () => () => {},
+  tryLock: async () => () => {},
+  findLockOwner: () => undefined,
 }
 
 /** What is only done, and answers nothing. */

@@ -1,5 +1,6 @@
 import * as fs from 'node:fs'
 import { dirname } from 'node:path'
+import { PipeworkError } from '../model/errors'
 import type { DirectoryWatch } from './types'
 
 /** What the action answers, or undefined where it throws. */
@@ -49,24 +50,82 @@ export function writeAll(fd: 1 | 2, text: string): void {
       if ((error as NodeJS.ErrnoException).code === 'EAGAIN')
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
       // A reader that has seen enough (`pipework ls | head -1`) is no error.
-      else return
+      else if ((error as NodeJS.ErrnoException).code === 'EPIPE') return
+      else throw error
     }
   }
+}
+
+/**
+ * Whether whoever started pipework ignored SIGHUP. Node resets what it inherits. So this looks at what nohup(1) makes of
+ * a terminal on standard input, /dev/null for writing only, and at the parent: `trap '' HUP` of a script.
+ */
+export function isHangupIgnored(parent: number): boolean {
+  const flags = /^flags:\s*(\d+)/m.exec(tryOr(() => fs.readFileSync('/proc/self/fdinfo/0', 'utf8')) ?? '')?.[1]
+  const isWriteOnly = (Number.parseInt(flags ?? '0', 8) & 3) === fs.constants.O_WRONLY
+  if (isWriteOnly && tryOr(() => fs.readlinkSync('/proc/self/fd/0')) === '/dev/null') return true
+  const status = tryOr(() => fs.readFileSync(`/proc/${parent}/status`, 'utf8')) ?? ''
+  const ignored = /^SigIgn:\s*([0-9a-f]+)/m.exec(status)?.[1]
+  return ignored !== undefined && (Number.parseInt(ignored.slice(-1), 16) & 1) === 1
 }
 
 /** The modes of a new folder and of the file in it. */
 const FILE_MODES = { root: [0o700, 0o600], program: [0o700, 0o700], everybody: [0o755, 0o644] } as const
 
-/** In one rename, so that nobody ever reads half of it. */
-export function writeFileAtomic(path: string, text: string | undefined, use: keyof typeof FILE_MODES = 'root'): void {
-  if (text === undefined) {
-    fs.rmSync(path, { force: true })
-    return
+/** What can be done about an error of the file system. */
+const FILE_HINTS: Readonly<Record<string, (directory: string) => string>> = {
+  ENOSPC: (directory) => `Free some space there: df -h ${directory}`,
+  EDQUOT: (directory) => `Free some space there: df -h ${directory}`,
+  EROFS: (directory) => `Make it writable: mount -o remount,rw $(findmnt -n -o TARGET -T ${directory})`,
+  EACCES: () => 'Run pipework as root: sudo pipework …',
+  EPERM: () => 'Run pipework as root: sudo pipework …',
+}
+
+/** An error of the file system as the user reads it; any other error as it is. */
+export function toFileError(path: string, error: unknown): unknown {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (!(error instanceof Error) || code === undefined || error instanceof PipeworkError) return error
+  const reason = message.replace(/^[A-Z]+: /, '').replace(/, .*$/, '')
+  return new PipeworkError(`could not write '${path}': ${reason}`, {
+    hint: FILE_HINTS[code]?.(dirname(path)),
+    cause: error,
+  })
+}
+
+let temporaryFiles = 0
+
+/** Writes a file so that a reader finds the old text or the new one, also after a power failure. */
+function replaceFile(path: string, text: string, mode: number): void {
+  temporaryFiles += 1
+  const random = Math.random().toString(36).slice(2)
+  const temporary = `${path}.${random}-${temporaryFiles}.new`
+  const fd = fs.openSync(temporary, 'wx', mode)
+  try {
+    try {
+      fs.writeFileSync(fd, text)
+      fs.fsyncSync(fd)
+    } finally {
+      fs.closeSync(fd)
+    }
+    fs.renameSync(temporary, path)
+  } finally {
+    fs.rmSync(temporary, { force: true })
   }
-  const [folder, file] = FILE_MODES[use]
-  fs.mkdirSync(dirname(path), { recursive: true, mode: folder })
-  fs.writeFileSync(`${path}.new`, `${text}\n`, { mode: file })
-  fs.renameSync(`${path}.new`, path)
+}
+
+/** Writes a file and the directories above it, or removes it when there is no text. */
+export function writeFileAtomic(path: string, text: string | undefined, use: keyof typeof FILE_MODES = 'root'): void {
+  try {
+    if (text === undefined) {
+      fs.rmSync(path, { force: true })
+      return
+    }
+    const [folder, file] = FILE_MODES[use]
+    fs.mkdirSync(dirname(path), { recursive: true, mode: folder })
+    replaceFile(path, `${text}\n`, file)
+  } catch (error) {
+    throw toFileError(path, error)
+  }
 }
 
 /** inotify, and what it tells between two waits is not lost. */

@@ -9,7 +9,8 @@ import {
   writeFileAtomic,
 } from './files'
 import { followHttp, getOverUnixSocket } from './http'
-import { createProcessResources } from './netns'
+import { createLocks } from './locks'
+import { createNetnsHolder } from './netns'
 import { createProgramRunner, followProgram } from './process'
 import type { NodeProcess, System } from './types'
 
@@ -104,7 +105,8 @@ export function createSystem(self: NodeProcess): System {
     writeFile: writeFileAtomic,
     overwriteFile: (path, text) => fs.writeFileSync(path, text),
     sendUdp: sendUdpPacket,
-    ...createProcessResources(self),
+    holdNetns: createNetnsHolder(self),
+    ...createLocks(self),
     md5,
 
     terminalColumns: () => (couldBeTerminal(1) ? self.terminalColumns() : undefined),

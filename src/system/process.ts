@@ -172,6 +172,26 @@ async function spawnPipework(words: readonly string[], { selfCommand: [node, scr
   child.unref()
 }
 
+/**
+ * Locks the file of a descriptor: flock(1) inherits it, and the lock is held until the descriptor is closed. Without
+ * execa, which passes no descriptors on.
+ */
+export async function lockDescriptor(fd: number): Promise<void> {
+  const { spawn } = await import('node:child_process')
+  const child = spawn('flock', ['3'], {
+    detached: true,
+    stdio: ['ignore', 'ignore', 'ignore', fd],
+    timeout: DEFAULT_LIMIT * 1000,
+    killSignal: 'SIGKILL',
+  })
+  await new Promise<void>((resolve, reject) => {
+    child.on('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'ENOENT' ? notInstalledError('flock') : notStartedError('flock', error.message)),
+    )
+    child.on('close', (code) => (code === 0 ? resolve() : reject(timeoutError(['flock', '3'], DEFAULT_LIMIT))))
+  })
+}
+
 /** Follows what a program prints. Why it ended, in few words; nothing when it was the signal. */
 export async function followProgram(
   [file = '', ...args]: readonly string[],

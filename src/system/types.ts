@@ -110,7 +110,7 @@ export interface System {
   watchDirectory(path: string): DirectoryWatch
   /**
    * Writes a file and the directories above it, or removes it when there is no text: for root's eyes alone, unless it is
-   * for everybody, or a program for root. Throws the system's error.
+   * for everybody, or a program for root. The new text is there completely or not at all.
    */
   writeFile(path: string, text: string | undefined, use?: 'everybody' | 'program'): void
   /** Opens a namespace's file and gives it a name in /run/netns that lasts as long as the pin. */
@@ -120,7 +120,9 @@ export interface System {
   /** Sends one packet by UDP from an address of the namespace that this process is in; errors are nobody's. */
   sendUdp(packet: Uint8Array, way: { readonly from: string; readonly to: string; readonly port: number }): Promise<void>
   /** Takes the lock of that name until it is released or the process ends; undefined while another run has it. */
-  tryLock(name: string): (() => void) | undefined
+  tryLock(name: string): Promise<(() => void) | undefined>
+  /** The PID of the living process that has the lock of that name. */
+  findLockOwner(name: string): number | undefined
   /** MD5 in hexadecimal: how the original derives an address from U:TEXT. */
   md5(text: string): Promise<string>
   /** The width of the terminal on standard output; undefined where that is none. */

@@ -2,6 +2,7 @@ import { PipeworkError } from '../../model/errors'
 import { toBatchLine } from '../../plan/step'
 import { type GuestState, readGuestState } from '../../state/guest'
 import { type BatchLine, batchLine } from '../../system/batch'
+import { acquireLock } from '../../system/locks'
 import type { CommandResult, HeldNetns, Interrupt, System } from '../../system/types'
 import { DHCP_CLIENT_TABLE } from './clients'
 import { planLeaseCommands, planRecordUpdate, type RecordUpdate } from './lease-commands'
@@ -107,7 +108,11 @@ export async function applyLeaseEvent(directory: string, system: System): Promis
   const state = requireClientState(directory, system)
   const event = parseLeaseEvent(system.read(`${directory}/taken`) ?? '', bootSeconds(system))
   if (event.kind === 'none') return
-  const unlock = await lockInterface(state.client, system)
+  const { netns, ifname, guest } = state.client
+  const unlock = await acquireLock(
+    { name: `${netns}-${ifname}`, subject: `'${ifname}' of '${guest.name}'` },
+    { system, interrupt: { requested: false } },
+  )
   try {
     await withNamespace(state, system, async (context) => {
       if (event.kind === 'leased') await applyLease(event.lease, context)
@@ -115,21 +120,6 @@ export async function applyLeaseEvent(directory: string, system: System): Promis
     })
   } finally {
     unlock()
-  }
-}
-
-/** Seconds to wait for an attach of the same interface. */
-const LOCK_TIMEOUT = 60
-
-/** Takes the lock that an attach of the interface takes. */
-async function lockInterface({ netns, ifname }: DhcpClientSpec, system: System): Promise<() => void> {
-  const deadline = system.elapsed() + LOCK_TIMEOUT * 1000
-  for (;;) {
-    const unlock = system.tryLock(`${netns}-${ifname}`)
-    if (unlock !== undefined) return unlock
-    if (system.elapsed() >= deadline)
-      throw new PipeworkError(`another pipework has held the lock of '${ifname}' for ${LOCK_TIMEOUT} s`)
-    await system.sleep(POLL_INTERVAL)
   }
 }
 

@@ -21,7 +21,7 @@ async function cleanUpLocked(
   { directory, client: { netns, ifname } }: ClientState,
   system: System,
 ): Promise<readonly RemovedDhcpClient[]> {
-  const unlock = system.tryLock(`${netns}-${ifname}`)
+  const unlock = await system.tryLock(`${netns}-${ifname}`)
   if (unlock === undefined) return []
   try {
     const state = readClientState(directory, system)

@@ -6,6 +6,7 @@ import type { Guest } from '../../runtimes/find'
 import { type HostState, readHostState, readUptime } from '../../state/host'
 import { configKeyOf, toDelArgs } from '../../state/link-config'
 import type { BatchLine } from '../../system/batch'
+import { acquireLock } from '../../system/locks'
 import type { Interrupt, System } from '../../system/types'
 import { planMoveRestore } from './move-config'
 import { listUplinkBridges, readUplinkState, saveUplinkState, type UplinkState, uplinkStateFile } from './state-file'
@@ -19,44 +20,22 @@ export interface MoveContext {
   readonly stepsBefore?: number
 }
 
-const UPLINK_LOCK = 'uplink'
+export const UPLINK_LOCK = 'uplink'
 /** Seconds that a run waits for another one that moves an uplink: longer than a move may take. */
 const LOCK_TIMEOUT = 150
-const LOCK_POLL_INTERVAL = 0.05
 /** Seconds after which a move that goes on is taken for one that hangs. */
 const MOVE_TIMEOUT = 120
 /** Stands for a guest, where nothing runs inside one. */
 const NO_GUEST: Guest = { kind: 'docker', name: '', nsPath: '/proc/self/ns/net' }
 
-/** Takes the lock that all moves of uplinks share; undefined while another run has it. */
-export function tryUplinkLock(system: System): (() => void) | undefined {
-  return system.tryLock(UPLINK_LOCK)
-}
-
-/** The PID of the run that has the lock. */
-export function findUplinkLockOwner(system: System): number | undefined {
-  const owner = system.readLink(`/run/pipework/${UPLINK_LOCK}.lock`)?.split('-')[0]
-  return owner === undefined ? undefined : Number(owner)
-}
-
-/** Runs the action while no other moves an uplink; what a killed run has left is put back before. */
-export async function withUplinkLock<T>({ system, interrupt }: MoveContext, action: () => Promise<T>): Promise<T> {
-  const deadline = system.elapsed() + LOCK_TIMEOUT * 1000
-  for (;;) {
-    const release = tryUplinkLock(system)
-    if (release !== undefined)
-      try {
-        await recoverStaleMoves(system)
-        return await action()
-      } finally {
-        release()
-      }
-    if (interrupt.requested) throw new PipeworkError('interrupted')
-    if (system.elapsed() >= deadline)
-      throw new PipeworkError(`another pipework has been moving an uplink for ${LOCK_TIMEOUT} s`, {
-        hint: 'Look what it is waiting for: pgrep -a -f pipework',
-      })
-    await system.sleep(LOCK_POLL_INTERVAL)
+/** Runs the action while no other moves an uplink; what a killed run has left is restored before. */
+export async function withUplinkLock<T>(context: MoveContext, action: () => Promise<T>): Promise<T> {
+  const release = await acquireLock({ name: UPLINK_LOCK, subject: 'an uplink', limit: LOCK_TIMEOUT }, context)
+  try {
+    await recoverStaleMoves(context.system)
+    return await action()
+  } finally {
+    release()
   }
 }
 

@@ -1,6 +1,6 @@
 import { readHostState, readUptime } from '../../state/host'
 import type { System } from '../../system/types'
-import { findUplinkLockOwner, restoreMove, tryUplinkLock } from './run-move'
+import { restoreMove, UPLINK_LOCK } from './run-move'
 import { readUplinkState, type UplinkState } from './state-file'
 
 /** Seconds between two looks at the journal. */
@@ -32,15 +32,15 @@ function findRestoreReason({ stage, deadline = 0 }: UplinkState, system: System)
   const isLate = readUptime(system) >= deadline
   if (stage === 'pending') return isLate ? 'nobody confirmed it in time' : undefined
   if (!isLate) return 'pipework was killed amid the move'
-  // It hangs; with its lock it would keep us from mending.
-  const owner = findUplinkLockOwner(system)
+  // It hangs, and holds the lock that the restore needs.
+  const owner = system.findLockOwner(UPLINK_LOCK)
   if (owner !== undefined) system.kill(owner)
   return 'the move did not end'
 }
 
 /** Puts it back; true when something is left. The lock says whether the one who moves it is still alive. */
 async function tryRestore({ bridge, stage }: UplinkState, why: string, system: System): Promise<boolean> {
-  const release = tryUplinkLock(system)
+  const release = await system.tryLock(UPLINK_LOCK)
   if (release === undefined) return false
   try {
     // Whoever had the lock may just have come to an end with it.

@@ -40,7 +40,7 @@ export async function watchGuests({ files, rules }: WatchRequest, options: Watch
   validateAllowGlobs(rules.allowed)
   const read = () => readWatchFiles(files, rules, options)
   const watched = { attachments: await read() }
-  const release = lockWatch(system)
+  const release = await lockWatch(system)
   try {
     await system.limitHeapGrowth()
     await runWatch({ watched, read, rules }, options)
@@ -49,10 +49,10 @@ export async function watchGuests({ files, rules }: WatchRequest, options: Watch
   }
 }
 
-function lockWatch(system: System): () => void {
-  const release = system.tryLock('watch')
+async function lockWatch(system: System): Promise<() => void> {
+  const release = await system.tryLock('watch')
   if (release !== undefined) return release
-  const pid = system.readLink('/run/pipework/watch.lock')?.split('-')[0]
+  const pid = system.findLockOwner('watch')
   throw new PipeworkError(`another watch runs already, as process ${pid}`, {
     hint: `Let it read its files again (kill -HUP ${pid}), or end it first (kill ${pid}).`,
   })

@@ -54,7 +54,7 @@ export function writeCompletion({ shell, path }: CompletionFile, system: System)
   try {
     system.writeFile(path, completionText(shell), 'everybody')
   } catch (cause) {
-    throw new PipeworkError(`the completion for ${shell} cannot be written to '${path}': ${(cause as Error).message}`, {
+    throw new PipeworkError((cause as Error).message, {
       hint: `Put it where you may write: pipework completion ${shell} > FILE`,
       cause,
     })

@@ -1,0 +1,25 @@
+import * as fs from 'node:fs'
+import { tryOr } from './files'
+import type { NodeProcess } from './types'
+
+/** When a process began, in clock ticks since boot (proc(5), field 22); undefined when it has ended, a zombie too. */
+export function readStartTime(pid: number): string | undefined {
+  const stat = tryOr(() => fs.readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []
+  return state === 'Z' || state === 'X' ? undefined : fields[18]
+}
+
+/** Names this process for ever: a PID is used again, with its start time it is not. */
+export function createOwnerId({ pid }: NodeProcess): () => string {
+  const known: { id?: string } = {}
+  return () => {
+    known.id ??= `${pid}-${readStartTime(pid)}`
+    return known.id
+  }
+}
+
+/** Whether the process that `<pid>-<start>` names still runs. */
+export function isOwnerAlive(owner: string): boolean {
+  const [pid, start] = owner.split('-')
+  return start !== undefined && readStartTime(Number(pid)) === start
+}
