@@ -239,3 +239,106 @@ link_of() { # GUEST IFNAME: the link as `ip -j -d` shows it
   assert_exit 1
   assert_same_state "$before" "$(host_state)"
 }
+
+# furnish_nic — gives eth1 one of each: peer address, metric, noprefixroute, label, tables, rules, neighbours, sysctls.
+furnish_nic() {
+  on_host ip -batch - << 'END'
+addr add 10.2.0.1 peer 10.2.0.2/32 dev eth1
+addr add 10.3.0.1/24 metric 500 noprefixroute dev eth1
+addr add 10.4.0.1/24 brd + label eth1:web dev eth1
+addr add fd00:2::1/64 noprefixroute nodad dev eth1
+route add 10.8.0.0/16 via 10.1.0.1 dev eth1 table 77
+route add 10.7.0.0/16 dev eth1 proto static scope link mtu 1400 metric 9
+route add fd00:9::/64 via fd00:1::1 dev eth1 table 77
+neigh add 10.1.0.99 lladdr 02:00:00:00:00:99 nud permanent dev eth1
+neigh add proxy 10.1.0.98 dev eth1
+link property add dev eth1 altname storage0
+END
+  on_host ip rule add iif eth1 table 77 priority 777
+  on_host sysctl -qw net/ipv4/conf/eth1/rp_filter=2 net/ipv4/conf/eth1/arp_ignore=1 net/ipv6/conf/eth1/accept_ra=0
+}
+
+# nic_config — prints all that eth1 has.
+nic_config() {
+  on_host sh -c 'ip -d -j address show dev eth1; ip -j neigh show dev eth1 nud permanent; ip -j neigh show proxy dev eth1
+    for family in 4 6; do ip -$family -j route show table all dev eth1; ip -$family -j rule show iif eth1; done' |
+    jq -S -s '.[0][0] |= {ifname, address, mtu, altnames, ifalias, flags: (.flags | sort), inet6_addr_gen_mode,
+        addr_info: (.addr_info | map(del(.tentative, .valid_life_time, .preferred_life_time)) | sort_by(.local))}
+      | .[3:] |= map(sort_by(tojson) | map(del(.expires)))'
+  on_host sh -c 'cd /proc/sys/net && grep . ipv4/conf/eth1/rp_filter ipv4/conf/eth1/arp_ignore ipv6/conf/eth1/accept_ra ipv6/conf/eth1/addr_gen_mode'
+}
+
+@test "--direct-phys: disconnect restores peer, metric, labels, all tables, rules, neighbours, sysctls and altnames" {
+  add_nic
+  furnish_nic
+  netns_guest blue
+  wait_until 30 settled
+  local before steps n
+  before=$(nic_config)
+  pw --no-probe --direct-phys eth1 -i c0 netns:blue 10.1.0.2/24
+  pw disconnect netns:blue
+  assert_same_state "$before" "$(nic_config)"
+  for n in 3 5; do
+    PIPEWORK_FAIL_AFTER=$n run_pw --no-probe --direct-phys eth1 -i c0 netns:blue 10.1.0.2/24
+    assert_exit 1
+    assert_same_state "$before" "$(nic_config)" || fail "after step $n" || return
+  done
+  # what could not be restored is refused before the first change
+  on_host ip route add 10.6.0.0/16 encap ip id 3 dst 10.0.0.1 dev eth1
+  run_pw --no-probe --direct-phys eth1 -i c0 netns:blue 10.1.0.2/24
+  assert_exit 1
+  assert_err "could not be restored: the route 10.6.0.0/16 has 'encap'"
+  on_host ip route del 10.6.0.0/16
+  assert_same_state "$before" "$(nic_config)"
+  on_host ip rule del priority 777
+}
+
+# settled — no address of the host is still being checked for duplicates.
+settled() {
+  [[ -z $(on_host ip address show tentative) ]]
+}
+
+@test "which NIC it is, is known from the device: an alias that a guest writes decides nothing" {
+  add_nic
+  on_host ip link add eth2 type veth peer name lan2 netns "$LAN_NS"
+  on_host ip addr add 10.5.0.77/24 dev eth2
+  on_host ip link set dev eth2 up
+  netns_guest a
+  netns_guest b
+  local before alias mac
+  before=$(host_state)
+  mac=$(on_host cat /sys/class/net/eth1/address)
+  pw --no-probe --direct-phys eth1 netns:a 10.1.0.2/24
+  pw --no-probe --direct-phys eth2 netns:b 10.5.0.2/24
+  # a writes b's alias on its own link
+  alias=$(link_of b eth1 | jq -r .ifalias)
+  in_guest a ip link set dev eth1 alias "$alias"
+  pw disconnect netns:a
+  assert_json "$(on_host ip -j address show dev eth1)" ".[0].address == \"$mac\" and any(.[0].addr_info[]; .local == \"10.1.0.77\")"
+  run on_host ip link show dev eth2
+  [ "$status" -ne 0 ]
+  pw disconnect netns:b
+  assert_same_state "$before" "$(host_state)"
+  # and without any alias
+  pw --no-probe --direct-phys eth1 netns:a 10.1.0.2/24
+  in_guest a ip link set dev eth1 alias ''
+  pw disconnect netns:a
+  assert_same_state "$before" "$(host_state)"
+}
+
+@test "--direct-phys: the state file of the version before is read, and a damaged one is an error that names it" {
+  add_nic
+  netns_guest blue
+  local before
+  before=$(host_state)
+  pw --no-probe --direct-phys eth1 netns:blue 10.1.0.2/24
+  on_host sh -c 'cp /run/pipework/nics/eth1 /run/saved && echo "{" > /run/pipework/nics/eth1'
+  run_pw disconnect netns:blue
+  assert_exit 1
+  assert_err "the state file '/run/pipework/nics/eth1' is damaged"
+  local mac
+  mac=$(on_host jq -r .mac /run/saved)
+  on_host sh -c "printf '%s\n' '{\"name\":\"eth1\",\"guest\":\"netns:blue\",\"kind\":\"veth\",\"up\":true,\"mtu\":1500,\"mac\":\"$mac\",\"addresses\":[[\"10.1.0.77/24\"],[\"fd00:1::77/64\",\"nodad\"]],\"routes\":[{\"family\":4,\"dst\":\"10.9.0.0/16\",\"words\":[\"via\",\"10.1.0.1\",\"dev\",\"eth1\"]}]}' > /run/pipework/nics/eth1"
+  pw disconnect netns:blue
+  assert_same_state "$before" "$(host_state)"
+}

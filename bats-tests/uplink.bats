@@ -252,13 +252,13 @@ count_steps() {
     assert_network "$before" || fail "after step $n" || return
   done
   for n in $(steps_of 0 "$steps"); do
-    # nobody is there but the dead man's timer
+    # the watchdog alone is left
     PIPEWORK_KILL_AFTER=$n run -137 pw uplink add br0 eth0
     wait_until 60 no_guards
     assert_network "$before" || fail "killed after step $n" || return
   done
   run_pw uplink ls
-  assert_out "restored: pipework was killed amid the move"
+  assert_out "restored: pipework was killed during the move"
   pw uplink add br0 eth0
 }
 
@@ -284,7 +284,7 @@ count_steps() {
   ((n > 40)) || fail "only $n steps"
 }
 
-@test "a gateway that no longer answers: put back, and said what was seen" {
+@test "a gateway that no longer answers: everything is restored, and the reason is printed" {
   furnish
   local before
   on_host ping -c 1 -W 5 -q 192.168.77.1
@@ -307,18 +307,79 @@ count_steps() {
 @test "SSH: whoever is connected must still be reached by the bridge" {
   furnish
   run_pw -v uplink add br0 eth0
-  refute_ssh() { [[ $stderr != *"are reached"* ]]; }
+  refute_ssh() { [[ $stderr != *"SSH client"* ]]; }
   refute_ssh
   pw uplink del br0
   SSH_CONNECTION='192.168.77.1 50000 192.168.77.10 22' run_pw -v uplink add br0 eth0
   assert_exit 0
-  assert_err "see that you, at 192.168.77.1, are reached by br0"
+  assert_err "verify that your SSH client 192.168.77.1 is reached by br0"
   pw uplink del br0
   local before
   before=$(network)
   SSH_CONNECTION='fe80::1%eth0 50000 fe80::2%eth0 22' run_pw uplink add br0 eth0
   assert_exit 1
-  assert_err "bound to 'eth0' itself"
+  assert_err "a link-local address that is bound to 'eth0'"
+  assert_network "$before"
+}
+
+# --- state files -------------------------------------------------------------------------------------------
+
+# uplink_file — prints the state file of br0's uplink.
+uplink_file() {
+  on_host cat /run/pipework/uplinks/br0
+}
+
+@test "a NIC whose device is made anew is added again, and del gives it what the first add recorded" {
+  furnish
+  local before record
+  before=$(on_host ip -j address show dev eth0 | jq -S '[.[0].addr_info[] | [.local, .prefixlen, .address, .label]]')
+  pw uplink add br0 eth0
+  record=$(uplink_file)
+  on_host ip link del dev eth0
+  on_host ip link add dev eth0 address 02:77:00:00:00:10 type veth peer name lan0 address 02:77:00:00:00:01 netns "$LAN_NS"
+  on_lan ip -batch - <<< $'addr add 192.168.77.1/24 dev lan0\nlink set dev lan0 up'
+  on_host ip link set dev eth0 up
+  wait_until 30 settled
+  # a run that fails leaves the state file as it was
+  PIPEWORK_FAIL_AFTER=2 run_pw uplink add br0 eth0
+  assert_exit 1
+  [[ $(uplink_file) == "$record" ]] || fail "another state file: $(uplink_file)"
+  run_pw uplink add br0 eth0
+  assert_exit 0
+  on_host ping -c 1 -W 5 -q 192.168.77.1
+  pw uplink del br0
+  assert_same_state "$before" "$(on_host ip -j address show dev eth0 | jq -S '[.[0].addr_info[] | [.local, .prefixlen, .address, .label]]')"
+  on_host ping -c 1 -W 5 -q 192.168.77.1
+}
+
+@test "a damaged state file is an error that names the file" {
+  on_host mkdir -p /run/pipework/uplinks
+  local text
+  for text in '{"bridge":"br0","nic":"et' '{}' '[]' '{"version":2,"bridge":"br0","nic":"eth0","direction":"up"}'; do
+    on_host sh -c "printf '%s\n' '$text' > /run/pipework/uplinks/br0"
+    refused 1 "the state file '/run/pipework/uplinks/br0' is damaged" uplink ls
+    refused 1 "rm /run/pipework/uplinks/br0" uplink add br0 eth0
+    refused 1 "/run/pipework/uplinks/br0" uplink del br0
+    refused 1 "/run/pipework/uplinks/br0" uplink confirm br0
+    refused 1 "/run/pipework/uplinks/br0" diagram
+  done
+  on_host rm /run/pipework/uplinks/br0
+  pw uplink add br0 eth0
+}
+
+@test "the state file of the version before is read" {
+  furnish
+  local before
+  before=$(network)
+  pw uplink add br0 eth0
+  uplink_file | jq -c '
+    def item: {kind, family, what: .description, add, del, rank: .routeKey, gateway, isDefault, announced, remnant: .leftover, lifetimes} | with_entries(select(.value != null));
+    { bridge, nic, way: "in", stage, takenAt, lro, files, holdings: (.items | map(item)), bridgeHad: [],
+      nicWas: (.nicBefore | {up, mtu, mac, genmode: .addrGenMode}) }' > "$BATS_TEST_TMPDIR/before"
+  on_host sh -c "cat > /run/pipework/uplinks/br0" < "$BATS_TEST_TMPDIR/before"
+  run_pw uplink ls
+  assert_out kept
+  pw uplink del br0
   assert_network "$before"
 }
 
@@ -329,7 +390,7 @@ pending() {
   pw uplink ls --json | jq -e '.uplinks[] | select(.state == "pending")' > /dev/null
 }
 
-@test "--confirm: kept when somebody says so, put back when nobody does, or when the one who waits is killed" {
+@test "--confirm: kept when confirmed, restored when not, or when the waiting process is killed" {
   furnish
   local before
   before=$(network)
@@ -349,11 +410,11 @@ pending() {
 
   run_pw uplink add br0 eth0 --confirm 1
   assert_exit 1
-  assert_err "nobody confirmed"
+  assert_err "was not confirmed, so everything was restored"
   assert_network "$before"
   run_pw uplink confirm br0
   assert_exit 1
-  assert_err "nobody confirmed it in time"
+  assert_err "it was not confirmed in time"
 
   start_pw uplink add br0 eth0 --confirm 3
   wait_until 60 pending
@@ -397,7 +458,7 @@ refused() {
   refused 2 "unexpected argument 'x'" uplink add br0 eth0 x
   refused 2 "uplink: unknown action 'swap'" uplink swap br0
   refused 1 "cannot be its own uplink" uplink add eth0 eth0
-  refused 1 "is no bridge of Linux" uplink add lo eth0
+  refused 1 "is not a Linux bridge" uplink add lo eth0
   on_host ip link add br7 type bridge
   on_host ip link set dev eth0 master br7
   refused 1 "'eth0' is a port of 'br7' already" uplink add br0 eth0
@@ -420,15 +481,15 @@ refused() {
   # A rule that lets SSH in by the NIC says nothing of the bridge.
   need nft nftables
   on_host nft -f - <<< 'table inet site { chain input { type filter hook input priority 0; policy drop; iifname "eth0" accept; }; }'
-  refused 1 "the firewall of this host speaks of 'eth0', and what comes in by it comes in by 'br0' then: rule 2 in chain input" uplink add br0 eth0
+  refused 1 "a firewall rule names 'eth0', and packets will arrive on 'br0' instead: rule 2 in chain input" uplink add br0 eth0
   run_pw --force uplink add br0 eth0
   assert_exit 0
-  assert_err "warning: the firewall of this host speaks of 'eth0'"
+  assert_err "warning: a firewall rule names 'eth0'"
   pw -q uplink del br0
   # Who is to confirm may try.
   run_pw uplink add br0 eth0 --confirm 1
-  assert_err "warning: the firewall of this host speaks of 'eth0'"
-  assert_err 'nobody confirmed'
+  assert_err "warning: a firewall rule names 'eth0'"
+  assert_err 'was not confirmed'
   on_host nft add rule inet site input iifname br0 accept
   pw -q uplink add br0 eth0
   on_host nft flush ruleset

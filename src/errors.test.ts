@@ -47,7 +47,7 @@ const REFUSED: readonly (readonly [string, Options, string])[] = [
     { isRoot: false, env: { PATH: '/bin' }, programs: ['bash'] },
     'HOME is not set, so it is unknown',
   ],
-  ['uplink confirm br9', {}, "'br9' has no uplink that could be confirmed"],
+  ['uplink confirm br9', {}, "'br9' has no uplink to confirm"],
 ]
 
 test.each(REFUSED)('pipework %s, refused with exit code 1', async (line, options, message) => {

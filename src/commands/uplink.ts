@@ -100,8 +100,8 @@ async function addUplink(argv: UplinkArguments, context: CommandContext): Promis
   validateRoot(context, argv)
   const { toUplinkAddedOutput, toUplinkScriptOutput } = await import('../ui/uplink-report')
   if (argv.dryRun) {
-    const { planUplinkConnect } = await import('../operations/uplink/foresee')
-    return toUplinkScriptOutput(await planUplinkConnect(request, options, context), ['add', ...argv.words])
+    const { planUplinkConnect } = await import('../operations/uplink')
+    return toUplinkScriptOutput(await planUplinkConnect(request, options, context.system), ['add', ...argv.words])
   }
   const { connectUplink } = await import('../operations/uplink')
   const change = await connectUplink(request, options, await toUplinkOptions(context, argv))
@@ -124,8 +124,8 @@ async function deleteUplink(argv: UplinkArguments, context: CommandContext): Pro
   validateRoot(context, argv)
   const { toUplinkDeletedOutput, toUplinkScriptOutput } = await import('../ui/uplink-report')
   if (argv.dryRun) {
-    const { planUplinkDisconnect } = await import('../operations/uplink/foresee')
-    return toUplinkScriptOutput(await planUplinkDisconnect(bridge, context), ['del', ...argv.words])
+    const { planUplinkDisconnect } = await import('../operations/uplink')
+    return toUplinkScriptOutput(await planUplinkDisconnect(bridge, context.system), ['del', ...argv.words])
   }
   const { disconnectUplink } = await import('../operations/uplink')
   const change = await disconnectUplink(bridge, await toUplinkOptions(context, argv))

@@ -1,6 +1,7 @@
 import { PipeworkError } from '../model/errors'
 import { fnv1aHash } from '../model/hash'
 import { formatLinkRecord } from '../network/link-record'
+import { planMoveConfig, toRestoreCommands } from '../network/move-config'
 import { restoreRouteCommands } from '../network/routes'
 import {
   type Command,
@@ -13,13 +14,16 @@ import {
   type Plan,
   planSteps,
   type RunCommand,
+  type Step,
   sysctlInGuest,
 } from '../plan/step'
 import type { AttachContext } from '../state/attach-facts'
 import { findLinkRecord } from '../state/attach-facts'
 import { type GuestLink, type GuestRoute, toAddrAddArgs } from '../state/guest'
+import type { HostState } from '../state/host'
 import type { HostLink } from '../state/host-links'
-import { type SavedLink, savedLinkFile } from '../state/saved-link'
+import { isSameNic } from '../state/nic-device'
+import { formatSavedNic, type SavedNic, savedNicFile } from '../state/saved-link'
 import type { Driver, LinkRemoval } from './types'
 import { planMacChange, planMtuChange, planRecordChange } from './update-link'
 import { validateMtu, validateNoForeignLink, validateTxOffload } from './validate'
@@ -70,7 +74,7 @@ function validatePhysOptions({ request }: AttachContext): void {
 /** A NIC of the host, and its configuration. */
 interface HostNic {
   readonly link: HostLink
-  readonly savedNic: SavedLink
+  readonly savedNic: SavedNic
 }
 
 function requireNic(context: AttachContext): HostNic {
@@ -96,7 +100,13 @@ function validateNic({ request, facts }: AttachContext, { link, savedNic }: Host
     throw new PipeworkError(`'${name}' is wireless, and 'iw', which moves it with its radio, is not installed`, {
       hint: 'Install it: apt install iw',
     })
-  if (savedNic.routes.some(({ dst }) => dst === 'default') && !request.force)
+  const [unsupported] = facts.nicUnsupported ?? []
+  if (unsupported !== undefined)
+    throw new PipeworkError(`'${name}' has something that could not be restored: ${unsupported}`, {
+      hint: 'Remove that first, and add it again when the NIC is back.',
+    })
+  const hasDefaultRoute = savedNic.items.some((it) => it.isDefault && / table main( |$)/.test(`${it.routeKey} `))
+  if (hasDefaultRoute && !request.force)
     throw new PipeworkError(`'${name}' has this host's default route`, {
       hint: 'You may lose the connection to this host. To move it anyway: --force.',
     })
@@ -112,13 +122,12 @@ function missingNicError({ request: { hostif }, facts: { nicElsewhere } }: Attac
 
 function planMoveIn(context: AttachContext, { link, savedNic }: HostNic): Plan {
   const { guest, facts } = context
-  const travel = transitName(savedNic.name)
+  const transit = transitName(savedNic.name)
   return planSteps(
-    // One that fell back from a guest that ended, or a killed run, is written down already.
-    !facts.isNicSaved && {
-      description: `write down how ${savedNic.name} is, to bring it back so`,
-      command: { kind: 'file', in: 'host', path: savedLinkFile(savedNic.name), text: JSON.stringify(savedNic) },
-      undo: { kind: 'file', in: 'host', path: savedLinkFile(savedNic.name) },
+    {
+      description: `save what ${savedNic.name} has`,
+      command: saveNic(savedNic),
+      undo: facts.nicFile === undefined ? forgetNic(savedNic) : saveNic(facts.nicFile),
     },
     {
       description: `record the attachment on ${link.name}`,
@@ -128,25 +137,27 @@ function planMoveIn(context: AttachContext, { link, savedNic }: HostNic): Plan {
     link.up && {
       description: `take ${link.name} down`,
       command: ip`link set dev ${link.name} down`,
-      undo: facts.isNicSaved ? ip`link set dev ${link.name} up` : restoreNicCommands(savedNic),
+      // A NIC that has come back from another guest has lost its configuration already.
+      undo: facts.nicFile === undefined ? restoreNicCommands(savedNic) : ip`link set dev ${link.name} up`,
     },
-    link.name !== travel && {
-      description: `give ${link.name} a name that nobody has`,
-      command: ip`link set dev ${link.name} name ${travel}`,
-      undo: ip`link set dev ${travel} name ${link.name}`,
+    link.name !== transit && {
+      description: `give ${link.name} a unique name`,
+      command: ip`link set dev ${link.name} name ${transit}`,
+      // In another namespace the sysctls of the link begin with that namespace's defaults.
+      undo: [ip`link set dev ${transit} name ${link.name}`, ...restoreSysctls(savedNic)],
     },
     {
       description: `move ${savedNic.name} into ${guest.name}`,
       command:
         savedNic.phy === undefined
-          ? ip`link set dev ${travel} netns ${guestNetns}`
+          ? ip`link set dev ${transit} netns ${guestNetns}`
           : movePhyCommand('host', savedNic.phy),
       undo:
         savedNic.phy === undefined
-          ? ipInGuest`link set dev ${travel} netns ${hostNetns}`
+          ? ipInGuest`link set dev ${transit} netns ${hostNetns}`
           : movePhyCommand('guest', savedNic.phy),
     },
-    renameInGuest(context, travel),
+    renameInGuest(context, transit),
   )
 }
 
@@ -189,50 +200,57 @@ function planNicUpdate(context: AttachContext, link: GuestLink): Plan {
 }
 
 /**
- * The NIC comes back into the host. Its record is in the guest, which can write there. So the guest must be the one that
- * got the NIC, and the link must be of the NIC's kind.
+ * The NIC comes back into the host. An alias in the guest is a claim of that guest: so it must be the guest that got the
+ * NIC, and the device itself.
  */
-function planBringNicBack({ attachment, savedNic, guestState, sysctls }: LinkRemoval): Plan {
+function planBringNicBack({ attachment, savedNic, hostState, guestState, sysctls }: LinkRemoval): Plan {
   const { record, hostEnd, inGuest } = attachment
   const guest = `${record.guest.kind}:${record.guest.name}`
-  if (savedNic === undefined || savedNic.guest !== guest || (inGuest !== undefined && inGuest.kind !== savedNic.kind))
+  const isElsewhere = savedNic?.netns !== undefined && (guestState?.netns ?? savedNic.netns) !== savedNic.netns
+  const isOther = inGuest !== undefined && savedNic !== undefined && (isElsewhere || !isSameNic(savedNic, inGuest))
+  if (savedNic === undefined || savedNic.guest !== guest || isOther)
     throw new PipeworkError(
       `'${record.ifname}' of '${record.guest.name}' is not the NIC '${record.nic}' of this host`,
       { hint: 'Its record was changed inside the guest. Nothing was moved.' },
     )
   const routes = guestState?.routes.filter(({ dev, protocol }) => dev === inGuest?.name && protocol !== 'kernel') ?? []
-  if (inGuest !== undefined) return planNicReturn(savedNic, { inGuest, routes, sysctls })
-  return hostEnd === undefined ? [] : planNicReturn(savedNic, { inHost: hostEnd })
+  if (inGuest !== undefined) return planNicReturn(savedNic, { inGuest, routes, sysctls }, hostState)
+  return hostEnd === undefined ? [] : planNicReturn(savedNic, { inHost: hostEnd }, hostState)
 }
 
-/** The NIC in the host as it was: up, with its addresses and routes, as far as it had them. */
-function restoreNicCommands({ name, up, addresses, routes }: SavedLink): readonly Command[] {
-  return [
-    ...(up ? [ip`link set dev ${name} up`] : []),
-    ...addresses.map((words) => ip`addr replace ${words} dev ${name}`),
-    ...routes.map(
-      ({ family, dst, words }) => ip`route replace ${dst === 'default' && family === 6 ? '::/0' : dst} ${words}`,
-    ),
-  ]
+const saveNic = (nic: SavedNic): Command => ({
+  ...{ kind: 'file', in: 'host', path: savedNicFile(nic.name) },
+  text: formatSavedNic(nic),
+})
+
+const forgetNic = (nic: SavedNic): Command => ({ kind: 'file', in: 'host', path: savedNicFile(nic.name) })
+
+const restoreSysctls = ({ sysctls }: SavedNic): readonly Command[] =>
+  sysctls.length === 0 ? [] : [{ kind: 'run', in: 'host', argv: ['sysctl', '-qw', ...sysctls] }]
+
+/** The NIC up again with its configuration: the inverse of taking it down. */
+function restoreNicCommands({ name, addrGenMode, items }: SavedNic): readonly Command[] {
+  const mode = (word: string) => (addrGenMode === undefined ? [] : [ip`link set dev ${name} addrgenmode ${word}`])
+  return [...mode('none'), ip`link set dev ${name} up`, ...toRestoreCommands(items, name), ...mode(addrGenMode ?? '')]
 }
 
-/** A NIC in the guest, and what goes with it when it leaves: the routes over it, its sysctls. */
+/** A NIC in the guest, with the routes and sysctls that it loses when it leaves. */
 interface NicInGuest {
   readonly inGuest: GuestLink
   readonly routes: readonly GuestRoute[]
   readonly sysctls: Readonly<Record<string, string>>
 }
 
-/** Where a NIC is that is to come back: in the guest, or already in the host, because the guest ended. */
+/** Where the NIC is: in the guest, or in the host already, because the guest has ended. */
 export type NicLocation = NicInGuest | { readonly inHost: HostLink }
 
-/** The steps that bring a NIC back: out of the guest when it is there, then under its own name, with what it had. */
-export function planNicReturn(nic: SavedLink, place: NicLocation): Plan {
-  const travel = transitName(nic.name)
-  const link = 'inGuest' in place ? place.inGuest : place.inHost
-  const arrived = 'inGuest' in place ? travel : link.name
+/** The steps that bring a NIC back to the host, under its own name and with its configuration. */
+export function planNicReturn(nic: SavedNic, location: NicLocation, hostState: HostState | undefined): Plan {
+  const transit = transitName(nic.name)
+  const link = 'inGuest' in location ? location.inGuest : location.inHost
+  const arrived = 'inGuest' in location ? transit : link.name
   return planSteps(
-    'inGuest' in place ? planMoveOut(place, nic.phy, travel) : planLinkDown(place.inHost),
+    'inGuest' in location ? planMoveOut(location, nic.phy, transit) : planLinkDown(location.inHost),
     arrived !== nic.name && {
       description: `call it ${nic.name} again`,
       command: ip`link set dev ${arrived} name ${nic.name}`,
@@ -243,19 +261,82 @@ export function planNicReturn(nic: SavedLink, place: NicLocation): Plan {
       command: ip`link set dev ${nic.name} mtu ${nic.mtu} address ${nic.mac}`,
       undo: ip`link set dev ${nic.name} mtu ${link.mtu} address ${link.mac}`,
     },
+    planAltnames(nic, currentAltnames(location, hostState)),
     {
-      description: `take the record from ${nic.name}`,
+      description: `clear the record on ${nic.name}`,
       command: ip`link set dev ${nic.name} alias ${nic.alias ?? emptyWord}`,
       undo: ip`link set dev ${nic.name} alias ${link.alias ?? emptyWord}`,
     },
-    // On the way back into the guest they would go by themselves.
-    restoreNicCommands(nic).map((command) => ({ description: `give ${nic.name} back what it had`, command })),
-    {
-      description: `forget how ${nic.name} was`,
-      command: { kind: 'file', in: 'host', path: savedLinkFile(nic.name) },
-      undo: { kind: 'file', in: 'host', path: savedLinkFile(nic.name), text: JSON.stringify(nic) },
-    },
+    planNicConfig(nic, location, hostState),
+    { description: `forget what ${nic.name} had`, command: forgetNic(nic), undo: saveNic(nic) },
   )
+}
+
+function currentAltnames(location: NicLocation, hostState: HostState | undefined): readonly string[] {
+  if ('inGuest' in location) return location.inGuest.altnames ?? []
+  return hostState?.links.get(location.inHost.name)?.altnames ?? []
+}
+
+/** The other names that it had; a guest may have changed them. */
+function planAltnames({ name, altnames }: SavedNic, current: readonly string[]): Plan {
+  const add = (altname: string) => ip`link property add dev ${name} altname ${altname}`
+  const del = (altname: string) => ip`link property del dev ${name} altname ${altname}`
+  return [
+    ...current
+      .filter((it) => !altnames.includes(it))
+      .map((it) => ({ description: `take the name ${it} from ${name}`, command: del(it), undo: add(it) })),
+    ...altnames
+      .filter((it) => !current.includes(it))
+      .map((it) => ({ description: `give ${name} its name ${it} back`, command: add(it), undo: del(it) })),
+  ]
+}
+
+/** Sysctls, addresses, routes, neighbours and rules. On the way back into the guest the link loses all but the rules. */
+function planNicConfig(nic: SavedNic, location: NicLocation, hostState: HostState | undefined): Plan {
+  const { name, up, addrGenMode } = nic
+  const rules = hostState?.ruleItems.get(name) ?? []
+  const found = 'inGuest' in location ? undefined : hostState?.links.get(location.inHost.name)
+  // Of what a link has, addresses of IPv4 alone outlive that it is taken down.
+  const kept = found?.configItems.filter((it) => it.kind === 'address' && it.family === 4) ?? []
+  const move = {
+    ...{ to: name, masterStep: false as const, age: Math.max(0, (hostState?.takenAt ?? nic.takenAt) - nic.takenAt) },
+    // What routers announce, the kernel hears anew.
+    items: nic.items.filter(({ announced }) => announced === undefined),
+    live: { from: undefined, to: { configItems: [...kept, ...rules], addrGenMode: addrGenMode && 'none' } },
+  }
+  return planSteps(
+    restoreSysctls(nic).map((command) => ({ description: `restore the sysctls of ${name}`, command })),
+    addrGenMode !== undefined && setAddrGenMode(name, 'none'),
+    up && { description: `bring ${name} up`, command: ip`link set dev ${name} up` },
+    planMoveConfig(move).map(({ description, command }) => ({
+      ...{
+        description: description.replace(`give ${name} `, `restore on ${name}: `),
+        command: withReplace(command),
+        undo: toInverse(command),
+      },
+    })),
+    addrGenMode !== undefined && setAddrGenMode(name, addrGenMode),
+  )
+}
+
+/** A router may have had the kernel make the same address in the meantime. */
+function withReplace(command: Command): Command {
+  if (command.kind !== 'ip' || command.words[0] !== 'addr' || command.words[1] !== 'add') return command
+  return { ...command, words: ['addr', 'replace', ...command.words.slice(2)] }
+}
+
+/** Rules outlive the link they name. */
+function toInverse(command: Command): Command | undefined {
+  return command.kind === 'run'
+    ? { ...command, argv: command.argv.map((it) => (it === 'add' ? 'del' : it)) }
+    : undefined
+}
+
+function setAddrGenMode(name: string, mode: string): Step {
+  return {
+    description: `set the address generation mode of ${name} to ${mode}`,
+    command: ip`link set dev ${name} addrgenmode ${mode}`,
+  }
 }
 
 function planLinkDown({ name, up }: HostLink): Plan {
@@ -264,7 +345,7 @@ function planLinkDown({ name, up }: HostLink): Plan {
     : []
 }
 
-function planMoveOut({ inGuest, routes, sysctls }: NicInGuest, phy: string | undefined, travel: string): Plan {
+function planMoveOut({ inGuest, routes, sysctls }: NicInGuest, phy: string | undefined, transit: string): Plan {
   const { name, up, addresses } = inGuest
   const back = addresses
     .filter(({ automatic }) => !automatic)
@@ -281,14 +362,14 @@ function planMoveOut({ inGuest, routes, sysctls }: NicInGuest, phy: string | und
       ],
     },
     {
-      description: `give ${name} a name that nobody has`,
-      command: ipInGuest`link set dev ${name} name ${travel}`,
-      undo: ipInGuest`link set dev ${travel} name ${name}`,
+      description: `give ${name} a unique name`,
+      command: ipInGuest`link set dev ${name} name ${transit}`,
+      undo: ipInGuest`link set dev ${transit} name ${name}`,
     },
     {
       description: 'move it back into the host',
-      command: phy === undefined ? ipInGuest`link set dev ${travel} netns ${hostNetns}` : movePhyCommand('guest', phy),
-      undo: phy === undefined ? ip`link set dev ${travel} netns ${guestNetns}` : movePhyCommand('host', phy),
+      command: phy === undefined ? ipInGuest`link set dev ${transit} netns ${hostNetns}` : movePhyCommand('guest', phy),
+      undo: phy === undefined ? ip`link set dev ${transit} netns ${guestNetns}` : movePhyCommand('host', phy),
     },
   ]
 }

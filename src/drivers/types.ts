@@ -3,8 +3,9 @@ import type { AttachContext } from '../state/attach-facts'
 import type { ExistingAttachment, OvsRemoval } from '../state/attachments'
 import type { PortVlans } from '../state/bridge-vlans'
 import type { GuestLink, GuestState } from '../state/guest'
+import type { HostState } from '../state/host'
 import type { HostEnd, HostLink } from '../state/host-links'
-import type { SavedLink } from '../state/saved-link'
+import type { SavedNic } from '../state/saved-link'
 
 /** A link that is to be removed, and what its inverse needs. */
 export interface LinkRemoval {
@@ -19,7 +20,9 @@ export interface LinkRemoval {
   /** The NIC or VLAN device under a macvlan. */
   readonly parent?: HostLink
   /** The saved configuration of a NIC that was moved into the guest. */
-  readonly savedNic?: SavedLink
+  readonly savedNic?: SavedNic
+  /** The host's links, where a NIC comes back to them. */
+  readonly hostState?: HostState
 }
 
 /** One kind of link. */

@@ -10,6 +10,7 @@ import {
   readOvsIfRunning,
 } from '../state/attachments'
 import { areVethPeers, type GuestState, readGuestState } from '../state/guest'
+import { withNicRecords } from '../state/nic-device'
 import type { OvsDatabase } from '../state/ovsdb'
 import type { LinkRecord } from '../state/record'
 import type { HeldNetns, System } from '../system/types'
@@ -87,7 +88,9 @@ export async function findAttachments(asked: ResolvedTarget, system: System): Pr
   const { guest, pin } = asked.resolved.guest === undefined ? { guest: undefined, pin: undefined } : asked.resolved
   const [ovs, state] = await Promise.all([
     readOvsIfRunning(system),
-    guest === undefined || pin === undefined ? undefined : readGuestState(pin.netns, system),
+    guest === undefined || pin === undefined
+      ? undefined
+      : readGuestState(pin.netns, system).then((it) => withNicRecords(it, pin.inode, system)),
   ])
   const dead = listDeadPorts(ovs).filter(({ record }) => matchesGuest(record.guest, asked))
   const all = readHostAttachments(system)

@@ -6,7 +6,7 @@ import type { ExistingAttachment } from '../state/attachments'
 import { findMacvlanParent, type GuestLink, readGuestState } from '../state/guest'
 import { findLinkByIndex } from '../state/host-links'
 import type { LinkRecord } from '../state/record'
-import { readSavedLink } from '../state/saved-link'
+import { readSavedNic } from '../state/saved-link'
 import type { System } from '../system/types'
 
 /** Options that concern the inside of a guest only, which it may as well do by itself. */
@@ -45,7 +45,7 @@ function findDisallowedOption({ words }: LinkRecord, fitting: readonly string[])
 
 function validateRecordedNic(record: LinkRecord, system: System): string | undefined {
   const { nic = '', hostif, guest } = record
-  const isHis = nic === hostif && readSavedLink(nic, system)?.guest === `${guest.kind}:${guest.name}`
+  const isHis = nic === hostif && readSavedNic(nic, system)?.guest === `${guest.kind}:${guest.name}`
   return isHis ? findDisallowedOption(record, ['--direct-phys']) : `${nic} was not moved there`
 }
 

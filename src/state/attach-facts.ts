@@ -7,7 +7,7 @@ import type { NicFacts } from './nic-facts'
 import type { OvsState } from './ovsdb'
 import type { PolicyRouting } from './policy-rules'
 import type { LinkRecord } from './record'
-import type { SavedLink } from './saved-link'
+import type { SavedNic } from './saved-link'
 
 /** Names and MAC addresses of new links and bridges: the same at each run. */
 export interface DerivedNames {
@@ -38,7 +38,7 @@ export interface AttachFacts extends NicFacts, DerivedNames {
   /** The guest's links. */
   readonly links: readonly GuestLink[]
   /** The NIC of that name, when it is in a guest. */
-  readonly nicElsewhere?: SavedLink
+  readonly nicElsewhere?: SavedNic
   /** Names that the host's interfaces have, where nothing has the one that was typed, and nothing is made of it. */
   readonly similarNames?: readonly string[]
   /** With --direct-phys: the NIC, when it is in the guest under another name. */

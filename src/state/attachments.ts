@@ -4,6 +4,7 @@ import { batchLine } from '../system/batch'
 import type { HeldNetns, System } from '../system/types'
 import { type GuestLink, type GuestState, readGuestState } from './guest'
 import { type HostLink, readHostLink, readRecordedLinks } from './host-links'
+import { withNicRecords } from './nic-device'
 import {
   findOvsPort,
   guestOfOvsPort,
@@ -44,7 +45,7 @@ export interface OvsRemoval {
 export function readHostAttachments(system: System): readonly (ExistingAttachment & { readonly hostEnd: HostLink })[] {
   return readRecordedLinks(system).flatMap((hostEnd) => {
     const { record, alias } = hostEnd
-    return record?.kind === 'link' && alias !== undefined ? [{ record, alias, hostEnd }] : []
+    return record?.kind === 'link' ? [{ record, alias: alias ?? '', hostEnd }] : []
   })
 }
 
@@ -53,8 +54,8 @@ export function listGuestAttachments(state: GuestState | undefined): readonly Ex
   return (state?.links ?? []).flatMap((inGuest) => {
     const { record, alias, kind } = inGuest
     // A veth's record is on its host end; whatever stands on the guest's is not ours, unless it was moved in as a NIC.
-    if (record?.kind !== 'link' || alias === undefined || (kind === 'veth' && record.nic === undefined)) return []
-    return [{ record, alias, inGuest }]
+    if (record?.kind !== 'link' || (kind === 'veth' && record.nic === undefined)) return []
+    return [{ record, alias: alias ?? '', inGuest }]
   })
 }
 
@@ -147,7 +148,8 @@ async function readNamespace(path: string, system: System): Promise<GuestState |
     if (GONE.includes((error as { readonly code?: string }).code ?? '')) return undefined
     throw error
   }
-  return readGuestState(held.netns, system).finally(() => held.release())
+  const state = await readGuestState(held.netns, system).finally(() => held.release())
+  return withNicRecords(state, held.inode, system)
 }
 
 function incompleteScanError(count: number, cause: unknown): PipeworkError {

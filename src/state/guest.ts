@@ -32,6 +32,10 @@ export interface GuestLink {
   readonly mtu: number
   readonly up: boolean
   readonly alias?: string
+  readonly altnames?: readonly string[]
+  /** The device of a real NIC on its bus, like the PCI address 0000:00:1f.6. */
+  readonly parent?: string
+  readonly permanentMac?: string
   readonly record?: PipeworkRecord
   readonly addresses: readonly GuestAddress[]
 }
@@ -53,6 +57,8 @@ export interface GuestRoute {
 
 /** The inside of a guest: its links and its main routing table. */
 export interface GuestState {
+  /** The inode of its namespace, where that is known. */
+  readonly netns?: number
   readonly links: readonly GuestLink[]
   readonly routes: readonly GuestRoute[]
 }
@@ -97,6 +103,10 @@ function toGuestLink(link: IpLink): GuestLink {
     peerIndex: link.link_index === undefined || link.link_netnsid === undefined ? undefined : link.link_index,
     mode: typeof mode === 'string' ? mode : undefined,
     alias: link.ifalias,
+    altnames: link.altnames,
+    parent: link.parentdev,
+    // Printed only where the link has another address now.
+    permanentMac: link.permaddr ?? (link.linkinfo?.info_kind === undefined ? link.address : undefined),
     record,
     mac: link.address ?? '',
     mtu: link.mtu,

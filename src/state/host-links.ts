@@ -4,7 +4,8 @@ import { parseRouted, withDefaultGateways } from '../model/routed'
 import { parseVlanSet } from '../model/vlan'
 import type { System } from '../system/types'
 import { decodeRecord, type PipeworkRecord } from './record'
-import { listSavedLinks, readSavedLink } from './saved-link'
+import { findReturnedNic, toNicRecord } from './returned-nic'
+import { listSavedNics, readSavedNic, readSavedNics } from './saved-link'
 import { isInfiniband, readLinkKind, readSysfsLink, SYSFS_NET, type SysfsLink } from './sysfs'
 
 /** A link of the host with what pipework has written on it. */
@@ -19,14 +20,25 @@ export const DEFAULT_MTU = 1500
 export function readHostLink(name: string, system: System, known?: string): HostLink | undefined {
   const link = readSysfsLink(name, system, known)
   if (link === undefined) return undefined
-  const record = decodeRecord(link.alias)
-  return record === undefined || isForgedRecord(record, name, system) ? link : { ...link, record }
+  const record = readHostRecord(link, system)
+  return record === undefined ? link : { ...link, record }
 }
 
-/** A real NIC that was in a guest brings back what was written on it there: it can only say which NIC it is. */
-function isForgedRecord(record: PipeworkRecord, name: string, system: System): boolean {
-  const mayStand = record.kind === 'link' && record.nic !== undefined
-  return !mayStand && system.inode(`${SYSFS_NET}/${name}/device`) !== undefined
+/** The record of a link. A real NIC that was in a guest brings back an alias that the guest may have written. */
+function readHostRecord(link: SysfsLink, system: System): PipeworkRecord | undefined {
+  const claimed = decodeRecord(link.alias)
+  if (system.inode(`${SYSFS_NET}/${link.name}/device`) === undefined) return claimed
+  const nic = findReturnedNic(link.name, system)
+  const own = claimed?.kind === 'link' && claimed.nic !== undefined ? claimed : undefined
+  if (nic !== undefined) {
+    // A guest can remove the alias as well; the NIC comes back down, and a run that was killed before has left it up.
+    if (own === undefined && link.up) return undefined
+    const { ifname = link.name, addresses = [], file } = own ?? {}
+    return { ...toNicRecord(nic, undefined, ifname), addresses, file }
+  }
+  // Files of the version before do not say which device it was.
+  const saved = own?.nic === undefined ? undefined : readSavedNic(own.nic, system)
+  return saved !== undefined && saved.device.parent === undefined ? own : undefined
 }
 
 /**
@@ -36,8 +48,7 @@ function isForgedRecord(record: PipeworkRecord, name: string, system: System): b
 function findNicByMac(mac: string, where: 'host' | 'everywhere', system: System): string {
   const names = (system.list(SYSFS_NET) ?? []).filter((name) => system.read(`${SYSFS_NET}/${name}/address`) === mac)
   const nics = names.filter((name) => !['bridge', 'vlan'].includes(readLinkKind(name, system)))
-  const away =
-    where === 'everywhere' ? listSavedLinks(system).find((name) => readSavedLink(name, system)?.mac === mac) : undefined
+  const away = where === 'everywhere' ? readSavedNics(system).find((nic) => nic.mac === mac)?.name : undefined
   const [hostif = away] = nics
   if (hostif === undefined)
     throw new PipeworkError(`no NIC of this host has the MAC address '${mac}'`, {
@@ -85,10 +96,13 @@ export function readHostEnd(name: string, system: System): HostEnd | undefined {
 
 /** The links of the host that carry a record of ours. */
 export function readRecordedLinks(system: System): readonly HostLink[] {
+  const isAnyAway = listSavedNics(system).length > 0
   return (system.list(SYSFS_NET) ?? []).flatMap((name) => {
     const alias = system.read(`${SYSFS_NET}/${name}/ifalias`)
-    const link = alias?.startsWith('pipework') ? readHostLink(name, system, alias) : undefined
-    return link === undefined ? [] : [link]
+    const mayHave =
+      alias?.startsWith('pipework') || (isAnyAway && system.inode(`${SYSFS_NET}/${name}/device`) !== undefined)
+    const link = mayHave ? readHostLink(name, system, alias) : undefined
+    return link?.record === undefined ? [] : [link]
   })
 }
 

@@ -23,14 +23,15 @@ import {
   toRouteItems,
   toRuleItem,
 } from './link-config-items'
+import type { SavedLink } from './saved-link'
 
-/** A neighbour that the kernel found by itself. */
+/** An entry of the neighbour cache that the kernel made. */
 export interface CachedNeighbour {
   readonly ip: string
   readonly lladdr: string
 }
 
-/** A link as it is, with all that hangs on its name. */
+/** A link with its addresses, routes, neighbours and rules. */
 export interface HostLinkState {
   readonly name: string
   /** What `ip -d link` calls its kind; absent for a real NIC. */
@@ -41,9 +42,11 @@ export interface HostLinkState {
   readonly mac: string
   readonly master?: string
   readonly alias?: string
-  /** How it makes its link-local IPv6 address: eui64, none, … */
-  readonly genmode?: string
-  /** Whom it has talked to of late, and under which MAC address. */
+  readonly altnames: readonly string[]
+  /** The MAC address that the driver gave it, where it has another one now. */
+  readonly permanentMac?: string
+  /** How the kernel makes its link-local IPv6 address: eui64, none, … */
+  readonly addrGenMode?: string
   readonly neighbourCache: readonly CachedNeighbour[]
   /** In the order in which they are given to a link. */
   readonly configItems: readonly LinkConfigItem[]
@@ -54,13 +57,17 @@ export interface HostState {
   /** Seconds since boot. */
   readonly takenAt: number
   readonly links: ReadonlyMap<string, HostLinkState>
-  /** What hangs on a NIC and takes its frames: its macvlans and ipvlans, by the NIC's name. */
+  /** The macvlans and ipvlans on a NIC, which take its frames; by the NIC's name. */
   readonly children: ReadonlyMap<string, readonly string[]>
-  /** What could not be moved, by the link's name. */
+  /** Configuration that pipework cannot write again, by the link's name. */
   readonly unsupported: ReadonlyMap<string, readonly string[]>
+  /** Links with an address that IPv6 is still checking for duplicates. */
+  readonly tentative: ReadonlySet<string>
+  /** The rules that name a link, by that name: they outlive the link. */
+  readonly ruleItems: ReadonlyMap<string, readonly LinkConfigItem[]>
 }
 
-/** Seconds since boot: a clock that nobody sets, and the same for all processes. */
+/** Seconds since boot: the same for all processes, and never set. */
 export function readUptime(system: System): number {
   return Number(system.read('/proc/uptime')?.split(' ')[0] ?? 0)
 }
@@ -110,14 +117,14 @@ async function readHostAnswers(system: System): Promise<HostAnswers> {
   }
 }
 
-/** IPv6 lists what came last first. */
+/** The kernel lists the IPv6 addresses with the newest first. */
 function toAddressItems({ ifname, addr_info }: IpLink): readonly LinkConfigItem[] {
   const of = (family: IpAddress['family']) =>
     addr_info.filter((info) => info.family === family).map((info) => toAddressItem(info, ifname))
   return [...of('inet'), ...of('inet6').reverse()]
 }
 
-/** Routes to a router stand behind those that lead to it. */
+/** Routes through a gateway come after those that lead to the gateway. */
 function listRouteItems({ routes }: HostAnswers, link: IpLink): readonly LinkConfigItem[] {
   const all = routes.flatMap(({ family, all }) =>
     all.filter((route) => isRouteOfLink(route, link)).flatMap((route) => toRouteItems(route, family, link.ifname)),
@@ -132,11 +139,22 @@ function toCachedNeighbours({ dst: ip, lladdr, state = [] }: IpNeighbour): reado
 
 const isRuleOfLink = (dev: string) => (rule: IpRule) => rule.iif === dev || rule.oif === dev
 
-/** The kernel's numbers for the ways to make a link-local address, in their order. */
+/** In the order of the kernel's numbers (IN6_ADDR_GEN_MODE_…). */
 const ADDR_GEN_MODES = ['eui64', 'none', 'stable_secret', 'random']
 
 function readAddrGenMode(name: string, system: System): string | undefined {
   return ADDR_GEN_MODES[Number(system.read(`/proc/sys/net/ipv6/conf/${name}/addr_gen_mode`) ?? -1)]
+}
+
+function listRuleItems({ rules }: HostAnswers, name: string): readonly LinkConfigItem[] {
+  return rules.flatMap(({ family, all }) =>
+    all.filter(isRuleOfLink(name)).map((rule) => toRuleItem(rule, family, name)),
+  )
+}
+
+function mapRuleItems(answers: HostAnswers): HostState['ruleItems'] {
+  const names = answers.rules.flatMap(({ all }) => all.flatMap(({ iif, oif }) => [iif, oif]))
+  return new Map(names.flatMap((name) => (name === undefined ? [] : [[name, listRuleItems(answers, name)] as const])))
 }
 
 function toHostLinkState(link: IpLink, answers: HostAnswers, system: System): HostLinkState {
@@ -146,23 +164,23 @@ function toHostLinkState(link: IpLink, answers: HostAnswers, system: System): Ho
     ...{ name, ifindex, mtu, mac, master, alias },
     kind: link.linkinfo?.info_kind,
     up: link.flags.includes('UP'),
-    genmode: readAddrGenMode(name, system),
+    altnames: link.altnames ?? [],
+    permanentMac: link.permaddr,
+    addrGenMode: readAddrGenMode(name, system),
     neighbourCache: answers.neighbourCache.filter(on).flatMap(toCachedNeighbours),
     configItems: [
       ...toAddressItems(link),
       ...listRouteItems(answers, link),
       ...answers.neighbours.filter(on).map(toNeighbourItem),
       ...answers.proxyNeighbours.filter(on).map(({ dst }) => toNeighbourItem({ dst })),
-      ...answers.rules.flatMap(({ family, all }) =>
-        all.filter(isRuleOfLink(name)).map((rule) => toRuleItem(rule, family, name)),
-      ),
+      ...listRuleItems(answers, name),
     ],
   }
 }
 
 function findUnsupported(link: IpLink, answers: HostAnswers): readonly string[] {
   const name = link.ifname
-  const foreign = (kind: 'route' | 'rule', item: IpRoute | IpRule, label: string | number) => {
+  const listUnknown = (kind: 'route' | 'rule', item: IpRoute | IpRule, label: string | number) => {
     const key = findUnknownKey(kind, item)
     return key === undefined ? [] : [`the ${kind} ${label} has '${key}'`]
   }
@@ -171,17 +189,18 @@ function findUnsupported(link: IpLink, answers: HostAnswers): readonly string[] 
     ...infos
       .filter(({ dadfailed }) => dadfailed === true)
       .map(({ local }) => `the address ${local} is in use by another host (dadfailed)`),
-    ...infos
-      .filter(({ dadfailed, tentative }) => dadfailed !== true && tentative === true)
-      .map(({ local }) => `the address ${local} is still tentative: try again in two seconds`),
     ...answers.routes.flatMap(({ all }) =>
-      all.filter((route) => isRouteOfLink(route, link)).flatMap((route) => foreign('route', route, route.dst)),
+      all.filter((route) => isRouteOfLink(route, link)).flatMap((route) => listUnknown('route', route, route.dst)),
     ),
     ...answers.rules.flatMap(({ all }) =>
-      all.filter(isRuleOfLink(name)).flatMap((rule) => foreign('rule', rule, rule.priority)),
+      all.filter(isRuleOfLink(name)).flatMap((rule) => listUnknown('rule', rule, rule.priority)),
     ),
     ...answers.nexthops.filter(({ dev }) => dev === name).map(({ id }) => `the nexthop object ${id} leads over it`),
   ]
+}
+
+function isTentative({ addr_info }: IpLink): boolean {
+  return addr_info.some(({ dadfailed, tentative }) => dadfailed !== true && tentative === true)
 }
 
 /** Kinds of links that take all frames of the NIC they hang on. */
@@ -210,5 +229,28 @@ export async function readHostState(system: System): Promise<HostState> {
     links: byName((link) => toHostLinkState(link, answers, system)),
     children: findChildren(answers.links),
     unsupported: byName((link) => findUnsupported(link, answers)),
+    tentative: new Set(answers.links.filter(isTentative).map(({ ifname }) => ifname)),
+    ruleItems: mapRuleItems(answers),
   }
+}
+
+/** Settings of one link only, or no numbers. */
+const OWN_SYSCTLS = ['mc_forwarding', 'mtu', 'addr_gen_mode', 'stable_secret']
+
+/** Sysctls of a link that differ from those of a new link, as `sysctl -w` sets them on the link of the other name. */
+export function readChangedSysctls(name: string, target: string, system: System): readonly string[] {
+  return ['ipv4', 'ipv6'].flatMap((family) => {
+    const conf = `/proc/sys/net/${family}/conf`
+    return (system.list(`${conf}/${name}`) ?? []).flatMap((key) => {
+      const value = system.read(`${conf}/${name}/${key}`)
+      if (OWN_SYSCTLS.includes(key) || value === undefined || value === system.read(`${conf}/default/${key}`)) return []
+      return /^-?\d+$/.test(value) ? [`net/${family}/conf/${target}/${key}=${value}`] : []
+    })
+  })
+}
+
+/** What the link has now, to be saved. */
+export function toSavedLink(link: HostLinkState, takenAt: number, system: System): SavedLink {
+  const { name, up, mtu, mac, altnames, addrGenMode, configItems: items } = link
+  return { name, up, mtu, mac, altnames, addrGenMode, sysctls: readChangedSysctls(name, name, system), items, takenAt }
 }

@@ -45,6 +45,11 @@ export interface IpLink {
   readonly mtu: number
   readonly address?: string
   readonly ifalias?: string
+  readonly altnames?: readonly string[]
+  /** The device of a real NIC on its bus, like the PCI address 0000:00:1f.6. */
+  readonly parentdev?: string
+  /** The MAC address that the driver gave it, where it has another one now. */
+  readonly permaddr?: string
   readonly group?: string
   readonly master?: string
   /** The link below or at the other end: its name in this namespace, its index in another one. */
@@ -173,6 +178,7 @@ const checkLinkInfo = object<IpLinkInfo>({
 const checkLink = object<IpLink>({
   ...{ ifindex: number, ifname: text, flags: listOf(text), mtu: number },
   ...{ address: maybeText, ifalias: maybeText, group: maybeText, master: maybeText, link: maybeText },
+  ...{ altnames: maybeTexts, parentdev: maybeText, permaddr: maybeText },
   ...{ link_index: maybeNumber, link_netnsid: maybeNumber, linkinfo: optional(checkLinkInfo) },
   addr_info: optional(listOf(checkAddress)),
 })
@@ -184,7 +190,8 @@ const NEXT_HOP = {
 
 const checkRoute = object<IpRoute>({
   ...NEXT_HOP,
-  ...{ dst: text, type: maybeText, tos: maybeText, table: maybeText, protocol: maybeText, scope: maybeText },
+  // Of a route with `encap`, iproute2 prints the fields of the tunnel under the same names.
+  ...{ dst: text, type: maybeText, tos: anything, table: maybeText, protocol: maybeText, scope: maybeText },
   ...{ prefsrc: maybeText, metric: maybeNumber, pref: maybeText, expires: maybeNumber },
   metrics: optional(listOf(object({}))),
   nexthops: optional(listOf(object<IpNextHop>(NEXT_HOP))),

@@ -43,12 +43,12 @@ export function toAddressItem(info: IpAddress, dev: string): LinkConfigItem {
   return {
     kind: 'address',
     family,
-    what: `the address ${local}/${prefixlen}`,
+    description: `the address ${local}/${prefixlen}`,
     add,
     del: ['addr', 'del', cidr, ...(peer === undefined ? [] : ['peer', `${peer}/${prefixlen}`]), 'dev', DEV_PLACEHOLDER],
     lifetimes:
       valid < INFINITE_LIFETIME ? { valid, preferred: info.preferred_life_time ?? INFINITE_LIFETIME } : undefined,
-    remnant:
+    leftover:
       valid < INFINITE_LIFETIME && family === 6 && peer === undefined
         ? ['route', 'flush', 'table', 'all', 'exact', toSubnet(info), 'dev', DEV_PLACEHOLDER, 'proto', 'kernel']
         : undefined,
@@ -106,7 +106,7 @@ const STAND_IN_PROTO = '113'
 function toAnnounced(route: IpRoute, family: Family): LinkConfigItem['announced'] {
   if (family !== 6 || route.dst !== 'default' || route.gateway === undefined) return undefined
   if (route.protocol === 'ra') return 'heard'
-  return route.protocol === STAND_IN_PROTO ? 'standing in' : undefined
+  return route.protocol === STAND_IN_PROTO ? 'stand-in' : undefined
 }
 
 /**
@@ -164,11 +164,11 @@ function toPlainRouteItem(route: IpRoute, family: Family, dev: string): LinkConf
   return {
     kind: 'route',
     family,
-    what: `${isDefault ? `the default route for IPv${family}` : `the route to ${route.dst}`}${route.table === 'main' ? '' : ` in table ${route.table}`}`,
+    description: `${isDefault ? `the default route for IPv${family}` : `the route to ${route.dst}`}${route.table === 'main' ? '' : ` in table ${route.table}`}`,
     add: [['route', 'append', ...key, ...proto, ...rest, ...(isHeavy ? nextHopArgs([route], dev) : path)]],
     del: ['route', 'del', ...key, ...proto, ...path],
     lifetimes: route.expires === undefined ? undefined : { valid: route.expires },
-    rank: `${family} ${key.join(' ')}`,
+    routeKey: `${family} ${key.join(' ')}`,
     gateway,
     isDefault: isDefault ? isDefault : undefined,
   }
@@ -180,7 +180,7 @@ export function toNeighbourItem({ dst: ip, lladdr, router }: IpNeighbour): LinkC
   return {
     kind: 'neighbour',
     family: familyOf(ip),
-    what: `the neighbour ${ip}`,
+    description: `the neighbour ${ip}`,
     add: [
       lladdr === undefined
         ? ['neigh', 'replace', 'proxy', ip, 'dev', DEV_PLACEHOLDER]
@@ -230,7 +230,7 @@ export function toRuleItem(rule: IpRule, family: Family, dev: string): LinkConfi
   return {
     kind: 'rule',
     family,
-    what: `the IPv${family} rule ${rule.priority}`,
+    description: `the IPv${family} rule ${rule.priority}`,
     add: [['rule', 'add', ...words]],
     del: ['rule', 'del', ...words],
   }

@@ -10,9 +10,8 @@ import {
   toRuleItem,
 } from './link-config-items'
 
-const lines = (holding: LinkConfigItem, dev = 'br0', age = 0) =>
-  toAddArgs(holding, dev, age).map((words) => words.join(' '))
-const del = (holding: LinkConfigItem, dev = 'br0') => toDelArgs(holding, dev).join(' ')
+const lines = (item: LinkConfigItem, dev = 'br0', age = 0) => toAddArgs(item, dev, age).map((words) => words.join(' '))
+const del = (item: LinkConfigItem, dev = 'br0') => toDelArgs(item, dev).join(' ')
 
 const v4: IpAddress = {
   family: 'inet',
@@ -180,7 +179,7 @@ test('neighbours and rules', () => {
   expect(del(rule, 'eth0')).toBe('rule del from 10.0.0.0/24 fwmark 0x7 iif eth0 priority 1000 table 100')
 })
 
-test('a holding is the same on whatever link it is', () =>
+test('an item is the same on whatever link it is', () =>
   expect(configKeyOf(toAddressItem(v4, 'eth0'))).toBe(configKeyOf(toAddressItem({ ...v4, label: 'br0' }, 'br0'))))
 
 describe("of the kernel's own routes, those move that nobody makes anew", () => {

@@ -3,18 +3,25 @@ import { vlanDeviceName } from '../model/ifname'
 import type { AttachRequest } from '../model/request'
 import type { Guest } from '../runtimes/find'
 import type { System } from '../system/types'
-import { type GuestLink, type GuestState, readGuestState, toAddrAddArgs } from './guest'
+import type { GuestLink, GuestState } from './guest'
+import { type HostState, readHostState, toSavedLink } from './host'
 import { type HostLink, readHostLink, readRecordedLinks } from './host-links'
+import { readNicDevice } from './nic-device'
 import { PENDING_GROUP } from './record'
-import { readSavedLink, type SavedLink } from './saved-link'
+import { readSavedNic, type SavedNic } from './saved-link'
+import { SYSFS_NET } from './sysfs'
 
-/** What is known of a NIC that goes in itself, and of the VLAN device on one. */
+/** What is known of a NIC that is moved into a guest, and of a VLAN device on a NIC. */
 export interface NicFacts {
-  /** With --direct-phys: how the NIC is, or was before it went into a guest that has ended. */
-  readonly savedNic?: SavedLink
-  /** Whether that is written down already. */
-  readonly isNicSaved?: boolean
-  /** A wireless one changes sides with `iw` only, which is not there. */
+  /** With --direct-phys: what the NIC has in the host, or had before it was moved into a guest. */
+  readonly savedNic?: SavedNic
+  /** What its state file says now; absent where there is none. */
+  readonly nicFile?: SavedNic
+  /** The host's links, for a NIC that is to come back. */
+  readonly hostState?: HostState
+  /** What of its configuration could not be given back. */
+  readonly nicUnsupported?: readonly string[]
+  /** A wireless NIC is moved by `iw`, and that is not installed. */
   readonly lacksIw?: true
   /** The VLAN device under a macvlan of the request: its name, and the link when it is there. */
   readonly vlanDevice?: {
@@ -58,46 +65,47 @@ export function findOrphanedNic(nic: string, system: System): HostLink | undefin
   return readRecordedLinks(system).find(({ record }) => record?.kind === 'link' && record.nic === nic)
 }
 
-/** How the NIC is: as it is written down when it has been away, else as the kernel shows it. */
-async function readNicToSave(
-  { name, up, mtu, mac, alias, record }: HostLink,
-  guest: Guest,
-  system: System,
-): Promise<Pick<NicFacts, 'savedNic' | 'isNicSaved'>> {
-  const kept = record?.kind === 'link' && record.nic !== undefined ? readSavedLink(record.nic, system) : undefined
-  if (kept !== undefined) return { savedNic: kept, isNicSaved: true }
-  const { links, routes } = await readGuestState(undefined, system)
-  const live = links.find((link) => link.name === name)
-  const phy = system.read(`/sys/class/net/${name}/phy80211/index`)
-  const addresses = live?.addresses.filter(({ automatic }) => !automatic) ?? []
-  const nic = {
-    name,
-    guest: `${guest.kind}:${guest.name}`,
-    kind: live?.kind ?? 'NIC',
+/** What the NIC has: by its state file when it has been away, else as the kernel says. */
+async function readNicToSave(hostif: HostLink, target: NicTarget, system: System): Promise<NicFacts> {
+  const { name, record } = hostif
+  const { guest, state } = target
+  const hostState = await readHostState(system)
+  const live = hostState.links.get(name)
+  const nicFile = record?.kind === 'link' && record.nic !== undefined ? readSavedNic(record.nic, system) : undefined
+  if (live === undefined) return {}
+  // An index that a link in the guest has already is not kept.
+  const ifindex = state.links.some((link) => link.ifindex === hostif.ifindex) ? undefined : hostif.ifindex
+  const owner = { guest: `${guest.kind}:${guest.name}`, netns: system.inode(guest.nsPath) }
+  const device = { ...readNicDevice(hostif, live, system), ifindex }
+  if (nicFile !== undefined) return { savedNic: { ...nicFile, ...owner, device }, nicFile, hostState }
+  const phy = system.read(`${SYSFS_NET}/${name}/phy80211/index`)
+  const savedNic = {
+    ...toSavedLink(live, hostState.takenAt, system),
+    ...owner,
+    device,
     phy: phy === undefined ? undefined : `phy#${phy}`,
-    ...{ up, mtu, mac },
-    alias,
-    addresses: addresses.map(toAddrAddArgs),
-    routes: routes
-      .filter(({ dev, protocol }) => dev === name && protocol !== 'kernel')
-      .sort((a, b) => Number(a.gateway !== undefined) - Number(b.gateway !== undefined))
-      .map(({ family, dst, words }) => ({ family, dst, words })),
+    alias: hostif.alias,
   }
-  return { savedNic: nic, isNicSaved: false }
+  return { savedNic, hostState, nicUnsupported: hostState.unsupported.get(name) }
+}
+
+interface NicTarget {
+  readonly guest: Guest
+  readonly state: GuestState
 }
 
 /** Of the NIC that is to go in, or else of the one that is there under the name asked for. */
 export async function readNicFacts(
-  { hostif, inGuest, guest }: { hostif: HostLink | undefined; inGuest: GuestLink | undefined; guest: Guest },
+  { hostif, inGuest, ...target }: NicTarget & { hostif: HostLink | undefined; inGuest: GuestLink | undefined },
   system: System,
-): Promise<Pick<NicFacts, 'savedNic' | 'isNicSaved' | 'lacksIw'>> {
+): Promise<NicFacts> {
   if (hostif !== undefined) {
-    const state = await readNicToSave(hostif, guest, system)
-    return { ...state, lacksIw: state.savedNic?.phy !== undefined && !system.hasProgram('iw') ? true : undefined }
+    const facts = await readNicToSave(hostif, target, system)
+    return { ...facts, lacksIw: facts.savedNic?.phy !== undefined && !system.hasProgram('iw') ? true : undefined }
   }
   const { record } = inGuest ?? {}
-  const nic = record?.kind === 'link' && record.nic !== undefined ? readSavedLink(record.nic, system) : undefined
-  return nic === undefined ? {} : { savedNic: nic, isNicSaved: true }
+  const savedNic = record?.kind === 'link' && record.nic !== undefined ? readSavedNic(record.nic, system) : undefined
+  return savedNic === undefined ? {} : { savedNic, nicFile: savedNic, hostState: await readHostState(system) }
 }
 
 /** The NIC of the request in the guest, under another name than the one asked for. */

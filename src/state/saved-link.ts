@@ -1,46 +1,194 @@
 import type { System } from '../system/types'
-import type { DefaultRoute } from './record'
+import {
+  type JsonValue,
+  parseChoice,
+  parseCount,
+  parseFlag,
+  parseList,
+  parseObject,
+  parseOptional,
+  parseText,
+  readJsonFile,
+} from './json-file'
+import { DEV_PLACEHOLDER, type LinkConfigItem, parseLinkConfigItem } from './link-config'
 
-/** A route of the host over a NIC: its destination, and the words after that in `ip route add`. */
-export interface SavedRoute extends DefaultRoute {
-  readonly dst: string
-}
-
-/**
- * How a NIC was in the host before it was moved into a guest. It stands in a file of the host and not on the NIC,
- * where the guest could write: no guest shall give the host addresses or routes.
- */
+/** What a link of the host had before pipework changed it: what it takes to give all of it back. */
 export interface SavedLink {
   readonly name: string
-  /** The guest's kind and name: nobody else brings it back. */
-  readonly guest: string
-  /** What `ip -d link` calls its kind; none for a real NIC, which no guest can make up. */
-  readonly kind: string
-  /** The radio of a wireless NIC by its number, like phy#0: names are looked for in /sys, which is another namespace's. */
-  readonly phy?: string
   readonly up: boolean
   readonly mtu: number
   readonly mac: string
+  readonly altnames: readonly string[]
+  /** How the kernel makes its link-local IPv6 address; absent without IPv6. */
+  readonly addrGenMode?: string
+  /** Settings that a new link would not have, as `sysctl -w` sets them: `net/ipv4/conf/eth0/rp_filter=2`. */
+  readonly sysctls: readonly string[]
+  /** Addresses, routes of all tables, permanent neighbours, rules; in the order in which they are given to a link. */
+  readonly items: readonly LinkConfigItem[]
+  /** Seconds since boot at that moment. */
+  readonly takenAt: number
+}
+
+/** What tells a NIC from all others: the kernel says it, and nobody in a guest can change it. */
+export interface NicDevice {
+  /** What `ip -d link` calls its kind; `NIC` for a real one, which no guest can make. */
+  readonly kind: string
+  /** Its device on the bus, like the PCI address 0000:00:1f.6. */
+  readonly parent?: string
+  /** Its number on that device, where one device has several. */
+  readonly port?: string
+  readonly permanentMac?: string
+  /** Its index in the guest; absent where another link there had that index, so that the kernel chose a new one. */
+  readonly ifindex?: number
+  /** The index of a veth's other end. */
+  readonly peerIndex?: number
+}
+
+/**
+ * A NIC that was moved into a guest. It is in a file of the host and not on the NIC, where the guest could write: no
+ * guest shall give the host addresses or routes.
+ */
+export interface SavedNic extends SavedLink {
+  /** The guest that got it, by kind and name. */
+  readonly guest: string
+  /** The inode of that guest's network namespace; absent in files of the version before. */
+  readonly netns?: number
+  readonly device: NicDevice
+  /** The radio of a wireless NIC by its number, like phy#0: its name belongs to another namespace's /sys. */
+  readonly phy?: string
   readonly alias?: string
-  /** Each as the words of `ip addr add`, but for the device. */
-  readonly addresses: readonly (readonly string[])[]
-  readonly routes: readonly SavedRoute[]
 }
 
-const SAVED_LINKS_DIR = '/run/pipework/nics'
+/** The layout of the file: 2. Files without a version are of the layout before. */
+export const STATE_VERSION = 2
 
-/** The file in which the state of that NIC stands while it is away. */
-export function savedLinkFile(name: string): string {
-  return `${SAVED_LINKS_DIR}/${name}`
+const SAVED_NICS_DIR = '/run/pipework/nics'
+
+const ADDR_GEN_MODES = ['eui64', 'none', 'stable_secret', 'random'] as const
+const IFNAME = /^[^\s/"'#\\\p{Cc}]{1,15}$/u
+const ALTNAME = /^[^\s/"'#\\\p{Cc}]{1,127}$/u
+const MAC = /^[\da-f:]*$/i
+const SYSCTL = /^net\/ipv[46]\/conf\/[^\s/"'#\\\p{Cc}]+\/\w+=[\w:.-]+$/u
+const LABEL = /^[^\p{Cc}]*$/u
+
+/** The file in which the state of that NIC is while it is away. */
+export function savedNicFile(name: string): string {
+  return `${SAVED_NICS_DIR}/${name}`
 }
 
-/** The names of the NICs that are away; a run that was killed may have left half of a file beside theirs. */
-export function listSavedLinks(system: System): readonly string[] {
-  return (system.list(SAVED_LINKS_DIR) ?? []).filter((name) => !name.endsWith('.new'))
+/** The text of that file. */
+export function formatSavedNic(nic: SavedNic): string {
+  return JSON.stringify({ version: STATE_VERSION, ...nic })
 }
 
-/** The state of a NIC that is away, or was when its guest ended; undefined when none of that name is. */
-export function readSavedLink(name: string, system: System): SavedLink | undefined {
-  const text = system.read(savedLinkFile(name))
-  return text === undefined ? undefined : (JSON.parse(text) as SavedLink)
+/** The names of the NICs that are away; files that a killed run has left half-written are none. */
+export function listSavedNics(system: System): readonly string[] {
+  return (system.list(SAVED_NICS_DIR) ?? []).filter((name) => IFNAME.test(name) && !name.endsWith('.new'))
+}
+
+/**
+ * The state of a NIC that is away, or was when its guest ended; undefined when there is none of that name.
+ * @throws PipeworkError that names the file when it is damaged.
+ */
+export function readSavedNic(name: string, system: System): SavedNic | undefined {
+  return IFNAME.test(name) ? readJsonFile(savedNicFile(name), system, parseSavedNic) : undefined
+}
+
+/** All of them. */
+export function readSavedNics(system: System): readonly SavedNic[] {
+  return listSavedNics(system).flatMap((name) => readSavedNic(name, system) ?? [])
+}
+
+/** A saved link out of a state file. */
+export function parseSavedLink(json: JsonValue): SavedLink {
+  const of = parseObject(json)
+  return {
+    name: parseText(of('name'), IFNAME),
+    up: parseFlag(of('up')),
+    mtu: parseCount(of('mtu')),
+    mac: parseText(of('mac'), MAC),
+    altnames: parseList(of('altnames'), (name) => parseText(name, ALTNAME)),
+    addrGenMode: parseAddrGenMode(of('addrGenMode')),
+    sysctls: parseList(of('sysctls'), (setting) => parseText(setting, SYSCTL)),
+    items: parseList(of('items'), parseLinkConfigItem),
+    takenAt: parseCount(of('takenAt')),
+  }
+}
+
+/** How a link makes its link-local address, where the file says so. */
+export function parseAddrGenMode(json: JsonValue): string | undefined {
+  return parseOptional(json, (it) => parseChoice(it, ADDR_GEN_MODES))
+}
+
+function parseSavedNic(json: JsonValue): SavedNic {
+  const of = parseObject(json)
+  const before = of('version').value === undefined
+  return {
+    ...(before ? parseSavedLinkBefore(json) : parseSavedLink(json)),
+    guest: parseText(of('guest'), LABEL),
+    netns: parseOptional(of('netns'), parseCount),
+    device: before ? { kind: parseText(of('kind'), LABEL) } : parseNicDevice(of('device')),
+    phy: parseOptional(of('phy'), (it) => parseText(it, /^phy#\d+$/)),
+    alias: parseOptional(of('alias'), (it) => parseText(it, LABEL)),
+  }
+}
+
+function parseNicDevice(json: JsonValue): NicDevice {
+  const of = parseObject(json)
+  const text = (key: string) => parseOptional(of(key), (it) => parseText(it, LABEL))
+  return {
+    kind: parseText(of('kind'), LABEL),
+    parent: text('parent'),
+    port: text('port'),
+    permanentMac: text('permanentMac'),
+    ifindex: parseOptional(of('ifindex'), parseCount),
+    peerIndex: parseOptional(of('peerIndex'), parseCount),
+  }
+}
+
+/** The file of a NIC by the version before: addresses and routes as words of `ip`. */
+function parseSavedLinkBefore(json: JsonValue): SavedLink {
+  const of = parseObject(json)
+  const words = (it: JsonValue) => parseList(it, (word) => parseText(word, /^[^\s"'#\\\p{Cc}]+$/u))
+  const name = parseText(of('name'), IFNAME)
+  return {
+    name,
+    up: parseFlag(of('up')),
+    mtu: parseCount(of('mtu')),
+    mac: parseText(of('mac'), MAC),
+    altnames: [],
+    sysctls: [],
+    items: [
+      ...parseList(of('addresses'), words).map(toAddressItemBefore),
+      ...parseList(of('routes'), (route) => toRouteItemBefore(parseObject(route), { name, words })),
+    ],
+    takenAt: 0,
+  }
+}
+
+function toAddressItemBefore([cidr = '', ...rest]: readonly string[]): LinkConfigItem {
+  return {
+    kind: 'address',
+    family: cidr.includes(':') ? 6 : 4,
+    description: `the address ${cidr}`,
+    add: [['addr', 'add', cidr, ...rest, 'dev', DEV_PLACEHOLDER]],
+    del: ['addr', 'del', cidr, 'dev', DEV_PLACEHOLDER],
+  }
+}
+
+function toRouteItemBefore(
+  of: (key: string) => JsonValue,
+  { name, words }: { readonly name: string; readonly words: (json: JsonValue) => readonly string[] },
+): LinkConfigItem {
+  const family = parseCount(of('family')) === 6 ? 6 : 4
+  const typed = parseText(of('dst'), /^[\w:./]+$/)
+  const dst = typed === 'default' ? (family === 4 ? '0.0.0.0/0' : '::/0') : typed
+  const rest = words(of('words')).map((word) => (word === name ? DEV_PLACEHOLDER : word))
+  return {
+    kind: 'route',
+    family,
+    description: `the route to ${typed}`,
+    add: [['route', 'append', dst, ...rest]],
+    del: ['route', 'del', dst, ...rest],
+  }
 }

@@ -209,8 +209,8 @@ function toRecordedGuest(guest: Guest, { recordedGuest }: AttachFacts): Guest {
 /** The steps that connect the requested bridge to its uplink, and the bridge after them. */
 async function planRequestUplink({ hostif, uplink, force }: AttachRequest, system: System) {
   if (uplink === undefined) return undefined
-  const { planUplinkBridge } = await import('../uplink/foresee')
-  return planUplinkBridge({ bridge: hostif, spec: uplink }, { force, writeUnmanaged: false }, { system })
+  const { planUplinkBridge } = await import('../uplink')
+  return planUplinkBridge({ bridge: hostif, spec: uplink }, { force, writeUnmanaged: false }, system)
 }
 
 /** Connects the requested bridge to its uplink, unless it is connected. */

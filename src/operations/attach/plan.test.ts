@@ -19,7 +19,7 @@ import type { HostLink } from '../../state/host-links'
 import type { OvsDatabase, OvsPort } from '../../state/ovsdb'
 import { policyTables } from '../../state/policy-rules'
 import { decodeRecord, type LinkRecord, OWNED_ALIAS } from '../../state/record'
-import type { SavedLink } from '../../state/saved-link'
+import type { SavedNic } from '../../state/saved-link'
 import { captureError } from '../../system/fake'
 import { type DetachInputs, planDetach } from '../detach/plan'
 import { planLinkAndAddresses } from './plan'
@@ -448,15 +448,29 @@ function withoutEnd(typed: Typed, link: Pick<GuestLink, 'kind' | 'mode'>, before
 }
 
 /** How up0 is before it moves. */
-const nicState: SavedLink = {
+const nicState: SavedNic = {
   name: 'up0',
   guest: 'netns:blue',
-  kind: 'veth',
+  netns: 4026532001,
+  device: { kind: 'veth', ifindex: 7, peerIndex: 2 },
   up: true,
   mtu: 1500,
   mac: nic.mac,
-  addresses: [['192.168.1.5/24', 'brd', '192.168.1.255']],
-  routes: [{ family: 4, dst: '10.9.0.0/16', words: ['via', '192.168.1.1', 'dev', 'up0'] }],
+  altnames: [],
+  sysctls: [],
+  takenAt: 100,
+  items: [
+    {
+      ...{ kind: 'address', family: 4, description: 'the address 192.168.1.5/24' },
+      add: [['addr', 'add', '192.168.1.5/24', 'broadcast', '192.168.1.255', 'dev', '@']],
+      del: ['addr', 'del', '192.168.1.5/24', 'dev', '@'],
+    },
+    {
+      ...{ kind: 'route', family: 4, description: 'the route to 10.9.0.0/16', routeKey: '4 10.9.0.0/16 table main' },
+      add: [['route', 'append', '10.9.0.0/16', 'table', 'main', 'via', '192.168.1.1', 'dev', '@']],
+      del: ['route', 'del', '10.9.0.0/16', 'table', 'main', 'via', '192.168.1.1', 'dev', '@'],
+    },
+  ],
 }
 
 const onDummy = { words: 'dummy netns:blue 10.0.0.2/24' }
@@ -546,7 +560,7 @@ const kernelGoldens: readonly Golden[] = [
     words: 'up0 netns:blue 10.0.0.2/24',
     options: { direct: true },
     given: [NIC],
-    facts: { ...bare, hostif: nic, savedNic: nicState, isNicSaved: false },
+    facts: { ...bare, hostif: nic, savedNic: nicState },
   },
   {
     name: 'direct-phys-wireless',
@@ -557,7 +571,6 @@ const kernelGoldens: readonly Golden[] = [
       ...bare,
       hostif: { ...nic, kind: 'wireless' },
       savedNic: { ...nicState, phy: 'phy#3' },
-      isNicSaved: false,
     },
   },
   {
@@ -1260,7 +1273,7 @@ test.each<[string, AttachOptions]>([
 )
 
 test('a wireless NIC goes into a guest with its radio, which needs iw', () => {
-  const wireless = { ...bare, hostif: nic, savedNic: { ...nicState, phy: 'phy#3' }, isNicSaved: false }
+  const wireless = { ...bare, hostif: nic, savedNic: { ...nicState, phy: 'phy#3' } }
   const moved = { words: 'up0 netns:blue 10.0.0.2/24', options: { direct: true } } as const
   expect(planOf(moved, wireless).length).toBeGreaterThan(0)
   expect(() => planOf(moved, { ...wireless, lacksIw: true })).toThrow("'iw', which moves it")

@@ -34,13 +34,14 @@ export function findIncompatibility(context: AttachContext, driver: Driver): str
 
 /** Removes the link as `disconnect` does, but keeps its bridge or VLAN device. */
 function planLinkRemoval({ facts }: AttachContext): Plan {
-  const { inGuest, hostEnd, portVlans, parent, savedNic, routes, sysctls, policy } = facts
+  const { inGuest, hostEnd, portVlans, parent, savedNic, hostState, routes, sysctls, policy } = facts
   const record = findLinkRecord(facts)
   const ovsPort = findOvsPort(facts.ovs, hostEnd?.name)
   const alias = (hostEnd ?? inGuest)?.alias
-  if (record === undefined || alias === undefined || inGuest === undefined) return []
+  // A guest can remove the alias of a NIC, which is known from its device.
+  if (record === undefined || (alias === undefined && record.nic === undefined) || inGuest === undefined) return []
   return planDetach({
-    attachment: { record, alias, inGuest, hostEnd },
+    attachment: { record, alias: alias ?? '', inGuest, hostEnd },
     guestState: { links: facts.links, routes },
     sysctls,
     others: [],
@@ -48,6 +49,7 @@ function planLinkRemoval({ facts }: AttachContext): Plan {
     ovsRemoval: ovsPort === undefined ? undefined : { port: ovsPort, deadPorts: [], isDaemonRunning: true },
     parent,
     savedNic,
+    hostState,
     policy,
   })
 }

@@ -24,12 +24,13 @@ import {
   readHostLink,
   readRecordedLinks,
 } from '../../state/host-links'
+import { withNicRecords } from '../../state/nic-device'
 import { findNicOtherName, findOrphanedNic, readHostAddress, readNicFacts, readVlanDevice } from '../../state/nic-facts'
 import { isOvsBridge, isOvsRunning, mayBeOvsPort, type OvsState, readOvs, readOvsIfRelevant } from '../../state/ovsdb'
 import { mayHavePolicyRules, policyMarkerFile, readPolicyRouting } from '../../state/policy-rules'
 import { readProcRoutes } from '../../state/proc-routes'
 import type { LinkRecord } from '../../state/record'
-import { readSavedLink } from '../../state/saved-link'
+import { readSavedNic } from '../../state/saved-link'
 import { batchLine } from '../../system/batch'
 import type { System } from '../../system/types'
 
@@ -95,7 +96,7 @@ export async function readAttachFacts(
   const isOvs = isOvsBridge(request.hostif, hostif, ovsOfHostif)
   const names = await deriveNames(request, { guest, system }, isOvs ? 'ovs' : 'bridge')
   const named = readHostLink(request.hostEnd ?? names.hostEndName, system)
-  const state = await readGuestIfNeeded(request, { hostif, named }, { guest, system, netns })
+  const state = await readGuestIfNeeded(request, named, { guest, system, netns })
   const inGuest = state.links.find(({ name }) => name === request.ifname)
   const hostEnd = findHostEnd(inGuest, named, system)
   const nameTaken = named !== undefined && named.ifindex !== hostEnd?.ifindex ? named : undefined
@@ -105,7 +106,7 @@ export async function readAttachFacts(
   const lower = findMacvlanParent(inGuest, system)
   const vlanDevice = readVlanDevice(request, system)
   const parked = request.direct ? findNicOtherName(request, state) : undefined
-  const away = hostif === undefined ? readSavedLink(request.hostif, system) : undefined
+  const away = hostif === undefined ? readSavedNic(request.hostif, system) : undefined
   const similar = hostif === undefined && away === undefined ? listSimilarNames(request.hostif, system) : undefined
   const takenPeer = state.links.find((link) => areVethPeers(link, nameTaken))?.name
   return {
@@ -125,7 +126,10 @@ export async function readAttachFacts(
     similarNames: similar,
     nameConflict: nameTaken,
     conflictPeer: takenPeer,
-    ...(await readNicFacts({ hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest }, system)),
+    ...(await readNicFacts(
+      { hostif: request.direct ? hostif : undefined, inGuest: inGuest ?? parked, guest, state },
+      system,
+    )),
     links: state.links,
     routes: state.routes,
     ...(await readOptionFacts(request, { links: state.links, inGuest, hostEnd, hostif }, { guest, system, netns })),
@@ -141,15 +145,22 @@ export async function readAttachFacts(
 /** The inside of the guest; not read where it cannot be, or where nothing is in it that matters. */
 async function readGuestIfNeeded(
   request: AttachRequest,
-  { hostif, named }: { readonly hostif: HostLink | undefined; readonly named: HostLink | undefined },
+  named: HostLink | undefined,
   { guest, system, netns }: AttachReadContext,
 ): Promise<GuestState> {
   if (netns === undefined) return EMPTY_GUEST
-  const isAway = request.direct && hostif === undefined
+  // Indexes of links count there.
+  if (request.direct) return readNicGuest(guest, netns, system)
   // Routes and rules are compared with what is there, links that have no default route among it.
   const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHavePolicyRules(system, netns)
-  const isEmpty = !isAway && named === undefined && mayBeBlank && isEmptyNamespace(request.ifname, guest, system)
-  return isEmpty ? EMPTY_GUEST : readGuestState(netns, system)
+  const isEmpty = named === undefined && mayBeBlank && isEmptyNamespace(request.ifname, guest, system)
+  return isEmpty ? EMPTY_GUEST : readNicGuest(guest, netns, system)
+}
+
+/** The guest, where NICs of the host are known by their device. */
+async function readNicGuest({ nsPath }: Guest, netns: string, system: System): Promise<GuestState> {
+  const state = await readGuestState(netns, system)
+  return withNicRecords(state, system.inode(nsPath) ?? 0, system)
 }
 
 /** Interfaces of the host that a name which none has may have meant; undefined for a name that makes something. */

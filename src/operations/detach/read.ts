@@ -1,10 +1,11 @@
 import type { ExistingAttachment } from '../../state/attachments'
 import { readPortVlans } from '../../state/bridge-vlans'
 import { findMacvlanParent, type GuestState, readGuestSysctls } from '../../state/guest'
+import { readHostState } from '../../state/host'
 import { mayHaveHostServices } from '../../state/marker'
 import type { OvsDatabase } from '../../state/ovsdb'
 import { mayHavePolicyRules, readPolicyRouting } from '../../state/policy-rules'
-import { readSavedLink } from '../../state/saved-link'
+import { readSavedNic } from '../../state/saved-link'
 import type { HeldNetns, System } from '../../system/types'
 import type { ResolvedTarget } from '../look'
 import { findUnusedParents } from './gc'
@@ -48,6 +49,7 @@ export async function readDetachInputs(
     planHostRelease(known, system),
     findUnusedParents({ hostEnd, parent, deadPort, ovs }, gone, system),
   ])
+  const savedNic = nic === undefined ? undefined : readSavedNic(nic, system)
   return {
     attachment,
     others,
@@ -55,7 +57,8 @@ export async function readDetachInputs(
     sysctls,
     portVlans,
     parent,
-    savedNic: nic === undefined ? undefined : readSavedLink(nic, system),
+    savedNic,
+    hostState: savedNic === undefined ? undefined : await readHostState(system),
     ...policy,
     ...hostRelease,
     ...unusedParents,

@@ -1,52 +1,46 @@
 import { PipeworkError } from '../../model/errors'
-import { readUptime } from '../../state/host'
-import { type MoveContext, restoreMove, toLeftoverError, withUplinkLock } from './run-move'
-import { readUplinkState, saveUplinkState, type UplinkState } from './state-file'
+import type { System } from '../../system/types'
+import { type MoveContext, restoreMove, toLeftoverError, tryUplinkLock, withUplinkLock } from './run-move'
+import { readUplinkState, saveUplinkState, toKeptState, type UplinkState } from './state-file'
 
-/** What an uplink is made or taken away with. */
+/** What an uplink is made or removed with. */
 export interface UplinkRunOptions extends MoveContext {
-  /** Seconds in which somebody must confirm the move; without, its proof does. */
+  /** Seconds in which the user must confirm the move; without, its verification is enough. */
   readonly confirm?: number
-  /** Tells what is awaited, where somebody reads it. */
+  /** Shows a text to the user. */
   readonly notify: (text: string) => void
 }
 
-/** Refuses while an earlier move of that bridge waits. */
-export function validateNotPending(bridge: string, { system }: MoveContext): void {
+/** Refuses while an earlier move of that bridge waits to be confirmed. */
+export function validateNotPending(bridge: string, system: System): void {
   if (readUplinkState(bridge, system)?.stage === 'pending')
     throw new PipeworkError(`the uplink of '${bridge}' waits to be confirmed`, {
-      hint: `Keep it: pipework uplink confirm ${bridge}. Put it back: pipework uplink del ${bridge}`,
+      hint: `Keep it: pipework uplink confirm ${bridge}. Restore what was before: pipework uplink del ${bridge}`,
     })
 }
 
-/** The move is proven: it is kept, or waits for somebody to say so. */
-export function markKept(journal: UplinkState, { system, confirm }: UplinkRunOptions): void {
-  saveUplinkState(
-    confirm === undefined
-      ? { ...journal, stage: 'kept' }
-      : { ...journal, stage: 'pending', deadline: readUptime(system) + confirm },
-    system,
-  )
-}
-
-/** Seconds between two looks whether it is confirmed. */
+/** Seconds between two looks at the state file. */
 const POLL_INTERVAL = 0.1
 
-/** Returns when it is confirmed; throws when it was put back. */
-export async function awaitConfirmation(bridge: string, connector: UplinkRunOptions): Promise<void> {
-  const { system, interrupt, notify, confirm } = connector
+/**
+ * Waits, without any lock, until the move is confirmed.
+ * @throws PipeworkError when it was restored instead.
+ */
+export async function awaitConfirmation({ bridge, takenAt }: UplinkState, run: UplinkRunOptions): Promise<void> {
+  const { system, interrupt, notify, confirm } = run
   const typed = { enter: false }
   const isTerminal = await system.isTerminal(0)
   notify(
-    `It works so far. ${isTerminal ? 'Press Enter, or type in a new session' : 'Type in a new session'}: pipework uplink confirm ${bridge}\nElse all is put back in ${confirm} s.\n`,
+    `It works so far. ${isTerminal ? 'Press Enter, or run in a new session' : 'Run in a new session'}: pipework uplink confirm ${bridge}\nOtherwise everything is restored in ${confirm} s.\n`,
   )
   const stop = isTerminal ? await system.onInputLine(() => (typed.enter = true)) : () => {}
   try {
     for (;;) {
-      const journal = readUplinkState(bridge, system)
-      if (journal?.stage !== 'pending') return validateNotRestored(journal, bridge)
-      if (interrupt.requested) return await restoreInterrupted(journal, connector)
-      if (typed.enter) await confirmUplink(bridge, connector)
+      const state = readUplinkState(bridge, system)
+      if (state?.stage !== 'pending') return assertConfirmed(bridge, state?.takenAt === takenAt ? state : undefined)
+      if (interrupt.requested && (await tryRestorePending(bridge, system)))
+        throw new PipeworkError('interrupted; everything was restored')
+      if (typed.enter) await confirmUplink(bridge, run)
       else await system.sleep(POLL_INTERVAL)
     }
   } finally {
@@ -54,33 +48,42 @@ export async function awaitConfirmation(bridge: string, connector: UplinkRunOpti
   }
 }
 
-function validateNotRestored(journal: UplinkState | undefined, bridge: string): void {
-  if (journal?.stage === 'kept' || journal?.stage === 'left') return
-  throw new PipeworkError(`nobody confirmed the uplink of '${bridge}', so all was put back as it was`, {
-    hint: 'If you were still connected: press Enter in time, or give it more of that with --confirm.',
+/** A state of another moment is the one before the move, restored. */
+function assertConfirmed(bridge: string, state: UplinkState | undefined): void {
+  if (state?.stage === 'kept' || state?.stage === 'detached') return
+  throw new PipeworkError(`the uplink of '${bridge}' was not confirmed, so everything was restored`, {
+    hint: 'If you were still connected: confirm in time, or allow more seconds with --confirm.',
   })
 }
 
-async function restoreInterrupted(journal: UplinkState, { system }: MoveContext): Promise<never> {
-  // Not by withLock, which an interrupted run would not wait for.
-  throw toLeftoverError(new PipeworkError('interrupted, and put back as it was'), await restoreMove(journal, system))
+/** Restores a pending move, with the lock: only one process restores. False where another has the lock or was faster. */
+async function tryRestorePending(bridge: string, system: System): Promise<boolean> {
+  const release = await tryUplinkLock(system)
+  if (release === undefined) return false
+  try {
+    const state = readUplinkState(bridge, system)
+    if (state?.stage !== 'pending') return false
+    const leftovers = await restoreMove(state, system)
+    if (leftovers.length > 0) throw toLeftoverError(new PipeworkError('interrupted'), leftovers)
+    return true
+  } finally {
+    release()
+  }
 }
 
-/** Keeps an uplink that waits for it. False when there was nothing to confirm. */
-export async function confirmUplink(bridge: string, carrier: MoveContext): Promise<boolean> {
-  return withUplinkLock(carrier, async () => {
-    const journal = readUplinkState(bridge, carrier.system)
-    if (journal?.stage === 'restored' || journal === undefined)
+/** Keeps an uplink that waits to be confirmed. False when there was nothing to confirm. */
+export async function confirmUplink(bridge: string, context: MoveContext): Promise<boolean> {
+  return withUplinkLock(context, async () => {
+    const state = readUplinkState(bridge, context.system)
+    if (state === undefined || state.stage === 'restored')
       throw new PipeworkError(
-        journal === undefined
-          ? `'${bridge}' has no uplink that could be confirmed`
-          : `the uplink of '${bridge}' was put back: ${journal.why}`,
-        { hint: `Make it: pipework uplink add ${bridge} ${journal?.nic ?? '<nic>'} --confirm 60` },
+        state === undefined
+          ? `'${bridge}' has no uplink to confirm`
+          : `the uplink of '${bridge}' was removed again: ${state.error}`,
+        { hint: `Add it: pipework uplink add ${bridge} ${state?.nic ?? '<nic>'} --confirm 60` },
       )
-    if (journal.stage !== 'pending') return false
-    const { deadline, ...rest } = journal
-    if (journal.way === 'in') saveUplinkState({ ...rest, stage: 'kept' }, carrier.system)
-    else saveUplinkState({ ...rest, stage: 'left' }, carrier.system)
+    if (state.stage !== 'pending') return false
+    saveUplinkState(toKeptState(state), context.system)
     return true
   })
 }

@@ -1,18 +1,49 @@
-import { findBridgeVxlan, planVxlan, readVxlanFacts } from '../../drivers/vxlan'
 import { type Leftover, PipeworkError } from '../../model/errors'
+import { vlanDeviceName } from '../../model/ifname'
 import { formatWarning } from '../../model/report'
-import { formatUplinkSpec, type VxlanUplinkSpec } from '../../model/uplink'
+import { formatUplinkSpec, type UplinkSpec } from '../../model/uplink'
 import type { Plan } from '../../plan/step'
-import { readHostState } from '../../state/host'
+import { type HostState, readHostState } from '../../state/host'
+import { type HostLink, readHostLink } from '../../state/host-links'
 import { reloadCommandFor } from '../../state/network-managers'
-import { awaitConfirmation, markKept, type UplinkRunOptions, validateNotPending } from './confirm'
-import { planNicUplink, planVxlanDisconnect, type UplinkConnection } from './foresee'
-import { planMoveCleanup } from './move-config'
-import { planUplinkCleanup, planUplinkRemoval, toUplinkRemovalState } from './plan'
-import { findUplink, readGateways, readSshClient, resolveUplinkNic } from './read'
-import { executeUplinkPlan, type MoveContext, restoreMove, runMove, toLeftoverError, withUplinkLock } from './run-move'
-import { readUplinkState, saveUplinkState, type UplinkState } from './state-file'
-import { formatRuleWarning, type UplinkOptions } from './validate'
+import type { System } from '../../system/types'
+import { awaitConfirmation, type UplinkRunOptions, validateNotPending } from './confirm'
+import {
+  type DropIn,
+  planUplink,
+  planUplinkCleanup,
+  planUplinkRemoval,
+  toUplinkRemovalState,
+  toUplinkState,
+} from './plan'
+import {
+  findUplink,
+  type NicUplinkRequest,
+  readGateways,
+  readSshClient,
+  readUplinkFacts,
+  resolveUplinkNic,
+  type UplinkFacts,
+} from './read'
+import { planMoveCleanup } from './restore'
+import {
+  executeUplinkPlan,
+  finishMove,
+  type MoveContext,
+  restoreMove,
+  runMove,
+  toLeftoverError,
+  withUplinkLock,
+} from './run-move'
+import { readUplinkState, type UplinkState } from './state-file'
+import { formatRuleWarning, type UplinkOptions, validateUplink } from './validate'
+import { connectVxlan, disconnectVxlan, planVxlanConnect, planVxlanDisconnect } from './vxlan'
+
+/** A bridge, and what it is to be connected to. */
+export interface UplinkConnection {
+  readonly bridge: string
+  readonly spec: UplinkSpec
+}
 
 /** What was done for an uplink. */
 export interface UplinkChange {
@@ -20,41 +51,58 @@ export interface UplinkChange {
   /** As it is typed. */
   readonly uplink: string
   readonly plan: Plan
-  /** What the user may want to run now: who was kept off must be told so. */
+  /** Commands that the user may want to run now: network managers read their configuration on request only. */
   readonly next: readonly string[]
-  /** Takes it away again: what this run has made, and nothing where it was there before. */
+  /** Removes what this run has made. */
   undo(): Promise<readonly Leftover[]>
 }
 
 const undoNothing = async () => []
 
-/** Connects the bridge; nothing is done when it is connected so already. Throws, and all is as it was then. */
+/**
+ * Connects the bridge to a NIC or VXLAN; the plan is empty when it is connected already.
+ * @throws PipeworkError when refused or failed; the host is as before.
+ */
 export async function connectUplink(
   { bridge, spec }: UplinkConnection,
   options: UplinkOptions,
-  connector: UplinkRunOptions,
+  run: UplinkRunOptions,
 ): Promise<UplinkChange> {
-  if (spec.kind === 'vxlan') return connectVxlan(bridge, spec, connector)
-  const request = resolveUplinkNic({ bridge, spec }, connector.system)
-  const planned = await withUplinkLock(connector, async () => {
-    validateNotPending(bridge, connector)
-    const it = await planNicUplink(request, connector, { ...options, confirm: connector.confirm, routers: 'ask' })
-    if (it === undefined) return undefined
-    if (it.facts.firewallRule !== undefined) connector.notify(formatWarning({ message: formatRuleWarning(it.facts) }))
-    await runMove(it.state, it.plan, connector)
-    markKept(it.state, connector)
-    return it
-  })
+  const undo = () => tryDisconnect(bridge, run)
+  if (spec.kind === 'vxlan') {
+    const change = await connectVxlan(bridge, spec, run)
+    return { bridge, ...change, next: [], undo: change.plan.length === 0 ? undoNothing : undo }
+  }
+  const request = resolveUplinkNic({ bridge, spec }, run.system)
   const uplink = formatUplinkSpec(request.spec)
-  if (planned === undefined) return { bridge, uplink, plan: [], next: [], undo: undoNothing }
-  if (connector.confirm !== undefined) await awaitConfirmation(bridge, connector)
-  const { plan, dropIns } = planned
-  const undo = () => tryDisconnect(bridge, connector)
-  return { bridge, uplink, plan, next: dropIns.map(({ path }) => reloadCommandFor(path)), undo }
+  const move = await withUplinkLock(run, async () => {
+    validateNotPending(bridge, run.system)
+    if (isPortOf(request, run.system)) return undefined
+    const facts = await readUplinkFacts(request, run.system, 'ask')
+    validateUplink(facts, { ...options, confirm: run.confirm })
+    const { state, plan, dropIns } = planMove(facts, options, run.system)
+    if (facts.firewallRule !== undefined) run.notify(formatWarning({ message: formatRuleWarning(facts) }))
+    await runMove(state, plan, run)
+    return { plan, dropIns, state: finishMove(bridge, run, run.confirm) }
+  })
+  if (move === undefined) return { bridge, uplink, plan: [], next: [], undo: undoNothing }
+  if (run.confirm !== undefined) await awaitConfirmation(move.state, run)
+  return { bridge, uplink, plan: move.plan, next: move.dropIns.map(({ path }) => reloadCommandFor(path)), undo }
 }
 
-async function tryDisconnect(bridge: string, connector: UplinkRunOptions): Promise<readonly Leftover[]> {
-  const { confirm, stepsBefore, ...rest } = connector
+/** Whether the NIC, or the device of its VLAN, is a port of the bridge already. */
+function isPortOf({ bridge, spec: { nic, vlan } }: NicUplinkRequest, system: System): boolean {
+  return readHostLink(vlan === undefined ? nic : vlanDeviceName(nic, vlan), system)?.master === bridge
+}
+
+function planMove(facts: UplinkFacts, { writeUnmanaged }: UplinkOptions, system: System) {
+  const dropIns: readonly DropIn[] = writeUnmanaged ? facts.managers.flatMap(({ dropIn }) => dropIn ?? []) : []
+  const state = toUplinkState(facts, dropIns, system)
+  return { state, plan: planUplink(facts, state, dropIns), dropIns }
+}
+
+async function tryDisconnect(bridge: string, run: UplinkRunOptions): Promise<readonly Leftover[]> {
+  const { confirm, stepsBefore, ...rest } = run
   try {
     await disconnectUplink(bridge, rest)
     return []
@@ -65,74 +113,104 @@ async function tryDisconnect(bridge: string, connector: UplinkRunOptions): Promi
   }
 }
 
-/** The uplink taken away, or undefined when there was none. */
-export async function disconnectUplink(bridge: string, connector: UplinkRunOptions): Promise<UplinkChange | undefined> {
-  const { system } = connector
-  const moved = await withUplinkLock(connector, async () => {
+/**
+ * Takes the uplink out of the bridge; undefined when it has none.
+ * @throws PipeworkError when it failed; the host is as before.
+ */
+export async function disconnectUplink(bridge: string, run: UplinkRunOptions): Promise<UplinkChange | undefined> {
+  const { system } = run
+  const move = await withUplinkLock(run, async () => {
     const pending = readUplinkState(bridge, system)
-    if (pending?.stage === 'pending') return { journal: pending, plan: await restorePending(pending, connector) }
-    const journal = findUplink(bridge, system)
-    if (journal === undefined) return undefined
-    if (journal.stage === 'left') return { journal, plan: await cleanUpUplink(journal, connector) }
-    const now = await readHostState(system)
-    const gateways = await readGateways(bridge, { now, routers: 'ask' }, system)
-    const out = toUplinkRemovalState(journal, now)
-    const plan = planUplinkRemoval({ hostState: now, gateways, state: out, ...(await readSshClient(bridge, system)) })
-    await runMove(out, plan, connector)
-    if (connector.confirm !== undefined) markKept(out, connector)
-    else {
-      saveUplinkState({ ...out, stage: 'left' }, system)
-      return { journal, plan: [...plan, ...(await cleanUpUplink(out, connector))] }
-    }
-    return { journal, plan, isPending: true }
+    if (pending?.stage === 'pending') return { uplink: pending, plan: await restorePending(pending, system) }
+    const uplink = findUplink(bridge, system)
+    if (uplink === undefined) return undefined
+    if (uplink.stage === 'detached') return { uplink, plan: await cleanUpUplink(uplink, run) }
+    const { state, plan } = await planDetachMove(uplink, await readHostState(system), { system, gateways: 'ask' })
+    await runMove(state, plan, run)
+    const moved = finishMove(bridge, run, run.confirm)
+    if (run.confirm !== undefined) return { uplink, plan, pending: moved }
+    return { uplink, plan: [...plan, ...(await cleanUpUplink(moved, run))] }
   })
-  if (moved === undefined) return disconnectVxlan(bridge, connector)
-  const { journal, plan } = moved
-  if ('isPending' in moved) {
-    await awaitConfirmation(bridge, connector)
-    await withUplinkLock(connector, async () => {
-      const left = readUplinkState(bridge, system)
-      if (left?.stage === 'left') await cleanUpUplink(left, connector)
+  if (move === undefined) {
+    const change = await disconnectVxlan(bridge, run)
+    return change && { bridge, ...change, next: [], undo: undoNothing }
+  }
+  const { uplink, plan, pending } = move
+  if (pending !== undefined) {
+    await awaitConfirmation(pending, run)
+    await withUplinkLock(run, async () => {
+      const state = readUplinkState(bridge, system)
+      if (state?.stage === 'detached') await cleanUpUplink(state, run)
     })
   }
-  return { bridge, uplink: journal.nic, plan, next: journal.files.map(reloadCommandFor), undo: undoNothing }
+  return { bridge, uplink: uplink.nic, plan, next: uplink.files.map(reloadCommandFor), undo: undoNothing }
 }
 
-async function restorePending(journal: UplinkState, { system }: MoveContext): Promise<Plan> {
-  const plan = [{ description: `put back ${journal.nic}`, command: { kind: 'file', in: 'host', path: '' } } as const]
-  const leftovers = await restoreMove(journal, system)
-  if (leftovers.length > 0)
-    throw toLeftoverError(new PipeworkError(`'${journal.nic}' could not be put back`), leftovers)
+async function planDetachMove(
+  uplink: UplinkState,
+  hostState: HostState,
+  { system, gateways: routers }: { readonly system: System; readonly gateways: 'ask' | 'trust' },
+) {
+  const { bridge } = uplink
+  const state = toUplinkRemovalState(uplink, hostState)
+  const gateways = await readGateways(bridge, { now: hostState, routers }, system)
+  return { state, plan: planUplinkRemoval({ hostState, gateways, state, ...(await readSshClient(bridge, system)) }) }
+}
+
+async function restorePending(state: UplinkState, system: System): Promise<Plan> {
+  const leftovers = await restoreMove(state, system)
+  if (leftovers.length > 0) throw toLeftoverError(new PipeworkError(`'${state.nic}' could not be restored`), leftovers)
+  return [{ description: `restore ${state.nic}`, command: { kind: 'file', in: 'host', path: '' } }]
+}
+
+async function cleanUpUplink(state: UplinkState, context: MoveContext): Promise<Plan> {
+  const plan = planUplinkCleanup(state, planMoveCleanup(state, await readHostState(context.system)))
+  await executeUplinkPlan(plan, context)
   return plan
 }
 
-async function cleanUpUplink(journal: UplinkState, carrier: MoveContext): Promise<Plan> {
-  const now = await readHostState(carrier.system)
-  const plan = planUplinkCleanup(journal, planMoveCleanup(journal, now))
-  await executeUplinkPlan(plan, carrier)
-  return plan
+// --- dry runs: the same plans, and nothing is sent or changed ---
+
+/** The steps that `connectUplink` would run. */
+export async function planUplinkConnect(
+  { bridge, spec }: UplinkConnection,
+  options: UplinkOptions,
+  system: System,
+): Promise<Plan> {
+  if (spec.kind === 'vxlan') return planVxlanConnect(bridge, spec, system)
+  const request = resolveUplinkNic({ bridge, spec }, system)
+  if (isPortOf(request, system)) return []
+  const facts = await readUplinkFacts(request, system, 'trust')
+  validateUplink(facts, options)
+  return planMove(facts, options, system).plan
 }
 
-// --- VXLAN: no address moves, so that the steps' own inverses are enough ---
-
-async function connectVxlan(bridge: string, wish: VxlanUplinkSpec, connector: UplinkRunOptions): Promise<UplinkChange> {
-  const { system } = connector
-  const plan = await withUplinkLock(connector, async () => {
-    const it = planVxlan(await readVxlanFacts(bridge, wish, system))
-    await executeUplinkPlan(it, connector)
-    return it
-  })
-  const undo = plan.length === 0 ? undoNothing : () => tryDisconnect(bridge, connector)
-  return { bridge, uplink: formatUplinkSpec(wish), plan, next: [], undo }
+/** The same steps, and the bridge as it will be after them. */
+export async function planUplinkBridge(
+  connection: UplinkConnection,
+  options: UplinkOptions,
+  system: System,
+): Promise<{ readonly plan: Plan; readonly bridge: HostLink }> {
+  const { bridge: name } = connection
+  const plan = await planUplinkConnect(connection, options, system)
+  const words = plan.map(({ command }) => (command.kind === 'ip' ? command.words : []))
+  const created = words.find(([, add, , it]) => add === 'add' && it === name) ?? []
+  const after = (key: string) => String(created[created.indexOf(key) + 1] ?? '')
+  const bridge: HostLink = {
+    ...{ name, kind: 'bridge', ifindex: 0, peerIndex: 0, mtu: Number(after('mtu')), mac: after('address'), up: true },
+    ...{ filtering: false, defaultPvid: 1, record: { kind: 'made' } },
+  }
+  return { plan, bridge: readHostLink(name, system) ?? bridge }
 }
 
-async function disconnectVxlan(bridge: string, connector: UplinkRunOptions): Promise<UplinkChange | undefined> {
-  const { system } = connector
-  return withUplinkLock(connector, async () => {
-    const vxlan = await findBridgeVxlan(bridge, system)
-    if (vxlan === undefined) return undefined
-    const plan = await planVxlanDisconnect(bridge, vxlan, system)
-    await executeUplinkPlan(plan, connector)
-    return { bridge, uplink: `vxlan:${vxlan.id},${vxlan.remote}`, plan, next: [], undo: undoNothing }
-  })
+/** The steps that `disconnectUplink` would run. */
+export async function planUplinkDisconnect(bridge: string, system: System): Promise<Plan> {
+  const uplink = findUplink(bridge, system)
+  if (uplink === undefined) return planVxlanDisconnect(bridge, system)
+  const now = await readHostState(system)
+  const { state, plan } = await planDetachMove(uplink, now, { system, gateways: 'trust' })
+  const links = [...now.links].map(
+    ([name, link]) => [name, name === uplink.nic ? { ...link, master: '' } : link] as const,
+  )
+  return [...plan, ...planUplinkCleanup(state, planMoveCleanup(state, { ...now, links: new Map(links) }))]
 }

@@ -2,35 +2,34 @@ import { readVxlans } from '../../drivers/vxlan'
 import { readUptime } from '../../state/host'
 import { readHostLink } from '../../state/host-links'
 import type { System } from '../../system/types'
-import { listUplinks } from './read'
-import type { UplinkState } from './state-file'
+import { readUplinkStates, type UplinkStage, type UplinkState } from './state-file'
 
-/** An uplink of a bridge, as `uplink ls` shows it. */
+/** An uplink as `ls` shows it. */
 export interface UplinkRow {
   readonly bridge: string
   readonly uplink: string
-  /** `gone`: no longer a port of the bridge. */
-  readonly state: 'kept' | 'pending' | 'moving' | 'restored' | 'gone' | 'left'
-  /** Seconds until an unconfirmed uplink is rolled back. */
+  /** `gone`: its NIC is no port of the bridge any more. */
+  readonly state: UplinkStage | 'gone'
+  /** Seconds until it is restored, unless it is confirmed. */
   readonly left?: number
+  /** Why it was restored. */
   readonly why?: string
 }
 
-function toUplinkRow({ bridge, nic, stage, deadline, why }: UplinkState, system: System): UplinkRow {
+function toUplinkRow({ bridge, nic, stage, deadline = 0, error }: UplinkState, system: System): UplinkRow {
   const isPort = readHostLink(nic, system)?.master === bridge
   return {
-    bridge,
-    uplink: nic,
+    ...{ bridge, uplink: nic },
     state: stage === 'kept' && !isPort ? 'gone' : stage,
-    left: stage === 'pending' ? Math.max(0, Math.round((deadline ?? 0) - readUptime(system))) : undefined,
-    why,
+    left: stage === 'pending' ? Math.max(0, Math.round(deadline - readUptime(system))) : undefined,
+    why: error,
   }
 }
 
-/** The uplinks that pipework made: NICs and VXLANs. */
+/** The uplinks of all bridges. */
 export async function listUplinkRows(system: System): Promise<readonly UplinkRow[]> {
-  const vxlans = (await readVxlans(system)).flatMap(({ isOurs, master, id, remote }): readonly UplinkRow[] =>
-    isOurs && master !== undefined ? [{ bridge: master, uplink: `vxlan:${id},${remote}`, state: 'kept' }] : [],
+  const vxlans = (await readVxlans(system)).flatMap(({ isOurs, master: bridge, id, remote }): readonly UplinkRow[] =>
+    isOurs && bridge !== undefined ? [{ bridge, uplink: `vxlan:${id},${remote}`, state: 'kept' }] : [],
   )
-  return [...listUplinks(system).map((it) => toUplinkRow(it, system)), ...vxlans]
+  return [...readUplinkStates(system).map((state) => toUplinkRow(state, system)), ...vxlans]
 }

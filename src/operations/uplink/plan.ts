@@ -1,63 +1,77 @@
 import { explainMissingModule } from '../../drivers/validate'
+import { planMoveConfig } from '../../network/move-config'
 import { ip, type Plan, planSteps, type Step } from '../../plan/step'
-import type { HostLinkState, HostState } from '../../state/host'
+import { type HostState, toSavedLink } from '../../state/host'
 import { configKeyOf, uniqueConfigItems } from '../../state/link-config'
+import type { LinkManager } from '../../state/network-managers'
 import { OWNED_ALIAS } from '../../state/record'
+import type { SavedLink } from '../../state/saved-link'
+import type { System } from '../../system/types'
+import type { UplinkFacts } from './read'
+import { bridgeKeysOf, type UplinkState, uplinkStateFile } from './state-file'
 import {
   clearMaster,
   enableLro,
   flushNeighbours,
   hasOtherPorts,
-  planMoveConfig,
+  probeNeighbour,
+  setAddrGenMode,
   setLink,
   setMaster,
-} from './move-config'
-import type { UplinkFacts } from './read'
-import { type UplinkState, uplinkStateFile } from './state-file'
+} from './steps'
 
-/** What is to be written down before the first change. */
-export function toUplinkState(facts: UplinkFacts, files: readonly string[]): UplinkState {
+/** A configuration file that keeps a network manager off. */
+export type DropIn = NonNullable<LinkManager['dropIn']>
+
+/** What is saved before the first change. */
+export function toUplinkState(facts: UplinkFacts, dropIns: readonly DropIn[], system: System): UplinkState {
   const { bridge, nic, link, hostState, vlan, lro } = facts
-  const [state, bridgeState] = [hostState.links.get(nic), hostState.links.get(bridge)]
-  const shapeOf = ({ up, mtu, mac, genmode }: HostLinkState) => ({ up, mtu, mac, ...(genmode && { genmode }) })
+  const { takenAt } = hostState
+  const save = (name: string): SavedLink | undefined => {
+    const live = hostState.links.get(name)
+    return live && toSavedLink(live, takenAt, system)
+  }
+  // The device of a VLAN that is not there yet is created like the NIC below it.
+  const { mtu = 0, mac = '' } = link ?? {}
+  const created = { name: nic, up: false, mtu, mac, altnames: [], sysctls: [], items: [], takenAt }
   return {
-    ...{ bridge, nic, way: 'in', stage: 'moving', takenAt: hostState.takenAt, lro, files },
-    holdings: uniqueConfigItems(state?.configItems ?? []),
-    nicWas: state === undefined ? { up: false, mtu: link?.mtu ?? 0, mac: link?.mac ?? '' } : shapeOf(state),
-    bridgeWas: bridgeState === undefined ? undefined : shapeOf(bridgeState),
-    bridgeHad: bridgeState?.configItems.map(configKeyOf) ?? [],
+    ...{ bridge, nic, direction: 'attach', stage: 'moving', takenAt, lro, files: dropIns.map(({ path }) => path) },
+    items: uniqueConfigItems(hostState.links.get(nic)?.configItems ?? []),
+    nicBefore: save(nic) ?? created,
+    bridgeBefore: save(bridge),
     vlan: vlan === undefined || vlan.isThere ? undefined : { nic: link?.name ?? '', id: vlan.id },
   }
 }
 
-/** The steps that put the NIC into the bridge, with all that it has, and see whether that works. */
-export function planUplink(facts: UplinkFacts, journal: UplinkState): Plan {
+/** The steps that make the NIC a port of the bridge, move its configuration there, and verify that it works. */
+export function planUplink(facts: UplinkFacts, state: UplinkState, dropIns: readonly DropIn[]): Plan {
   const { bridge, nic, sysctls, bridgeLink, hostState } = facts
-  const { holdings, nicWas, bridgeHad } = journal
-  // A kernel without IPv6 knows no such mode.
-  const genmode = (name: string, mode: string) => hasIpv6Links(hostState) && setLink(name, ['addrgenmode', mode])
+  const { items, nicBefore, bridgeBefore } = state
   return planSteps(
-    planVlanDevice(facts, journal),
-    planBridgeDevice(facts, journal),
+    dropIns.map(({ path, text }) => ({
+      description: `write ${path}`,
+      command: { kind: 'file', in: 'host', path, text, readers: 'everybody' },
+    })),
+    planVlanDevice(facts, state),
+    planBridgeDevice(facts, state),
     bridgeLink === undefined &&
       sysctls.length > 0 && {
         description: `give ${bridge} the sysctls of ${nic}`,
         command: { kind: 'run', in: 'host', argv: ['sysctl', '-qw', ...sysctls] },
       },
-    bridgeLink?.up !== true && planSteps(genmode(bridge, 'none'), setLink(bridge, ['up'])),
+    bridgeLink?.up !== true && planSteps(setAddrGenMode(bridge, 'none', hostState), setLink(bridge, ['up'])),
     // A port needs no address of its own.
-    genmode(nic, 'none'),
-    !nicWas.up && setLink(nic, ['up']),
+    setAddrGenMode(nic, 'none', hostState),
+    !nicBefore.up && setLink(nic, ['up']),
     planMoveConfig({
-      ...{ from: nic, to: bridge, items: holdings, age: 0, keptKeys: bridgeHad, masterStep: setMaster(nic, bridge) },
-      live: { from: hostState.links.get(nic), to: undefined },
+      ...{ from: nic, to: bridge, items, age: 0, masterStep: setMaster(nic, bridge) },
+      // A bridge whose NIC was taken out by hand has the configuration already.
+      live: { from: hostState.links.get(nic), to: hostState.links.get(bridge) },
     }),
-    genmode(bridge, journal.bridgeWas?.genmode ?? nicWas.genmode ?? 'eui64'),
+    setAddrGenMode(bridge, bridgeBefore?.addrGenMode ?? nicBefore.addrGenMode ?? 'eui64', hostState),
     planVerification(facts, { from: nic, to: bridge }),
   )
 }
-
-const hasIpv6Links = ({ links }: HostState) => links.get('lo')?.genmode !== undefined
 
 function planVlanDevice({ nic, link }: UplinkFacts, { vlan }: UplinkState): Plan {
   if (vlan === undefined || link === undefined) return []
@@ -75,32 +89,33 @@ function planVlanDevice({ nic, link }: UplinkFacts, { vlan }: UplinkState): Plan
   )
 }
 
-/** A new bridge has the address and the MTU of the NIC: so nobody on the LAN sees a difference. */
+/** A new bridge has the MAC address and MTU of the NIC, so that nothing changes for others on the LAN. */
 function planBridgeDevice(
-  { bridge, bridgeLink, nic, hostState, link }: UplinkFacts,
-  { nicWas, bridgeWas }: UplinkState,
+  { bridge, bridgeLink, nic, hostState }: UplinkFacts,
+  { nicBefore, bridgeBefore }: UplinkState,
 ): Plan {
-  const mac = nicWas.mac || link?.mac || ''
-  if (bridgeLink === undefined || bridgeWas === undefined)
+  const mac = nicBefore.mac
+  if (bridgeLink === undefined || bridgeBefore === undefined)
     return [
       {
         description: `create the bridge ${bridge}, with the MAC address and MTU of ${nic}`,
-        command: ip`link add dev ${bridge} address ${mac} mtu ${nicWas.mtu} type bridge stp_state 0`,
+        command: ip`link add dev ${bridge} address ${mac} mtu ${nicBefore.mtu} type bridge stp_state 0`,
       },
       { description: `record that pipework made ${bridge}`, command: ip`link set dev ${bridge} alias ${OWNED_ALIAS}` },
     ]
   return planSteps(
-    bridgeWas.mac !== mac && setLink(bridge, ['address', mac]),
-    // What is larger than the NIC takes would be dropped without a word.
-    (bridgeWas.mtu > nicWas.mtu || (bridgeWas.mtu !== nicWas.mtu && !hasOtherPorts(bridge, nic, hostState))) &&
-      setLink(bridge, ['mtu', `${nicWas.mtu}`]),
+    bridgeBefore.mac !== mac && setLink(bridge, ['address', mac]),
+    // Frames larger than the NIC takes would be dropped without any error.
+    (bridgeBefore.mtu > nicBefore.mtu ||
+      (bridgeBefore.mtu !== nicBefore.mtu && !hasOtherPorts(bridge, nic, hostState))) &&
+      setLink(bridge, ['mtu', `${nicBefore.mtu}`]),
   )
 }
 
-/** Seconds that a router has to answer: it is asked three times, once a second. */
+/** Seconds that a gateway has to answer: the kernel sends three requests, one a second. */
 const GATEWAY_TIMEOUT = 4
 
-/** Whether the routers answer, out of a cache that knows nothing, and whether the user is still connected. */
+/** Whether the gateways answer, with an empty neighbour cache, and whether replies still reach the user. */
 function planVerification(
   { gateways, sshClient, sshUsesNic }: Pick<UplinkFacts, 'gateways' | 'sshClient' | 'sshUsesNic'>,
   { from, to }: { readonly from: string; readonly to: string },
@@ -118,14 +133,14 @@ function planVerification(
           argv: ['ip', 'neigh', 'show', 'to', gateway.ip, 'dev', to],
         },
         explainFailure: ({ stdout }) => ({
-          message: `the gateway '${gateway.ip}' does not answer on '${to}' (${stdout.trim().split(' ').at(-1) || 'nothing was seen'})`,
-          hint: 'So all was put back as it was. Does the switch take one MAC address per port, or does the gateway know another?',
+          message: `the gateway '${gateway.ip}' does not answer on '${to}' (${stdout.trim().split(' ').at(-1) || 'no entry'})`,
+          hint: 'Everything was restored. Does the switch accept one MAC address per port only, or has the gateway a static entry?',
         }),
       }),
     ),
     sshClient !== undefined &&
       sshUsesNic && {
-        description: `see that you, at ${sshClient}, are reached by ${to}`,
+        description: `verify that your SSH client ${sshClient} is reached by ${to}`,
         command: {
           kind: 'ask',
           in: 'host',
@@ -134,16 +149,11 @@ function planVerification(
           timeout: 0,
         },
         explainFailure: ({ stdout }) => ({
-          message: `'${sshClient}', where you are connected from, is not reached by '${to}'`,
-          hint: `The route is: ${stdout.trim().split('\n')[0]}. So all was put back as it was.`,
+          message: `your SSH client '${sshClient}' is not reached by '${to}'`,
+          hint: `The route is: ${stdout.trim().split('\n')[0]}. Everything was restored.`,
         }),
       },
   )
-}
-
-/** The step that has the kernel look for a neighbour; the answer shows in its cache. */
-function probeNeighbour(ip_: string, dev: string): Step {
-  return { description: `ask for ${ip_} on ${dev}`, command: ip`neigh replace ${ip_} dev ${dev} use` }
 }
 
 /** What is known when a NIC is to leave its bridge. */
@@ -151,32 +161,36 @@ export interface UplinkRemovalFacts extends Pick<UplinkFacts, 'hostState' | 'gat
   readonly state: UplinkState
 }
 
-/** What is to be written down before the NIC leaves: what the bridge has now, but for what was its own. */
-export function toUplinkRemovalState(journal: UplinkState, now: HostState): UplinkState {
-  const { bridge, bridgeHad } = journal
-  const has = now.links.get(bridge)?.configItems.filter((holding) => !bridgeHad.includes(configKeyOf(holding))) ?? []
-  return { ...journal, way: 'out', stage: 'moving', takenAt: now.takenAt, holdings: uniqueConfigItems(has) }
+/** What is saved before the NIC leaves: it takes what the bridge has now, except what was the bridge's before. */
+export function toUplinkRemovalState({ error, ...uplink }: UplinkState, now: HostState): UplinkState {
+  const kept = bridgeKeysOf(uplink)
+  const items = now.links.get(uplink.bridge)?.configItems.filter((item) => !kept.includes(configKeyOf(item))) ?? []
+  return {
+    ...uplink,
+    ...{ direction: 'detach', stage: 'moving', takenAt: now.takenAt, items: uniqueConfigItems(items) },
+  }
 }
 
-/** The steps that take the NIC out of the bridge again, with all that the bridge has from it or was given since. */
+/** The steps that take the NIC out of the bridge, with the configuration that came with it or was added since. */
 export function planUplinkRemoval(facts: UplinkRemovalFacts): Plan {
-  const { nic, bridge, holdings, nicWas, lro } = facts.state
-  const live = facts.hostState.links.get(nic)
+  const { state, hostState } = facts
+  const { nic, bridge, items, nicBefore, lro } = state
+  const [liveNic, liveBridge] = [hostState.links.get(nic), hostState.links.get(bridge)]
   return planSteps(
-    live !== undefined && live.mtu !== nicWas.mtu && setLink(nic, ['mtu', `${nicWas.mtu}`]),
+    liveNic !== undefined && liveNic.mtu !== nicBefore.mtu && setLink(nic, ['mtu', `${nicBefore.mtu}`]),
     planMoveConfig({
-      ...{ from: bridge, to: nic, items: holdings, age: 0, masterStep: clearMaster(nic) },
-      neighbourCache: facts.hostState.links.get(bridge)?.neighbourCache ?? [],
-      live: { from: facts.hostState.links.get(bridge), to: live },
+      ...{ from: bridge, to: nic, items, age: 0, masterStep: clearMaster(nic) },
+      neighbourCache: liveBridge?.neighbourCache ?? [],
+      live: { from: liveBridge, to: liveNic },
     }),
-    nicWas.genmode !== undefined && setLink(nic, ['addrgenmode', nicWas.genmode]),
+    nicBefore.addrGenMode !== undefined && setLink(nic, ['addrgenmode', nicBefore.addrGenMode]),
     planVerification(facts, { from: bridge, to: nic }),
     lro.map(enableLro),
-    !nicWas.up && setLink(nic, ['down']),
+    !nicBefore.up && setLink(nic, ['down']),
   )
 }
 
-/** The last steps, when nothing is to be put back any more: what pipework made goes, if nobody uses it. */
+/** The last steps, when nothing is to be restored any more: what pipework made is removed, if nothing else uses it. */
 export function planUplinkCleanup({ bridge, files }: UplinkState, leftovers: Plan): Plan {
   return planSteps(
     leftovers,

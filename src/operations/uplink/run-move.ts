@@ -8,8 +8,16 @@ import { configKeyOf, toDelArgs } from '../../state/link-config'
 import type { BatchLine } from '../../system/batch'
 import { acquireLock } from '../../system/locks'
 import type { Interrupt, System } from '../../system/types'
-import { planMoveRestore } from './move-config'
-import { listUplinkBridges, readUplinkState, saveUplinkState, type UplinkState, uplinkStateFile } from './state-file'
+import { planMoveRestore } from './restore'
+import {
+  type ProcessId,
+  readUplinkState,
+  readUplinkStates,
+  saveUplinkState,
+  toKeptState,
+  type UplinkState,
+  uplinkStateFile,
+} from './state-file'
 
 /** What a move is made with. */
 export interface MoveContext {
@@ -20,15 +28,20 @@ export interface MoveContext {
   readonly stepsBefore?: number
 }
 
-export const UPLINK_LOCK = 'uplink'
+const UPLINK_LOCK = 'uplink'
 /** Seconds that a run waits for another one that moves an uplink: longer than a move may take. */
 const LOCK_TIMEOUT = 150
 /** Seconds after which a move that goes on is taken for one that hangs. */
 const MOVE_TIMEOUT = 120
-/** Stands for a guest, where nothing runs inside one. */
+/** A plan for the host alone has no guest. */
 const NO_GUEST: Guest = { kind: 'docker', name: '', nsPath: '/proc/self/ns/net' }
 
-/** Runs the action while no other moves an uplink; what a killed run has left is restored before. */
+/** Takes the lock that all moves of uplinks share; undefined while another run has it. */
+export function tryUplinkLock(system: System): Promise<(() => void) | undefined> {
+  return system.tryLock(UPLINK_LOCK)
+}
+
+/** Runs the action while no other moves an uplink; moves that a killed run has left are restored before. */
 export async function withUplinkLock<T>(context: MoveContext, action: () => Promise<T>): Promise<T> {
   const release = await acquireLock({ name: UPLINK_LOCK, subject: 'an uplink', limit: LOCK_TIMEOUT }, context)
   try {
@@ -39,15 +52,83 @@ export async function withUplinkLock<T>(context: MoveContext, action: () => Prom
   }
 }
 
-/** With the lock held, whoever was moving is gone. */
+/** While this run has the lock, the process that was moving is gone. */
 async function recoverStaleMoves(system: System): Promise<void> {
-  for (const bridge of listUplinkBridges(system)) {
-    const journal = readUplinkState(bridge, system)
-    if (journal?.stage === 'moving') await restoreMove(journal, system)
+  for (const state of readUplinkStates(system)) if (state.stage === 'moving') await restoreMove(state, system)
+}
+
+/**
+ * Moves what the state names. A watchdog is running before the first change: it restores everything when this process is
+ * gone or hangs. Returns when the plan is done and verified.
+ * @throws PipeworkError when it failed and everything is as it was before.
+ */
+export async function runMove(state: UplinkState, plan: Plan, context: MoveContext): Promise<void> {
+  const { system } = context
+  const moving: UplinkState = {
+    ...{ ...state, stage: 'moving', previous: readUplinkState(state.bridge, system) },
+    ...{ deadline: readUptime(system) + MOVE_TIMEOUT, mover: readProcessId(system.pid, system) },
+  }
+  saveUplinkState(moving, system)
+  try {
+    await system.spawnDetached(['uplink', 'guard', state.bridge])
+    await executePlan(plan, toExecuteOptions(context))
+    if (hasAnnouncedRoute(state))
+      await dropStandInRoutes(state.direction === 'attach' ? state.bridge : state.nic, system)
+  } catch (error) {
+    throw toLeftoverError(error, await restoreMove(moving, system))
   }
 }
 
-/** The plan in as few calls as can be, whatever of it fails: the way back. */
+/** The verified move is kept, or waits to be confirmed. */
+export function finishMove(bridge: string, { system }: MoveContext, confirm: number | undefined): UplinkState {
+  const moving = readUplinkState(bridge, system)
+  if (moving?.stage !== 'moving') throw new PipeworkError(`the move of the uplink of '${bridge}' took too long`)
+  const state: UplinkState =
+    confirm === undefined
+      ? toKeptState(moving)
+      : { ...moving, stage: 'pending', deadline: readUptime(system) + confirm }
+  saveUplinkState(state, system)
+  return state
+}
+
+/** What names a process for as long as the machine runs. */
+export function readProcessId(pid: number, system: System): ProcessId | undefined {
+  const stat = system.read(`/proc/${pid}/stat`)
+  const startTime = stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+  return startTime === undefined ? undefined : { pid, startTime }
+}
+
+/** Restores what the state says, in up to three tries; what cannot be restored is named. The caller has the lock. */
+export async function restoreMove(state: UplinkState, system: System, error?: string): Promise<readonly Leftover[]> {
+  for (let tries = 3; ; tries -= 1) {
+    await runBestEffort(planMoveRestore(state, await readHostState(system)), system)
+    const now = await readHostState(system)
+    const missing = listUnrestored(state, now)
+    if (missing.length === 0) break
+    if (tries === 1)
+      return planMoveRestore(state, now).map(({ command }) => ({ what: missing.join(', '), command: toShell(command) }))
+  }
+  const isAttach = state.direction === 'attach'
+  if (hasAnnouncedRoute(state)) await dropStandInRoutes(isAttach ? state.nic : state.bridge, system)
+  const kept = state.previous?.files ?? []
+  const written = isAttach ? state.files.filter((path) => !kept.includes(path)) : []
+  for (const path of written) system.writeFile(path, undefined)
+  restoreStateFile(state, system, error)
+  return []
+}
+
+/** The state file as it was before the move, or with the reason why there is no uplink. */
+function restoreStateFile(state: UplinkState, system: System, error: string | undefined): void {
+  const { previous, deadline, mover, ...rest } = state
+  if (previous?.stage === 'kept') saveUplinkState(previous, system)
+  // The version before did not save the state before a move.
+  else if (state.direction === 'detach') saveUplinkState({ ...rest, stage: 'kept' }, system)
+  else if (error !== undefined) saveUplinkState({ ...rest, stage: 'restored', error }, system)
+  else if (previous !== undefined) saveUplinkState(previous, system)
+  else system.writeFile(uplinkStateFile(state.bridge), undefined)
+}
+
+/** Runs the steps of a restore in as few calls as possible, going on past those that fail. */
 async function runBestEffort(plan: Plan, system: System): Promise<void> {
   let lines: BatchLine[] = []
   const flush = async () => {
@@ -65,81 +146,39 @@ async function runBestEffort(plan: Plan, system: System): Promise<void> {
   await flush()
 }
 
-/** What is not where it was, in the end: nothing, unless somebody else is at the same links. */
-function listUnrestored({ nic, bridge, way, holdings, takenAt }: UplinkState, now: HostState): readonly string[] {
-  const home = now.links.get(way === 'in' ? nic : bridge)
-  if (home === undefined) return []
-  const ids = home.configItems.map(configKeyOf)
+/** The items that are not back; that happens when another program changes the same links. */
+function listUnrestored({ nic, bridge, direction, items, takenAt }: UplinkState, now: HostState): readonly string[] {
+  const owner = now.links.get(direction === 'attach' ? nic : bridge)
+  if (owner === undefined) return []
+  const present = owner.configItems.map(configKeyOf)
   const age = now.takenAt - takenAt
-  return holdings
-    .filter((it) => !ids.includes(configKeyOf(it)) && (it.lifetimes === undefined || it.lifetimes.valid > age))
-    .map(({ what }) => what)
+  return items
+    .filter((it) => !present.includes(configKeyOf(it)) && (it.lifetimes === undefined || it.lifetimes.valid > age))
+    .map(({ description }) => description)
 }
 
-const hasAnnouncedRoute = ({ holdings }: UplinkState) => holdings.some(({ announced }) => announced !== undefined)
+const hasAnnouncedRoute = ({ items }: UplinkState) => items.some(({ announced }) => announced !== undefined)
 
-/**
- * Seconds in which a router that is asked for announces itself: half a second, three after it has done so last (RFC
- * 4861, 6.2.6), and the kernel asks again after four.
- */
+/** Seconds: a router may answer a solicitation up to 3.5 s later (RFC 4861, 6.2.6), and the kernel repeats it after 4. */
 const ROUTER_TIMEOUT = 5
 
-/** Waits for the routers of a link to announce themselves, and takes away what stood in for them. */
+/** Waits until the routers of a link have announced themselves, and removes the routes that stood in for theirs. */
 async function dropStandInRoutes(dev: string, system: System): Promise<void> {
   const deadline = system.elapsed() + ROUTER_TIMEOUT * 1000
   for (;;) {
     const routes = (await readHostState(system)).links.get(dev)?.configItems.filter(({ announced }) => announced) ?? []
-    const standing = routes.filter(({ announced }) => announced === 'standing in')
+    const standIns = routes.filter(({ announced }) => announced === 'stand-in')
     const isHeard = (gateway: string | undefined) =>
       routes.some((it) => it.gateway === gateway && it.announced === 'heard')
-    const done = standing.filter(({ gateway }) => isHeard(gateway))
-    if (done.length > 0) await system.runIpBatch({ lines: done.map((it) => toDelArgs(it, dev)), force: true })
-    // What nobody relieves is gone when the announcement would be that it stands for.
-    if (done.length === standing.length || system.elapsed() >= deadline) return
+    const replaced = standIns.filter(({ gateway }) => isHeard(gateway))
+    if (replaced.length > 0) await system.runIpBatch({ lines: replaced.map((it) => toDelArgs(it, dev)), force: true })
+    // A stand-in without an announcement expires when the announcement before it would have.
+    if (replaced.length === standIns.length || system.elapsed() >= deadline) return
     await system.sleep(0.1)
   }
 }
 
-/** Puts all back as the journal says it was; what cannot be put back is named. The lock is the caller's. */
-export async function restoreMove(journal: UplinkState, system: System, why?: string): Promise<readonly Leftover[]> {
-  for (let tries = 3; ; tries -= 1) {
-    const plan = planMoveRestore(journal, await readHostState(system))
-    await runBestEffort(plan, system)
-    const now = await readHostState(system)
-    const missing = listUnrestored(journal, now)
-    if (missing.length === 0) break
-    if (tries === 1)
-      return planMoveRestore(journal, now).map(({ command }) => ({
-        what: missing.join(', '),
-        command: toShell(command),
-      }))
-  }
-  if (hasAnnouncedRoute(journal)) await dropStandInRoutes(journal.way === 'in' ? journal.nic : journal.bridge, system)
-  for (const path of journal.way === 'in' ? journal.files : []) system.writeFile(path, undefined)
-  const { deadline, ...rest } = journal
-  if (journal.way === 'out') saveUplinkState({ ...rest, stage: 'kept' }, system)
-  else if (why !== undefined) saveUplinkState({ ...rest, stage: 'restored', why }, system)
-  else system.writeFile(uplinkStateFile(journal.bridge), undefined)
-  return []
-}
-
-/**
- * Moves what the journal names, with somebody ready to put it back: that one is there before the first change, and acts
- * when this process is gone. Comes back when the plan is done and proven; throws when all is as it was.
- */
-export async function runMove(journal: UplinkState, plan: Plan, carrier: MoveContext): Promise<void> {
-  const { system } = carrier
-  saveUplinkState({ ...journal, deadline: readUptime(system) + MOVE_TIMEOUT }, system)
-  try {
-    await system.spawnDetached(['uplink', 'guard', journal.bridge])
-    await executePlan(plan, toExecuteOptions(carrier))
-    if (hasAnnouncedRoute(journal)) await dropStandInRoutes(journal.way === 'in' ? journal.bridge : journal.nic, system)
-  } catch (error) {
-    throw toLeftoverError(error, await restoreMove(journal, system))
-  }
-}
-
-/** The failure, with what could not be put back after it. */
+/** The failure, with what could not be restored after it. */
 export function toLeftoverError(error: unknown, leftovers: readonly Leftover[]): unknown {
   if (leftovers.length === 0) return error
   return new PipeworkError(error instanceof Error ? error.message : String(error), {
@@ -147,9 +186,9 @@ export function toLeftoverError(error: unknown, leftovers: readonly Leftover[]):
   })
 }
 
-/** Runs steps whose own inverses are enough, or that are never put back. */
-export function executeUplinkPlan(plan: Plan, carrier: MoveContext): Promise<void> {
-  return executePlan(plan, toExecuteOptions(carrier))
+/** Runs steps that need no watchdog: their own inverses are enough, or there is nothing to restore any more. */
+export function executeUplinkPlan(plan: Plan, context: MoveContext): Promise<void> {
+  return executePlan(plan, toExecuteOptions(context))
 }
 
 function toExecuteOptions({ system, interrupt, onStep, stepsBefore = 0 }: MoveContext): ExecuteOptions {

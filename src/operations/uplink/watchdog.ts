@@ -1,52 +1,57 @@
 import { readHostState, readUptime } from '../../state/host'
 import type { System } from '../../system/types'
-import { restoreMove, UPLINK_LOCK } from './run-move'
+import { readProcessId, restoreMove, tryUplinkLock } from './run-move'
 import { readUplinkState, type UplinkState } from './state-file'
 
-/** Seconds between two looks at the journal. */
+/** Seconds between two looks at the state file. */
 const POLL_INTERVAL = 0.05
-/** Seconds between two tries to put back what would not go, and how many there are. */
+/** Seconds between two tries of a restore that failed, and how many there are. */
 const RETRY_DELAY = 1
 const MAX_TRIES = 60
 
 /**
- * The dead man's timer: a process of its own that puts an uplink back when pipework was killed amid the move, or when
- * nobody has confirmed it in time. It says that it is ready when all it may need is in memory.
+ * A process of its own that restores the host when pipework was killed during the move, or when the move was not
+ * confirmed in time. It says `ready` when it has loaded all that it may need.
  */
 export async function runUplinkWatchdog(bridge: string, system: System): Promise<void> {
   system.forwardSignals(() => {})
   await readHostState(system)
   system.write(1, 'ready\n')
   for (let tries = MAX_TRIES; tries > 0; ) {
-    const journal = readUplinkState(bridge, system)
-    if (journal?.stage !== 'moving' && journal?.stage !== 'pending') return
-    const why = findRestoreReason(journal, system)
-    const isLeft = why !== undefined && (await tryRestore(journal, why, system))
-    if (isLeft) tries -= 1
-    await system.sleep(isLeft ? RETRY_DELAY : POLL_INTERVAL)
+    const state = readUplinkState(bridge, system)
+    if (state?.stage !== 'moving' && state?.stage !== 'pending') return
+    const error = findRestoreReason(state, system)
+    const hasFailed = error !== undefined && (await tryRestore(state, error, system))
+    if (hasFailed) tries -= 1
+    await system.sleep(hasFailed ? RETRY_DELAY : POLL_INTERVAL)
   }
 }
 
-/** Why it is to be put back now, if it is. */
-function findRestoreReason({ stage, deadline = 0 }: UplinkState, system: System): string | undefined {
+/** Why everything is to be restored now; undefined while it is not. */
+function findRestoreReason(state: UplinkState, system: System): string | undefined {
+  const { stage, deadline = 0 } = state
   const isLate = readUptime(system) >= deadline
-  if (stage === 'pending') return isLate ? 'nobody confirmed it in time' : undefined
-  if (!isLate) return 'pipework was killed amid the move'
-  // It hangs, and holds the lock that the restore needs.
-  const owner = system.findLockOwner(UPLINK_LOCK)
-  if (owner !== undefined) system.kill(owner)
-  return 'the move did not end'
+  if (stage === 'pending') return isLate ? 'it was not confirmed in time' : undefined
+  // Taking the lock shows whether the process that moves is gone.
+  if (!isLate) return 'pipework was killed during the move'
+  killMover(state, system)
+  return 'the move took too long'
 }
 
-/** Puts it back; true when something is left. The lock says whether the one who moves it is still alive. */
-async function tryRestore({ bridge, stage }: UplinkState, why: string, system: System): Promise<boolean> {
-  const release = await system.tryLock(UPLINK_LOCK)
+/** A process that hangs has the lock and would block the restore. Its number may be another process's by now. */
+function killMover({ mover }: UplinkState, system: System): void {
+  if (mover !== undefined && readProcessId(mover.pid, system)?.startTime === mover.startTime) system.kill(mover.pid)
+}
+
+/** Restores while it has the lock, which the process that moves has as long as it lives; true when that failed. */
+async function tryRestore({ bridge, stage }: UplinkState, error: string, system: System): Promise<boolean> {
+  const release = await tryUplinkLock(system)
   if (release === undefined) return false
   try {
-    // Whoever had the lock may just have come to an end with it.
-    const journal = readUplinkState(bridge, system)
-    if (journal?.stage !== stage) return false
-    return (await restoreMove(journal, system, why)).length > 0
+    // The process that had the lock may have finished in the meantime.
+    const state = readUplinkState(bridge, system)
+    if (state?.stage !== stage) return false
+    return (await restoreMove(state, system, error)).length > 0
   } finally {
     release()
   }

@@ -4,10 +4,11 @@ import { executePlan } from '../../plan/execute'
 import type { Plan } from '../../plan/step'
 import { findGuest, type Guest } from '../../runtimes/find'
 import { listDeadPorts, readHostAttachments, readOvsIfRunning } from '../../state/attachments'
+import { readHostState } from '../../state/host'
 import { type HostLink, readRecordedLinks } from '../../state/host-links'
 import { mayHaveHostServices } from '../../state/marker'
 import { formatGuest, type LinkRecord } from '../../state/record'
-import { listSavedLinks, readSavedLink } from '../../state/saved-link'
+import { readSavedNic, readSavedNics } from '../../state/saved-link'
 import type { Interrupt, System } from '../../system/types'
 import { planDetach } from '../detach/plan'
 import type { Logger } from './log'
@@ -29,16 +30,14 @@ type OrphanedNic = HostLink & { readonly alias: string; readonly record: LinkRec
 function listOrphanedNics(system: System): readonly OrphanedNic[] {
   return readRecordedLinks(system).flatMap((link) => {
     const { record, alias } = link
-    return record?.kind === 'link' && record.nic !== undefined && alias !== undefined
-      ? [{ ...link, record, alias }]
-      : []
+    return record?.kind === 'link' && record.nic !== undefined ? [{ ...link, record, alias: alias ?? '' }] : []
   })
 }
 
 /** The NICs that were moved into the guest and are not in the host. */
 function listNicsNotBack(guest: string, system: System): readonly string[] {
   const back = listOrphanedNics(system).map(({ record }) => record.nic)
-  return listSavedLinks(system).filter((name) => readSavedLink(name, system)?.guest === guest && !back.includes(name))
+  return readSavedNics(system).flatMap((nic) => (nic.guest === guest && !back.includes(nic.name) ? [nic.name] : []))
 }
 
 /** No step of a plan for what a dead guest has left runs inside one. */
@@ -67,12 +66,18 @@ async function isGuestRunning({ kind, name }: LinkRecord['guest'], system: Syste
 /** Gives the NICs that fell back from guests which do not run their names, addresses and routes again. */
 async function restoreNics(means: GcOptions): Promise<void> {
   for (const { record, alias, ...hostEnd } of listOrphanedNics(means.system)) {
-    const nic = readSavedLink(record.nic ?? '', means.system)
+    const nic = readSavedNic(record.nic ?? '', means.system)
     // Who can write on a link cannot make up the file: a NIC of which there is none is left as it is.
     if (nic === undefined || nic.guest !== `${record.guest.kind}:${record.guest.name}`) continue
     if (means.interrupt.requested || (await isGuestRunning(record.guest, means.system))) continue
     await executeOnHost(
-      planDetach({ attachment: { record, alias, hostEnd }, others: [], sysctls: {}, savedNic: nic }),
+      planDetach({
+        attachment: { record, alias, hostEnd },
+        others: [],
+        sysctls: {},
+        savedNic: nic,
+        hostState: await readHostState(means.system),
+      }),
       record.guest,
       means,
     )
@@ -139,7 +144,7 @@ async function planAcceptRulesGc(system: System): Promise<Plan> {
 
 /** Whether NICs of the host are in that guest, or on their way back. */
 export function hasMovedNics({ kind, name }: LinkRecord['guest'], system: System): boolean {
-  return listSavedLinks(system).some((nic) => readSavedLink(nic, system)?.guest === `${kind}:${name}`)
+  return readSavedNics(system).some(({ guest }) => guest === `${kind}:${name}`)
 }
 
 /** Puts in order what all guests that have ended left on the host. */

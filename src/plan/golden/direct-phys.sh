@@ -9,8 +9,8 @@ mkdir -p /run/netns
 ln -s /run/netns/blue "/run/netns/$netns"
 trap 'rm -f "/run/netns/$netns"' EXIT
 
-# write down how up0 is, to bring it back so
-mkdir -p /run/pipework/nics && printf '%s\n' '{"name":"up0","guest":"netns:blue","kind":"veth","up":true,"mtu":1500,"mac":"02:00:00:00:00:0e","addresses":[["192.168.1.5/24","brd","192.168.1.255"]],"routes":[{"family":4,"dst":"10.9.0.0/16","words":["via","192.168.1.1","dev","up0"]}]}' > /run/pipework/nics/up0
+# save what up0 has
+mkdir -p /run/pipework/nics && printf '%s\n' '{"version":2,"name":"up0","guest":"netns:blue","netns":4026532001,"device":{"kind":"veth","ifindex":7,"peerIndex":2},"up":true,"mtu":1500,"mac":"02:00:00:00:00:0e","altnames":[],"sysctls":[],"takenAt":100,"items":[{"kind":"address","family":4,"description":"the address 192.168.1.5/24","add":[["addr","add","192.168.1.5/24","broadcast","192.168.1.255","dev","@"]],"del":["addr","del","192.168.1.5/24","dev","@"]},{"kind":"route","family":4,"description":"the route to 10.9.0.0/16","routeKey":"4 10.9.0.0/16 table main","add":[["route","append","10.9.0.0/16","table","main","via","192.168.1.1","dev","@"]],"del":["route","del","10.9.0.0/16","table","main","via","192.168.1.1","dev","@"]}]}' > /run/pipework/nics/up0
 
 # record the attachment on up0
 ip link set dev up0 alias 'pipework1;g=netns:blue;i=eth1;h=up0;a=10.0.0.2/24;w=--direct-phys;n=up0'
@@ -18,7 +18,7 @@ ip link set dev up0 alias 'pipework1;g=netns:blue;i=eth1;h=up0;a=10.0.0.2/24;w=-
 # take up0 down
 ip link set dev up0 down
 
-# give up0 a name that nobody has
+# give up0 a unique name
 ip link set dev up0 name pw4c484b193d
 
 # move up0 into blue
