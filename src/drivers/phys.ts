@@ -245,7 +245,7 @@ interface NicInGuest {
 export type NicLocation = NicInGuest | { readonly inHost: HostLink }
 
 /** The steps that bring a NIC back to the host, under its own name and with its configuration. */
-export function planNicReturn(nic: SavedNic, location: NicLocation, hostState: HostState | undefined): Plan {
+function planNicReturn(nic: SavedNic, location: NicLocation, hostState: HostState | undefined): Plan {
   const transit = transitName(nic.name)
   const link = 'inGuest' in location ? location.inGuest : location.inHost
   const arrived = 'inGuest' in location ? transit : link.name

@@ -23,7 +23,7 @@ export interface PortSetup {
 }
 
 /** `ethtool -K` in the guest, as a line of the host's batch. */
-export function offloadCommand(ifname: string, state: 'on' | 'off'): IpCommand {
+function offloadCommand(ifname: string, state: 'on' | 'off'): IpCommand {
   return ip`netns exec ${guestNetns} ethtool -K ${ifname} tx ${state}`
 }
 

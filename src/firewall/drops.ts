@@ -78,7 +78,7 @@ function listPorts(evaluated: readonly { readonly flow: Flow }[], own: string | 
 }
 
 /** The drops in one line. One command fixes all of them; of each bridge or path the first place is named. */
-export function describeDrops(drops: readonly FirewallDrop[]): string {
+function describeDrops(drops: readonly FirewallDrop[]): string {
   const [first] = drops
   if (first === undefined) return ''
   const { verdict, flow, droppedBy } = first

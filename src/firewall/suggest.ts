@@ -92,7 +92,7 @@ export function uniqueRules(rules: readonly PlacedRule[]): readonly PlacedRule[]
 }
 
 /** The words that insert or delete a rule of iptables. */
-export function iptablesArgv(how: '-I' | '-D', { chain, rule }: PlacedRule, toolOf: ToolResolver): readonly string[] {
+function iptablesArgv(how: '-I' | '-D', { chain, rule }: PlacedRule, toolOf: ToolResolver): readonly string[] {
   const table = chain.table === 'filter' ? [] : ['-t', chain.table]
   return [toolOf(chain), ...table, how, chain.name, ...formatIptablesRule(rule)]
 }

@@ -19,7 +19,7 @@ export interface AddressSource {
 const SOURCE_PATTERN = /^(dhcp6|dhcp|slaac|(?:udhcpc|dhclient|dhcpcd)(?:-f)?)(?::(.*))?$/s
 
 /** Whether the word starts like an address source; the rest may be invalid. */
-export function isAddressSource(word: string): boolean {
+function isAddressSource(word: string): boolean {
   return /^(dhcp|udhcpc|dhclient|slaac)/.test(word)
 }
 

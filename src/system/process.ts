@@ -16,7 +16,7 @@ const READY_LIMIT = 30
 const CONTROL_CHARS = /[^\P{Cc}\n\t]/gu
 
 /** The environment of pipework's own scripts and of what they start. PIPEWORK tells them who started them. */
-export const SCRIPT_ENV = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', PIPEWORK: 'alone' } as const
+const SCRIPT_ENV = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', PIPEWORK: 'alone' } as const
 
 /** The Debian package of a program. */
 const DEBIAN_PACKAGES: Readonly<Record<string, string>> = {
