@@ -10,7 +10,7 @@ teardown() { clean_host; }
 # main_job VERSION — attach, again, ls, dry run, help, refusal, disconnect.
 main_job() {
   local node=$BATS_TEST_DIRNAME/../node_modules/.nodes/node_modules/node-$1/bin/node
-  [[ -x $node ]] || missing "Node $1 is not there: run npm run verify"
+  [[ -x $node ]] || missing "Node $1 is not there: run npm test"
   [[ $("$node" --version) == "v$1."* ]]
   start_guest web
   start_guest db
