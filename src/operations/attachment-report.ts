@@ -6,7 +6,7 @@ import type { LinkRecord } from '../state/record'
 import type { System } from '../system/types'
 import { type AttachPlan, findCurrentHostEnd } from './attach'
 
-/** A record and the state of its link, joined. */
+/** Joins a record with the state of its link. */
 export function toAttachmentReport(
   record: LinkRecord,
   link: { mtu: number; up: boolean } | undefined,
@@ -26,7 +26,7 @@ export function toAttachmentReport(
   }
 }
 
-/** What was attached, as it is now. */
+/** Describes the attachment as it is now. */
 export function describeAttachment(attachPlan: AttachPlan, system: System): AttachmentReport {
   const { request, guest, facts } = attachPlan
   const { ifname, hostif, addresses, words } = request

@@ -5,7 +5,7 @@ import { type HostSubnets, readSubnets } from '../state/subnets'
 import type { System } from '../system/types'
 import { listUplinkBridges, readUplinkState } from './uplink/state-file'
 
-/** What a diagram is drawn from. */
+/** The data of a diagram. */
 export interface DiagramData {
   readonly links: readonly HostLink[]
   readonly attachments: readonly ExistingAttachment[]

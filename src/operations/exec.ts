@@ -6,12 +6,12 @@ import type { Interrupt, System } from '../system/types'
 /** A program to run in the network of a guest. */
 export interface GuestProgram {
   readonly program: 'ip route' | 'ip rule' | 'tc' | 'any'
-  /** What `ip` takes for the address family: `-4` or `-6`. */
+  /** The address family as an option of `ip`: `-4` or `-6`. */
   readonly family?: string
   readonly args: readonly string[]
 }
 
-/** What became of it: the exit code of the program, or on a dry run the plan. */
+/** The exit code of the program, or the plan of a dry run. */
 export type GuestProgramResult =
   | { readonly kind: 'dry-run'; readonly plan: Plan }
   | { readonly kind: 'done'; readonly exitCode: number }
@@ -21,12 +21,12 @@ function toCommand({ program, family, args }: GuestProgram): IpCommand | RunComm
   if (program === 'ip route') return { kind: 'ip', in: 'guest', words: [...families, 'route', ...args] }
   if (program === 'ip rule') return { kind: 'ip', in: 'guest', words: [...families, 'rule', ...args] }
   if (program === 'tc') return { kind: 'run', in: 'guest', argv: ['tc', ...args] }
-  // `ip netns exec` mounts the /sys of that network, nsenter does not; but `ip netns exec` exits 1 for any program
-  // that cannot start, nsenter 127 or 126.
+  // `ip netns exec` mounts the namespace's /sys, nsenter does not. But `ip netns exec` exits 1 for every program that
+  // cannot start; nsenter exits 127 or 126.
   return { kind: 'ip', in: 'host', words: ['netns', 'exec', guestNetns, 'nsenter', '--', ...args] }
 }
 
-/** Runs a program of the host in the network of a guest. Without root only plans. */
+/** Runs a program of the host in a guest's network. Without root it only plans. */
 export async function runInGuest(
   guestProgram: GuestProgram,
   guest: Guest,

@@ -24,23 +24,23 @@ export interface InspectEntry {
   readonly ifname: string
   readonly hostif: string
   readonly hostEnd?: HostLink
-  /** The link as it is in the guest, where that could be read. */
+  /** The link in the guest, if it could be read. */
   readonly inGuest?: GuestLink
   /** As recorded. */
   readonly addresses: readonly Address[]
-  /** What DHCP servers gave. */
+  /** The addresses leased from DHCP servers. */
   readonly leases: readonly LeaseReport[]
-  /** The NIC that its bridge is connected by. */
+  /** The NIC that connects its bridge. */
   readonly uplink?: string
-  /** What there is of the host beside the link: NAT, ports, addresses. */
+  /** Host services of the attachment: NAT, published ports, addresses. */
   readonly outside: readonly (readonly [string, string])[]
-  /** What of that is gone. */
+  /** Missing host services. */
   readonly missing: readonly string[]
-  /** What the firewall of the host does to its frames; absent where nobody could ask. */
+  /** What the host's firewall does to its frames; absent when the rules could not be read. */
   readonly firewall?: readonly string[]
-  /** The file that it was made from. */
+  /** The attachment file it comes from. */
   readonly file?: string
-  /** What asks for it. */
+  /** The command that requests it. */
   readonly command?: string
   readonly undo: string
 }
@@ -51,7 +51,7 @@ export interface InspectView {
   readonly guest?: Guest
   readonly state?: GuestState
   readonly rules?: readonly string[]
-  /** Why there is no more. */
+  /** Why the view is incomplete. */
   readonly why?: PipeworkError
   readonly attachments: readonly InspectEntry[]
 }
@@ -61,7 +61,7 @@ export interface InspectOptions {
   readonly parseLine: LineParser
 }
 
-/** Everything known about the network of a guest. */
+/** Reads everything known about the network of a guest. */
 export async function inspectGuest(
   guestName: GuestName,
   typedName: string,
@@ -85,7 +85,7 @@ export async function inspectGuest(
   }
 }
 
-/** The guest and its inside, as far as it can be reached; and why not. */
+/** The guest and its state, as far as reachable, and the error otherwise. */
 type InspectedGuest = Pick<InspectView, 'guest' | 'state' | 'rules' | 'why'>
 
 async function readInspectedGuest(wanted: GuestName, system: System): Promise<InspectedGuest> {
@@ -106,14 +106,14 @@ async function readInspectedGuest(wanted: GuestName, system: System): Promise<In
   }
 }
 
-/** The rules that somebody has made: not the three that every namespace has. */
+/** Policy rules other than the three that the kernel creates in each namespace. */
 async function readPolicyRules(netns: string, system: System): Promise<readonly string[]> {
   const { code, stdout } = await system.runIpBatch({ netns, lines: [batchLine`rule show`], output: 'text' })
   const lines = code === 0 ? stdout.split('\n').map((line) => line.trim().replaceAll(/\s+/g, ' ')) : []
   return lines.filter((line) => line !== '' && !/^(0|32766|32767): from all lookup (local|main|default)$/.test(line))
 }
 
-/** What the guest has by another of its names. */
+/** Attachments of the guest under its other names. */
 async function findUnderOtherNames(
   all: readonly ExistingAttachment[],
   { guest, state }: InspectedGuest,
@@ -132,7 +132,7 @@ function isRecordOfGuest(
   return recorded.name === wanted.name && (wanted.kind === undefined || wanted.kind === recorded.kind)
 }
 
-/** What every entry is written from. */
+/** The inputs of every entry. */
 interface InspectInputs {
   readonly state: GuestState | undefined
   readonly missingServices: ReadonlyMap<ExistingAttachment, readonly string[]>
@@ -147,7 +147,7 @@ async function toInspectEntries(
   options: InspectOptions,
 ): Promise<readonly InspectEntry[]> {
   const { system } = options
-  // Rules that cannot be read are not spoken of.
+  // Unreadable rules are left out of the view.
   const rules = system.isRoot ? readPortFirewall(system).catch(() => undefined) : undefined
   const barring = findFirewallDrops(own, system)
   const [lacking, judge, readLeases, barred] = await Promise.all([
@@ -167,7 +167,7 @@ async function toInspectEntries(
   )
 }
 
-/** What the firewall does to the frames of its port, where that is of a bridge of Linux, and to what the host forwards for it. */
+/** What the firewall does to frames on the attachment's Linux bridge port, and to its forwarded traffic. */
 function toFirewallField(
   attached: ExistingAttachment,
   { checkFirewall, firewallDrops }: InspectInputs,
@@ -187,7 +187,7 @@ function toFirewallField(
   return { firewall: lines }
 }
 
-/** The options that ask for more than a link, as rows. */
+/** Row titles of the options that need host services. */
 const HOST_SERVICE_TITLES: Readonly<Record<string, string>> = {
   '--bridge-address': 'the host',
   '--nat': 'NAT',
@@ -207,7 +207,7 @@ function formatHostServices(words: readonly string[]): readonly (readonly [strin
   })
 }
 
-/** The path of a file that a record names by eight digits, where it lies at a place that is known. */
+/** The path of the file that a record refers to by an eight-digit tag, if it is in a well-known place. */
 function findFileByTag(tag: string, system: System): string {
   const folders = ['/etc/pipework', '.']
   const paths = folders.flatMap((folder) =>

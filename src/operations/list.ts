@@ -7,13 +7,13 @@ import type { LinkRecord } from '../state/record'
 import type { System } from '../system/types'
 import { toAttachmentReport } from './attachment-report'
 
-/** The attachments that can be seen, and an error when some cannot. */
+/** The readable attachments, and an error when some are unreadable. */
 export interface AttachmentList {
   readonly attachments: readonly AttachmentReport[]
   readonly error?: PipeworkError
 }
 
-/** Every attachment of this host. */
+/** Reads all attachments of this host. */
 export async function listAttachments(system: System): Promise<AttachmentList> {
   const { attachments: all, error } = await scanAttachments(system)
   const [readLeases, lacking, barred] = await Promise.all([
@@ -36,7 +36,7 @@ export async function listAttachments(system: System): Promise<AttachmentList> {
   return { attachments, error }
 }
 
-/** How leases are read, where there are any; those that nobody keeps any more are swept. */
+/** Returns a reader for leases. Also removes the state of DHCP clients that no longer run. */
 export async function createLeaseReader(system: System): Promise<(record: LinkRecord) => readonly LeaseReport[]> {
   if (!system.isRoot || (system.list(DHCP_DIR) ?? []).length === 0) return () => []
   const [{ readLeaseReports }, { cleanUpDhcpClients }] = await Promise.all([
@@ -47,7 +47,7 @@ export async function createLeaseReader(system: System): Promise<(record: LinkRe
   return (record) => readLeaseReports(record, system)
 }
 
-/** What of the host's side of the attachments is not there; nobody is asked where none has more than a link. */
+/** The missing host services of each attachment; reads nothing when no attachment has any. */
 export async function findMissingServices(
   all: readonly ExistingAttachment[],
   system: System,
@@ -62,7 +62,9 @@ export async function findMissingServices(
   return new Map(entries.filter(([, missing]) => missing.length > 0))
 }
 
-/** For which attachments somebody drops what this host is to forward; nobody is asked where it forwards nothing. */
+/**
+ * The firewall rules that drop an attachment's forwarded traffic; reads nothing when no attachment needs forwarding.
+ */
 export async function findFirewallDrops(
   all: readonly ExistingAttachment[],
   system: System,
@@ -75,7 +77,7 @@ export async function findFirewallDrops(
   return listBlockedForwarding(all, await readRuleset(system), system)
 }
 
-/** By code units, so that the order does not depend on a locale. */
+/** Compares by code units, so that the order does not depend on the locale. */
 function compareCodeUnits(a: string, b: string): number {
   return a < b ? -1 : Number(a > b)
 }

@@ -15,12 +15,12 @@ import type { OvsDatabase } from '../state/ovsdb'
 import type { LinkRecord } from '../state/record'
 import type { HeldNetns, System } from '../system/types'
 
-/** The guest, pinned; or why not: its links with an end in the host are taken away all the same. */
+/** The guest with its held namespace, or the error: links with a host end are removed even without the guest. */
 type ResolvedGuest =
   | { readonly guest: Guest; readonly pin: HeldNetns | undefined; readonly error?: undefined }
   | { readonly guest?: undefined; readonly error: PipeworkError }
 
-/** Finds the guest and pins it; throws only where the name may mean several. */
+/** Finds the guest and holds its namespace; throws only when the name is ambiguous. */
 export async function resolveTargetGuest(wanted: GuestName, system: System): Promise<ResolvedGuest> {
   try {
     const guest = await findGuest(wanted, system)
@@ -31,30 +31,30 @@ export async function resolveTargetGuest(wanted: GuestName, system: System): Pro
   }
 }
 
-/** Whether a record speaks of the guest that was named. */
+/** Whether a record belongs to the named guest. */
 export function matchesGuest(guest: LinkRecord['guest'], { guestName, resolved }: ResolvedTarget): boolean {
   const { kind, name } = guestName
   if (resolved.guest !== undefined)
     return (
       guest.kind === resolved.guest.kind &&
       guest.name === resolved.guest.name &&
-      // What hangs on an earlier process of that number is not this one's.
+      // An earlier process with the same PID is another guest.
       (guest.kind !== 'pid' || guest.id === resolved.guest.id)
     )
   if (kind !== undefined ? kind !== guest.kind : guest.kind === 'netns' || guest.kind === 'pid') return false
-  // A full id begins with the twelve digits recorded; a typed prefix begins them.
+  // The record has twelve digits of the id: a full id starts with them, and they start with a typed prefix.
   const { id } = guest
   return guest.name === name || (id !== undefined && name.length >= 4 && (name.startsWith(id) || id.startsWith(name)))
 }
 
-/** What is to be taken away from a guest: everything, or what the rest says. */
+/** What to detach from a guest: everything, or a selection. */
 export interface DetachTarget {
   readonly guestName: GuestName
   /** Only these interfaces. */
   readonly ifnames?: readonly string[]
-  /** Only what was made from one of these files. */
+  /** Only attachments from one of these files. */
   readonly files?: readonly string[]
-  /** What a dry run has taken away from other guests before. */
+  /** Attachments of other guests that a dry run has already removed. */
   readonly gone?: readonly ExistingAttachment[]
 }
 
@@ -67,7 +67,7 @@ function isTargeted({ record }: ExistingAttachment, { ifnames, files }: DetachTa
   return ifnames === undefined || ifnames.includes(record.ifname)
 }
 
-/** What is to go: what bears the name that was typed; where nothing does, what the guest has under its other names. */
+/** The attachments to remove: those under the typed name, else those under the guest's other names. */
 export function selectTargets(
   all: readonly ExistingAttachment[],
   asked: ResolvedTarget,
@@ -83,7 +83,7 @@ export interface GuestAttachments {
   readonly ovs?: OvsDatabase
 }
 
-/** What pipework attached to the guest, as it is now, and the inside of the guest. */
+/** Finds what pipework attached to the guest, with the current state of the guest. */
 export async function findAttachments(asked: ResolvedTarget, system: System): Promise<GuestAttachments> {
   const { guest, pin } = asked.resolved.guest === undefined ? { guest: undefined, pin: undefined } : asked.resolved
   const [ovs, state] = await Promise.all([
@@ -109,7 +109,7 @@ export async function findAttachments(asked: ResolvedTarget, system: System): Pr
   return { all: [...withEnds, ...others, ...listGuestAttachments(state), ...dead], state, ...database }
 }
 
-/** Attachments in this namespace that were made under another name: of a container that shares it, or by another engine. */
+/** Attachments in this namespace under another name: of a container that shares the namespace, or by another engine. */
 export async function findByOtherNames(
   hostSide: readonly ExistingAttachment[],
   { state, inode }: { readonly state: GuestState; readonly inode: number },

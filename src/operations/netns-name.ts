@@ -5,20 +5,20 @@ import { type Guest, holdGuestNetns } from '../runtimes/find'
 import type { System } from '../system/types'
 import type { ChangeOptions } from './types'
 
-// A name is a symbolic link to /proc/PID/ns/net, as the original made them, and not a mount as `ip netns attach` makes:
-// - a mount keeps the network of a stopped container alive, with its interface on the bridge and its addresses in use;
-// - a link to Docker's own mount would be safe from a reused PID, but `ip netns del` follows it and unmounts Docker's.
+// A name is a symbolic link to /proc/PID/ns/net, as in the shell pipework, not a mount as `ip netns attach` makes: - a
+// mount keeps the network of a stopped container alive, with its interface on the bridge and its addresses in use; - a
+// link to Docker's own mount would be safe from a reused PID, but `ip netns del` follows it and unmounts Docker's.
 
 export const NETNS_DIR = '/run/netns'
 
-/** A name for a namespace, and the steps that make it one; none when it was one already. */
+/** A namespace name, and the steps that created it; empty when the name existed. */
 export interface NetnsNameResult {
   readonly name: string
   readonly path: string
   readonly plan: Plan
 }
 
-/** Gives the network namespace of a guest a name for `ip netns exec`. Without root only plans. */
+/** Names the network namespace of a guest for `ip netns exec`. Without root it only plans. */
 export async function nameNetns(
   guest: Guest,
   typed: string | undefined,
@@ -38,30 +38,30 @@ export async function nameNetns(
   }
 }
 
-// No step of a prune runs inside a guest.
+// The steps of a prune run on the host only.
 const NO_GUEST: Guest = { kind: 'netns', name: 'none', nsPath: '/proc/self/ns/net' }
 
-/** Removes the names that lead to no namespace, and returns the steps. */
+/** Removes the dangling names and returns the steps. */
 export async function pruneNetnsNames({ system, interrupt, onStep, dryRun }: ChangeOptions): Promise<Plan> {
   const plan = planNetnsPrune(system)
   if (!dryRun) await executePlan(plan, { system, interrupt, onStep, guest: NO_GUEST, netns: '' })
   return plan
 }
 
-/** The names that the steps of a prune remove. */
+/** The names that a prune removes. */
 export function listPrunedNames(plan: Plan): readonly string[] {
   return plan.flatMap(({ command }) =>
     command.kind === 'run' ? command.argv.slice(-1).map((path) => baseName(String(path))) : [],
   )
 }
 
-/** What `ip netns` takes for a name, less what a shell or a log would stumble over. */
+/** Refuses names that `ip netns` does not accept, or that need quoting in a shell or a log. */
 export function validateNetnsName(name: string): void {
   if (!/^[A-Za-z0-9_][\w.@+-]*$/.test(name) || name.length > 255)
     throw usageError(`${JSON.stringify(name)} is not a name for a network namespace`, 'Take one like web-1.')
 }
 
-/** The steps that make `path` a name of the guest's namespace; none when it is one. */
+/** The steps that make `path` a name of the guest's namespace; empty when it already is. */
 export function planNetnsName(
   path: string,
   { name, nsPath }: Pick<Guest, 'name' | 'nsPath'>,
@@ -105,7 +105,7 @@ function hostCommand(...argv: readonly string[]): RunCommand {
   return { kind: 'run', in: 'host', argv }
 }
 
-/** -T: never into a directory of that name. It fails when the name is taken meanwhile. */
+/** -T: never create the link inside a directory of that name. ln fails when the name was taken meanwhile. */
 function symlinkCommand(target: string, path: string): RunCommand {
   return hostCommand('ln', '-s', '-T', target, path)
 }
@@ -114,7 +114,7 @@ function baseName(path: string): string {
   return path.slice(path.lastIndexOf('/') + 1)
 }
 
-/** The steps that remove the symbolic links that lead nowhere. A mount, and whatever leads anywhere, is left alone. */
+/** The steps that remove dangling symbolic links. Mounts and working links stay. */
 export function planNetnsPrune(system: System): Plan {
   const paths = (system.list(NETNS_DIR) ?? []).map((name) => `${NETNS_DIR}/${name}`)
   return paths

@@ -9,14 +9,14 @@ import type { LinkRecord } from '../state/record'
 import { readSavedNic } from '../state/saved-link'
 import type { System } from '../system/types'
 
-/** Options that concern the inside of a guest only, which it may as well do by itself. */
+/** Options that only affect the inside of a guest, which root in the guest could set as well. */
 const GUEST_ONLY_OPTIONS =
   /^--(mtu=|metric=|no-default-route$|route=|policy-route$|tx-offload=|dhcp-timeout=|dhcp-once$)/
 
 /**
- * Why the record of a link inside a guest is not believed: the guest may have written it, and who saves it gives it to
- * `up`, which root runs. So it must say what the link is, on the interface of the host that it hangs on, and ask for
- * nothing of the host beside.
+ * The reason to distrust the record of a link without a host end: the guest can write such a record, `save` copies it,
+ * and `up` runs it as root. So the record must describe the actual link on its actual parent, and must request nothing
+ * else of the host.
  */
 export async function validateGuestRecord(
   { record, hostEnd, inGuest }: ExistingAttachment,
@@ -37,7 +37,7 @@ function validateRecordedLink(record: LinkRecord, link: GuestLink, system: Syste
   return findDisallowedOption(record, [])
 }
 
-/** A word that is none of these, and does not concern the inside only. */
+/** The first option that is neither in `fitting` nor limited to the inside of the guest. */
 function findDisallowedOption({ words }: LinkRecord, fitting: readonly string[]): string | undefined {
   const word = words.find((it) => it.startsWith('--') && !GUEST_ONLY_OPTIONS.test(it) && !fitting.includes(it))
   return word && `${word} is not for such a link`
@@ -49,7 +49,7 @@ function validateRecordedNic(record: LinkRecord, system: System): string | undef
   return isHis ? findDisallowedOption(record, ['--direct-phys']) : `${nic} was not moved there`
 }
 
-/** A macvlan or ipvlan: what it hangs on, its VLAN and its mode are those of the link. */
+/** Checks a macvlan or ipvlan: parent, VLAN and mode must be those of the link. */
 function validateRecordedMacvlan(
   record: LinkRecord,
   { kind, mode = '', ...link }: GuestLink,
@@ -69,7 +69,7 @@ function validateRecordedMacvlan(
   return findDisallowedOption(record, [`--kind=${kind}`, `--mode=${mode}`, ...(isReached ? ['--host-access'] : [])])
 }
 
-/** Whether the link is in the guest that the record names. */
+/** Checks that the link is in the recorded guest. */
 async function validateRecordedGuest(
   { guest }: LinkRecord,
   link: GuestLink,

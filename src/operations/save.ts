@@ -13,10 +13,10 @@ import { formatGuest, formatHostif } from '../state/record'
 import type { System } from '../system/types'
 import { validateGuestRecord } from './recorded-link'
 
-/** An attachment as a line of a file, or the reason there is none. */
+/** An attachment as a line of an attachment file, or the reason why it cannot be saved. */
 export type SavedLine = { readonly line: string } | { readonly comment: string }
 
-/** Everything attached now, as lines for `up`. */
+/** Formats all current attachments as lines for `up`. */
 export async function saveAttachments(system: System, parseLine: LineParser): Promise<readonly SavedLine[]> {
   const attachments = [...(await readAttachments(system))].sort((a, b) => compareCodeUnits(sortKey(a), sortKey(b)))
   const saved = await mapConcurrently(attachments, MAX_CONCURRENT_READS, (it) => toSavedLine(it, system, parseLine))
@@ -25,12 +25,12 @@ export async function saveAttachments(system: System, parseLine: LineParser): Pr
 
 const sortKey = ({ record: { guest, ifname } }: ExistingAttachment) => `${guest.kind}:${guest.name} ${ifname}`
 
-// Not localeCompare: it loads the collation data of the locale.
+// Not localeCompare, which loads the locale's collation data.
 function compareCodeUnits(a: string, b: string): number {
   return a < b ? -1 : Number(a > b)
 }
 
-/** The line of a file that asks for the attachment. */
+/** The line of an attachment file for the attachment. */
 export async function toSavedLine(
   attached: ExistingAttachment,
   system: System,
@@ -47,12 +47,12 @@ export async function toSavedLine(
     const line = formatFileLine(await toCommandWords(attached, { address, system, parseLine }))
     return line === undefined ? { comment: `${what}: a line cannot hold its words` } : { line }
   } catch (error) {
-    // Its guest cannot be asked, or somebody has edited the record.
+    // The guest is unreachable, or the record was edited by hand.
     return { comment: `${what}: ${error instanceof Error ? error.message : String(error)}` }
   }
 }
 
-/** The words that ask for it. Rejects when they do not. */
+/** The command line of the attachment. Rejects when it does not parse. */
 async function toCommandWords(
   attached: ExistingAttachment,
   { address, system, parseLine }: { readonly address: string; readonly system: System; readonly parseLine: LineParser },
@@ -62,7 +62,7 @@ async function toCommandWords(
   const names = [...(ifname === 'eth1' ? [] : ['-i', ifname]), ...hostEndArgs(attached, system)]
   const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
   const positionals = [formatGuest(guest), address, ...others]
-  // A bridge may be called like a command: after `--` a word is an interface's name.
+  // A bridge can have the name of a command: after `--` the word is an interface name.
   const isCommand = (await parseLine([hostif])).command !== ''
   const line = isCommand
     ? [...names, ...options, '--', hostif, ...positionals]
@@ -72,12 +72,12 @@ async function toCommandWords(
   return line
 }
 
-/** As recorded; what did not fit into the record is read from the guest. */
+/** The recorded addresses; read from the guest when they did not fit into the record. */
 async function readAddressArg({ record, hostEnd }: ExistingAttachment, system: System): Promise<string | undefined> {
   const { addresses, sources = [], guest, ifname } = record
   if (addresses !== undefined)
     return [...sources, ...addresses.filter(({ leased }) => !leased).map(formatAddress)].join(',') || '0/0'
-  // What came by a lease could not be told from what was typed.
+  // Leased addresses cannot be distinguished from typed ones.
   if (!system.isRoot || sources.length > 0) return undefined
   const pin = holdGuestNetns(await findGuest(parseGuestName(`${guest.kind}:${guest.name}`), system), system)
   try {
@@ -89,10 +89,10 @@ async function readAddressArg({ record, hostEnd }: ExistingAttachment, system: S
   }
 }
 
-/** The addresses that somebody gave the link, with the gateways that its default routes lead to. */
+/** The link's configured addresses, with the gateways of its default routes. */
 function formatCurrentAddresses({ name, addresses }: GuestLink, routes: readonly GuestRoute[]): string {
   const all = addresses.filter(({ automatic }) => !automatic)
-  // The kernel lists the latest of IPv6 first.
+  // The kernel lists the newest IPv6 address first.
   const given = [...all.filter(({ family }) => family === 4), ...all.filter(({ family }) => family === 6).reverse()]
   const gatewayOf = (family: Family) =>
     routes.find((it) => it.dst === 'default' && it.family === family && it.dev === name)?.gateway
@@ -104,14 +104,14 @@ function formatCurrentAddresses({ name, addresses }: GuestLink, routes: readonly
   return words.join(',') || '0/0'
 }
 
-/** Only a name that somebody chose: the usual one is derived again. */
+/** The host end's name, if the user chose it; a derived name is derived again. */
 function hostEndArgs({ record, hostEnd }: ExistingAttachment, system: System): readonly string[] {
   if (hostEnd === undefined || record.nic !== undefined) return []
   const { bridge, ovs } = deriveHostEndNames(record.ifname, record.guest, system)
   return hostEnd.name === bridge || hostEnd.name === ovs ? [] : ['-l', hostEnd.name]
 }
 
-/** Links of ours that say nothing that this version understands. */
+/** Links of ours whose record this version cannot read. */
 function listUnknownRecords(system: System): readonly SavedLine[] {
   return readRecordedLinks(system).flatMap(({ name, record }) =>
     record?.kind === 'unknown' ? [{ comment: `${name}: its record was written by another version, or by hand` }] : [],

@@ -11,17 +11,17 @@ import type { ReadOptions } from './up/read-files'
 import { listWatchedFiles, nothingToWatchError, readWatchedFiles } from './watch/files'
 import type { LabelRules } from './watch/labels'
 
-// No step of these plans runs inside a guest.
+// The steps of these plans run on the host only.
 const NO_GUEST: Guest = { kind: 'netns', name: 'none', nsPath: '/proc/self/ns/net' }
 
-/** What was done to the service. */
+/** The result of a change to the service. */
 export interface ServiceChange {
   readonly plan: Plan
   /** Whether the service runs now. */
   readonly isRunning: boolean
 }
 
-/** As sd_booted(3) does. */
+/** Refuses unless systemd is running, detected like sd_booted(3). */
 export function validateSystemdRunning(system: System): void {
   if (system.inode('/run/systemd/system') !== undefined) return
   const command = [...system.selfCommand, 'watch'].map(shellQuote).join(' ')
@@ -36,7 +36,7 @@ const systemctl = (...words: readonly string[]): RunCommand => ({
   argv: ['systemctl', '--quiet', ...words],
 })
 
-/** The arguments of the watch. Rejects files with errors, and paths that are not absolute. */
+/** Builds the arguments of the watch. Rejects files with errors, and relative paths. */
 export async function toWatchArgs(
   { files, rules }: { readonly files: readonly string[]; readonly rules: LabelRules },
   options: ReadOptions,
@@ -62,21 +62,21 @@ export async function toWatchArgs(
   ]
 }
 
-/** A service has a /tmp of its own. */
+/** Refuses paths below /tmp: the service has its own (PrivateTmp=). */
 export function validateVisiblePaths(paths: readonly string[]): void {
   const hidden = paths.find((path) => /^\/(var\/)?tmp(\/|$)/.test(path))
   if (hidden !== undefined)
     throw usageError(`a service does not see '${hidden}'`, 'Put it elsewhere, like /usr/local/bin or /etc/pipework.')
 }
 
-/** What systemd knows of the unit. */
+/** The state of the unit according to systemd. */
 export interface UnitState {
   readonly isLoaded: boolean
   readonly isEnabled: boolean
   readonly isActive: boolean
   /** `active (running)`. */
   readonly state: string
-  /** What the watch says of itself. */
+  /** The status text of the watch. */
   readonly says: string
 }
 
@@ -99,7 +99,7 @@ export async function readUnitState(system: System): Promise<UnitState> {
 
 const RELOAD_STEP = { description: 'let systemd read its units', command: systemctl('daemon-reload') } as const
 
-/** The steps that install the service, as it is asked for. Throws usage errors. */
+/** Installs the service as requested. Throws usage errors. */
 export async function installService(
   { args, now }: { readonly args: readonly string[]; readonly now: boolean },
   options: ChangeOptions,
@@ -114,7 +114,7 @@ export async function installService(
     !isSame && {
       description: `write ${WATCH_UNIT_FILE}`,
       command: { kind: 'file', in: 'host', path: WATCH_UNIT_FILE, text: text.trimEnd(), readers: 'everybody' },
-      // What ran by the old unit runs again only when systemd has read that again.
+      // The service can only restart with the old unit after systemd has reloaded it.
       undo: [
         {
           kind: 'file',
@@ -148,7 +148,7 @@ export async function installService(
   return { plan, isRunning: now || state.isActive }
 }
 
-/** Stops the service and removes its unit; attachments stay. */
+/** Stops the service and removes its unit. Attachments stay. */
 export async function removeService(options: ChangeOptions): Promise<ServiceChange> {
   const { system } = options
   const [text, state] = [system.read(WATCH_UNIT_FILE), await readUnitState(system)]

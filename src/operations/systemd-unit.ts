@@ -1,17 +1,17 @@
-/** What the unit runs. */
+/** The command line of the unit. */
 export interface UnitExecStart {
-  /** Absolute: a service has no PATH of ours to look in. */
+  /** Absolute: a service does not have the user's PATH. */
   readonly node: string
   readonly script: string
-  /** What follows `pipework watch`. */
+  /** The arguments after `pipework watch`. */
   readonly args: readonly string[]
 }
 
-/** The unit's name, and where its file is: below /etc/systemd/system an administrator's own are (systemd.unit(5)). */
+/** The unit's name and file: units of the administrator are in /etc/systemd/system (systemd.unit(5)). */
 export const WATCH_UNIT = 'pipework.service'
 export const WATCH_UNIT_FILE = `/etc/systemd/system/${WATCH_UNIT}`
 
-/** One word of ExecStart= as systemd reads it back: in quotes, its own specifiers and variables doubled (systemd.service(5)). */
+/** Quotes a word for ExecStart=, and doubles specifiers and variables (systemd.service(5)). */
 function quoteForSystemd(word: string): string {
   const escaped = word
     .replaceAll('\\', '\\\\')
@@ -23,8 +23,8 @@ function quoteForSystemd(word: string): string {
 }
 
 /**
- * The service that runs a watch. It comes after the engines and in nobody's way: no engine waits for it. What it may
- * not do is all that it does not need; what it needs is said beside it.
+ * The service that runs the watch. It starts after the engines, and no engine waits for it. The sandbox denies
+ * everything that the watch does not need; each exception is explained beside it.
  */
 export function formatUnit({ node, script, args }: UnitExecStart): string {
   const command = [node, script, 'watch', ...args].map(quoteForSystemd).join(' ')

@@ -2,23 +2,22 @@ import type { Step } from '../plan/step'
 import type { Guest } from '../runtimes/find'
 import type { Interrupt, System } from '../system/types'
 
-/** Hears of the steps of one guest. */
+/** Receives the steps of one guest. */
 export interface Transcript {
-  /** Called before a step runs. */
   readonly onStep: (step: Step) => void
-  /** Called when the last so many steps were rolled back, to be planned again. */
+  /** Called when the last `count` steps were rolled back before another plan. */
   readonly onTakenBack: (count: number) => void
   readonly end: () => void
 }
 
-/** What an operation that changes something is given. */
+/** Options of every operation that changes something. */
 export interface ChangeOptions {
   readonly system: System
   readonly interrupt: Interrupt
-  /** Plan, and change nothing. */
+  /** Plan only. */
   readonly dryRun: boolean
   /** Opens a transcript of the steps of a guest; absent without --verbose. */
   readonly openTranscript?: (guest: Guest) => Transcript
-  /** Called before each step that belongs to no guest. */
+  /** Called before each step that concerns no guest. */
   readonly onStep?: (step: Step) => void
 }

@@ -1,11 +1,11 @@
 import { ExitCode, PipeworkError } from '../model/errors'
 import type { Interrupt, System } from '../system/types'
 
-/** Seconds between two looks. */
+/** Seconds between two checks. */
 const POLL_SECONDS = 0.1
 
 interface WaitCondition {
-  /** The error when time is up. */
+  /** The error message after the timeout. */
   readonly unmetMessage: (ifname: string) => string
   isMet(ifname: string, system: System): boolean | Promise<boolean>
 }
@@ -22,7 +22,7 @@ const CONDITIONS: Readonly<Record<WaitConditionName, WaitCondition>> = {
   },
   up: {
     unmetMessage: (ifname) => `'${ifname}' is not up`,
-    // Drivers without a carrier (dummy, TUN) report `unknown` for a link that is up.
+    // Drivers without a carrier (dummy, TUN) report `unknown` when the link is up.
     isMet: (ifname, system) =>
       !hasSysfs(ifname, system) || /^(up|unknown)$/.test(system.read(`/sys/class/net/${ifname}/operstate`) ?? ''),
   },
@@ -38,7 +38,7 @@ export interface WaitRequest {
   readonly limit: number
 }
 
-/** Waits for an interface of the network namespace that this runs in. */
+/** Waits for an interface in the current network namespace. */
 export async function waitForInterface(
   { ifname, condition, limit }: WaitRequest,
   { system, interrupt }: { readonly system: System; readonly interrupt: Interrupt },
@@ -61,14 +61,14 @@ function timeoutError(lack: string, limit: number): PipeworkError {
   })
 }
 
-// /proc/net is always that of our own namespace; the mounted /sys may be another's.
+// /proc/net always shows our own namespace; the mounted /sys may show another.
 function linkExists(ifname: string, system: System): boolean {
   const links = system.read('/proc/net/dev')
   if (links === undefined) return hasSysfs(ifname, system)
   return links.split('\n').some((line) => line.trimStart().startsWith(`${ifname}:`))
 }
 
-/** Without /sys only the existence of the interface is known. */
+/** Whether /sys shows the interface; without it only the existence of the interface is known. */
 function hasSysfs(ifname: string, system: System): boolean {
   return system.inode(`/sys/class/net/${ifname}`) !== undefined
 }
@@ -76,7 +76,7 @@ function hasSysfs(ifname: string, system: System): boolean {
 // Flags of an IPv6 address (linux/if_addr.h).
 const TENTATIVE = 0x40
 const DADFAILED = 0x08
-/** The scope of fe80::…, which the kernel adds itself (net/ipv6.h). */
+/** The scope of link-local addresses, which the kernel adds itself (net/ipv6.h). */
 const LINK_LOCAL = 0x20
 
 async function hasAddress(ifname: string, system: System): Promise<boolean> {

@@ -5,10 +5,10 @@ import type { AttachRequest } from '../../model/request'
 import type { System } from '../../system/types'
 import { type AttachPlan, toFirewallSubject } from '.'
 
-/** Says whether the host's firewall drops what an attachment sends. */
+/** Checks whether the host's firewall drops the traffic of an attachment. */
 export type FirewallCheck = (attachPlan: AttachPlan) => Promise<Warning | undefined>
 
-/** Reads the firewall; undefined when no packet of these requests can meet one. */
+/** Reads the firewall rules; undefined when these requests need no firewall check. */
 export async function createFirewallCheck(
   requests: readonly AttachRequest[],
   system: System,
@@ -19,7 +19,7 @@ export async function createFirewallCheck(
   return async (attachPlan) => check(await toFirewallSubject(attachPlan, system))
 }
 
-/** Whether a request asks for a warning: with --strict the firewall was checked before the first change. */
+/** Whether to warn after the attach: --strict has already checked the firewall before the first change. */
 export function wantsFirewallWarning({ firewall, strict }: AttachRequest): boolean {
   return firewall === 'warn' && !strict
 }

@@ -19,47 +19,46 @@ import type { UplinkChange } from '../uplink'
 import { findIncompatibility, planLinkAndAddresses } from './plan'
 import { readAttachFacts } from './read'
 
-/** A guest whose namespace is held. */
+/** A guest and its held network namespace. */
 export interface PinnedGuest {
   readonly guest: Guest
   readonly pin: HeldNetns
 }
 
-/** What an attach is run with. */
 export interface ApplyOptions {
   readonly system: System
   readonly interrupt: Interrupt
   /** Called before each step. */
   readonly onStep?: (step: Step) => void
-  /** Called when the last `count` steps were rolled back, to be planned again. */
+  /** Called when the last `count` steps were rolled back before another plan. */
   readonly onTakenBack?: (count: number) => void
   /** Seconds in which the user must confirm a new uplink. */
   readonly confirm?: number
-  /** Called with what is waited for. */
+  /** Called with a text that says what pipework waits for. */
   readonly notify?: (text: string) => void
 }
 
-/** An attachment as requested, the facts when it was planned, and the steps. */
+/** A requested attachment: the facts at planning time, and the steps. */
 export interface AttachPlan extends AttachContext {
   readonly driver: Driver
   readonly plan: Plan
-  /** Whether its bridge has no uplink yet. Only `ensureUplink` may connect it. */
+  /** Whether the bridge has no uplink yet. Only `ensureUplink` may connect it. */
   readonly needsUplink: boolean
   /** The uplink that this run connected. */
   readonly uplinkChange?: UplinkChange
 }
 
 interface AttachStepOptions extends ApplyOptions {
-  /** Steps that the same run has done before. */
+  /** Number of steps done earlier in the same run. */
   readonly stepsBefore: number
 }
 
-/** How often an attachment is planned again because another run changed the host meanwhile. */
+/** How often an attachment is planned again when another process changes the host meanwhile. */
 const MAX_TRIES = 5
 
 /**
- * Attaches one guest as requested: all of it, or nothing. Each request has an interface of its own.
- * @throws PipeworkError when refused or failed with the guest unchanged, or with the leftovers.
+ * Attaches one guest as requested: all of it, or nothing. Each request has its own interface.
+ * @throws PipeworkError when refused, or failed with the guest unchanged or with leftovers.
  */
 export async function attachGuests(
   requests: readonly AttachRequest[],
@@ -68,11 +67,11 @@ export async function attachGuests(
 ): Promise<readonly AttachPlan[]> {
   const locks: (() => void)[] = []
   try {
-    // Always in the same order, so that two runs never wait for each other.
+    // Lock in sorted order, so that two runs never deadlock.
     for (const ifname of requests.map((it) => it.ifname).sort()) locks.push(await lockLink(ifname, pinned, options))
     const isShared = requests.some((it) => it.firewall === 'allow' || needsHostServices(it))
     if (isShared || mayHaveHostServices(options.system)) locks.push(await lockHostServices(options))
-    // A refusal of any request comes before the first change.
+    // Plan all requests first, so that a refusal comes before the first change.
     if (requests.length > 1) await Promise.all(requests.map((it) => planAttachment(it, pinned, options.system)))
     return await attachSequentially(requests, pinned, options)
   } finally {
@@ -80,7 +79,10 @@ export async function attachGuests(
   }
 }
 
-/** One after the other: each must see the routes and bridges of the one before. A failure rolls back all of them. */
+/**
+ * Attaches one interface after the other: each plan must see the routes and bridges of the previous one. A failure
+ * rolls back all of them.
+ */
 async function attachSequentially(
   requests: readonly AttachRequest[],
   pinned: PinnedGuest,
@@ -106,7 +108,7 @@ async function attachSequentially(
   return done
 }
 
-/** Plans and executes. When that fails because the host has changed since it was read, plans and executes again. */
+/** Plans and executes; tries again when the host has changed since the facts were read. */
 async function attachWithRetry(
   request: AttachRequest,
   pinned: PinnedGuest,
@@ -132,13 +134,16 @@ async function attachWithRetry(
   }
 }
 
-/** The same steps fail again, unless a bridge of that name has been recreated meanwhile. */
+/** Retrying the same steps is pointless, unless a bridge of that name has been recreated meanwhile. */
 function isSamePlan(a: AttachPlan, b: AttachPlan): boolean {
   const format = ({ plan }: AttachPlan) => plan.map(formatStep).join('')
   return a.facts.hostif?.ifindex === b.facts.hostif?.ifindex && format(a) === format(b)
 }
 
-/** Reads the facts and plans the steps. Without a namespace (not root) the guest is taken to be empty. Throws refusals. */
+/**
+ * Reads the facts and plans the steps; throws refusals. Without a namespace (not root) the guest is assumed to be
+ * empty.
+ */
 export async function planAttachment(
   request: AttachRequest,
   { guest, pin }: { readonly guest: Guest; readonly pin: HeldNetns | undefined },
@@ -198,7 +203,7 @@ function toExecuteOptions({ guest, pin }: PinnedGuest, options: AttachStepOption
   }
 }
 
-/** The guest by the name in the record of its link: several names may stand for one namespace. */
+/** The guest by the name in the link's record: one namespace can have several names. */
 function toRecordedGuest(guest: Guest, { recordedGuest }: AttachFacts): Guest {
   const kind = GUEST_KINDS.find((it) => it === recordedGuest?.kind)
   if (recordedGuest === undefined || kind === undefined) return guest
@@ -230,7 +235,7 @@ interface DhcpPlanOptions {
   readonly isRecreated: boolean
 }
 
-/** The steps for leases, which most attachments neither have nor had. */
+/** The steps for DHCP leases; empty when the attachment has no lease and had none. */
 async function planDhcp(context: AttachContext, options: DhcpPlanOptions) {
   const mayHaveLeases =
     context.request.sources.length > 0 ||
@@ -241,7 +246,7 @@ async function planDhcp(context: AttachContext, options: DhcpPlanOptions) {
   return planLeases(context, options)
 }
 
-/** The host services that the request needs, or that the attachment needed before. */
+/** The host services that the request needs or that the attachment needed before. */
 async function planServices(context: AttachContext, system: System): Promise<Plan> {
   const record = findLinkRecord(context.facts)
   const hadServices = record !== undefined && needsHostServices(hostServicesOf(record))
@@ -250,14 +255,14 @@ async function planServices(context: AttachContext, system: System): Promise<Pla
   return planHostServices(context, system)
 }
 
-/** With --force a link may move away from a bridge or VLAN device that pipework made for it. */
+/** With --force a link can leave a bridge or VLAN device that pipework created for it. */
 async function planParentGc(context: AttachContext, system: System): Promise<Plan> {
   if (!context.request.force || findLinkRecord(context.facts) === undefined) return []
   const { planMovedLinkGc } = await import('../detach/gc')
   return planMovedLinkGc(context, system)
 }
 
-/** --firewall allow and --strict read the firewall before the first change; a warning comes after the last one. */
+/** --firewall allow and --strict check the firewall before the first change; the warning comes after the last one. */
 async function planFirewall(context: AttachContext, driver: Driver, system: System): Promise<Plan> {
   const { firewall, strict } = context.request
   if (!system.isRoot || !(strict || firewall === 'allow')) return []
@@ -267,7 +272,7 @@ async function planFirewall(context: AttachContext, driver: Driver, system: Syst
   return planBridgeAccept(subject, firewall === 'allow', system)
 }
 
-/** The attachment's bridge port, and the traffic that the host forwards for it. */
+/** The attachment's bridge port and its forwarded traffic. */
 export async function toFirewallSubject(
   { driver, ...context }: AttachContext & Pick<AttachPlan, 'driver'>,
   system: System,
@@ -283,10 +288,10 @@ export async function toFirewallSubject(
   return { port, forwarding: requestedForwarding(context, system) }
 }
 
-/** Why the host end is not where the plan put it. */
+/** Explains why the host end is not where the plan put it. */
 function notAttachedError({ request, guest, facts }: AttachContext, system: System): PipeworkError {
   const hostEnd = request.hostEnd ?? facts.hostEndName
-  // Entering a network namespace alone (nsenter --net) leaves the /sys of the one before in place.
+  // `nsenter --net` keeps the /sys of the previous namespace.
   const names: readonly string[] = system.read('/proc/self/net/dev')?.match(/[^\s:]+(?=:)/g) ?? []
   if (names.includes(hostEnd) && system.inode(`/sys/class/net/${hostEnd}`) === undefined)
     return new PipeworkError('/sys shows another network namespace than the one that pipework runs in', {
@@ -297,9 +302,9 @@ function notAttachedError({ request, guest, facts }: AttachContext, system: Syst
   })
 }
 
-/** The host end of the link, when the link has one. */
+/** The current host end of the link, if the link has one. */
 export function findCurrentHostEnd({ request, facts }: AttachContext, system: System): HostEnd | undefined {
-  // A recreated link has the derived name, whatever it had before.
+  // A recreated link always has the derived name.
   const names = [request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName, facts.hostEndName]
   return names.map((name) => readHostEnd(name, system)).find((hostEnd) => hostEnd !== undefined)
 }

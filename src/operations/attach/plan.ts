@@ -10,7 +10,7 @@ import type { GuestRoute } from '../../state/guest'
 import { findOvsPort } from '../../state/ovsdb'
 import { planDetach } from '../detach/plan'
 
-/** The steps for the link, its addresses and routes; none when it is as requested. Throws every refusal. */
+/** The steps for the link, its addresses and its routes; empty when nothing must change. Throws every refusal. */
 export function planLinkAndAddresses(context: AttachContext, driver: Driver): Plan {
   const difference = findIncompatibility(context, driver)
   if (difference !== undefined) validateRecreate(context, difference)
@@ -24,7 +24,7 @@ export function planLinkAndAddresses(context: AttachContext, driver: Driver): Pl
   ]
 }
 
-/** Why a link that pipework made before must be recreated, if it must. */
+/** The reason why an existing link of ours must be recreated, if there is one. */
 export function findIncompatibility(context: AttachContext, driver: Driver): string | undefined {
   const { inGuest } = context.facts
   return inGuest === undefined || findLinkRecord(context.facts) === undefined
@@ -32,13 +32,13 @@ export function findIncompatibility(context: AttachContext, driver: Driver): str
     : driver.incompatibility(context, inGuest)
 }
 
-/** Removes the link as `disconnect` does, but keeps its bridge or VLAN device. */
+/** Removes the link like `disconnect`, but keeps its bridge or VLAN device. */
 function planLinkRemoval({ facts }: AttachContext): Plan {
   const { inGuest, hostEnd, portVlans, parent, savedNic, hostState, routes, sysctls, policy } = facts
   const record = findLinkRecord(facts)
   const ovsPort = findOvsPort(facts.ovs, hostEnd?.name)
   const alias = (hostEnd ?? inGuest)?.alias
-  // A guest can remove the alias of a NIC, which is known from its device.
+  // A guest can delete the alias of a NIC; the NIC is then known by its device.
   if (record === undefined || (alias === undefined && record.nic === undefined) || inGuest === undefined) return []
   return planDetach({
     attachment: { record, alias: alias ?? '', inGuest, hostEnd },
@@ -54,7 +54,9 @@ function planLinkRemoval({ facts }: AttachContext): Plan {
   })
 }
 
-/** The facts after the removal: without the link and its routes, and with the default route that it had replaced. */
+/**
+ * The facts after the removal: without the link and its routes, and with the default route that the link had replaced.
+ */
 function withoutLink(context: AttachContext): AttachContext {
   const { inGuest, hostEnd, portVlans, sysctls, policy, ...facts } = context.facts
   const restored = (findLinkRecord(context.facts)?.previous ?? []).map(({ family, words }) =>

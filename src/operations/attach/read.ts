@@ -34,7 +34,7 @@ import { readSavedNic } from '../../state/saved-link'
 import { batchLine } from '../../system/batch'
 import type { System } from '../../system/types'
 
-/** The host's end of a link in the guest: looked for under the name it should have, else among all links. */
+/** The host end of a link in the guest: tries the expected name first, then searches all links. */
 function findHostEnd(
   inGuest: GuestLink | undefined,
   named: HostLink | undefined,
@@ -47,8 +47,8 @@ function findHostEnd(
 }
 
 /**
- * Whether the guest has neither an interface of that name nor a default route, as with `--network none`: three files
- * say so, and save a process. What changes after that makes the plan fail, and it is made again.
+ * Whether the guest has neither this interface nor a default route, as with `--network none`. Reading three /proc files
+ * saves a process. A later change makes the plan fail, and pipework then plans again.
  */
 function isEmptyNamespace(ifname: string, { pid }: Guest, system: System): boolean {
   if (pid === undefined) return false
@@ -60,7 +60,7 @@ function isEmptyNamespace(ifname: string, { pid }: Guest, system: System): boole
   return !hasDefault && !links.some((line) => line.trim().split(/\s+/, 1)[0] === `${ifname}:`)
 }
 
-/** Of a link that is to be moved, and may be a port of Open vSwitch now. */
+/** Reads Open vSwitch when the link is to be moved and may be an Open vSwitch port. */
 async function readOvsIfMoved(
   hostEnd: HostLink | undefined,
   { hostif }: AttachRequest,
@@ -70,21 +70,21 @@ async function readOvsIfMoved(
   return isMoved && mayBeOvsPort(hostEnd) && isOvsRunning(system) ? readOvs(system) : undefined
 }
 
-/** Where facts are gathered. */
+/** The namespace to read facts from. */
 export interface AttachReadContext {
   readonly guest: Guest
   readonly system: System
   /** The name of the guest's held namespace. */
   readonly netns?: string
-  /** The bridge that the uplink of the request creates, if it is not there. */
+  /** The bridge that the request's uplink will create, if it does not exist. */
   readonly newBridge?: HostLink
 }
 
 const EMPTY_GUEST: GuestState = { links: [], routes: [] }
 
 /**
- * One snapshot of what the request needs to know, changing nothing. Without a netns (not root, on a dry run) the
- * inside of the guest is taken to be empty.
+ * Reads everything that the request depends on; changes nothing. Without a netns (not root, on a dry run) the guest is
+ * assumed to be empty.
  */
 export async function readAttachFacts(
   request: AttachRequest,
@@ -142,28 +142,28 @@ export async function readAttachFacts(
   }
 }
 
-/** The inside of the guest; not read where it cannot be, or where nothing is in it that matters. */
+/** The state of the guest; not read without a namespace, or when nothing in the guest matters. */
 async function readGuestIfNeeded(
   request: AttachRequest,
   named: HostLink | undefined,
   { guest, system, netns }: AttachReadContext,
 ): Promise<GuestState> {
   if (netns === undefined) return EMPTY_GUEST
-  // Indexes of links count there.
+  // A moved NIC is compared by link index, so the guest's links are needed.
   if (request.direct) return readNicGuest(guest, netns, system)
-  // Routes and rules are compared with what is there, links that have no default route among it.
+  // Routes and policy rules are compared with all links of the guest.
   const mayBeBlank = request.routes.length === 0 && !request.policyRoute && !mayHavePolicyRules(system, netns)
   const isEmpty = named === undefined && mayBeBlank && isEmptyNamespace(request.ifname, guest, system)
   return isEmpty ? EMPTY_GUEST : readNicGuest(guest, netns, system)
 }
 
-/** The guest, where NICs of the host are known by their device. */
+/** The state of the guest, with NICs of the host identified by their device. */
 async function readNicGuest({ nsPath }: Guest, netns: string, system: System): Promise<GuestState> {
   const state = await readGuestState(netns, system)
   return withNicRecords(state, system.inode(nsPath) ?? 0, system)
 }
 
-/** Interfaces of the host that a name which none has may have meant; undefined for a name that makes something. */
+/** Existing interfaces with a name close to an unknown one; undefined for names that pipework creates. */
 function listSimilarNames(typed: string, system: System): readonly string[] | undefined {
   if (/^(br|ovs)|:|^(ptp|dummy)$/.test(typed)) return undefined
   const ours = readRecordedLinks(system).flatMap(({ name, record }) => (record?.kind === 'link' ? [name] : []))
@@ -171,7 +171,7 @@ function listSimilarNames(typed: string, system: System): readonly string[] | un
   return listClosest(typed, names)
 }
 
-/** Whose link it is that is there, where somebody has made it under another name that is still good. */
+/** The guest in the link's record, when the link was attached under another name that is still valid. */
 async function findRecordedGuest(
   link: GuestLink | HostLink | undefined,
   guest: Guest,
@@ -185,7 +185,7 @@ async function findRecordedGuest(
     : record.guest
 }
 
-/** Where the guest has the name of another container, which runs on: the name of that, for which the link was made. */
+/** The new name of the container that the link was made for, when this guest has taken over its old name. */
 async function findNewName(
   link: HostLink | undefined,
   { name, id }: Guest,
@@ -198,13 +198,13 @@ async function findNewName(
   return found?.name
 }
 
-/** Whether addresses may come to a link that is there; with --force it may be made anew, and taken back. */
+/** Whether an existing link may get addresses; with --force pipework may recreate the link and roll back. */
 function needsSysctls({ force, sources, addresses }: AttachRequest, inGuest: GuestLink | undefined): boolean {
   const isMissing = (address: Address) => !hasAddress(inGuest, address)
   return inGuest !== undefined && (force || sources.length > 0 || addresses.some(isMissing))
 }
 
-/** What a link that is there may have of an option that is given, or was, and that no other place tells. */
+/** Facts for options that the request has, or had before, and that no other read covers. */
 async function readOptionFacts(
   request: AttachRequest,
   { links, inGuest, hostEnd, hostif }: Pick<AttachFacts, 'links' | 'inGuest' | 'hostEnd' | 'hostif'>,
@@ -227,7 +227,7 @@ async function readOptionFacts(
   }
 }
 
-/** A bridge takes the smallest MTU of its ports, so that it may have this link's. */
+/** The smallest MTU of the bridge's other ports: a bridge takes the smallest MTU of its ports. */
 function readOtherPortsMtu({ name, mtu }: HostLink, hostEnd: HostLink | undefined, system: System): number {
   if (hostEnd?.master !== name || mtu !== hostEnd.mtu) return mtu
   const others = listBridgePortNames(name, system).filter((port) => port !== hostEnd.name)
@@ -235,8 +235,8 @@ function readOtherPortsMtu({ name, mtu }: HostLink, hostEnd: HostLink | undefine
 }
 
 /**
- * Whether the bridge has a smaller MTU than this link because another link was asked to: that is no reason to change
- * this one, or two lines of a file would never both be true.
+ * Whether another link's --mtu lowered the MTU of the bridge. That must not change this link: two lines of one file
+ * would overwrite each other forever.
  */
 function isMtuLoweredByOther(
   hostEnd: HostLink | undefined,
@@ -265,12 +265,12 @@ async function readOffload(
   return { ethtool, state: /^tx-checksumming: off/m.test(stdout) ? 'off' : 'on' }
 }
 
-/** Whether there is an IPv4 address to ask for. */
+/** Whether the LAN must be asked for an IPv4 address. */
 function needsArping({ probe, addresses }: AttachRequest, inGuest: GuestLink | undefined): boolean {
   return probe && addresses.some((address) => address.family === 4 && !hasAddress(inGuest, address))
 }
 
-/** Habets' arping shares the name and means something else by -D. */
+/** Habets' arping has the same name, but its -D means something else. */
 async function isIputilsArping(system: System): Promise<boolean> {
   const { stdout, stderr } = await system.run(['arping', '-V'])
   return /iputils/.test(stdout + stderr)

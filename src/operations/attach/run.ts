@@ -9,9 +9,9 @@ import { type AttachPlan, attachGuests, planAttachment } from '.'
 import { createFirewallCheck, wantsFirewallWarning } from './firewall-check'
 
 export interface AttachRunOptions extends ChangeOptions {
-  /** Seconds in which an uplink must be confirmed. */
+  /** Seconds in which the user must confirm an uplink. */
   readonly confirm?: number
-  /** Hears what is waited for. */
+  /** Called with a text that says what pipework waits for. */
   readonly notify?: (text: string) => void
 }
 
@@ -25,7 +25,7 @@ export type AttachResult =
       readonly warning?: Warning
     }
 
-/** Attaches a guest as requested: all of it, or nothing. Without its namespace (not root) only plans. */
+/** Attaches a guest as requested: all of it, or nothing. Only plans when there is no namespace (not root). */
 export async function attachGuest(
   request: AttachRequest,
   { guest, pin }: { readonly guest: Guest; readonly pin: HeldNetns | undefined },
@@ -36,7 +36,7 @@ export async function attachGuest(
     const attachPlan = await planAttachment(request, { guest, pin }, system)
     return { kind: 'dry-run', attachPlan, isGuestRead: pin !== undefined }
   }
-  // The rules are read while the first steps run.
+  // Read the firewall rules while the first steps run.
   const checking = wantsFirewallWarning(request)
     ? system.sleep(0).then(() => createFirewallCheck([request], system))
     : undefined

@@ -12,10 +12,10 @@ import type { System } from '../../system/types'
 import { resolveTargetGuest } from '../look'
 import type { ChangeOptions } from '../types'
 
-/** A placeholder: no step of this runs in a guest. */
+/** A placeholder: these steps run on the host only. */
 const NO_GUEST = { kind: 'docker', name: 'none', nsPath: '/proc/self/ns/net' } as const
 
-/** Leftovers of attachments that are gone, and the steps that removed them. */
+/** Leftovers of removed attachments, and the steps that removed them. */
 export interface CleanupResult {
   readonly plan: Plan
   readonly title: string
@@ -23,7 +23,7 @@ export interface CleanupResult {
   readonly guest?: Guest
 }
 
-/** Removes what the host still has for guests that have ended; undefined when there is nothing. */
+/** Removes what the host still has for stopped guests; undefined when there is nothing. */
 export async function cleanUpHost(options: ChangeOptions): Promise<CleanupResult | undefined> {
   const { system, interrupt } = options
   if (!system.isRoot || !mayHaveHostServices(system)) return undefined
@@ -37,7 +37,7 @@ export async function cleanUpHost(options: ChangeOptions): Promise<CleanupResult
   }
 }
 
-/** Removes the rules that a guest still has for interfaces of ours that are gone; undefined when there are none. */
+/** Removes policy rules of deleted interfaces from a guest; undefined when there are none. */
 export async function cleanUpGuestRules(wanted: GuestName, options: ChangeOptions): Promise<CleanupResult | undefined> {
   const { system } = options
   if (!system.isRoot || !mayHavePolicyRules(system)) return undefined

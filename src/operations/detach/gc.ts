@@ -16,19 +16,18 @@ import type { OvsDatabase } from '../../state/ovsdb'
 import type { System } from '../../system/types'
 import { planUnusedRemoval, type UnusedParents } from './plan'
 
-/** A link that leaves its bridge or NIC: it is removed, or moved to another one. */
+/** A link that leaves its bridge or NIC because it is removed or moved. */
 interface LeavingLink {
-  /** Its host end. */
   readonly hostEnd?: HostLink | undefined
   /** The NIC or VLAN device under a macvlan. */
   readonly parent?: HostLink | undefined
   readonly deadPort?: ExistingAttachment['deadPort'] | undefined
   readonly ovs?: OvsDatabase | undefined
-  /** The bridge, NIC or VLAN device that it moves to. */
+  /** The bridge, NIC or VLAN device it moves to. */
   readonly movesTo?: string
 }
 
-/** What is unused without the link. `gone` are the attachments that a dry run has removed before. */
+/** Finds what becomes unused without the link. `gone` lists the attachments that a dry run has already removed. */
 export async function findUnusedParents(
   leaving: LeavingLink,
   gone: readonly ExistingAttachment[],
@@ -48,7 +47,7 @@ export async function findUnusedParents(
   }
 }
 
-/** The last steps of a move with --force: remove what pipework made for the link where it was, if it is unused. */
+/** The last steps of a move with --force: removes what pipework created for the link in its old place, if unused. */
 export async function planMovedLinkGc({ request, facts }: AttachContext, system: System): Promise<Plan> {
   const { hostEnd, parent, vlanDevice } = facts
   const ovs = facts.ovs?.kind === 'database' ? facts.ovs : undefined
@@ -58,7 +57,7 @@ export async function planMovedLinkGc({ request, facts }: AttachContext, system:
   return findLinkRecord(facts) === undefined || before === undefined || before === next ? [] : planUnusedRemoval(unused)
 }
 
-/** The host ends that no longer count. */
+/** The host ends that no longer count as users. */
 function listHostEndNames(
   hostEnd: HostLink | undefined,
   gone: readonly ExistingAttachment[],
@@ -66,7 +65,7 @@ function listHostEndNames(
   return [hostEnd?.name, ...gone.map((it) => it.hostEnd?.name)]
 }
 
-/** Removes the firewall rules for a bridge with the last attachment there. */
+/** Removes the firewall rules for a bridge together with its last attachment. */
 async function planFirewallCleanup(
   { hostEnd, movesTo }: LeavingLink,
   gone: readonly ExistingAttachment[],
@@ -82,7 +81,7 @@ async function planFirewallCleanup(
   return { firewallCleanup: await planAcceptRemoval(used, system) }
 }
 
-/** The VXLANs that pipework made, when they are the only ports left on the bridge. */
+/** The VXLANs that pipework created, when they are the only remaining ports of the bridge. */
 async function findUnusedVxlans(hostEnd: HostLink | undefined, gone: readonly ExistingAttachment[], system: System) {
   const ends = listHostEndNames(hostEnd, gone)
   const others =
@@ -91,7 +90,7 @@ async function findUnusedVxlans(hostEnd: HostLink | undefined, gone: readonly Ex
   return (await readVxlans(system)).filter(({ name }) => others.includes(name))
 }
 
-/** The bridge or VLAN device under the link, when pipework made it and it is unused without the link. */
+/** The bridge or VLAN device under the link, when pipework created it and nothing else uses it. */
 async function findUnusedParent(
   { hostEnd, parent }: LeavingLink,
   gone: readonly ExistingAttachment[],
@@ -107,17 +106,17 @@ async function findUnusedParent(
   return parent === undefined ? bridge : findUnusedVlanDevice(parent, gone, system)
 }
 
-/** A VLAN device, when no other link of the host or of a guest is on it. */
+/** A VLAN device, when no other link of the host or of a guest uses it. */
 async function findUnusedVlanDevice(
   device: HostLink,
   gone: readonly ExistingAttachment[],
   system: System,
 ): Promise<ParentDevice | undefined> {
   const uppers = (system.list(`/sys/class/net/${device.name}`) ?? []).filter((it) => it.startsWith('upper_'))
-  // A macvlan that pipework made for --host-access only serves the guests.
+  // A macvlan of pipework's own (--host-access) only serves the guests.
   if (uppers.some((it) => readHostLink(it.slice('upper_'.length), system)?.record?.kind !== 'made')) return undefined
   const { states, error } = await scanNamespaces(system)
-  // A namespace that cannot be looked into may have a link on it.
+  // A namespace that cannot be read may have a link on it.
   if (error !== undefined) return undefined
   const isUser = (link: GuestLink) => isChildOf(link, device)
   const users = states.flatMap(({ links }) => links.filter(isUser))

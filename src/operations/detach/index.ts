@@ -24,13 +24,13 @@ import { type CleanupResult, cleanUpGuestRules, cleanUpHost } from './cleanup'
 import { type DetachInputs, planDetach, stateAfterDetach } from './plan'
 import { readDetachInputs } from './read'
 
-/** What `disconnect` did: attachments that are gone, leftovers of earlier ones that are gone, or nothing. */
+/** The result of `disconnect`: removed attachments, removed leftovers of earlier attachments, or nothing. */
 export type DisconnectResult =
   | { readonly kind: 'detached'; readonly result: DetachResult }
   | { readonly kind: 'cleaned'; readonly cleanup: CleanupResult }
   | { readonly kind: 'nothing'; readonly result: DetachResult }
 
-/** Detaches a guest; where it has nothing of ours, removes leftovers of earlier attachments. */
+/** Detaches a guest; if it has no attachment, removes leftovers of earlier ones. */
 export async function disconnectGuest(target: DetachTarget, options: ChangeOptions): Promise<DisconnectResult> {
   const result = await detachGuest(target, options)
   if (!options.dryRun) await stopOrphanedClients(options.system)
@@ -41,13 +41,16 @@ export async function disconnectGuest(target: DetachTarget, options: ChangeOptio
   return cleanup === undefined ? { kind: 'nothing', result } : { kind: 'cleaned', cleanup }
 }
 
-/** Stops DHCP clients whose guests have ended. */
+/** Stops the DHCP clients of stopped guests. */
 async function stopOrphanedClients(system: System): Promise<void> {
   if ((system.list(DHCP_DIR) ?? []).length > 0)
     await (await import('../../network/dhcp/cleanup')).cleanUpDhcpClients(system)
 }
 
-/** Takes away what is aimed at; on a dry run only plans it. Throws why it cannot, the host being as it was. */
+/**
+ * Removes the target's attachments; a dry run only plans it.
+ * @throws PipeworkError when that fails; the host is unchanged.
+ */
 export async function detachGuest(aim: DetachTarget, options: ChangeOptions): Promise<DetachResult> {
   const reached = await resolveTargetGuest(aim.guestName, options.system)
   const transcript = options.openTranscript?.(reached.guest ?? placeholderGuest(aim.guestName))
@@ -59,25 +62,27 @@ export async function detachGuest(aim: DetachTarget, options: ChangeOptions): Pr
   }
 }
 
-/** What is wanted, and where its steps are told. */
+/** The target, with the transcript for its steps. */
 interface DetachTask extends ResolvedTarget {
   readonly transcript: Transcript | undefined
 }
 
-/** An attachment, and the steps that took it away. */
+/** An attachment and the steps that removed it. */
 export interface DetachedLink {
   readonly attachment: ExistingAttachment
   readonly plan: Plan
 }
 
-/** What was taken away, of all that the guest had. */
+/** The removed attachments, out of all attachments of the guest. */
 export interface DetachResult {
   readonly detached: readonly DetachedLink[]
   readonly attachments: readonly ExistingAttachment[]
   readonly target: ResolvedTarget
 }
 
-/** Alone, where the host has more of ours than links: what one no longer needs may be what another has just asked for. */
+/**
+ * Detaches under the lock for host services: another run may just have started to use what this one no longer needs.
+ */
 async function detachLocked(asked: DetachTask, options: ChangeOptions): Promise<DetachResult> {
   const { system, interrupt } = options
   const locks: (() => void)[] = []
@@ -86,7 +91,7 @@ async function detachLocked(asked: DetachTask, options: ChangeOptions): Promise<
     const names = selectTargets(all, asked).map(({ record }) => record.ifname)
     if (names.length > 0 && asked.resolved.guest === undefined) validateUnambiguous(all, asked.guestName)
     const { guest, pin } = asked.resolved.guest === undefined ? { guest: undefined, pin: undefined } : asked.resolved
-    // In the order in which an attach takes them, so that no two runs wait for each other.
+    // Lock in the same order as an attach, so that two runs never deadlock.
     if (guest !== undefined && pin !== undefined && !options.dryRun)
       for (const name of [...new Set(names)].sort())
         locks.push(await lockLink(name, { guest, pin }, { system, interrupt }))
@@ -98,7 +103,7 @@ async function detachLocked(asked: DetachTask, options: ChangeOptions): Promise<
   }
 }
 
-/** One after the other, so that each sees the routes as the one before has left them. */
+/** Detaches one link after the other, so that each plan sees the routes that the previous one left. */
 async function detachSequentially(
   names: readonly string[],
   asked: DetachTask,
@@ -112,7 +117,7 @@ async function detachSequentially(
     if (attached === undefined) continue
     const others = now.all.filter((it) => it !== attached && it.deadPort === undefined)
     const gone = [...(asked.gone ?? []), ...(expected === undefined ? [] : done.map((it) => it.attachment))]
-    // A script is written before its first line runs: there all go at once.
+    // The script of a dry run is written before it runs, so all links leave with the first plan.
     const together = options.dryRun ? selectTargets(now.all, asked) : [attached]
     const leaving = done.length > 0 && options.dryRun ? [] : [...(asked.gone ?? []), ...together]
     const detachment = await readDetachInputs(
@@ -128,7 +133,7 @@ async function detachSequentially(
   return done
 }
 
-/** Where there are DHCP clients, the link's own end before it does. */
+/** Adds the release of DHCP leases before the link is removed. */
 async function planWithLeaseRelease(
   plan: Plan,
   {
@@ -143,7 +148,7 @@ async function planWithLeaseRelease(
   return planReleaseOnDetach(plan, { record, netns: pin === undefined ? undefined : pin.inode }, system)
 }
 
-/** Gives back the leases that outlived the links of a guest: it has ended, or was started again. */
+/** Releases the leases whose links are gone because the guest has stopped or restarted. */
 async function releaseLeftoverLeases(asked: DetachTask, options: ChangeOptions): Promise<readonly DetachedLink[]> {
   if ((options.system.list(DHCP_DIR) ?? []).length === 0 || asked.files !== undefined) return []
   const [{ listOrphanedClients }, { planClientRemoval }] = await Promise.all([
@@ -168,7 +173,7 @@ async function releaseLeftoverLeases(asked: DetachTask, options: ChangeOptions):
   return done
 }
 
-/** The steps that give back the lease of a guest that is gone; none where that cannot be done, and it runs out. */
+/** The steps that release the lease of a stopped guest; empty when that is impossible and the lease must expire. */
 async function planReleaseNetns(tenant: ClientState, system: System): Promise<Plan> {
   const { toReleaseNamespace, planOrphanRelease } = await import('../../network/dhcp/release')
   const standIn = toReleaseNamespace(tenant, system)
@@ -189,13 +194,15 @@ async function planReleaseNetns(tenant: ClientState, system: System): Promise<Pl
   }
 }
 
-/** False for a failure after which the host is as it was: then there is another way. Any other is thrown on. */
+/**
+ * Returns false when the failed plan was rolled back completely, so that the caller can try another way; else rethrows.
+ */
 function isRolledBack(error: unknown): false {
   if (error instanceof PipeworkError && error.leftovers.length === 0) return false
   throw error
 }
 
-/** A link that is gone, as its client remembers it. */
+/** A deleted link, from the state of its DHCP client. */
 function toExistingAttachment({
   guest,
   ifname,
@@ -209,14 +216,14 @@ function toExistingAttachment({
 
 const GUEST_GONE = new PipeworkError('the guest is gone')
 
-/** What the next look will show: without the link, and with the dead ports but the one that goes. */
+/** The expected state after this plan: without the link, and with the remaining dead ports. */
 function attachmentsAfter(detachment: DetachInputs, { all, ovs }: GuestAttachments): GuestAttachments {
   const next = stateAfterDetach(detachment)
   const dead = all.filter((it) => it.deadPort !== undefined && it !== detachment.attachment)
   return { ...next, all: [...next.all, ...dead], ovs }
 }
 
-/** Refuses a name that nobody answers to now, and that stands for several guests in the records. */
+/** Refuses a name that no running guest has and that matches several recorded guests. */
 function validateUnambiguous(all: readonly ExistingAttachment[], { name }: GuestName): void {
   const guests = new Set(all.map(({ record: { guest } }) => `${guest.kind}:${guest.name}`))
   if (guests.size > 1)
@@ -225,7 +232,7 @@ function validateUnambiguous(all: readonly ExistingAttachment[], { name }: Guest
     })
 }
 
-/** Stands for a guest that is gone: nothing of its plan runs inside it. */
+/** A placeholder for a stopped guest: no step of the plan runs inside it. */
 export function placeholderGuest({ name }: Pick<GuestName, 'name'>): Guest {
   return { kind: 'docker', name, nsPath: '/proc/self/ns/net' }
 }

@@ -11,17 +11,17 @@ import type { GuestRoute, GuestState } from '../../state/guest'
 import type { PolicyRouting } from '../../state/policy-rules'
 import { type DefaultRoute, encodeRecord } from '../../state/record'
 
-/** An attachment to be removed, and what depends on it. */
+/** An attachment to remove, and its dependencies. */
 export interface DetachInputs extends LinkRemoval, UnusedParents {
   /** Other attachments of the same guest. */
   readonly others: readonly ExistingAttachment[]
   /** The rules and routes of --policy-route. */
   readonly policy?: PolicyRouting
-  /** The steps that remove what the host has only for this link. */
+  /** The steps that remove host services used only by this link. */
   readonly servicesRemoval?: Plan
 }
 
-/** What pipework made under a link, and is unused without it. */
+/** What pipework created under a link, and is unused without the link. */
 export interface UnusedParents {
   readonly ovsRemoval?: OvsRemoval
   readonly unusedParent?: ParentDevice
@@ -43,7 +43,7 @@ export function planDetach(inputs: DetachInputs): Plan {
   ]
 }
 
-/** The steps that remove what is unused when the last link on it has gone. */
+/** The steps that remove what is unused after the last link. */
 export function planUnusedRemoval({
   firewallCleanup,
   unusedVxlans = [],
@@ -61,12 +61,12 @@ export function planUnusedRemoval({
   )
 }
 
-/** The interfaces that a route goes through. */
+/** The interfaces that a route uses. */
 function listDevs(words: readonly string[]): readonly string[] {
   return words.filter((_, index) => words[index - 1] === 'dev')
 }
 
-/** The default routes that the link replaced and whose interfaces are still there. */
+/** The default routes that the link replaced and whose interfaces still exist. */
 function listRestorableRoutes({ attachment: { record, inGuest }, guestState }: DetachInputs) {
   if (inGuest === undefined || guestState === undefined) return []
   return record.previous.flatMap(({ family, words }) => {
@@ -93,7 +93,10 @@ function planRouteRestore(inputs: DetachInputs): Plan {
 
 const isSameDefault = (a: DefaultRoute, b: DefaultRoute) => a.family === b.family && routeMetric(a) === routeMetric(b)
 
-/** Another link that would restore a route through this one now restores what this one replaced. */
+/**
+ * Another link may restore a route through the removed link. From now on it restores the route that the removed link
+ * had replaced.
+ */
 function rewritePrevious(other: ExistingAttachment, gone: ExistingAttachment): ExistingAttachment {
   const name = gone.inGuest?.name ?? gone.record.ifname
   const leadsHere = (route: DefaultRoute) => listDevs(route.words).includes(name)
@@ -105,7 +108,7 @@ function rewritePrevious(other: ExistingAttachment, gone: ExistingAttachment): E
   return { ...other, record, alias: encodeRecord(record) }
 }
 
-/** The state after the plan: a dry run plans its next steps from it. */
+/** The state after the plan, from which a dry run plans its next steps. */
 export function stateAfterDetach(inputs: DetachInputs): {
   readonly all: readonly ExistingAttachment[]
   readonly state?: GuestState

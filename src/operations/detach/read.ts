@@ -14,13 +14,13 @@ import type { DetachInputs } from './plan'
 interface DetachContext extends Pick<DetachInputs, 'attachment' | 'others'> {
   readonly state?: GuestState
   readonly ovs?: OvsDatabase
-  /** Removed by the plans before this one, on a dry run. */
+  /** Attachments that earlier plans of a dry run have removed. */
   readonly gone: readonly ExistingAttachment[]
-  /** This one and those removed with it: the host services of all of them are removed. */
+  /** This attachment and those removed with it; the host services of all of them are removed. */
   readonly leaving: readonly ExistingAttachment[]
 }
 
-/** Removes the host services that no remaining attachment needs. */
+/** Removes the host services that no remaining attachment uses. */
 async function planHostRelease(
   { attachment, leaving }: DetachContext,
   system: System,
@@ -30,7 +30,7 @@ async function planHostRelease(
   return { servicesRemoval: await planServicesRemoval(leaving, system) }
 }
 
-/** What a detach must know of an attachment. */
+/** Reads everything that removing an attachment depends on. */
 export async function readDetachInputs(
   known: DetachContext,
   { resolved }: ResolvedTarget,
@@ -39,7 +39,7 @@ export async function readDetachInputs(
   const { attachment, others, state, gone, ovs } = known
   const { inGuest, hostEnd, deadPort } = attachment
   const { nic } = attachment.record
-  // A NIC that comes back stays on its own parent.
+  // A NIC that returns to the host keeps its own parent.
   const parent = nic === undefined ? findMacvlanParent(inGuest, system) : undefined
   const pin = resolved.guest === undefined ? undefined : resolved.pin
   const [portVlans, sysctls, policy, hostRelease, unusedParents] = await Promise.all([
@@ -65,7 +65,7 @@ export async function readDetachInputs(
   }
 }
 
-/** The policy rules of the attachment, and of links that were deleted by hand. */
+/** The policy rules of the attachment and of links that were deleted by hand. */
 async function readDetachPolicy(
   { attachment, gone, state }: DetachContext,
   pin: HeldNetns | undefined,
@@ -75,7 +75,7 @@ async function readDetachPolicy(
   if (pin === undefined || inGuest === undefined) return {}
   if (!record.words.includes('--policy-route') && !mayHavePolicyRules(system, pin.netns)) return {}
   const names = gone.map((it) => it.inGuest?.name)
-  // On a dry run the plans before this one remove their own routes, and the rules of deleted links.
+  // On a dry run the earlier plans remove their own routes, and the first one the rules of deleted links.
   const isFirst = gone.every(
     (it) => it.record.guest.kind !== record.guest.kind || it.record.guest.name !== record.guest.name,
   )

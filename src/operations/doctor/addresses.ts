@@ -10,7 +10,7 @@ import {
   listBridgePorts,
 } from './state'
 
-/** Addresses that stand twice, and packets that a guest refuses because of where they arrive. */
+/** Finds duplicate addresses, and packets that a guest drops because they arrive on the wrong interface. */
 export function findAddressProblems(survey: DoctorState, hostifs: readonly string[]): readonly Finding[] {
   return [
     ...hostifs.flatMap((hostif) => [...findDuplicateMacs(hostif, survey), ...findDuplicateIps(hostif, survey)]),
@@ -18,11 +18,11 @@ export function findAddressProblems(survey: DoctorState, hostifs: readonly strin
   ]
 }
 
-/** One end that has an address of its own on the segment: a guest's interface, or the bridge itself. */
+/** An interface with its own address on the segment: in a guest, or the bridge itself. */
 interface AddressHolder {
   readonly name: string
   readonly link: DoctorLink
-  /** Absent for the host itself. */
+  /** Absent for the host. */
   readonly seat?: DoctorAttachment
 }
 
@@ -36,7 +36,7 @@ function listHolders(hostif: string, survey: DoctorState): readonly AddressHolde
   ]
 }
 
-/** Each later one of a pair that shares something, with the earlier: it is the later one that is changed. */
+/** Pairs that share something, the earlier one first: the finding suggests changing the later one. */
 function findPairs<T>(all: readonly T[], shares: (a: T, b: T) => boolean): readonly (readonly [T, T])[] {
   return all.flatMap((later, index) => {
     const earlier = all.slice(0, index).find((it) => shares(it, later))
@@ -44,9 +44,9 @@ function findPairs<T>(all: readonly T[], shares: (a: T, b: T) => boolean): reado
   })
 }
 
-/** A switch sends a frame to one port: where two have its address, to the one that spoke last. */
+/** A switch sends a frame to one port only: with a duplicate MAC address, to the port that sent last. */
 function findDuplicateMacs(hostif: string, survey: DoctorState): readonly Finding[] {
-  // An ipvlan has the MAC address of its NIC, and a bridge may have that of a port.
+  // An ipvlan has the MAC address of its NIC, and a bridge may have the address of a port.
   const holders = listHolders(hostif, survey).filter(({ link, seat }) => seat !== undefined && link.kind !== 'ipvlan')
   const ports = listBridgePorts(hostif, survey).map((link): AddressHolder => ({ name: `the port ${link.name}`, link }))
   const isTwin = (a: AddressHolder, b: AddressHolder) => a.link.mac === b.link.mac && a.link.mac !== ''
@@ -87,7 +87,7 @@ function findDuplicateIps(hostif: string, survey: DoctorState): readonly Finding
   )
 }
 
-/** What IPv6's duplicate address detection (RFC 4862) has found is there, and not used. */
+/** Duplicate address detection (RFC 4862) keeps a duplicate IPv6 address configured, but unused. */
 function findDadFailures(seat: DoctorAttachment): readonly Finding[] {
   const failed = seat.inGuest?.addresses.filter(({ isDuplicate }) => isDuplicate) ?? []
   return failed.map(({ ip, prefix }) => ({
@@ -100,7 +100,9 @@ function findDadFailures(seat: DoctorAttachment): readonly Finding[] {
   }))
 }
 
-/** Strict reverse path filtering drops what comes from beyond the subnet by an interface that is not the way back there. */
+/**
+ * Strict reverse path filtering drops packets from outside the subnet unless the route back uses the same interface.
+ */
 function findRpFilterDrops(seat: DoctorAttachment): readonly Finding[] {
   const { attachment, inGuest: link, routes = [], rpFilter } = seat
   const { record } = attachment

@@ -9,7 +9,7 @@ import type { System } from '../../system/types'
 import { LINK_KIND_MODULES } from './host'
 import type { DoctorState, MachineState } from './state'
 
-/** The kinds of links that the kernel does not know: it is asked in a network namespace that lasts as long as the question. */
+/** The link kinds that the kernel does not support, tried in a temporary network namespace. */
 export async function readMissingLinkKinds(system: System): Promise<readonly string[]> {
   const unsure = Object.entries(LINK_KIND_MODULES).filter(
     ([, { module }]) => system.inode(`/sys/module/${module}`) === undefined,
@@ -24,10 +24,10 @@ export async function readMissingLinkKinds(system: System): Promise<readonly str
   return answers.flat()
 }
 
-/** Seconds that an engine may take to say what it is. */
+/** Seconds that an engine may take to answer. */
 const INFO_TIMEOUT = 3
 
-/** Whose containers the docker command means, where they are not this machine's own. */
+/** The problem when the docker command uses a remote or rootless Docker. */
 export async function readDockerProblem(system: System): Promise<MachineState['docker']> {
   const socket = findDockerSocket(system)
   const { DOCKER_HOST } = system.env
@@ -50,13 +50,13 @@ export async function readDockerProblem(system: System): Promise<MachineState['d
     : undefined
 }
 
-/** Why Open vSwitch does not answer, where something of ours hangs on it. */
+/** Why Open vSwitch does not answer, when an attachment depends on it. */
 export async function readOvsProblem(
   seats: readonly ExistingAttachment[],
   links: readonly string[],
   system: System,
 ): Promise<MachineState['ovs']> {
-  // A host end without a master hangs on a userspace datapath, if the record's bridge is none of the kernel's.
+  // Without a master, the host end belongs to a userspace datapath, if the recorded bridge is not a kernel bridge.
   const isNeeded = seats.some(
     ({ record: { hostif, nic }, hostEnd }) =>
       hostEnd !== undefined &&
@@ -76,7 +76,7 @@ export async function readOvsProblem(
       }
 }
 
-/** What of the host's side of the attachments is gone; nobody is asked where none has more than a link. */
+/** The missing host services of each attachment; reads nothing when no attachment has any. */
 export async function readMissingServices(
   all: readonly ExistingAttachment[],
   system: System,

@@ -11,10 +11,10 @@ import {
   listAttachmentsOn,
 } from './state'
 
-/** Seconds that an answer is waited for: a neighbour answers within milliseconds. */
+/** Seconds to wait for an answer; a neighbour answers much faster. */
 const ARP_TIMEOUT = 1
 
-/** Asks the LAN for each guest's own IPv4 addresses (RFC 5227): whoever answers has one of them as well. */
+/** Probes the LAN for each guest's own IPv4 addresses (RFC 5227): any answer means a duplicate. */
 export async function findTakenAddresses(
   survey: DoctorState,
   span: DoctorScope,
@@ -23,7 +23,7 @@ export async function findTakenAddresses(
   if (!system.hasProgram('arping')) return []
   const questions = listAttachmentsIn(survey, span).flatMap(({ seat, hostif }) => {
     const addresses = seat.inGuest?.addresses.filter(({ family }) => family === 4) ?? []
-    // An ipvlan shares its MAC address with others, and so an answer with them.
+    // An ipvlan shares its MAC address with others, so their answers look the same.
     if (seat.inGuest?.kind === 'ipvlan') return []
     return addresses.map((address) => ({
       ...{ seat, address },
@@ -34,7 +34,10 @@ export async function findTakenAddresses(
   return found.flatMap((finding) => finding ?? [])
 }
 
-/** Whose answer is no news: the guest's own, which it gives by every interface for all its addresses, or of whom is told. */
+/**
+ * MAC addresses whose answer is expected: all interfaces of the guest (Linux answers on each for all its addresses),
+ * and duplicates on the same bridge, which another finding reports.
+ */
 function listExpectedMacs(
   { ip }: DoctorAddress,
   { seat, hostif }: { readonly seat: DoctorAttachment; readonly hostif: string },
@@ -48,7 +51,7 @@ function listExpectedMacs(
 interface DuplicateCheck {
   readonly seat: DoctorAttachment
   readonly address: DoctorAddress
-  /** The MAC addresses whose answer is no news. */
+  /** MAC addresses whose answer is not a duplicate. */
   readonly expectedMacs: readonly (string | undefined)[]
 }
 
@@ -63,7 +66,7 @@ async function checkDuplicate(
   const { stdout } = await system
     .run(['nsenter', `--net=/run/netns/${netns}`, ...arping], ARP_TIMEOUT + 10)
     .catch(() => ({ stdout: '' }))
-  // What iputils prints of an answer; Habets' arping means something else by -D, and prints otherwise.
+  // The answer as iputils prints it; Habets' arping has another -D and other output.
   const mac = /^Unicast reply from \S+ \[([0-9A-F:]+)\]/im.exec(stdout)?.[1]?.toLowerCase()
   if (mac === undefined || expectedMacs.includes(mac)) return undefined
   return {

@@ -1,7 +1,7 @@
-/** How much it matters: an error stops traffic, a warning may, a note is for whoever looks for a reason. */
+/** An error stops traffic, a warning may stop it, a note only explains something. */
 export type FindingSeverity = 'error' | 'warning' | 'note'
 
-/** Everything that the doctor can find, and what it is: the table in the README is this one. */
+/** All findings with their descriptions; the README has the same table. */
 export const FINDINGS = {
   'firewall-drop': 'the firewall of the host drops what goes over the bridge, or to and from the outside',
   'firewall-maybe': 'a rule drops it, or not: that depends on what is not known beforehand',
@@ -37,17 +37,17 @@ export const FINDINGS = {
 
 export type FindingId = keyof typeof FINDINGS
 
-/** Something that makes traffic vanish, or may. */
+/** Something that drops traffic, or may drop it. */
 export interface Finding {
   readonly id: FindingId
   readonly severity: FindingSeverity
-  /** What it is, in one line. */
+  /** The problem in one line. */
   readonly line: string
-  /** What was seen. */
+  /** The observation behind it. */
   readonly evidence: string
-  /** The shell command that mends it, where there is one; else where to go. */
+  /** The shell command that fixes it, if there is one; else where to look. */
   readonly command?: string
   readonly advice?: string
-  /** The bridges and guests it is about; none for what is about the host. */
+  /** The bridges and guests that it concerns; empty for the host itself. */
   readonly about: readonly string[]
 }

@@ -5,7 +5,7 @@ import type { Warning } from '../../model/report'
 import type { Finding } from './findings'
 import { type DoctorLink, type DoctorState, listAttachmentsOn, listBridgePorts } from './state'
 
-/** The addresses behind a port, where it is one of ours. */
+/** The guest's addresses behind a port of ours. */
 function listPortIps(port: DoctorLink, state: DoctorState): readonly string[] {
   const seat = state.attachments.find(({ hostEnd }) => hostEnd?.name === port.name)
   return seat?.inGuest?.addresses.filter(({ isLinkLocal }) => !isLinkLocal).map(({ ip }) => ip) ?? []
@@ -14,7 +14,7 @@ function listPortIps(port: DoctorLink, state: DoctorState): readonly string[] {
 function findBridgeDrops(bridge: string, state: DoctorState): readonly FirewallDrop[] {
   const ports = listBridgePorts(bridge, state)
   const names = ports.map(({ name }) => name)
-  // In tables for bridges every frame is seen, in those of IP only where the kernel shows them there.
+  // Bridge tables see every frame; IP tables only see frames when br_netfilter is on for the family.
   const judge = (ruleset: DoctorState['ruleset'], families: DoctorState['brNetfilterFamilies']) => {
     const of = (port: string | undefined, ips: readonly string[]) =>
       portFlows({ bridge, ips, port }, { families, others: names.filter((it) => it !== port) })
@@ -41,7 +41,7 @@ function findBlockedBridge(bridge: string, state: DoctorState): readonly Finding
   return warning === undefined ? [] : [toFirewallFinding(warning, [bridge, ...guests])]
 }
 
-/** What the firewall does to the frames of these bridges, and unused rules of ours. */
+/** Finds firewall rules that drop frames on these bridges, and unused rules of ours. */
 export function findFirewallProblems(state: DoctorState, bridges: readonly string[]): readonly Finding[] {
   const sysctls = state.brNetfilterFamilies.map(
     (family) => `net.bridge.bridge-nf-call-${family === 4 ? 'iptables' : 'ip6tables'}`,
@@ -63,7 +63,7 @@ export function findFirewallProblems(state: DoctorState, bridges: readonly strin
   ]
 }
 
-/** What the host does not forward for an attachment, though it is to. */
+/** Finds forwarding that an attachment needs and the firewall drops. */
 function findBlockedForwarding({ attachments, blockedForwarding }: DoctorState): readonly Finding[] {
   return attachments.flatMap(({ attachment, guest }) => {
     const warning = blockedForwarding.get(attachment)

@@ -1,7 +1,7 @@
 import type { Finding } from './findings'
 import type { DoctorState } from './state'
 
-/** What a program is for here, and the Debian package that brings it. */
+/** What pipework needs a program for, and its Debian package. */
 export const DOCTOR_TOOLS: Readonly<Record<string, { readonly from: string; readonly why: string }>> = {
   ip: { from: 'iproute2', why: 'everything' },
   nsenter: { from: 'util-linux', why: 'running programs in guests' },
@@ -12,7 +12,7 @@ export const DOCTOR_TOOLS: Readonly<Record<string, { readonly from: string; read
   ethtool: { from: 'ethtool', why: '--tx-offload' },
 }
 
-/** What a kind of link is for here, and its module. */
+/** What pipework needs a link kind for, and its kernel module. */
 export const LINK_KIND_MODULES: Readonly<Record<string, { readonly module: string; readonly why: string }>> = {
   veth: { module: 'veth', why: 'every bridge' },
   bridge: { module: 'bridge', why: 'bridges' },
@@ -22,7 +22,7 @@ export const LINK_KIND_MODULES: Readonly<Record<string, { readonly module: strin
   dummy: { module: 'dummy', why: 'pipework dummy' },
 }
 
-/** What the host itself lacks, or has otherwise than pipework needs it. */
+/** Finds missing programs and kernel features, and unsuitable settings of the host. */
 export function findMachineProblems({ machine }: DoctorState): readonly Finding[] {
   const { missingTools, missingKinds, docker, ovs } = machine
   const found: Finding[] = []

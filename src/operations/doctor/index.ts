@@ -13,13 +13,13 @@ import { readDoctorState } from './read'
 import { type DoctorScope, type DoctorState, listBridges } from './state'
 import { findUplinkProblems } from './uplink'
 
-/** What the doctor found, the most severe first. */
+/** The findings, the most severe first. */
 export interface Diagnosis {
   readonly findings: readonly Finding[]
   readonly probes: readonly ProbeResult[]
 }
 
-/** Looks for what stops traffic, on the whole host or around one bridge or guest. */
+/** Looks for whatever stops traffic, on the whole host or around one bridge or guest. */
 export async function diagnose(name: string | undefined, system: System): Promise<Diagnosis> {
   const held: HeldNetns[] = []
   try {
@@ -36,7 +36,7 @@ export async function diagnose(name: string | undefined, system: System): Promis
   }
 }
 
-/** What is looked at: everything that concerns pipework, or one bridge or guest, and what there is about the host. */
+/** The scope of the check: everything of pipework's, or one bridge or guest; the host is always included. */
 interface DoctorTarget extends DoctorScope {
   readonly state: DoctorState
 }
@@ -86,7 +86,7 @@ function collectFindings({ state, hostifs, names }: DoctorTarget, duplicates: re
   ]
   const concerns = ({ about }: Finding) =>
     names === undefined || about.length === 0 || about.some((it) => names.includes(it))
-  // Two ways to see one thing lead to one command.
+  // Two findings with the same fix are one problem.
   const isFirst = ({ id, command }: Finding, index: number) =>
     all.findIndex((it) => it.id === id && it.command === command) === index
   return all.filter(isFirst).filter(concerns)

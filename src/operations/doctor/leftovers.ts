@@ -5,7 +5,7 @@ import { formatHostif } from '../../state/record'
 import type { Finding } from './findings'
 import type { DoctorAttachment, DoctorState } from './state'
 
-/** Things of pipework's own that nobody needs any more. */
+/** Finds leftovers of pipework itself. */
 export function findLeftoverProblems(survey: DoctorState): readonly Finding[] {
   const { attachments, danglingNetns } = survey
   const orphans = attachments.filter(
@@ -76,7 +76,7 @@ function describeDanglingNetns(pins: readonly string[]): Finding {
   }
 }
 
-/** The command that asks for the attachment again, and so for what belongs to it. */
+/** The command that repeats the attach, and so restores everything that belongs to it. */
 function formatReattach({ attachment: { record }, guest }: DoctorAttachment): string {
   const { ifname, addresses = [], sources = [], words } = record
   const [options, others] = [words.filter((it) => it.startsWith('--')), words.filter((it) => !it.startsWith('--'))]
@@ -85,14 +85,17 @@ function formatReattach({ attachment: { record }, guest }: DoctorAttachment): st
   return ['pipework', formatHostif(record), ...name, guest, list, ...others, ...options].map(shellQuote).join(' ')
 }
 
-/** Whoever is root in the guest may have taken away what was typed. A link that is down has lost it, and is told as that. */
+/**
+ * Finds addresses and routes that root in the guest has removed. A link that is down loses them too, but has a finding
+ * of its own.
+ */
 function findLostAddresses(seat: DoctorAttachment): readonly Finding[] {
   const { attachment, guest, inGuest: link, routes = [] } = seat
   const { addresses = [], hostif, ifname, words } = attachment.record
   if (link?.isUp !== true) return []
   const typed = addresses.filter(({ leased }) => !leased)
   const lost = typed.filter(({ ip, prefix }) => !link.addresses.some((it) => it.ip === ip && it.prefix === prefix))
-  // Another interface's default route may have taken the place of this one's.
+  // Another interface's default route may have replaced this one.
   const wayless = typed.filter(
     ({ family, gateway }) =>
       gateway !== undefined &&
@@ -114,14 +117,14 @@ function findLostAddresses(seat: DoctorAttachment): readonly Finding[] {
       ]
 }
 
-/** To attach it again. Where the record stands in the guest, it could name whatever it likes. */
+/** Suggests to attach again. A record inside the guest is not trusted, because the guest can write it. */
 function suggestReattach(seat: DoctorAttachment): Pick<Finding, 'command' | 'advice'> {
   return seat.attachment.hostEnd === undefined
     ? { advice: 'Attach it again, with the words that it was attached with.' }
     : { command: formatReattach(seat) }
 }
 
-/** Firewalls are flushed, and sysctls set, by people who do not know what they hold up. */
+/** Finds host services that were removed by hand, by a firewall flush or a sysctl change for example. */
 function findLostServices(seat: DoctorAttachment, { missingServices }: DoctorState): readonly Finding[] {
   const { attachment, guest } = seat
   const missing = missingServices.get(attachment)
@@ -138,7 +141,7 @@ function findLostServices(seat: DoctorAttachment, { missingServices }: DoctorSta
   ]
 }
 
-/** A runtime that does not answer hides its guests: nothing can be said of them. */
+/** Finds guests whose runtime does not answer, so that their state is unknown. */
 function findUnreachableGuests({ attachments }: DoctorState): readonly Finding[] {
   return attachments.flatMap(({ unreachable, attachment: { record }, guest }): readonly Finding[] =>
     unreachable === undefined || unreachable.isGone

@@ -9,7 +9,7 @@ import {
   listBridges,
 } from './state'
 
-/** Bridges, ports and ends of links that let nothing pass as they are. */
+/** Finds bridges, ports and links whose state stops traffic. */
 export function findLinkProblems(survey: DoctorState, bridges: readonly string[]): readonly Finding[] {
   const own = listBridges(survey).filter(({ name }) => bridges.includes(name))
   return [
@@ -45,14 +45,16 @@ function findDownLinks(bridge: DoctorLink, survey: DoctorState): readonly Findin
   ]
 }
 
-/** The guest behind a port; all of the bridge's where it is the way out. */
+/** The guest behind a port; for the uplink, all guests of the bridge. */
 function listGuestsBehind(port: string, survey: DoctorState): readonly string[] {
   const own = survey.attachments.filter(({ hostEnd }) => hostEnd?.name === port)
   const bridge = survey.links.find(({ name }) => name === port)?.master ?? ''
   return (own.length > 0 ? own : listAttachmentsOn(bridge, survey)).map(({ guest }) => guest)
 }
 
-/** A bridge takes what a port receives: the addresses of a port answer only as long as neighbours remember them. */
+/**
+ * A bridge receives all frames of its ports, so an address on a port only works until the neighbours' caches expire.
+ */
 function findAddressedPorts(bridge: DoctorLink, survey: DoctorState): readonly Finding[] {
   const guests = listAttachmentsOn(bridge.name, survey).map(({ guest }) => guest)
   return listBridgePorts(bridge.name, survey).flatMap(({ name, addresses }): readonly Finding[] => {
@@ -72,7 +74,7 @@ function findAddressedPorts(bridge: DoctorLink, survey: DoctorState): readonly F
   })
 }
 
-/** With spanning tree a port listens and learns for twice the forward delay before it lets anything pass. */
+/** With spanning tree, a port listens and learns for twice the forward delay before it forwards. */
 function findStpLearning(bridge: DoctorLink, survey: DoctorState): readonly Finding[] {
   const waiting = listBridgePorts(bridge.name, survey).filter(
     ({ isUp, portState = '' }) => isUp && ['listening', 'learning'].includes(portState),
@@ -92,7 +94,7 @@ function findStpLearning(bridge: DoctorLink, survey: DoctorState): readonly Find
   ]
 }
 
-/** What a guest sends may be too large for another port: bridges neither fragment nor say so. */
+/** A bridge neither fragments nor reports frames that are too large for another port. */
 function findMtuMismatch(bridge: DoctorLink, survey: DoctorState): readonly Finding[] {
   const seats = listAttachmentsOn(bridge.name, survey)
   const sizes = [

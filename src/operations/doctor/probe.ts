@@ -13,12 +13,12 @@ import {
   listAttachmentsOn,
 } from './state'
 
-/** One question put on the wire: from a guest's interface to an address. */
+/** One probe: from a guest's interface to an address. */
 export interface ProbeResult {
   readonly from: string
   readonly ifname: string
   readonly to: string
-  /** What answers there: the gateway, or a guest by its name. */
+  /** The target: the gateway, or a guest by its name. */
   readonly who: string
   readonly ok: boolean
 }
@@ -31,7 +31,7 @@ interface ProbeTarget {
   readonly who: string
 }
 
-/** Seconds that a probe waits for the first answer. */
+/** Seconds to wait for the first answer. */
 const PROBE_TIMEOUT = 3
 
 function listGateways({ attachment: { record }, routes = [], inGuest: link }: DoctorAttachment): readonly string[] {
@@ -42,7 +42,7 @@ function listGateways({ attachment: { record }, routes = [], inGuest: link }: Do
   return [...new Set([...typed, ...live.flatMap(({ gateway }) => gateway ?? [])])]
 }
 
-/** One neighbour for each family: the first other guest in the same subnet. */
+/** One neighbour for each family: the first other guest in the subnet. */
 function listNeighbours(
   seat: DoctorAttachment,
   hostif: string,
@@ -70,7 +70,7 @@ function listProbeTargets(seat: DoctorAttachment, hostif: string, survey: Doctor
   return [...gateways, ...listNeighbours(seat, hostif, survey)].map((to) => ({ seat, netns, ifname: link.name, ...to }))
 }
 
-/** Asks the gateways and one neighbour of each guest, all at once. */
+/** Probes the gateways and one neighbour of each guest, concurrently. */
 export async function probeGuests(
   survey: DoctorState,
   span: DoctorScope,
@@ -103,7 +103,7 @@ async function runProbe(
   return { probe, finding: toProbeFinding(question, stdout.trim()) }
 }
 
-/** A gateway need not answer a ping: when its MAC address is known now, frames do get there and back. */
+/** A gateway need not answer a ping. When its MAC address is known after the ping, it is reachable. */
 function toProbeFinding({ seat, ifname, ip, who }: ProbeTarget, neighbour: string): Finding {
   const isKnown = /lladdr/.test(neighbour) && !/FAILED|INCOMPLETE|STALE/.test(neighbour)
   const isGateway = who === 'gateway'

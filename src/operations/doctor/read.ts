@@ -44,7 +44,7 @@ function toDoctorLink(link: IpLink, system: System): DoctorLink {
 
 async function readDoctorLinks(netns: string | undefined, system: System): Promise<readonly DoctorLink[]> {
   const links = await readLinks(netns, system)
-  // A guest may give its links any name; the findings print only plain ones.
+  // Findings become shell commands, and a guest can choose any link name: only plain names are kept.
   return links.filter(({ ifname }) => isValidIfname(ifname)).map((link) => toDoctorLink(link, system))
 }
 
@@ -56,7 +56,7 @@ function isValidIfname(ifname: string): boolean {
   }
 }
 
-/** What is inside a guest, by its name; or why it cannot be reached. */
+/** The network state of a guest, or the reason why it is unreachable. */
 type GuestInspection = Pick<DoctorAttachment, 'routes' | 'netns' | 'unreachable' | 'resolvedGuest'> & {
   readonly links: readonly DoctorLink[]
   readonly filters: ReadonlyMap<string, number>
@@ -64,7 +64,7 @@ type GuestInspection = Pick<DoctorAttachment, 'routes' | 'netns' | 'unreachable'
 
 const EMPTY_INSPECTION = { links: [], filters: new Map<string, number>() }
 
-/** The strictness for IPv4 of each interface: the kernel takes the larger of the interface's own and that of all. */
+/** The IPv4 rp_filter of each interface: the kernel uses the larger of the interface's value and `all`. */
 async function readRpFilters(
   ifnames: readonly string[],
   netns: string,
@@ -109,18 +109,18 @@ async function inspectGuest(
   }
 }
 
-/** A runtime that does not answer, or is elsewhere, says nothing about its guests. */
+/** Whether the guest is gone. A runtime that does not answer, or is remote, proves nothing. */
 function isGuestGone(error: PipeworkError): boolean {
   return error instanceof GuestNotFoundError || error instanceof GuestNotRunningError
 }
 
-/** `heldNetns` collects the namespaces that were opened: the caller releases them. */
+/** `heldNetns` collects the opened namespaces; the caller releases them. */
 interface DoctorReadOptions {
   readonly system: System
   readonly heldNetns: HeldNetns[]
 }
 
-/** The link of an attachment inside its guest: the other end of its host end, else the one with its name. */
+/** The link of an attachment in its guest: the peer of the host end, else the link with the recorded name. */
 function findGuestLink(
   { record, hostEnd, inGuest }: ExistingAttachment,
   links: readonly DoctorLink[],
@@ -146,7 +146,7 @@ async function readDoctorAttachments(
   return { attachments: found.flat(), scanError }
 }
 
-/** The attachments of one guest, with what is inside it. */
+/** The attachments of one guest, with its network state. */
 async function readAttachmentsOf(
   guest: string,
   own: readonly ExistingAttachment[],
@@ -168,10 +168,10 @@ function readDmiProduct(system: System): Pick<MachineState, 'vendor' | 'product'
   return { vendor: dmi('sys_vendor'), product: dmi('product_name') }
 }
 
-/** Reads everything that the findings are made of. */
+/** Reads everything that the findings depend on. */
 export async function readDoctorState(options: DoctorReadOptions): Promise<DoctorState> {
   const { system } = options
-  // Before the first guest is held, because that removes what killed runs left.
+  // Read before the first guest is held: holding one removes the leftovers of killed runs.
   const pins = (system.list('/run/netns') ?? []).filter((name) => system.isDanglingLink(`/run/netns/${name}`))
   const [links, { attachments: reached, scanError }, ruleset, missingKinds, docker] = await Promise.all([
     readDoctorLinks(undefined, system),

@@ -16,11 +16,11 @@ export interface DoctorAddress {
   readonly ip: string
   readonly prefix: number
   readonly isLinkLocal: boolean
-  /** IPv6's own detection has found somebody who has it. */
+  /** IPv6 duplicate address detection has found another owner. */
   readonly isDuplicate: boolean
 }
 
-/** A link of the host or of a guest. */
+/** A link of the host or a guest. */
 export interface DoctorLink {
   readonly name: string
   readonly ifindex: number
@@ -30,66 +30,65 @@ export interface DoctorLink {
   readonly isUp: boolean
   readonly hasCarrier: boolean
   readonly isWireless: boolean
-  /** Whether pipework made it, as a bridge that has no guest's record. */
+  /** Whether pipework created it and it belongs to no guest, like a bridge. */
   readonly isOwned: boolean
   readonly master?: string
-  /** The index of the other end of a veth, or of what a macvlan hangs on. */
+  /** The index of a veth's peer, or of a macvlan's parent. */
   readonly peerIndex?: number
-  /** Of a bridge: whether spanning tree is on. Of a port: its state, like `forwarding`. */
+  /** For a bridge: whether spanning tree is on. For a port: its state, like `forwarding`. */
   readonly hasStp?: boolean
   readonly portState?: string
   readonly addresses: readonly DoctorAddress[]
 }
 
-/** An attachment as it is: its record, its ends, and the guest it is in. */
+/** An attachment with its record, both ends, and its guest. */
 export interface DoctorAttachment {
   readonly attachment: ExistingAttachment
-  /** The guest as one types it. */
+  /** The guest as the user types it. */
   readonly guest: string
   readonly hostEnd?: DoctorLink
   readonly inGuest?: DoctorLink
-  /** Whether the guest drops what arrives by an interface that is not the way back: 1 for strict (RFC 3704). */
+  /** Reverse path filtering in the guest; 1 is strict (RFC 3704). */
   readonly rpFilter?: number
-  /** The guest's main table; absent when it cannot be reached. */
+  /** The guest's main routing table; absent when the guest is unreachable. */
   readonly routes?: readonly GuestRoute[]
-  /** The guest's name for `ip -n`, while it is held. */
+  /** The guest's name for `ip -n` while its namespace is held. */
   readonly netns?: string
-  /** Why the guest cannot be reached, and whether that is because it is gone. */
+  /** Why the guest is unreachable, and whether it is gone. */
   readonly unreachable?: { readonly message: string; readonly hint?: string; readonly isGone: boolean }
   readonly resolvedGuest?: Guest
 }
 
-/** What the host is, apart from its links. */
+/** Facts about the host other than links. */
 export interface MachineState {
-  /** What DMI says of maker and model, where it says anything. */
+  /** Maker and model according to DMI; may be empty. */
   readonly vendor: string
   readonly product: string
-  /** Programs that are not there. */
   readonly missingTools: readonly string[]
-  /** Kinds of links that the kernel does not know. */
+  /** Link kinds that the kernel does not support. */
   readonly missingKinds: readonly string[]
   readonly docker?: { readonly kind: 'remote' | 'rootless'; readonly evidence: string; readonly command: string }
-  /** Why Open vSwitch does not answer, where something of ours needs it. */
+  /** Why Open vSwitch does not answer, when an attachment needs it. */
   readonly ovs?: { readonly message: string; readonly hint: string }
 }
 
-/** Everything that was asked, side by side, before a finding is made. */
+/** All facts for the findings, read at one time. */
 export interface DoctorState {
   readonly links: readonly DoctorLink[]
   readonly attachments: readonly DoctorAttachment[]
-  /** Set when some namespaces could not be looked into. */
+  /** Set when some namespaces could not be read. */
   readonly scanError?: PipeworkError
   readonly ruleset: Ruleset
-  /** The families in which bridges' frames meet the firewall of IP. */
+  /** The families whose bridged frames pass the IP firewall (br_netfilter). */
   readonly brNetfilterFamilies: readonly Family[]
   readonly toolOf: ToolResolver
   readonly acceptRules: readonly InstalledAccept[]
   readonly managers: readonly ManagedLink[]
   readonly machine: MachineState
   readonly danglingNetns: readonly string[]
-  /** What of the host's side of an attachment somebody has taken away: rules, routes, addresses, sysctls. */
+  /** Host services of attachments that were removed by hand: rules, routes, addresses, sysctls. */
   readonly missingServices: ReadonlyMap<ExistingAttachment, readonly string[]>
-  /** What somebody's rules do to what the host is to forward for an attachment. */
+  /** Firewall rules that drop what the host must forward for an attachment. */
   readonly blockedForwarding: ReadonlyMap<ExistingAttachment, Warning>
 }
 
@@ -108,13 +107,13 @@ export function listAttachmentsOn(hostif: string, { attachments }: DoctorState):
   return attachments.filter(({ attachment: { record }, hostEnd }) => (hostEnd?.master ?? record.hostif) === hostif)
 }
 
-/** What is looked at: these host interfaces, and on them the guests with one of the names, or all. */
+/** The host interfaces in scope, and optionally only the guests with these names on them. */
 export interface DoctorScope {
   readonly hostifs: readonly string[]
   readonly names?: readonly string[]
 }
 
-/** The attachments that are looked at, each with its host interface. */
+/** The attachments in scope, each with its host interface. */
 export function listAttachmentsIn(survey: DoctorState, { hostifs, names }: DoctorScope) {
   return hostifs.flatMap((hostif) =>
     listAttachmentsOn(hostif, survey)
@@ -123,7 +122,10 @@ export function listAttachmentsIn(survey: DoctorState, { hostifs, names }: Docto
   )
 }
 
-/** The command that runs another in the network of the attachment's guest; a guest may call its links what it likes. */
+/**
+ * The command line that runs a program in the guest's network; the words are quoted, because a guest can choose any
+ * link name.
+ */
 export function formatGuestExec({ guest }: DoctorAttachment, ...words: readonly string[]): string {
   return ['pipework', 'exec', guest, ...words].map(shellQuote).join(' ')
 }

@@ -3,10 +3,10 @@ import { shellQuote } from '../../model/shell'
 import type { Finding } from './findings'
 import { type DoctorAttachment, type DoctorLink, type DoctorState, listAttachmentsOn, listBridgePorts } from './state'
 
-/** Kinds of links that lead out of the machine; `ip` gives a NIC no kind. */
+/** Link kinds that lead out of the machine; `ip` reports no kind for a NIC. */
 const UPLINK_KINDS = ['NIC', 'bond', 'team', 'vlan']
 
-/** By which links of the host frames with the guest's own MAC address leave it. */
+/** The host links by which frames with the guest's own MAC address leave. */
 function listOutgoingLinks(
   { attachment, hostEnd, inGuest }: DoctorAttachment,
   survey: DoctorState,
@@ -20,11 +20,11 @@ interface Hypervisor {
   readonly name: string
   readonly pattern: RegExp
   readonly advice: string
-  /** Run on the machine below, where it has a command for it. */
+  /** The command for the hypervisor, if it has one. */
   readonly command?: string
 }
 
-/** Most virtual switches know one MAC address for each virtual NIC, and drop frames with another. */
+/** Most virtual switches accept one MAC address for each virtual NIC and drop frames with another. */
 const HYPERVISORS: readonly Hypervisor[] = [
   {
     name: 'VMware',
@@ -58,7 +58,7 @@ const HYPERVISORS: readonly Hypervisor[] = [
   },
 ]
 
-/** What is between a guest and the wire, and may take its frames for somebody else's. */
+/** Finds devices between a guest and the LAN that may drop its frames because of their MAC address. */
 export function findUplinkProblems(survey: DoctorState, hostifs: readonly string[]): readonly Finding[] {
   return [
     ...findHypervisorFilter(survey, hostifs),
@@ -92,7 +92,7 @@ function findHypervisorFilter(survey: DoctorState, hostifs: readonly string[]): 
   ]
 }
 
-/** An access point knows a station by one MAC address (802.11 frames to it have three addresses, not four). */
+/** An access point accepts one MAC address for each station (802.11 frames to it have three addresses, not four). */
 function findWirelessUplinks(survey: DoctorState, hostifs: readonly string[]): readonly Finding[] {
   return listUsedUplinks(survey, hostifs)
     .filter(({ uplink }) => uplink.isWireless)
@@ -116,17 +116,20 @@ function findWirelessUplinks(survey: DoctorState, hostifs: readonly string[]): r
     })
 }
 
-/** Told while they run, both take off what they have put on, NetworkManager even takes the link down: so they start anew. */
+/**
+ * Restarts the managers: a running one that gives up a link removes its configuration, and NetworkManager also takes
+ * the link down.
+ */
 function formatUnmanageCommand(by: DoctorState['managers'][number]['program'], link: string): string {
   return by === 'NetworkManager'
     ? `printf '[keyfile]\\nunmanaged-devices+=interface-name:${link}\\n' > /etc/NetworkManager/conf.d/90-pipework-${link}.conf && systemctl restart NetworkManager`
     : `printf '[Match]\\nName=${link}\\n\\n[Link]\\nUnmanaged=yes\\n' > /etc/systemd/network/0-pipework-${link}.network && systemctl restart systemd-networkd`
 }
 
-/** A manager that was not told otherwise takes links down, or gives them addresses of its own. */
+/** Finds network managers without a drop-in for our links: they may take links down or add addresses. */
 function findInterferingManagers(survey: DoctorState, hostifs: readonly string[]): readonly Finding[] {
   const seats = hostifs.flatMap((hostif) => listAttachmentsOn(hostif, survey))
-  // One that somebody else made may well be that manager's, ports and all.
+  // A bridge that pipework did not create may well belong to that manager, ports included.
   const bridges = survey.links.filter((it) => it.kind === 'bridge' && it.isOwned && hostifs.includes(it.name))
   const ours = [...bridges.map(({ name }) => name), ...seats.flatMap(({ hostEnd }) => hostEnd?.name ?? [])]
   return survey.managers

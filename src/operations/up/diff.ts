@@ -4,10 +4,10 @@ import { applyFileLines, type UpRequest } from '.'
 import type { LineResult } from './for-each-guest'
 import { findStaleRecords } from './prune'
 
-/** What `up` would do. */
+/** What `up` would change. */
 export interface DiffResult {
   readonly results: readonly LineResult[]
-  /** Attachments that the files no longer have. */
+  /** Attachments that are no longer in the files. */
   readonly stale: readonly LinkRecord[]
 }
 
@@ -22,7 +22,7 @@ export async function diffFileLines(
   return { results, stale: prune ? await findStaleRecords(known, options.system) : [] }
 }
 
-/** The steps that a line lacks. */
+/** The steps that a line still needs. */
 export function listMissingSteps(result: LineResult): readonly string[] {
   return result.state === 'planned' ? result.attachPlan.plan.map(({ description }) => description) : []
 }

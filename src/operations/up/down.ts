@@ -6,22 +6,22 @@ import { type DetachResult, detachGuest } from '../detach'
 import type { ChangeOptions } from '../types'
 import type { AttachmentLine } from './read-files'
 
-/** What became of the lines of one guest. */
+/** The result for the lines of one guest. */
 export interface DownResult {
   readonly guest: GuestName
   readonly ifnames: readonly string[]
-  /** Absent where there is no such guest. */
+  /** Absent when there is no such guest. */
   readonly result?: DetachResult
   readonly error?: unknown
 }
 
-/** Detaches what the lines of files ask for, whichever command attached it. */
+/** Detaches everything listed in attachment files, whichever command attached it. */
 export async function detachFileLines(
   lines: readonly AttachmentLine[],
   options: ChangeOptions,
 ): Promise<readonly DownResult[]> {
   const all: DownResult[] = []
-  // One guest after the other: the bridge is removed with the last of them.
+  // One guest after the other: the last one also removes the bridge.
   for (const { guest, ifnames } of groupLinesByGuest(lines)) {
     const gone = all.flatMap((it) => it.result?.detached.map(({ attachment }) => attachment) ?? [])
     const target = { guestName: guest, ifnames, gone: options.dryRun ? gone : undefined }
@@ -43,7 +43,7 @@ function groupLinesByGuest(lines: readonly AttachmentLine[]): readonly Pick<Down
   })
 }
 
-/** A guest's name as typed, without the kind that is the default. */
+/** The guest's name as typed, without the default kind. */
 export function formatGuestName({ kind = 'docker', name }: GuestName): string {
   return formatGuest({ kind, name })
 }

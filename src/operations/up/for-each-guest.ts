@@ -10,30 +10,30 @@ import type { AttachPlan } from '../attach'
 import type { ChangeOptions } from '../types'
 import type { AttachmentLine } from './read-files'
 
-/** What became of a line: its plan, or the reason there is none. */
+/** The result of a line: its plan, or the error. */
 export type LineResult = { readonly line: AttachmentLine; readonly guest?: Guest } & (
   | { readonly state: 'planned'; readonly guest: Guest; readonly attachPlan: AttachPlan }
-  /** The guest does not run. */
+  /** The guest is not running. */
   | { readonly state: 'absent'; readonly error: PipeworkError }
   | { readonly state: 'failed'; readonly error: unknown }
 )
 
-/** The lines of one guest, which succeed together or not at all. */
+/** The lines of one guest, which succeed or fail together. */
 interface GuestLines {
   readonly lines: readonly AttachmentLine[]
   readonly guest: Guest
 }
 
-/** What is done with the lines of a guest. */
+/** The action for the lines of one guest. */
 export type GuestAction = (
   requests: readonly AttachRequest[],
   held: { readonly guest: Guest; readonly pin: HeldNetns | undefined },
 ) => Promise<readonly AttachPlan[]>
 
-/** How many guests are changed at once. Four take as long as 32, but for what waits: the LAN to answer, IPv6's detection. */
+/** The work itself gains nothing beyond four guests at once, but address probes and IPv6 DAD mostly wait. */
 const MAX_CONCURRENT_GUESTS = 32
 
-/** The guests of the lines, each looked up once; what does not run or cannot be found is reported. */
+/** Looks up each guest of the lines once; reports guests that are stopped or missing. */
 export async function resolveGuests(
   lines: readonly AttachmentLine[],
   { system }: Pick<ChangeOptions, 'system'>,
@@ -49,7 +49,7 @@ export async function resolveGuests(
   const reached = found.flatMap(({ group, reached }) =>
     'guest' in reached ? group.map((line) => ({ line, guest: reached.guest })) : [],
   )
-  // One file may name a guest as `web`, `docker:web` and by its id.
+  // One file can name a guest as `web`, as `docker:web` and by its id.
   const groups = [...groupBy(reached, ({ guest }) => `${guest.kind}:${guest.name} ${guest.id}`).values()].flatMap(
     (group) => (group[0] === undefined ? [] : [{ guest: group[0].guest, lines: group.map(({ line }) => line) }]),
   )
@@ -87,7 +87,7 @@ async function lookUpGuest([first]: readonly AttachmentLine[], system: System): 
   }
 }
 
-/** Does the action for each guest, many at once; what one cannot have does not stop the others. */
+/** Runs the action for all guests concurrently; a failure of one does not stop the others. */
 export function forEachGuest(
   groups: readonly GuestLines[],
   options: Pick<ChangeOptions, 'system' | 'interrupt'>,
@@ -119,7 +119,7 @@ async function runForGuest(
   }
 }
 
-/** The files may name one guest in several ways. */
+/** The files can name one guest in several ways, so two lines may mean the same interface. */
 function validateDistinctIfnames(requests: readonly AttachRequest[], { name }: Guest): void {
   const names = requests.map(({ ifname }) => ifname)
   const twice = names.find((ifname, index) => names.indexOf(ifname) !== index)

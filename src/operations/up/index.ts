@@ -9,22 +9,22 @@ import { forEachGuest, type GuestAction, type LineResult, resolveGuests } from '
 import { type PruneResult, pruneAttachments } from './prune'
 import type { AttachmentLine } from './read-files'
 
-/** What is asked of `up`. */
+/** The request of `up`. */
 export interface UpRequest {
   readonly lines: readonly AttachmentLine[]
-  /** The files that the lines are from. */
+  /** The files of the lines. */
   readonly paths: readonly string[]
   readonly prune: boolean
-  /** Seconds to wait for guests that do not run yet. */
+  /** Seconds to wait for guests that are not running yet. */
   readonly waitSeconds: number
 }
 
 export interface UpOptions extends ChangeOptions {
-  /** Called when so many more lines are done. */
+  /** Called with the number of lines that have just been done. */
   readonly onProgress?: (lines: number) => void
 }
 
-/** What `up` did, line by line. */
+/** The results of `up`, line by line. */
 export interface UpSummary {
   readonly results: readonly LineResult[]
   readonly pruned: readonly PruneResult[]
@@ -32,7 +32,7 @@ export interface UpSummary {
   readonly warnings: readonly Warning[]
 }
 
-/** Applies the lines of attachment files: what one guest cannot have does not stop the others. */
+/** Applies the lines of attachment files; a failure of one guest does not stop the others. */
 export async function applyFileLines(
   { lines, paths, prune, waitSeconds }: UpRequest,
   typed: UpOptions,
@@ -40,7 +40,7 @@ export async function applyFileLines(
   const options = { ...typed, system: memoizeHost(typed.system) }
   const { system, dryRun } = options
   const resolved = await resolveGuests(lines, options)
-  // First, so that an address that has moved from one guest to another is free.
+  // Prune first: an address may have moved from one guest to another.
   const known = { lines, guests: resolved.groups.map(({ guest }) => guest), paths }
   const pruned = prune ? await pruneAttachments(known, options) : []
   const requests = lines.map(({ request }) => request)
@@ -49,7 +49,7 @@ export async function applyFileLines(
   return { results, pruned, waitSeconds, warnings: check === undefined ? [] : await listWarnings(results, check) }
 }
 
-/** The warnings about the bridges, one for each. */
+/** The firewall warnings, one for each bridge. */
 async function listWarnings(results: readonly LineResult[], check: FirewallCheck): Promise<readonly Warning[]> {
   const bridges = new Map<string, Warning | undefined>()
   for (const result of results) {
@@ -61,7 +61,7 @@ async function listWarnings(results: readonly LineResult[], check: FirewallCheck
   return [...bridges.values()].filter((it) => it !== undefined)
 }
 
-/** Seconds between two looks at guests that are waited for. */
+/** Seconds between two checks for guests that are not running yet. */
 const POLL_SECONDS = 0.5
 
 interface ApplyInputs {
@@ -69,7 +69,7 @@ interface ApplyInputs {
   readonly waitSeconds: number
 }
 
-/** Guests that run at once, and guests that are waited for as they start. */
+/** Applies the lines of running guests at once, and those of other guests when they start. */
 async function applyLines({ resolved, waitSeconds }: ApplyInputs, options: UpOptions): Promise<readonly LineResult[]> {
   const { system, interrupt } = options
   const action = options.dryRun ? createPlanAction(system) : createApplyAction(options)
@@ -104,7 +104,7 @@ function createPlanAction(system: System): GuestAction {
   return (requests, held) => Promise.all(requests.map((request) => planAttachment(request, held, system)))
 }
 
-/** The results in the order of the lines. */
+/** Sorts the results by the order of the lines. */
 function sortByLine(lines: readonly AttachmentLine[], results: readonly LineResult[]): readonly LineResult[] {
   const byLine = new Map(results.map((it) => [it.line, it]))
   return lines.flatMap((line) => byLine.get(line) ?? [])

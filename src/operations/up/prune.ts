@@ -7,28 +7,27 @@ import { type DetachResult, detachGuest } from '../detach'
 import type { ChangeOptions } from '../types'
 import { type AttachmentLine, listFileTags } from './read-files'
 
-/** What the files have, and the guests among it that were found. */
+/** The lines of the files, and the running guests among them. */
 export interface PruneInputs {
   readonly lines: readonly AttachmentLine[]
   readonly guests: readonly Guest[]
-  /** The files. */
   readonly paths: readonly string[]
 }
 
-/** What came of an attachment that the files no longer have. */
+/** The result for an attachment that is no longer in the files. */
 export type PruneResult = { readonly record: LinkRecord } & (
   | { readonly state: 'detached'; readonly result: DetachResult }
   | { readonly state: 'failed'; readonly error: unknown }
 )
 
-/** The records of what was made from these files, and is in none of them any more. */
+/** The records of attachments that came from these files and are no longer in any of them. */
 export async function findStaleRecords(known: PruneInputs, system: System): Promise<readonly LinkRecord[]> {
   const tags = listFileTags(known.paths, system)
   const records = (await readAttachments(system)).map(({ record }) => record)
   return records.filter((it) => it.file !== undefined && tags.includes(it.file) && !isInFiles(it, known))
 }
 
-/** In doubt it is: a name in a file may be that of a guest that cannot be asked now. */
+/** Whether the files still have the attachment. When in doubt, yes: a name may belong to an unreachable guest. */
 function isInFiles({ guest, ifname }: LinkRecord, { lines, guests }: PruneInputs): boolean {
   const found = guests.find((it) => it.kind === guest.kind && it.name === guest.name)
   const ids = [guest.id, found?.id].filter((id) => id !== undefined)
@@ -39,7 +38,7 @@ function isInFiles({ guest, ifname }: LinkRecord, { lines, guests }: PruneInputs
   })
 }
 
-/** Takes it away, one after the other: with the last of them goes the bridge. On a dry run only plans it. */
+/** Detaches stale attachments one after the other; the last one also removes the bridge. A dry run only plans it. */
 export async function pruneAttachments(known: PruneInputs, options: ChangeOptions): Promise<readonly PruneResult[]> {
   const pruned: PruneResult[] = []
   for (const record of await findStaleRecords(known, options.system)) {
@@ -48,7 +47,7 @@ export async function pruneAttachments(known: PruneInputs, options: ChangeOption
       const gone = pruned.flatMap((it) =>
         it.state === 'detached' ? it.result.detached.map(({ attachment }) => attachment) : [],
       )
-      // A guest may write what it likes on a link of its own: what goes is what its own guest has, from these files.
+      // A guest can forge the record of a link inside it, so only its own attachments from these files are detached.
       const result = await detachGuest(
         {
           guestName: parseGuestName(`${kind}:${name}`),
@@ -66,7 +65,7 @@ export async function pruneAttachments(known: PruneInputs, options: ChangeOption
   return pruned
 }
 
-/** `web eth1`: what an attachment is called in a sentence. */
+/** The name of an attachment in messages, like `web eth1`. */
 export function formatAttachmentName({ guest, ifname }: LinkRecord): string {
   return `${formatGuest(guest)} ${ifname}`
 }

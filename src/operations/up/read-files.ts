@@ -8,46 +8,46 @@ import type { AttachRequest } from '../../model/request'
 import { shellQuote } from '../../model/shell'
 import type { System } from '../../system/types'
 
-/** An attachment that a file asks for, and the line that does. */
+/** An attachment in a file, and its line. */
 export interface AttachmentLine {
   readonly request: AttachRequest
-  /** The file as it was typed. */
+  /** The path as typed. */
   readonly path: string
   readonly lineNumber: number
-  /** Seconds that the line itself would wait for the guest. */
+  /** The line's own --wait, in seconds. */
   readonly waitSeconds: number
 }
 
-/** A mistake, and the file that it is in. */
+/** An error and its file. */
 interface FileMistake extends LineError {
   readonly path: string
 }
 
-/** `file:line`, as messages name it. */
+/** `file:line` for messages. */
 export function formatLocation({ path, lineNumber }: Pick<AttachmentLine, 'path' | 'lineNumber'>): string {
   return `${path}:${lineNumber}`
 }
 
-/** Options that speak of the run as a whole. */
+/** Options that apply to the whole run, not to a line. */
 const RUN_OPTIONS = ['dry-run', 'verbose', 'quiet', 'json', 'help', 'version']
 
-/** How a record calls a file: by where it really is. */
+/** The tag of a file in records, derived from its real path. */
 function fileTag(path: string): string {
   return fnv1aHash(path).slice(0, 8)
 }
 
-/** The paths that were typed, as their records call them. Throws when one cannot be found. */
+/** The tags of the typed paths. Throws when a file does not exist. */
 export function listFileTags(paths: readonly string[], system: System): readonly string[] {
   return paths.map((path) => fileTag(system.realPath(path) ?? path))
 }
 
-/** How files are read: the system, and the parser of a line. */
+/** How to read files: the system, and the parser for a line. */
 export interface ReadOptions {
   readonly system: System
   readonly parseLine: LineParser
 }
 
-/** All that the files ask for. Throws one error with all mistakes in all of them, each with file, line and column. */
+/** Reads all attachments in the files. Throws one error that lists every mistake with its file, line and column. */
 export async function readAttachmentFiles(
   paths: readonly string[],
   options: ReadOptions,
@@ -73,7 +73,7 @@ export async function readAttachmentFiles(
   )
 }
 
-/** What one line gives its bridge is there for the others that need it, whichever guest comes first. */
+/** Gives a bridge address from one line to all lines on that bridge, because guests are attached in any order. */
 function shareBridgeAddresses(attachments: readonly AttachmentLine[]): readonly AttachmentLine[] {
   return attachments.map((line) => {
     const { request } = line
@@ -86,7 +86,7 @@ function shareBridgeAddresses(attachments: readonly AttachmentLine[]): readonly 
   })
 }
 
-/** Why there is no text, and what to do about it. */
+/** Explains why the file is unreadable, with a hint. */
 function unreadableFileError(path: string, system: System): PipeworkError {
   if (system.list(path) !== undefined)
     return new PipeworkError(`'${path}' is a directory`, {
@@ -124,7 +124,7 @@ async function parseAttachmentFile(
   return { attachments, mistakes }
 }
 
-/** The attachment that a line asks for. Rejects with usage errors. */
+/** Parses the attachment of a line. Rejects with usage errors. */
 async function parseAttachmentLine(
   line: FileLine,
   file: string,
@@ -155,14 +155,14 @@ function validateLineOptions({ command, options }: CommandLine): void {
     throw usageError(`'--${option}' applies to the whole run`, `Give it once: pipework up --${option} …`)
 }
 
-/** Lines that cannot both be true: one interface twice, or one address twice on one LAN. */
+/** Finds contradicting lines: one interface twice, or one address twice on one LAN. */
 function findConflicts(attachments: readonly AttachmentLine[]): readonly FileMistake[] {
   const seen = new Map<string, AttachmentLine>()
   return attachments.flatMap((line) => {
     const { request, path, lineNumber } = line
     const { guest, ifname, hostif, addresses, tag, probe } = request
     const link = { key: `${guest.kind ?? ''}:${guest.name} ${ifname}`, what: `'${ifname}' of '${guest.name}'` }
-    // A dummy leads nowhere, so that many may have one address; and who does not probe wants it so.
+    // Dummies have no LAN, so their addresses may repeat; --no-probe permits duplicates.
     const isAsked = probe && hostif !== 'dummy'
     const ips = (isAsked ? addresses : []).map((address) => ({
       key: `${hostif}@${tag ?? ''} ${address.ip}`,

@@ -3,15 +3,15 @@ import type { System } from '../../system/types'
 import { type MoveContext, restoreMove, toLeftoverError, tryUplinkLock, withUplinkLock } from './run-move'
 import { readUplinkState, saveUplinkState, toKeptState, type UplinkState } from './state-file'
 
-/** What an uplink is made or removed with. */
+/** Options of connecting or removing an uplink. */
 export interface UplinkRunOptions extends MoveContext {
-  /** Seconds in which the user must confirm the move; without, its verification is enough. */
+  /** Seconds in which the user must confirm the move; without it the verification is enough. */
   readonly confirm?: number
   /** Shows a text to the user. */
   readonly notify: (text: string) => void
 }
 
-/** Refuses while an earlier move of that bridge waits to be confirmed. */
+/** Refuses while an earlier move of that bridge is unconfirmed. */
 export function validateNotPending(bridge: string, system: System): void {
   if (readUplinkState(bridge, system)?.stage === 'pending')
     throw new PipeworkError(`the uplink of '${bridge}' waits to be confirmed`, {
@@ -19,12 +19,12 @@ export function validateNotPending(bridge: string, system: System): void {
     })
 }
 
-/** Seconds between two looks at the state file. */
+/** Seconds between two reads of the state file. */
 const POLL_INTERVAL = 0.1
 
 /**
- * Waits, without any lock, until the move is confirmed.
- * @throws PipeworkError when it was restored instead.
+ * Waits without a lock until the move is confirmed.
+ * @throws PipeworkError when it was rolled back instead.
  */
 export async function awaitConfirmation({ bridge, takenAt }: UplinkState, run: UplinkRunOptions): Promise<void> {
   const { system, interrupt, notify, confirm } = run
@@ -48,7 +48,7 @@ export async function awaitConfirmation({ bridge, takenAt }: UplinkState, run: U
   }
 }
 
-/** A state of another moment is the one before the move, restored. */
+/** A state with another time is the restored one from before the move. */
 function assertConfirmed(bridge: string, state: UplinkState | undefined): void {
   if (state?.stage === 'kept' || state?.stage === 'detached') return
   throw new PipeworkError(`the uplink of '${bridge}' was not confirmed, so everything was restored`, {
@@ -56,7 +56,9 @@ function assertConfirmed(bridge: string, state: UplinkState | undefined): void {
   })
 }
 
-/** Restores a pending move, with the lock: only one process restores. False where another has the lock or was faster. */
+/**
+ * Rolls back a pending move under the lock, so that only one process does it. False when another process was faster.
+ */
 async function tryRestorePending(bridge: string, system: System): Promise<boolean> {
   const release = await tryUplinkLock(system)
   if (release === undefined) return false
@@ -71,7 +73,7 @@ async function tryRestorePending(bridge: string, system: System): Promise<boolea
   }
 }
 
-/** Keeps an uplink that waits to be confirmed. False when there was nothing to confirm. */
+/** Confirms a pending uplink. False when none is pending. */
 export async function confirmUplink(bridge: string, context: MoveContext): Promise<boolean> {
   return withUplinkLock(context, async () => {
     const state = readUplinkState(bridge, context.system)

@@ -3,8 +3,8 @@ import { matchesNamePattern } from '../../firewall/evaluate'
 import type { Rule, Ruleset } from '../../firewall/rule'
 
 /**
- * Finds a rule that names the NIC: what comes in by the NIC comes in by the bridge afterwards, so a rule that accepts
- * SSH on the NIC no longer matches. Undefined where a rule names the bridge as well.
+ * Finds a rule that names the NIC but has no counterpart for the bridge. Traffic of the NIC enters by the bridge
+ * afterwards, so a rule that accepts SSH on the NIC no longer matches.
  */
 export function findNicRule(nic: string, bridge: string, ruleset: Ruleset): string | undefined {
   const names = ({ matches }: Rule, name: string) =>

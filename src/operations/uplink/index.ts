@@ -39,29 +39,29 @@ import { readUplinkState, type UplinkState } from './state-file'
 import { formatRuleWarning, type UplinkOptions, validateUplink } from './validate'
 import { connectVxlan, disconnectVxlan, planVxlanConnect, planVxlanDisconnect } from './vxlan'
 
-/** A bridge, and what it is to be connected to. */
+/** A bridge and its requested uplink. */
 export interface UplinkConnection {
   readonly bridge: string
   readonly spec: UplinkSpec
 }
 
-/** What was done for an uplink. */
+/** The result of a change to an uplink. */
 export interface UplinkChange {
   readonly bridge: string
-  /** As it is typed. */
+  /** The uplink as the user types it. */
   readonly uplink: string
   readonly plan: Plan
-  /** Commands that the user may want to run now: network managers read their configuration on request only. */
+  /** Commands that the user may want to run now: network managers reload their configuration only on request. */
   readonly next: readonly string[]
-  /** Removes what this run has made. */
+  /** Removes what this run has created. */
   undo(): Promise<readonly Leftover[]>
 }
 
 const undoNothing = async () => []
 
 /**
- * Connects the bridge to a NIC or VXLAN; the plan is empty when it is connected already.
- * @throws PipeworkError when refused or failed; the host is as before.
+ * Connects the bridge to a NIC or VXLAN; the plan is empty when it is already connected.
+ * @throws PipeworkError when refused or failed; the host is unchanged.
  */
 export async function connectUplink(
   { bridge, spec }: UplinkConnection,
@@ -90,7 +90,7 @@ export async function connectUplink(
   return { bridge, uplink, plan: move.plan, next: move.dropIns.map(({ path }) => reloadCommandFor(path)), undo }
 }
 
-/** Whether the NIC, or the device of its VLAN, is a port of the bridge already. */
+/** Whether the NIC, or the device of its VLAN, is already a port of the bridge. */
 function isPortOf({ bridge, spec: { nic, vlan } }: NicUplinkRequest, system: System): boolean {
   return readHostLink(vlan === undefined ? nic : vlanDeviceName(nic, vlan), system)?.master === bridge
 }
@@ -114,8 +114,8 @@ async function tryDisconnect(bridge: string, run: UplinkRunOptions): Promise<rea
 }
 
 /**
- * Takes the uplink out of the bridge; undefined when it has none.
- * @throws PipeworkError when it failed; the host is as before.
+ * Removes the uplink from the bridge; undefined when there is none.
+ * @throws PipeworkError when that failed; the host is unchanged.
  */
 export async function disconnectUplink(bridge: string, run: UplinkRunOptions): Promise<UplinkChange | undefined> {
   const { system } = run
@@ -169,9 +169,9 @@ async function cleanUpUplink(state: UplinkState, context: MoveContext): Promise<
   return plan
 }
 
-// --- dry runs: the same plans, and nothing is sent or changed ---
+// --- dry runs: the same plans, without changes or probes ---
 
-/** The steps that `connectUplink` would run. */
+/** The steps of `connectUplink`. */
 export async function planUplinkConnect(
   { bridge, spec }: UplinkConnection,
   options: UplinkOptions,
@@ -185,7 +185,7 @@ export async function planUplinkConnect(
   return planMove(facts, options, system).plan
 }
 
-/** The same steps, and the bridge as it will be after them. */
+/** The steps of `connectUplink`, and the resulting bridge. */
 export async function planUplinkBridge(
   connection: UplinkConnection,
   options: UplinkOptions,
@@ -203,7 +203,7 @@ export async function planUplinkBridge(
   return { plan, bridge: readHostLink(name, system) ?? bridge }
 }
 
-/** The steps that `disconnectUplink` would run. */
+/** The steps of `disconnectUplink`. */
 export async function planUplinkDisconnect(bridge: string, system: System): Promise<Plan> {
   const uplink = findUplink(bridge, system)
   if (uplink === undefined) return planVxlanDisconnect(bridge, system)

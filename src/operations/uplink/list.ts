@@ -4,15 +4,15 @@ import { readHostLink } from '../../state/host-links'
 import type { System } from '../../system/types'
 import { readUplinkStates, type UplinkStage, type UplinkState } from './state-file'
 
-/** An uplink as `ls` shows it. */
+/** An uplink in the output of `ls`. */
 export interface UplinkRow {
   readonly bridge: string
   readonly uplink: string
-  /** `gone`: its NIC is no port of the bridge any more. */
+  /** `gone`: its NIC is no longer a port of the bridge. */
   readonly state: UplinkStage | 'gone'
-  /** Seconds until it is restored, unless it is confirmed. */
+  /** Seconds until the rollback of an unconfirmed uplink. */
   readonly left?: number
-  /** Why it was restored. */
+  /** Why it was rolled back. */
   readonly why?: string
 }
 

@@ -20,10 +20,10 @@ import {
   setMaster,
 } from './steps'
 
-/** A configuration file that keeps a network manager off. */
+/** A configuration file that keeps a network manager away from a link. */
 export type DropIn = NonNullable<LinkManager['dropIn']>
 
-/** What is saved before the first change. */
+/** The state to save before the first change. */
 export function toUplinkState(facts: UplinkFacts, dropIns: readonly DropIn[], system: System): UplinkState {
   const { bridge, nic, link, hostState, vlan, lro } = facts
   const { takenAt } = hostState
@@ -31,7 +31,7 @@ export function toUplinkState(facts: UplinkFacts, dropIns: readonly DropIn[], sy
     const live = hostState.links.get(name)
     return live && toSavedLink(live, takenAt, system)
   }
-  // The device of a VLAN that is not there yet is created like the NIC below it.
+  // A missing VLAN device is created with the MTU and MAC address of its NIC.
   const { mtu = 0, mac = '' } = link ?? {}
   const created = { name: nic, up: false, mtu, mac, altnames: [], sysctls: [], items: [], takenAt }
   return {
@@ -43,7 +43,7 @@ export function toUplinkState(facts: UplinkFacts, dropIns: readonly DropIn[], sy
   }
 }
 
-/** The steps that make the NIC a port of the bridge, move its configuration there, and verify that it works. */
+/** The steps that make the NIC a port of the bridge, move its configuration to the bridge, and verify the result. */
 export function planUplink(facts: UplinkFacts, state: UplinkState, dropIns: readonly DropIn[]): Plan {
   const { bridge, nic, sysctls, bridgeLink, hostState } = facts
   const { items, nicBefore, bridgeBefore } = state
@@ -60,12 +60,12 @@ export function planUplink(facts: UplinkFacts, state: UplinkState, dropIns: read
         command: { kind: 'run', in: 'host', argv: ['sysctl', '-qw', ...sysctls] },
       },
     bridgeLink?.up !== true && planSteps(setAddrGenMode(bridge, 'none', hostState), setLink(bridge, ['up'])),
-    // A port needs no address of its own.
+    // A port needs no link-local address of its own.
     setAddrGenMode(nic, 'none', hostState),
     !nicBefore.up && setLink(nic, ['up']),
     planMoveConfig({
       ...{ from: nic, to: bridge, items, age: 0, masterStep: setMaster(nic, bridge) },
-      // A bridge whose NIC was taken out by hand has the configuration already.
+      // When the NIC was taken out by hand, the bridge already has the configuration.
       live: { from: hostState.links.get(nic), to: hostState.links.get(bridge) },
     }),
     setAddrGenMode(bridge, bridgeBefore?.addrGenMode ?? nicBefore.addrGenMode ?? 'eui64', hostState),
@@ -89,7 +89,7 @@ function planVlanDevice({ nic, link }: UplinkFacts, { vlan }: UplinkState): Plan
   )
 }
 
-/** A new bridge has the MAC address and MTU of the NIC, so that nothing changes for others on the LAN. */
+/** Creates the bridge with the MAC address and MTU of the NIC, so that nothing changes for other hosts. */
 function planBridgeDevice(
   { bridge, bridgeLink, nic, hostState }: UplinkFacts,
   { nicBefore, bridgeBefore }: UplinkState,
@@ -105,17 +105,17 @@ function planBridgeDevice(
     ]
   return planSteps(
     bridgeBefore.mac !== mac && setLink(bridge, ['address', mac]),
-    // Frames larger than the NIC takes would be dropped without any error.
+    // The bridge would silently drop frames larger than the NIC's MTU.
     (bridgeBefore.mtu > nicBefore.mtu ||
       (bridgeBefore.mtu !== nicBefore.mtu && !hasOtherPorts(bridge, nic, hostState))) &&
       setLink(bridge, ['mtu', `${nicBefore.mtu}`]),
   )
 }
 
-/** Seconds that a gateway has to answer: the kernel sends three requests, one a second. */
+/** Seconds for a gateway to answer: the kernel sends three requests, one a second. */
 const GATEWAY_TIMEOUT = 4
 
-/** Whether the gateways answer, with an empty neighbour cache, and whether replies still reach the user. */
+/** Verifies that the gateways answer with an empty neighbour cache, and that replies still reach the SSH client. */
 function planVerification(
   { gateways, sshClient, sshUsesNic }: Pick<UplinkFacts, 'gateways' | 'sshClient' | 'sshUsesNic'>,
   { from, to }: { readonly from: string; readonly to: string },
@@ -156,12 +156,14 @@ function planVerification(
   )
 }
 
-/** What is known when a NIC is to leave its bridge. */
+/** The facts for removing a NIC from its bridge. */
 export interface UplinkRemovalFacts extends Pick<UplinkFacts, 'hostState' | 'gateways' | 'sshClient' | 'sshUsesNic'> {
   readonly state: UplinkState
 }
 
-/** What is saved before the NIC leaves: it takes what the bridge has now, except what was the bridge's before. */
+/**
+ * The state to save before the NIC leaves: it receives the bridge's configuration, except the bridge's own earlier one.
+ */
 export function toUplinkRemovalState({ error, ...uplink }: UplinkState, now: HostState): UplinkState {
   const kept = bridgeKeysOf(uplink)
   const items = now.links.get(uplink.bridge)?.configItems.filter((item) => !kept.includes(configKeyOf(item))) ?? []
@@ -171,7 +173,7 @@ export function toUplinkRemovalState({ error, ...uplink }: UplinkState, now: Hos
   }
 }
 
-/** The steps that take the NIC out of the bridge, with the configuration that came with it or was added since. */
+/** The steps that take the NIC out of the bridge, with the configuration that came with it or was added later. */
 export function planUplinkRemoval(facts: UplinkRemovalFacts): Plan {
   const { state, hostState } = facts
   const { nic, bridge, items, nicBefore, lro } = state
@@ -190,7 +192,7 @@ export function planUplinkRemoval(facts: UplinkRemovalFacts): Plan {
   )
 }
 
-/** The last steps, when nothing is to be restored any more: what pipework made is removed, if nothing else uses it. */
+/** The last steps, after the point of rollback: removes what pipework created and nothing else uses. */
 export function planUplinkCleanup({ bridge, files }: UplinkState, leftovers: Plan): Plan {
   return planSteps(
     leftovers,

@@ -10,46 +10,46 @@ import type { System } from '../../system/types'
 import { findNicRule } from './firewall'
 import { readUplinkState, type UplinkState } from './state-file'
 
-/** What is known when a NIC is to become the uplink of a bridge. */
+/** The facts for making a NIC the uplink of a bridge. */
 export interface UplinkFacts {
   readonly bridge: string
   /** The NIC, or the device of its VLAN. */
   readonly nic: string
-  /** The NIC as sysfs shows it; for a VLAN, the NIC below its device. */
+  /** The NIC in sysfs; for a VLAN, the NIC below the VLAN device. */
   readonly link: HostLink | undefined
   readonly bridgeLink: HostLink | undefined
   readonly vlan?: { readonly id: number; readonly isThere: boolean }
-  /** Its ARP hardware type of <linux/if_arp.h>: 1 for Ethernet. */
+  /** The NIC's ARP hardware type from <linux/if_arp.h>: 1 is Ethernet. */
   readonly hardwareType: string | undefined
   readonly hostState: HostState
-  /** Macvlans and ipvlans on it, also those in guests. */
+  /** Macvlans and ipvlans on the NIC, including those in guests. */
   readonly children: readonly string[]
   readonly managers: readonly LinkManager[]
   readonly dhcpClient?: string
-  /** Its addresses that expire unless a DHCP client or network manager renews them. */
+  /** Addresses that expire unless a DHCP client or network manager renews them. */
   readonly leasedAddresses: readonly string[]
-  /** The address that the user is connected from over SSH. */
+  /** The user's address in an SSH session. */
   readonly sshClient?: string
-  /** Whether replies to that leave by the NIC now. */
+  /** Whether replies to the SSH client leave by the NIC. */
   readonly sshUsesNic: boolean
-  /** The gateways of the NIC, and whether they answer now. */
+  /** The NIC's gateways, and whether they answer now. */
   readonly gateways: readonly { readonly ip: string; readonly answers: boolean }[]
-  /** A firewall rule that names the NIC, where none names the bridge. */
+  /** A firewall rule for the NIC without a counterpart for the bridge. */
   readonly firewallRule?: string
-  /** Sysctls that the NIC has and a new link has not, by key, for the bridge. */
+  /** The NIC's sysctls that differ from a new link's, as `key=value` for the bridge. */
   readonly sysctls: readonly string[]
   readonly lro: UplinkState['lro']
-  /** The uplink that the bridge has already. */
+  /** The current uplink of the bridge. */
   readonly existingUplink: UplinkState | undefined
 }
 
-/** An uplink asked for, the NIC by its name. */
+/** A requested uplink, with the NIC's name. */
 export interface NicUplinkRequest {
   readonly bridge: string
   readonly spec: NicUplinkSpec
 }
 
-/** The uplink of a bridge: its NIC is a port of it, or has just left it. */
+/** The recorded uplink of a bridge, if its NIC is still a port of the bridge or was detached on purpose. */
 export function findUplink(bridge: string, system: System): UplinkState | undefined {
   const state = readUplinkState(bridge, system)
   if (state === undefined || state.stage === 'restored') return undefined
@@ -57,26 +57,26 @@ export function findUplink(bridge: string, system: System): UplinkState | undefi
   return readHostLink(state.nic, system)?.master === bridge ? state : undefined
 }
 
-/** The request with the NIC's name, where `mac:` was typed. */
+/** The request with the NIC's name in place of `mac:`. */
 export function resolveUplinkNic({ bridge, spec }: NicUplinkRequest, system: System): NicUplinkRequest {
   return { bridge, spec: { ...spec, nic: resolveNicName(spec.nic, system) } }
 }
 
-/** The link itself, where it has large receive offload. */
+/** The NIC itself, when it uses large receive offload. */
 async function readLroLinks(nic: string, system: System): Promise<readonly string[]> {
   if (!system.hasProgram('ethtool')) return []
   const { stdout } = await system.run(['ethtool', '-k', nic])
   return /^large-receive-offload: on$/m.test(stdout) ? [nic] : []
 }
 
-/** The gateways of the link's default routes; where it has none, those of any route. */
+/** The gateways of the link's default routes, or of all its routes when it has no default route. */
 function listGateways(state: HostLinkState | undefined): readonly string[] {
   const routes = state?.configItems.filter(({ gateway }) => gateway !== undefined) ?? []
   const defaults = routes.filter(({ isDefault }) => isDefault)
   return [...new Set((defaults.length > 0 ? defaults : routes).flatMap(({ gateway }) => gateway ?? []))]
 }
 
-/** Seconds that a gateway has to answer before anything is changed. */
+/** Seconds for a gateway to answer before the first change. */
 const GATEWAY_TIMEOUT = 3
 
 async function isGatewayReachable(ip: string, dev: string, system: System): Promise<boolean> {
@@ -92,7 +92,7 @@ async function isGatewayReachable(ip: string, dev: string, system: System): Prom
   }
 }
 
-/** The gateways of a link, and whether they answer; a dry run sends nothing and trusts that they do. */
+/** The gateways of a link, and whether they answer. A dry run sends no probes and assumes that they do. */
 export async function readGateways(
   dev: string,
   { now, routers }: { readonly now: HostState; readonly routers: 'ask' | 'trust' },
@@ -106,7 +106,7 @@ export async function readGateways(
   )
 }
 
-/** The address that the user is connected from over SSH, and whether replies leave by this link. */
+/** The user's address in an SSH session, and whether replies leave by this link. */
 export async function readSshClient(
   dev: string,
   system: System,
@@ -118,7 +118,7 @@ export async function readSshClient(
   return { sshClient, sshUsesNic: stdout.includes(` dev ${dev} `) }
 }
 
-/** Addresses that expire unless a program renews them; for IPv6 the kernel does, where it accepts router advertisements. */
+/** Addresses that a program must renew. The kernel itself renews IPv6 addresses if it accepts router advertisements. */
 function listLeasedAddresses(nic: string, { links }: HostState, system: System): readonly string[] {
   const acceptsRa = (system.read(`/proc/sys/net/ipv6/conf/${nic}/accept_ra`) ?? '0') !== '0'
   const addresses = links.get(nic)?.configItems.filter(({ kind }) => kind === 'address') ?? []
@@ -127,14 +127,15 @@ function listLeasedAddresses(nic: string, { links }: HostState, system: System):
     .map(({ description }) => description)
 }
 
-/** Links on the NIC that take its frames, here and in guests. */
+/** Links on the NIC that receive its frames, on the host and in guests. */
 async function listChildren(nic: string, now: HostState, system: System): Promise<readonly string[]> {
   const own = now.links.get(nic)
   const states = await readOtherNamespaces(system)
   const candidates = states.flatMap(({ links }) =>
     links.filter(({ kind, peerIndex }) => /^(macv|ipv)(lan|tap)$/.test(kind) && peerIndex === own?.ifindex),
   )
-  // Indexes repeat from namespace to namespace; MAC addresses that the NIC receives for do not.
+  // Link indexes repeat across namespaces, so links in guests are recognised by MAC addresses that the NIC receives
+  // for.
   const { stdout } = candidates.length === 0 ? { stdout: '' } : await system.run(['bridge', 'fdb', 'show', 'dev', nic])
   const inGuests = candidates.filter(({ mac }) => mac === own?.mac || stdout.includes(mac))
   return [
@@ -143,10 +144,10 @@ async function listChildren(nic: string, now: HostState, system: System): Promis
   ]
 }
 
-/** Seconds that duplicate address detection may still take: two as a rule. */
+/** Seconds to wait for duplicate address detection; it usually takes two. */
 const DAD_TIMEOUT = 5
 
-/** The links, when duplicate address detection on the NIC is over. */
+/** Reads the links after duplicate address detection on the NIC has finished. */
 async function readAfterDad(nic: string, system: System): Promise<HostState> {
   const deadline = system.elapsed() + DAD_TIMEOUT * 1000
   for (;;) {
@@ -156,7 +157,7 @@ async function readAfterDad(nic: string, system: System): Promise<HostState> {
   }
 }
 
-/** What needs to be known before a NIC is moved into a bridge. Nothing is changed; `ask` sends requests to gateways. */
+/** Reads the facts for moving a NIC into a bridge. Changes nothing; `ask` sends requests to the gateways. */
 export async function readUplinkFacts(
   { bridge, spec }: NicUplinkRequest,
   system: System,
@@ -167,7 +168,7 @@ export async function readUplinkFacts(
   const nic = spec.vlan === undefined ? spec.nic : vlanDeviceName(spec.nic, spec.vlan)
   const now = await (routers === 'ask' ? readAfterDad(nic, system) : readHostState(system))
   const dhcpClient = findDhcpClient(nic, system)
-  // A firewall that cannot be read is no reason to refuse.
+  // An unreadable firewall is not a reason to refuse.
   const firewallRule = findNicRule(nic, bridge, await readRuleset(system).catch(() => []))
   const isThere = now.links.has(nic)
   return {

@@ -6,14 +6,14 @@ import { bridgeKeysOf, type UplinkState } from './state-file'
 import { clearMaster, enableLro, hasOtherPorts, setLink, setMaster } from './steps'
 
 /**
- * The steps from the present state back to the saved one. What is right already is left alone, so that they may be
- * planned twice; what others have given to either link in the meantime stays.
+ * The steps from the current state back to the saved one. Skips what is already right, so it can be planned twice.
+ * Keeps what other programs have added to either link meanwhile.
  */
 export function planMoveRestore(state: UplinkState, now: HostState): Plan {
   return state.direction === 'attach' ? planNicRestore(state, now) : planPortRestore(state, now)
 }
 
-/** The NIC leaves the bridge again. */
+/** Takes the NIC out of the bridge again. */
 function planNicRestore(state: UplinkState, now: HostState): Plan {
   const { bridge, nic, items, nicBefore } = state
   const [liveNic, liveBridge] = [now.links.get(nic), now.links.get(bridge)]
@@ -35,7 +35,7 @@ function planNicRestore(state: UplinkState, now: HostState): Plan {
   )
 }
 
-/** The NIC enters the bridge again. */
+/** Makes the NIC a port of the bridge again. */
 function planPortRestore({ bridge, nic, items, takenAt }: UplinkState, now: HostState): Plan {
   const [liveNic, liveBridge] = [now.links.get(nic), now.links.get(bridge)]
   if (liveNic === undefined || liveBridge === undefined) return []
@@ -52,7 +52,7 @@ function planPortRestore({ bridge, nic, items, takenAt }: UplinkState, now: Host
 const namesLink = (command: Command, name: string) =>
   (command.kind === 'ip' && command.words.includes(name)) || (command.kind === 'run' && command.argv.includes(name))
 
-/** The bridge as it was before; one that pipework made is removed, unless others use it by now. */
+/** Restores the bridge's earlier state; a bridge that pipework created is removed, unless others use it. */
 function restoreBridge(state: UplinkState, now: HostState): Plan {
   const { bridge, nic, bridgeBefore, items } = state
   const live = now.links.get(bridge)
@@ -75,12 +75,12 @@ function removeVlanDevice({ nic, vlan }: UplinkState, now: HostState): Plan {
   return [{ description: `remove ${nic}`, command: ip`link del dev ${nic}` }]
 }
 
-/** The last steps when the NIC has left the bridge for good. */
+/** The last steps after the NIC has left the bridge for good. */
 export function planMoveCleanup(state: UplinkState, now: HostState): Plan {
   return [...restoreBridge(state, now), ...removeVlanDevice(state, now)]
 }
 
-/** Whether a bridge has configuration of others; link-local addresses are the kernel's. */
+/** Whether other programs have configured the bridge; the kernel adds link-local addresses itself. */
 function hasOtherConfig({ configItems }: HostLinkState, known: readonly string[]): boolean {
   return configItems.some((item) => !known.includes(configKeyOf(item)) && !/ fe80:/.test(configKeyOf(item)))
 }

@@ -19,29 +19,29 @@ import {
   uplinkStateFile,
 } from './state-file'
 
-/** What a move is made with. */
+/** The context of a move. */
 export interface MoveContext {
   readonly system: System
   readonly interrupt: Interrupt
   readonly onStep?: (step: Step) => void
-  /** Steps that the same change has done before. */
+  /** Number of steps done earlier for the same change. */
   readonly stepsBefore?: number
 }
 
 const UPLINK_LOCK = 'uplink'
-/** Seconds that a run waits for another one that moves an uplink: longer than a move may take. */
+/** Seconds to wait for another run that moves an uplink: longer than a move can take. */
 const LOCK_TIMEOUT = 150
-/** Seconds after which a move that goes on is taken for one that hangs. */
+/** Seconds after which a running move counts as hung. */
 const MOVE_TIMEOUT = 120
-/** A plan for the host alone has no guest. */
+/** A placeholder: these steps run on the host only. */
 const NO_GUEST: Guest = { kind: 'docker', name: '', nsPath: '/proc/self/ns/net' }
 
-/** Takes the lock that all moves of uplinks share; undefined while another run has it. */
+/** Takes the lock for all uplink moves; undefined while another run holds it. */
 export function tryUplinkLock(system: System): Promise<(() => void) | undefined> {
   return system.tryLock(UPLINK_LOCK)
 }
 
-/** Runs the action while no other moves an uplink; moves that a killed run has left are restored before. */
+/** Runs the action under the uplink lock, after restoring the moves of killed runs. */
 export async function withUplinkLock<T>(context: MoveContext, action: () => Promise<T>): Promise<T> {
   const release = await acquireLock({ name: UPLINK_LOCK, subject: 'an uplink', limit: LOCK_TIMEOUT }, context)
   try {
@@ -52,15 +52,15 @@ export async function withUplinkLock<T>(context: MoveContext, action: () => Prom
   }
 }
 
-/** While this run has the lock, the process that was moving is gone. */
+/** Restores interrupted moves: while this run holds the lock, their processes are gone. */
 async function recoverStaleMoves(system: System): Promise<void> {
   for (const state of readUplinkStates(system)) if (state.stage === 'moving') await restoreMove(state, system)
 }
 
 /**
- * Moves what the state names. A watchdog is running before the first change: it restores everything when this process is
- * gone or hangs. Returns when the plan is done and verified.
- * @throws PipeworkError when it failed and everything is as it was before.
+ * Runs the move that the state describes. A watchdog starts before the first change: it restores everything when this
+ * process dies or hangs. Returns when the move is done and verified.
+ * @throws PipeworkError when it failed and everything was restored.
  */
 export async function runMove(state: UplinkState, plan: Plan, context: MoveContext): Promise<void> {
   const { system } = context
@@ -79,7 +79,7 @@ export async function runMove(state: UplinkState, plan: Plan, context: MoveConte
   }
 }
 
-/** The verified move is kept, or waits to be confirmed. */
+/** Marks the verified move as kept or as pending. */
 export function finishMove(bridge: string, { system }: MoveContext, confirm: number | undefined): UplinkState {
   const moving = readUplinkState(bridge, system)
   if (moving?.stage !== 'moving') throw new PipeworkError(`the move of the uplink of '${bridge}' took too long`)
@@ -91,14 +91,14 @@ export function finishMove(bridge: string, { system }: MoveContext, confirm: num
   return state
 }
 
-/** What names a process for as long as the machine runs. */
+/** An identifier that is unique until the next boot. */
 export function readProcessId(pid: number, system: System): ProcessId | undefined {
   const stat = system.read(`/proc/${pid}/stat`)
   const startTime = stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
   return startTime === undefined ? undefined : { pid, startTime }
 }
 
-/** Restores what the state says, in up to three tries; what cannot be restored is named. The caller has the lock. */
+/** Restores the saved state, in up to three tries; returns what could not be restored. The caller holds the lock. */
 export async function restoreMove(state: UplinkState, system: System, error?: string): Promise<readonly Leftover[]> {
   for (let tries = 3; ; tries -= 1) {
     await runBestEffort(planMoveRestore(state, await readHostState(system)), system)
@@ -117,18 +117,18 @@ export async function restoreMove(state: UplinkState, system: System, error?: st
   return []
 }
 
-/** The state file as it was before the move, or with the reason why there is no uplink. */
+/** Restores the state file from before the move, or records why there is no uplink. */
 function restoreStateFile(state: UplinkState, system: System, error: string | undefined): void {
   const { previous, deadline, mover, ...rest } = state
   if (previous?.stage === 'kept') saveUplinkState(previous, system)
-  // The version before did not save the state before a move.
+  // The previous version did not save the state from before a move.
   else if (state.direction === 'detach') saveUplinkState({ ...rest, stage: 'kept' }, system)
   else if (error !== undefined) saveUplinkState({ ...rest, stage: 'restored', error }, system)
   else if (previous !== undefined) saveUplinkState(previous, system)
   else system.writeFile(uplinkStateFile(state.bridge), undefined)
 }
 
-/** Runs the steps of a restore in as few calls as possible, going on past those that fail. */
+/** Runs the steps of a restore in as few calls as possible, and continues after a failure. */
 async function runBestEffort(plan: Plan, system: System): Promise<void> {
   let lines: BatchLine[] = []
   const flush = async () => {
@@ -146,7 +146,7 @@ async function runBestEffort(plan: Plan, system: System): Promise<void> {
   await flush()
 }
 
-/** The items that are not back; that happens when another program changes the same links. */
+/** The items that were not restored, usually because another program changes the same links. */
 function listUnrestored({ nic, bridge, direction, items, takenAt }: UplinkState, now: HostState): readonly string[] {
   const owner = now.links.get(direction === 'attach' ? nic : bridge)
   if (owner === undefined) return []
@@ -159,10 +159,12 @@ function listUnrestored({ nic, bridge, direction, items, takenAt }: UplinkState,
 
 const hasAnnouncedRoute = ({ items }: UplinkState) => items.some(({ announced }) => announced !== undefined)
 
-/** Seconds: a router may answer a solicitation up to 3.5 s later (RFC 4861, 6.2.6), and the kernel repeats it after 4. */
+/**
+ * Seconds: a router may answer a solicitation up to 3.5 s later (RFC 4861, 6.2.6), and the kernel repeats it after 4 s.
+ */
 const ROUTER_TIMEOUT = 5
 
-/** Waits until the routers of a link have announced themselves, and removes the routes that stood in for theirs. */
+/** Waits for the router advertisements of a link, then removes the temporary routes that replaced theirs. */
 async function dropStandInRoutes(dev: string, system: System): Promise<void> {
   const deadline = system.elapsed() + ROUTER_TIMEOUT * 1000
   for (;;) {
@@ -172,13 +174,13 @@ async function dropStandInRoutes(dev: string, system: System): Promise<void> {
       routes.some((it) => it.gateway === gateway && it.announced === 'heard')
     const replaced = standIns.filter(({ gateway }) => isHeard(gateway))
     if (replaced.length > 0) await system.runIpBatch({ lines: replaced.map((it) => toDelArgs(it, dev)), force: true })
-    // A stand-in without an announcement expires when the announcement before it would have.
+    // Without a new advertisement, a temporary route expires when the old advertisement would have.
     if (replaced.length === standIns.length || system.elapsed() >= deadline) return
     await system.sleep(0.1)
   }
 }
 
-/** The failure, with what could not be restored after it. */
+/** Adds to the error what could not be restored. */
 export function toLeftoverError(error: unknown, leftovers: readonly Leftover[]): unknown {
   if (leftovers.length === 0) return error
   return new PipeworkError(error instanceof Error ? error.message : String(error), {
@@ -186,7 +188,7 @@ export function toLeftoverError(error: unknown, leftovers: readonly Leftover[]):
   })
 }
 
-/** Runs steps that need no watchdog: their own inverses are enough, or there is nothing to restore any more. */
+/** Runs steps that need no watchdog: their inverses are enough, or nothing is left to restore. */
 export function executeUplinkPlan(plan: Plan, context: MoveContext): Promise<void> {
   return executePlan(plan, toExecuteOptions(context))
 }

@@ -16,93 +16,91 @@ import type { System } from '../../system/types'
 const STAGES = ['moving', 'pending', 'kept', 'detached', 'restored'] as const
 
 /**
- * `moving` while pipework moves the NIC, `pending` until the user confirms it, `kept` while it is the uplink,
- * `detached` when the NIC has left the bridge, `restored` when a move was rolled back.
+ * `moving`: pipework moves the NIC; `pending`: waits for the user's confirmation; `kept`: it is the uplink; `detached`:
+ * the NIC has left the bridge; `restored`: the move was rolled back.
  */
 export type UplinkStage = (typeof STAGES)[number]
 
 /**
- * What pipework knows of a NIC in a bridge: what it takes to restore everything, at any moment, by another process too.
- * It is written before the first change and belongs to root: no guest and no link can say what the host shall have.
+ * Everything that any process needs to restore a NIC and its bridge at any moment. pipework writes it before the first
+ * change. Only root can write it: no guest or link can influence the host's configuration.
  */
 export interface UplinkState {
   readonly bridge: string
   readonly nic: string
-  /** Whether the NIC enters the bridge or leaves it. */
+  /** Whether the NIC joins the bridge or leaves it. */
   readonly direction: 'attach' | 'detach'
   readonly stage: UplinkStage
-  /** Seconds since boot, when the items were read. */
+  /** Seconds since boot at which the items were read. */
   readonly takenAt: number
-  /** Seconds since boot, when everything is restored unless the move is done or confirmed. */
+  /** Seconds since boot after which an unfinished or unconfirmed move is rolled back. */
   readonly deadline?: number
-  /** The process that moves it. */
+  /** The process that runs the move. */
   readonly mover?: ProcessId
-  /** The configuration that moves from the one link to the other. */
+  /** The configuration that moves from one link to the other. */
   readonly items: readonly LinkConfigItem[]
   readonly nicBefore: SavedLink
-  /** Absent when pipework made the bridge. */
+  /** Absent when pipework created the bridge. */
   readonly bridgeBefore?: SavedLink
-  /** The VLAN device that pipework made on this NIC for it. */
+  /** The VLAN device that pipework created on this NIC. */
   readonly vlan?: { readonly nic: string; readonly id: number }
-  /** The NIC, where it has large receive offload: the kernel turns that off on a port of a bridge. */
+  /** The NIC, if it uses large receive offload: the kernel turns that off on bridge ports. */
   readonly lro: readonly string[]
-  /** Configuration files that keep network managers off. */
+  /** Configuration files that keep network managers away. */
   readonly files: readonly string[]
-  /** Why it was restored. */
+  /** Why it was rolled back. */
   readonly error?: string
-  /** The state before this move, which a restore brings back. */
+  /** The state before this move, for a rollback. */
   readonly previous?: UplinkState
 }
 
-/** A process, which is another one when a later process gets its number. */
+/** A process, safe from PID reuse. */
 export interface ProcessId {
   readonly pid: number
-  /** Clock ticks since boot: field 22 of proc(5)'s stat. */
+  /** Clock ticks since boot: field 22 of /proc/PID/stat (proc(5)). */
   readonly startTime: string
 }
 
 const UPLINKS_DIR = '/run/pipework/uplinks'
 const IFNAME = /^[^\s/"'#\\\p{Cc}]{1,15}$/u
 const LABEL = /^[^\p{Cc}]*$/u
-/** Only what pipework itself writes there is ever removed. */
+/** pipework only ever removes its own files there. */
 const DROP_IN = /^\/run\/(NetworkManager\/conf\.d\/90-pipework-|systemd\/network\/0-pipework-)[^/\s\p{Cc}]+$/u
 
-/** The state file of that bridge's uplink. */
+/** The state file of a bridge's uplink. */
 export function uplinkStateFile(bridge: string): string {
   return `${UPLINKS_DIR}/${bridge}`
 }
 
-/** The bridges that have a state file. */
+/** The bridges with a state file. */
 export function listUplinkBridges(system: System): readonly string[] {
   return (system.list(UPLINKS_DIR) ?? []).filter((name) => IFNAME.test(name) && !name.endsWith('.new')).sort()
 }
 
 /**
- * The state of that bridge's uplink; undefined when there is none.
+ * Reads the state of a bridge's uplink; undefined when there is none.
  * @throws PipeworkError that names the file when it is damaged.
  */
 export function readUplinkState(bridge: string, system: System): UplinkState | undefined {
   return readJsonFile(uplinkStateFile(bridge), system, parseUplinkState)
 }
 
-/** All of them. */
 export function readUplinkStates(system: System): readonly UplinkState[] {
   return listUplinkBridges(system).flatMap((bridge) => readUplinkState(bridge, system) ?? [])
 }
 
-/** Writes the state file. */
 export function saveUplinkState(state: UplinkState, system: System): void {
   system.writeFile(uplinkStateFile(state.bridge), JSON.stringify({ version: STATE_VERSION, ...state }))
 }
 
-/** Keys of what the bridge had of its own before the move. */
+/** Keys of the bridge's own configuration from before the move. */
 export function bridgeKeysOf({ bridgeBefore }: UplinkState): readonly string[] {
   return bridgeBefore?.items.map(configKeyOf) ?? []
 }
 
 /**
- * The state of an uplink that is done. When the NIC was the uplink before (its device was made anew, or it was taken out
- * by hand), what the first move recorded still counts: `del` gives that back.
+ * The state of a finished uplink. When the NIC was the uplink before (its device was recreated, or it was taken out by
+ * hand), the state recorded by the first move still counts: `del` restores that one.
  */
 export function toKeptState({ previous, deadline, mover, ...state }: UplinkState): UplinkState {
   const first = previous?.stage === 'kept' && previous.nic === state.nic ? previous : undefined
@@ -138,7 +136,7 @@ function parseState(json: JsonValue): UplinkState {
   }
 }
 
-/** The fields that both layouts of the file have. */
+/** The fields common to both file formats. */
 function parseCommon(
   json: JsonValue,
 ): Pick<UplinkState, 'bridge' | 'nic' | 'takenAt' | 'deadline' | 'vlan' | 'lro' | 'files'> {
@@ -164,7 +162,7 @@ function parseVlanDevice(json: JsonValue): NonNullable<UplinkState['vlan']> {
   return { nic: parseText(of('nic'), IFNAME), id: parseCount(of('id')) }
 }
 
-/** A file of the version before. */
+/** Parses a file of the previous version. */
 function parseStateBefore(json: JsonValue): UplinkState {
   const of = parseObject(json)
   const common = parseCommon(json)
@@ -197,7 +195,7 @@ function parseLinkBefore(json: JsonValue, known: Pick<SavedLink, 'name' | 'items
   }
 }
 
-/** Of what a bridge had, the version before wrote down the keys only. */
+/** The previous version saved only the keys of the bridge's configuration. */
 function toItemOfKey(key: string): LinkConfigItem {
   const [kind, family, ...del] = key.split(' ')
   const gateway = /^announced by (.+)$/.exec(del.join(' '))?.[1]

@@ -1,7 +1,7 @@
 import { ip, type Plan, type Step } from '../../plan/step'
 import type { HostState } from '../../state/host'
 
-/** The step that makes the NIC a port of the bridge. */
+/** Makes the NIC a port of the bridge. */
 export function setMaster(nic: string, bridge: string): Step {
   return {
     description: `put ${nic} into ${bridge}`,
@@ -16,22 +16,22 @@ export function setMaster(nic: string, bridge: string): Step {
   }
 }
 
-/** The step that takes the NIC out of its bridge. */
+/** Takes the NIC out of its bridge. */
 export function clearMaster(nic: string): Step {
   return { description: `take ${nic} out of its bridge`, command: ip`link set dev ${nic} nomaster` }
 }
 
-/** After a move the neighbours are behind another link. */
+/** Flushes the neighbour cache, because after a move the neighbours are behind another link. */
 export function flushNeighbours(name: string): Step {
   return { description: `flush the neighbour cache of ${name}`, command: ip`neigh flush dev ${name}` }
 }
 
-/** The step that has the kernel look up a neighbour; the answer is in its cache. */
+/** Makes the kernel look up a neighbour; the answer is in the neighbour cache. */
 export function probeNeighbour(address: string, dev: string): Step {
   return { description: `look up ${address} on ${dev}`, command: ip`neigh replace ${address} dev ${dev} use` }
 }
 
-/** A change of a link itself: `up`, or a setting and its value. */
+/** Changes a link attribute: `up`, or a setting with its value. */
 export function setLink(name: string, words: readonly string[]): Step {
   const [setting, ...value] = words
   const description =
@@ -39,12 +39,12 @@ export function setLink(name: string, words: readonly string[]): Step {
   return { description, command: ip`link set dev ${name} ${words}` }
 }
 
-/** How the kernel makes the link's link-local address; no step where the kernel has no IPv6. */
+/** Sets how the kernel generates the link-local address; empty when the kernel has no IPv6. */
 export function setAddrGenMode(name: string, mode: string, { links }: HostState): Plan {
   return links.get('lo')?.addrGenMode === undefined ? [] : [setLink(name, ['addrgenmode', mode])]
 }
 
-/** The kernel turns it off on ports of a bridge, and never on again. */
+/** Turns LRO on again: the kernel turns it off on bridge ports, and never restores it. */
 export function enableLro(name: string): Step {
   return {
     description: `turn on large receive offload of ${name}`,
@@ -52,7 +52,7 @@ export function enableLro(name: string): Step {
   }
 }
 
-/** Whether a bridge has ports beside this one. */
+/** Whether the bridge has ports other than this NIC. */
 export function hasOtherPorts(bridge: string, nic: string, { links }: HostState): boolean {
   return [...links.values()].some(({ name, master }) => master === bridge && name !== nic)
 }

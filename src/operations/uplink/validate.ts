@@ -6,11 +6,11 @@ import type { UplinkFacts } from './read'
 export interface UplinkOptions {
   readonly force: boolean
   readonly writeUnmanaged: boolean
-  /** Seconds after which everything is restored, unless the user confirms that it works. */
+  /** Seconds after which an unconfirmed move is rolled back. */
   readonly confirm?: number | undefined
 }
 
-/** Why a rule that names the NIC matters. */
+/** Explains what a firewall rule that names the NIC means for the move. */
 export function formatRuleWarning({
   nic,
   bridge,
@@ -140,7 +140,7 @@ function validateVerifiable({ nic, gateways, sshClient, hostState }: UplinkFacts
     })
 }
 
-/** Refuses what cannot be made the uplink of a bridge, or not safely. */
+/** Refuses uplinks that are impossible or unsafe. */
 export function validateUplink(facts: UplinkFacts, options: UplinkOptions): void {
   validateNic(facts)
   validateBridge(facts, options)

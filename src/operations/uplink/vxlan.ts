@@ -6,20 +6,19 @@ import { listBridgePortNames, readHostLink } from '../../state/host-links'
 import type { System } from '../../system/types'
 import { executeUplinkPlan, type MoveContext, withUplinkLock } from './run-move'
 
-// A VXLAN as uplink: no address of the host moves, so the inverses of the steps are enough.
+// A VXLAN as uplink: no address of the host moves, so the inverses of the steps are enough for a rollback.
 
-/** What was done. */
 export interface VxlanChange {
   readonly uplink: string
   readonly plan: Plan
 }
 
-/** The steps that give the bridge a VXLAN. */
+/** The steps that connect the bridge to a VXLAN. */
 export async function planVxlanConnect(bridge: string, spec: VxlanUplinkSpec, system: System): Promise<Plan> {
   return planVxlan(await readVxlanFacts(bridge, spec, system))
 }
 
-/** Gives the bridge a VXLAN. */
+/** Connects the bridge to a VXLAN. */
 export async function connectVxlan(bridge: string, spec: VxlanUplinkSpec, context: MoveContext): Promise<VxlanChange> {
   return withUplinkLock(context, async () => {
     const plan = await planVxlanConnect(bridge, spec, context.system)
@@ -28,13 +27,13 @@ export async function connectVxlan(bridge: string, spec: VxlanUplinkSpec, contex
   })
 }
 
-/** The steps that remove the VXLAN of a bridge; none where it has none. */
+/** The steps that remove the VXLAN of a bridge; empty when it has none. */
 export async function planVxlanDisconnect(bridge: string, system: System): Promise<Plan> {
   const vxlan = await findBridgeVxlan(bridge, system)
   return vxlan === undefined ? [] : planBridgeVxlanRemoval(bridge, vxlan, system)
 }
 
-/** Removes the VXLAN of a bridge; undefined where it has none. */
+/** Removes the VXLAN of a bridge; undefined when it has none. */
 export async function disconnectVxlan(bridge: string, context: MoveContext): Promise<VxlanChange | undefined> {
   return withUplinkLock(context, async () => {
     const vxlan = await findBridgeVxlan(bridge, context.system)
@@ -45,7 +44,7 @@ export async function disconnectVxlan(bridge: string, context: MoveContext): Pro
   })
 }
 
-/** The bridge goes with its VXLAN where pipework made it and nothing else uses it. */
+/** Removes the VXLAN, and the bridge too when pipework created it and nothing else uses it. */
 async function planBridgeVxlanRemoval(bridge: string, vxlan: VxlanLink, system: System): Promise<Plan> {
   const isUsed =
     readHostLink(bridge, system)?.record?.kind !== 'made' ||

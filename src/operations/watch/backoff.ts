@@ -1,26 +1,26 @@
 import type { System } from '../../system/types'
 
-/** Starts in a row, each soon after the one before, that are worked on at once. */
+/** The number of quick restarts in a row that are handled without delay. */
 const RESTART_BURST = 5
-/** A container that has run that long, in seconds, is not in a loop. */
+/** Seconds of running after which a container is not in a restart loop. */
 const STABLE_AFTER = 10
-/** Seconds that the work for a container in a loop waits at most. */
+/** The longest delay for a container in a restart loop, in seconds. */
 const MAX_BACKOFF = 30
 
-/** How a start is to be treated. */
+/** How to handle a start. */
 export interface RestartDelay {
-  /** Seconds to wait, if it is still running then. */
+  /** Seconds to wait before attaching. */
   readonly delay: number
-  /** True for the first of a loop, which is worth a line in the log. */
+  /** True for the first delayed start of a loop, which is logged. */
   readonly isFirst: boolean
 }
 
-/** Told of each start of a container, tells those that start again and again from those that were restarted. */
+/** Called at each start of a container; returns the delay for containers in a restart loop. */
 export type RestartBackoff = (key: string) => RestartDelay
 
-/** Doubles the wait with each start that follows within seconds of the one before, as restart policies do. */
+/** Doubles the delay with each quick restart, as Docker's restart policies do. */
 export function createRestartBackoff(system: System): RestartBackoff {
-  // In the order of their last starts: nothing is kept of what has been steady since, or gone.
+  // Ordered by last start, so that stable or removed containers are dropped from the front.
   const recent = new Map<string, { readonly count: number; readonly last: number }>()
   return (started) => {
     const now = system.elapsed()

@@ -1,26 +1,26 @@
 import { type EngineKind, findEngineSocket, usesEngineCommand } from '../../runtimes/running'
 import type { LineSource, System } from '../../system/types'
 
-/** What happened to a container. */
+/** An event of a container. */
 export interface ContainerEvent {
   readonly engine: EngineKind
   readonly action: 'start' | 'rename' | 'end'
   /** The full id. */
   readonly id: string
-  /** Its name: after a renaming, the new one. */
+  /** The name; after a rename, the new one. */
   readonly name: string
 }
 
-/** Who is told what becomes of a stream. */
+/** Callbacks of an event stream. */
 export interface EngineListener {
-  /** The stream has begun: from `since` on, nothing is missed. */
+  /** The stream is connected and misses no event from now on. */
   onConnect(engine: EngineKind): void
   onEvent(event: ContainerEvent): void
-  /** It has ended, or could not begin; told once until it has begun again. */
+  /** The stream has ended or could not connect; called once until it connects again. */
   onDisconnect(engine: EngineKind, why: string): void
 }
 
-/** What the runtimes call the events that matter; Podman has words of its own for two of them. */
+/** Event names of the runtimes; Podman has its own names for two of them. */
 const EVENT_ACTIONS: Readonly<Record<string, ContainerEvent['action']>> = {
   start: 'start',
   rename: 'rename',
@@ -31,11 +31,11 @@ const EVENT_ACTIONS: Readonly<Record<string, ContainerEvent['action']>> = {
   unpause: 'start',
 }
 
-/** Seconds until the next try after a stream has ended: doubled each time. */
+/** Seconds before reconnecting; doubled after each failure. */
 const FIRST_RETRY_DELAY = 0.25
 const MAX_RETRY_DELAY = 5
 
-/** An event as Docker's API tells it, and Podman's; and as `podman events` prints it. */
+/** An event in the API of Docker and Podman, or as `podman events` prints it. */
 interface EngineEventJson {
   readonly Type?: string
   readonly Action?: string
@@ -47,13 +47,13 @@ interface EngineEventJson {
   readonly Actor?: { readonly ID?: string; readonly Attributes?: { readonly name?: string } }
 }
 
-/** One line of a stream; undefined when it is nothing to us. */
+/** Parses one line of a stream; undefined for irrelevant events. */
 export function parseContainerEvent(line: string, engine: EngineKind): ContainerEvent | undefined {
-  const told = parseEventJson(line)
-  const what = EVENT_ACTIONS[told?.Action ?? told?.Status ?? told?.status ?? '']
-  const id = told?.Actor?.ID ?? told?.ID ?? told?.id
-  const name = told?.Actor?.Attributes?.name ?? told?.Name
-  if (what === undefined || !id || !name || (told?.Type ?? 'container') !== 'container') return undefined
+  const json = parseEventJson(line)
+  const what = EVENT_ACTIONS[json?.Action ?? json?.Status ?? json?.status ?? '']
+  const id = json?.Actor?.ID ?? json?.ID ?? json?.id
+  const name = json?.Actor?.Attributes?.name ?? json?.Name
+  if (what === undefined || !id || !name || (json?.Type ?? 'container') !== 'container') return undefined
   return { engine, action: what, id, name: name.replace(/^\//, '') }
 }
 
@@ -61,11 +61,11 @@ function parseEventJson(line: string): EngineEventJson | undefined {
   try {
     return JSON.parse(line) as EngineEventJson
   } catch {
-    return undefined // cut off, or a word of something else that listens there
+    return undefined // a truncated line, or another program's output
   }
 }
 
-/** Where the events of an engine come from, as it is now; undefined when it is not there. */
+/** The current source of an engine's events; undefined when the engine is not installed or not running. */
 function findEventSource(engine: EngineKind, since: number, system: System): LineSource | undefined {
   const socket = findEngineSocket(engine, system)
   if (socket !== undefined) {
@@ -73,19 +73,19 @@ function findEventSource(engine: EngineKind, since: number, system: System): Lin
     return { socket, path: `/events?since=${(since / 1000).toFixed(3)}&filters=${encodeURIComponent(filters)}` }
   }
   if (!usesEngineCommand(engine, system)) return undefined
-  // Without a service, or where only the command knows the way (contexts, TLS).
+  // Use the command when there is no socket, or when only the command knows the endpoint (contexts, TLS).
   const format = engine === 'docker' ? '{{json .}}' : 'json'
   const moment = new Date(since).toISOString()
   const stream = engine === 'docker' ? [] : ['--stream']
-  // It shall not outlive a watch that is killed: it would only notice at the next event.
+  // Without setpriv, the command would survive a killed watch until its next event.
   const bound = system.hasProgram('setpriv') ? ['setpriv', '--pdeathsig', 'TERM'] : []
   const options = [...stream, '--since', moment, '--filter', 'type=container', '--format', format]
   return { argv: [...bound, engine, 'events', ...options] }
 }
 
 /**
- * Follows the events of an engine for as long as the signal lets it, through restarts of its daemon. It asks from a
- * moment before the connection on: whatever happens while that is being made is told, too.
+ * Follows the events of an engine until the signal aborts, across restarts of its daemon. It asks for events from
+ * shortly before the connection, so that none is missed.
  */
 export async function followEngineEvents(
   engine: EngineKind,
@@ -93,13 +93,13 @@ export async function followEngineEvents(
   { system, signal }: { readonly system: System; readonly signal: AbortSignal },
 ): Promise<void> {
   let pause = FIRST_RETRY_DELAY
-  let isTold = false
+  let isReported = false
   while (!signal.aborted) {
     const source = findEventSource(engine, system.now(), system)
     const follower = {
       onOpen: () => {
         pause = FIRST_RETRY_DELAY
-        isTold = false
+        isReported = false
         listener.onConnect(engine)
       },
       onLine: (line: string) => {
@@ -108,8 +108,8 @@ export async function followEngineEvents(
       },
     }
     const why = source === undefined ? 'it is not there' : await system.followLines(source, follower, signal)
-    if (!isTold && !signal.aborted) listener.onDisconnect(engine, why)
-    isTold = true
+    if (!isReported && !signal.aborted) listener.onDisconnect(engine, why)
+    isReported = true
     await system.sleep(pause, signal)
     pause = Math.min(2 * pause, MAX_RETRY_DELAY)
   }

@@ -5,32 +5,35 @@ import type { ContainerEvent, EngineListener } from './engine-events'
 import { collectGarbage, collectGuestGarbage, hasMovedNics } from './gc'
 import { enqueueReconcile, mayHaveDesired, queueKey, type ReconcileContext, type TrackedGuest } from './reconcile'
 
-/** The runtimes whose events are followed. */
+/** The runtimes with an event stream. */
 export const WATCHED_ENGINES: readonly EngineKind[] = ['docker', 'podman']
 
 const ENGINE_TITLES: Readonly<Record<EngineKind, string>> = { docker: 'Docker', podman: 'Podman' }
 
-/** Seconds after a container's end until its leftovers are looked for: mostly it starts again before. */
+/** Seconds between a container's end and the cleanup: most containers start again sooner. */
 const GC_DELAY = 2
-/** The queue of what concerns no container alone. */
+/** The queue for work that concerns no single container. */
 const GC_QUEUE = 'leftovers'
 
-/** What is done when something happens. */
+/** Handles events. */
 export interface EventRouter {
   readonly listener: EngineListener
-  /** Resolves when every engine has been heard of, and what runs has been put into the queues. */
+  /** Resolves when every engine has answered, and all running containers are queued. */
   readonly started: Promise<unknown>
-  /** Looks at all that runs anew. */
+  /** Reconciles all running containers. */
   reconcileAll(): Promise<void>
 }
 
-/** What is known of the engines. */
+/** The state of the engines. */
 interface EngineStatus {
   readonly up: Set<EngineKind>
   readonly onFirstAnswer: Map<EngineKind, () => void>
 }
 
-/** Turns events into work: what starts is attached, what ends is tidied up after, and a new stream means to look at all. */
+/**
+ * Turns events into work: attaches started containers, cleans up after stopped ones, and reconciles all of an engine's
+ * containers when its stream connects.
+ */
 export function createEventRouter(means: ReconcileContext, damper: RestartBackoff): EventRouter {
   const engines: EngineStatus = { up: new Set(), onFirstAnswer: new Map() }
   const begun = Promise.all(
@@ -61,14 +64,14 @@ async function reconcileEngine(engine: EngineKind, means: ReconcileContext): Pro
       if (mayHaveDesired(container, means)) enqueueReconcile(container, means)
     }
   } catch (error) {
-    // It has died again: its stream ends, too.
+    // The engine has died again; its stream ends too.
     const why = error instanceof Error ? error.message : String(error)
     means.log({ level: 'warning', about: ENGINE_TITLES[engine], text: `cannot be asked what runs: ${why}` })
   }
   scheduleGc(means)
 }
 
-/** One sweep for all that end within a while, however many they are. */
+/** Schedules one cleanup for all containers that stop within the delay. */
 function scheduleGc(means: ReconcileContext): void {
   if (means.queues.isWaiting(GC_QUEUE)) return
   means.queues.put(GC_QUEUE, (interrupt) => collectGarbage({ ...means, interrupt }), GC_DELAY)
@@ -85,7 +88,7 @@ function handleEvent(
     enqueueReconcile(container, means, action === 'start' ? restartDelay(container, means, damper) : 0)
 }
 
-/** Seconds that a container which starts again and again has to wait. */
+/** Seconds to wait for a container in a restart loop. */
 function restartDelay(container: TrackedGuest, { log }: ReconcileContext, damper: RestartBackoff): number {
   const { delay, isFirst } = damper(queueKey(container))
   const text = 'starts again and again: from now on it is attached when it has run for a while'
@@ -93,7 +96,7 @@ function restartDelay(container: TrackedGuest, { log }: ReconcileContext, damper
   return delay
 }
 
-/** Looks for what a guest left that has ended. A NIC is needed by the next start; everything else has time. */
+/** Schedules the cleanup of a stopped guest: NICs at once, because the next start needs them; the rest later. */
 export function scheduleGuestGc(container: TrackedGuest, means: ReconcileContext): void {
   const { queues, system } = means
   if (hasMovedNics(container, system))

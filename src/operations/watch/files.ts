@@ -3,10 +3,10 @@ import type { System } from '../../system/types'
 import { formatLocation, type ReadOptions, readAttachmentFiles } from '../up/read-files'
 import type { DesiredAttachment } from './labels'
 
-/** Where the files are that are watched when none is named. */
+/** The default directory of attachment files. */
 const DEFAULT_WATCH_DIR = '/etc/pipework'
 
-/** The files that the words name; of a directory those in it that end in `.pipework`. */
+/** Lists the named files; for a directory, its `*.pipework` files. */
 export function listWatchedFiles(words: readonly string[], system: System): readonly string[] {
   const paths = words.length === 0 ? [DEFAULT_WATCH_DIR] : words
   return paths.flatMap((path) => {
@@ -17,7 +17,7 @@ export function listWatchedFiles(words: readonly string[], system: System): read
   })
 }
 
-/** All lines of all files. Throws one error with every mistake in them. */
+/** Reads all lines of all files. Throws one error that lists every mistake. */
 export async function readWatchedFiles(
   files: readonly string[],
   options: ReadOptions,
@@ -30,7 +30,7 @@ export async function readWatchedFiles(
   }))
 }
 
-/** Neither files nor labels ask for anything. */
+/** The error when neither files nor labels request anything. */
 export function nothingToWatchError(paths: readonly string[]): PipeworkError {
   return usageError(
     paths.length === 0 ? 'there is nothing to watch' : `there is no file in '${paths.join("', '")}'`,

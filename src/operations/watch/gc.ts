@@ -13,20 +13,19 @@ import type { Interrupt, System } from '../../system/types'
 import { planDetach } from '../detach/plan'
 import type { Logger } from './log'
 
-/** What is put in order with, and who is told. */
 export interface GcOptions {
   readonly system: System
   readonly interrupt: Interrupt
   readonly log: Logger
 }
 
-/** Seconds that the kernel may take to give a dead container's NIC back: it does so when nobody is left in there. */
+/** Seconds to wait for a dead container's NIC: the kernel returns it when the namespace has no process left. */
 const NIC_RETURN_TIMEOUT = 10
 const NIC_RETURN_POLL = 0.05
 
 type OrphanedNic = HostLink & { readonly alias: string; readonly record: LinkRecord }
 
-/** The NICs that fell back from guests that ended, under the names that they had in there. */
+/** The NICs that returned from stopped guests, still with their names from the guest. */
 function listOrphanedNics(system: System): readonly OrphanedNic[] {
   return readRecordedLinks(system).flatMap((link) => {
     const { record, alias } = link
@@ -34,13 +33,13 @@ function listOrphanedNics(system: System): readonly OrphanedNic[] {
   })
 }
 
-/** The NICs that were moved into the guest and are not in the host. */
+/** The NICs that were moved into the guest and have not returned to the host. */
 function listNicsNotBack(guest: string, system: System): readonly string[] {
   const back = listOrphanedNics(system).map(({ record }) => record.nic)
   return readSavedNics(system).flatMap((nic) => (nic.guest === guest && !back.includes(nic.name) ? [nic.name] : []))
 }
 
-/** No step of a plan for what a dead guest has left runs inside one. */
+/** A placeholder: the steps of cleaning up after a stopped guest run on the host only. */
 function toStoppedGuest({ kind, name }: LinkRecord['guest']): Guest {
   return { kind: kind as Guest['kind'], name, nsPath: '/proc/self/ns/net' }
 }
@@ -53,7 +52,7 @@ async function executeOnHost(
   await executePlan(plan, { system, guest: toStoppedGuest(guest), netns: '', interrupt })
 }
 
-/** While its guest runs, a NIC that carries its record may be on its way in. */
+/** While its guest runs, a NIC with its record may be about to be moved in. */
 async function isGuestRunning({ kind, name }: LinkRecord['guest'], system: System): Promise<boolean> {
   try {
     const { name: found } = await findGuest({ kind: kind as Guest['kind'], name }, system)
@@ -63,11 +62,11 @@ async function isGuestRunning({ kind, name }: LinkRecord['guest'], system: Syste
   }
 }
 
-/** Gives the NICs that fell back from guests which do not run their names, addresses and routes again. */
+/** Restores names, addresses and routes of NICs that returned from stopped guests. */
 async function restoreNics(means: GcOptions): Promise<void> {
   for (const { record, alias, ...hostEnd } of listOrphanedNics(means.system)) {
     const nic = readSavedNic(record.nic ?? '', means.system)
-    // Who can write on a link cannot make up the file: a NIC of which there is none is left as it is.
+    // The guest can forge the record of a link, but not this file: without the file the NIC is left alone.
     if (nic === undefined || nic.guest !== `${record.guest.kind}:${record.guest.name}`) continue
     if (means.interrupt.requested || (await isGuestRunning(record.guest, means.system))) continue
     await executeOnHost(
@@ -85,14 +84,14 @@ async function restoreNics(means: GcOptions): Promise<void> {
   }
 }
 
-/** Waits until the kernel has given the guest's NICs back, or the interrupt is heard, or it takes too long. */
+/** Waits until the kernel has returned the guest's NICs, or until the interrupt or the timeout. */
 async function waitForNics(guest: string, { system, interrupt }: GcOptions): Promise<void> {
   const deadline = system.elapsed() + NIC_RETURN_TIMEOUT * 1000
   while (listNicsNotBack(guest, system).length > 0 && !interrupt.requested && system.elapsed() < deadline)
     await system.sleep(NIC_RETURN_POLL)
 }
 
-/** Takes the rows of dead containers out of the database of Open vSwitch. The bridges stay. */
+/** Removes ports of dead containers from the Open vSwitch database. The bridges stay. */
 async function removeDeadPorts(means: GcOptions): Promise<void> {
   const ovs = await readOvsIfRunning(means.system)
   for (const { record, deadPort } of listDeadPorts(ovs)) {
@@ -107,14 +106,14 @@ async function removeDeadPorts(means: GcOptions): Promise<void> {
   }
 }
 
-/** Ends the DHCP clients that outlived their guests. */
+/** Stops the DHCP clients of stopped guests. */
 async function endOrphanedClients({ system, log }: GcOptions): Promise<void> {
   const { cleanUpDhcpClients } = await import('../../network/dhcp/cleanup')
   for (const { guest, ifname } of await cleanUpDhcpClients(system))
     log({ level: 'info', about: formatGuest(guest), text: `ended the DHCP client of ${ifname}` })
 }
 
-/** Takes away what of firewall, routes and settings was for guests that have ended. */
+/** Removes firewall rules, routes and settings of stopped guests. */
 async function removeUnusedServices({ system, interrupt, log }: GcOptions): Promise<void> {
   const isFiltered = system.inode('/proc/sys/net/bridge') !== undefined
   if (!isFiltered && !mayHaveHostServices(system)) return
@@ -135,19 +134,19 @@ async function planServicesGc(system: System): Promise<Plan> {
   return planServiceCleanup(system)
 }
 
-/** The rules of --firewall allow for bridges without a port of ours. */
+/** Removes the rules of --firewall allow for bridges without a port of ours. */
 async function planAcceptRulesGc(system: System): Promise<Plan> {
   const { planAcceptRemoval } = await import('../../firewall/bridge-accept')
   const used = readHostAttachments(system).flatMap(({ hostEnd, record }) => [hostEnd.master ?? '', record.hostif])
   return planAcceptRemoval(used, system)
 }
 
-/** Whether NICs of the host are in that guest, or on their way back. */
+/** Whether the guest has NICs of the host, or they are still returning. */
 export function hasMovedNics({ kind, name }: LinkRecord['guest'], system: System): boolean {
   return readSavedNics(system).some(({ guest }) => guest === `${kind}:${name}`)
 }
 
-/** Puts in order what all guests that have ended left on the host. */
+/** Removes everything that stopped guests left on the host. */
 export async function collectGarbage(means: GcOptions): Promise<void> {
   for (const tidy of [restoreNics, removeDeadPorts, endOrphanedClients, removeUnusedServices])
     await tidy(means).catch((error: unknown) => {
@@ -156,7 +155,7 @@ export async function collectGarbage(means: GcOptions): Promise<void> {
     })
 }
 
-/** The same, when the kernel has given back what that guest had. */
+/** Does the same after the kernel has returned the guest's NICs. */
 export async function collectGuestGarbage({ kind, name }: LinkRecord['guest'], means: GcOptions): Promise<void> {
   await waitForNics(`${kind}:${name}`, means)
   await collectGarbage(means)

@@ -13,13 +13,13 @@ import { WorkQueues } from './queue'
 import type { ReconcileContext } from './reconcile'
 import { createSystemdNotifier } from './sd-notify'
 
-/** Containers that are worked on side by side. */
+/** The number of containers handled concurrently. */
 const MAX_CONCURRENT = 8
-/** Seconds of that: most attaches take far less, but DHCP and address probes wait. */
+/** Seconds after which a task frees its slot: most attaches are faster, but DHCP and address probes wait. */
 const SHARE_SECONDS = 2
-/** Seconds that the work for one container may take, with a DHCP request in it. */
+/** Seconds for the work on one container, including a DHCP request. */
 const TASK_LIMIT_SECONDS = 90
-/** Seconds after which the watch reports to systemd that it is ready, finished or not. */
+/** Seconds after which the watch reports to systemd that it is ready, even if unfinished. */
 const READY_LIMIT_SECONDS = 20
 
 export interface WatchRequest {
@@ -30,11 +30,11 @@ export interface WatchRequest {
 export interface WatchOptions extends ReadOptions {
   readonly print: (text: string) => void
   readonly format: 'json' | 'text'
-  /** How the error of a task reads in the log. */
+  /** Formats the error of a task for the log. */
   readonly formatError: (error: unknown) => string
 }
 
-/** Applies files and labels, now and whenever containers start, until it is stopped. */
+/** Applies files and labels, now and whenever containers start, until the watch is stopped. */
 export async function watchGuests({ files, rules }: WatchRequest, options: WatchOptions): Promise<void> {
   const { system } = options
   validateAllowGlobs(rules.allowed)
@@ -62,7 +62,7 @@ interface WatchFiles {
   attachments: readonly DesiredAttachment[]
 }
 
-/** The attachments in the files. Throws when neither files nor labels ask for any. */
+/** Reads the attachments in the files. Throws when neither files nor labels request any. */
 async function readWatchFiles(
   paths: readonly string[],
   { labels, envCompat }: LabelRules,
@@ -123,7 +123,7 @@ async function runWatch(run: WatchRun, options: WatchOptions): Promise<void> {
   await queues.stop()
 }
 
-/** Reads the files again; with errors in them, the ones read before stay in force. */
+/** Reads the files again; on errors the previous lines stay in force. */
 async function reloadWatchFiles({ watched, read }: WatchRun, log: Logger): Promise<void> {
   try {
     watched.attachments = await read()

@@ -14,23 +14,23 @@ import {
 import type { AttachRequest } from '../../model/request'
 import type { ContainerConfig } from '../../runtimes/running'
 
-/** An attachment that is to be kept, and where that is written. */
+/** A desired attachment and its source. */
 export interface DesiredAttachment {
   readonly request: AttachRequest
   /** `lan.pipework:3`, or the label. */
   readonly source: string
 }
 
-/** What labels may ask for. */
+/** What labels may request. */
 export interface LabelRules {
   readonly labels: boolean
-  /** Whether the variables of dreamcat4's image are read, too. */
+  /** Whether the variables of dreamcat4's image are read as well. */
   readonly envCompat: boolean
-  /** Globs of the bridges and NICs, and the options, that labels may use. */
+  /** Globs of bridges and NICs, and options, that labels may use. */
   readonly allowed: readonly string[]
 }
 
-/** Wishes out of labels, and what was refused of them. */
+/** The attachments that labels request, and the refused ones. */
 export interface LabelAttachments {
   readonly attachments: readonly DesiredAttachment[]
   readonly rejected: readonly { readonly where: string; readonly why: PipeworkError }[]
@@ -42,13 +42,13 @@ interface ContainerRef {
   readonly name: string
 }
 
-/** Whether a line's guest may be that container; of a bare name, another runtime may have a better claim. */
+/** Whether a line's guest may be that container; a bare name may belong to another runtime first. */
 export function matchesContainer(typed: GuestName, { kind, id, name }: ContainerRef): boolean {
   if (typed.kind !== undefined && typed.kind !== kind) return false
   return typed.name === name || (typed.name.length >= 12 && id.startsWith(typed.name))
 }
 
-/** The words of a label: never of several lines, never with a variable of ours in it. */
+/** The words of a label; refuses several lines and variables. */
 function parseLabelWords({ text }: LabelEntry): readonly string[] {
   const { lines, errors } = parseLines(text, {})
   const [mistake] = errors
@@ -57,13 +57,16 @@ function parseLabelWords({ text }: LabelEntry): readonly string[] {
   return (lines[0]?.words ?? []).map(({ text: word }) => word)
 }
 
-/** A label's line, and its words with the guest among them. */
+/** A label as a command line, and its words including the guest. */
 interface LabelLine {
   readonly line: CommandLine
   readonly words: readonly string[]
 }
 
-/** The attachments that the labels of one container ask for, each looked at by itself: what one may not ask for is no reason to refuse another. */
+/**
+ * Reads the attachments in a container's labels. Each label is checked alone, so that a refused one does not affect the
+ * others.
+ */
 export async function readLabelAttachments(
   container: ContainerConfig,
   rules: LabelRules,

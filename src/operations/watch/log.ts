@@ -1,6 +1,6 @@
 import type { System } from '../../system/types'
 
-/** How much an entry matters: the priorities of syslog(3) that are used. */
+/** The priorities of syslog(3) that the log uses. */
 const SYSLOG_PRIORITY = { error: 3, warning: 4, notice: 5, info: 6 } as const
 
 export type LogLevel = keyof typeof SYSLOG_PRIORITY
@@ -8,18 +8,18 @@ export type LogLevel = keyof typeof SYSLOG_PRIORITY
 /** One line of the log. */
 export interface LogEntry {
   readonly level: LogLevel
-  /** The container it is about, as one types it; or the engine, or the file. */
+  /** The container as the user types it, or the engine, or the file. */
   readonly about?: string
   readonly text: string
-  /** What to do about it. */
+  /** What the user can do about it. */
   readonly hint?: string | undefined
-  /** What programs read beside that. */
+  /** Additional fields for programs. */
   readonly details?: Readonly<Record<string, unknown>>
 }
 
 export type Logger = (entry: LogEntry) => void
 
-/** Nothing that comes from a label or from a program may begin a line of its own, or speak to the terminal. */
+/** Text of labels and programs must neither start a new log line nor send terminal escapes. */
 function toOneLine(text: string): string {
   return text
     .trim()
@@ -28,11 +28,11 @@ function toOneLine(text: string): string {
 }
 
 /**
- * A line for each entry: JSON with --json, else words. With a time in front, but in systemd's journal, which has its
- * own, and where a number in front says how much the line matters (sd-daemon(3)).
+ * Writes one line for each entry: JSON with --json, else text. Text has a timestamp; in systemd's journal, which adds
+ * its own, it has a priority prefix instead (sd-daemon(3)).
  */
 export function createLogger(system: System, form: 'json' | 'text', write: (line: string) => void): Logger {
-  // Whoever is started from a service inherits the variable; the stream itself is told by its number (systemd.exec(5)).
+  // Child processes of a service inherit the variable, so the inode of stdout must match as well (systemd.exec(5)).
   const journal = system.env.JOURNAL_STREAM?.split(':')[1]
   const isJournal = journal !== undefined && `${system.inode('/proc/self/fd/1')}` === journal
   return ({ level, about, text, hint, details }) => {

@@ -4,13 +4,13 @@ import { scheduleGuestGc } from './events'
 import type { DesiredAttachment } from './labels'
 import { enqueueReconcile, type ReconcileContext, type TrackedGuest } from './reconcile'
 
-/** Seconds between two looks at guests that tell nobody when they start: at a file, or with the help of a program. */
+/** Seconds between two checks of guests without events: file checks are cheap, running a program is not. */
 const POLL_PERIODS: Readonly<Record<string, number>> = { netns: 2, pid: 2, lxc: 20, nerdctl: 20 }
 
-/** Seconds between two looks while there is no such guest. */
+/** Seconds between two checks while there is no such guest. */
 const IDLE_PERIOD = 5
 
-/** Keeps the lines of guests that have no events, by looking for them: namespaces, processes, LXC and nerdctl by prefix. */
+/** Polls guests that have no events: namespaces, processes, LXC, and nerdctl by prefix. */
 export async function pollGuests(means: ReconcileContext, signal: AbortSignal): Promise<void> {
   await Promise.all(
     Object.entries(POLL_PERIODS).map(([kind, period]) =>
@@ -22,7 +22,6 @@ export async function pollGuests(means: ReconcileContext, signal: AbortSignal): 
 interface PollOptions {
   readonly context: ReconcileContext
   readonly signal: AbortSignal
-  /** Seconds. */
   readonly period: number
 }
 
@@ -30,17 +29,17 @@ async function pollKind(kind: GuestKind, { context, signal, period }: PollOption
   let before: PollResult = { desired: [], guestCount: 0, instances: new Map() }
   while (!signal.aborted) {
     before = await pollOnce(kind, before, context)
-    // Files that are read again may bring the first.
+    // Reloaded files may contain the first such guest.
     await context.system.sleep(before.guestCount === 0 ? Math.max(period, IDLE_PERIOD) : period, signal)
   }
 }
 
-/** What was there at a look. */
+/** The result of one check. */
 interface PollResult {
   readonly desired: readonly DesiredAttachment[]
-  /** The number of guests that are looked for. */
+  /** The number of polled guests. */
   readonly guestCount: number
-  /** By name, of those that run. */
+  /** The instances of running guests, by name. */
   readonly instances: ReadonlyMap<string, string>
 }
 
@@ -53,7 +52,7 @@ async function pollOnce(kind: GuestKind, before: PollResult, means: ReconcileCon
     const life = await readInstanceId(guest, means)
     if (life !== undefined) lives.set(name, life)
     else if (before.instances.has(name)) scheduleGuestGc(guest, means)
-    // Files that were read again may wish for something else.
+    // Reloaded files may request something else.
     if (life !== undefined && (life !== before.instances.get(name) || wishes !== before.desired))
       enqueueReconcile(guest, means)
   }
@@ -61,8 +60,8 @@ async function pollOnce(kind: GuestKind, before: PollResult, means: ReconcileCon
 }
 
 /**
- * Tells one life of a guest from the next; undefined while it does not run. The kernel gives the number of a namespace
- * that has ended to a new one, so that a name needs the time as well, and a process when it started.
+ * Identifies one run of a guest; undefined while it is stopped. The kernel reuses inode numbers of namespaces, so a
+ * named namespace also needs its time, and a process its start time.
  */
 async function readInstanceId({ kind, name }: TrackedGuest, { system }: ReconcileContext): Promise<string | undefined> {
   try {

@@ -1,37 +1,37 @@
 import type { Interrupt, System } from '../../system/types'
 
-/** Heard by work that is to end. */
+/** Interrupts a piece of work. */
 export interface WorkInterrupt extends Interrupt {
-  /** It has taken too long; else what it is for has passed. */
+  /** True after a timeout; false when a newer event replaced the work. */
   readonly isLate: boolean
 }
 
-/** Work for one container. It ends early when `interrupt` is heard, having taken back what it began. */
+/** Work for one container. When interrupted it rolls back and ends early. */
 export type QueuedWork = (interrupt: WorkInterrupt) => Promise<void>
 
 export interface WorkQueueOptions {
   readonly system: System
-  /** How many containers are worked on side by side. */
+  /** The number of containers handled concurrently. */
   readonly concurrency: number
-  /** Seconds after which a place goes to others: what takes longer waits for the network, and not for this machine. */
+  /** Seconds after which a slot is freed: longer work waits for the network, not for this machine. */
   readonly slotTime: number
-  /** Seconds that one piece of work may take before it is interrupted. */
+  /** Seconds after which a piece of work is interrupted. */
   readonly timeout: number
-  /** Told when that happens. */
+  /** Called after an interruption by the timeout. */
   onTimeout(key: string): void
-  /** Told of what work throws: it is meant to throw nothing. */
+  /** Called when work throws, which it should not. */
   onError(key: string, error: unknown): void
 }
 
-/** What there is for one container: one piece of work at most is under way, one at most waits. */
+/** The state of one container: at most one piece of work runs, and at most one waits. */
 interface QueueEntry {
   running?: { requested: boolean; isLate: boolean }
   waiting?: QueuedWork
-  /** Ends the delay of what waits; absent when it may begin. */
+  /** Cancels the delay of the waiting work; absent when there is no delay. */
   delay?: AbortController
 }
 
-/** A number of places, given in the order of asking. */
+/** Slots, given out in the order of requests. */
 interface Semaphore {
   acquire(): Promise<void>
   release(): void
@@ -54,8 +54,8 @@ function createSemaphore(count: number): Semaphore {
 }
 
 /**
- * One queue for each container, in which the newest wins: of several events only the last is worked on, and never two
- * at once. Nothing is kept of a container that has nothing to do.
+ * One queue for each container, in which the newest work wins: only the last of several events is handled, and never
+ * two at once. Idle containers have no entry.
  */
 export class WorkQueues {
   private readonly entries = new Map<string, QueueEntry>()
@@ -66,10 +66,7 @@ export class WorkQueues {
     this.places = createSemaphore(options.concurrency)
   }
 
-  /**
-   * Puts work into the queue of that container, in place of what still waits there. Without a delay (in seconds) it
-   * interrupts what is under way.
-   */
+  /** Queues work for a container and replaces waiting work. Without a delay (in seconds) it interrupts running work. */
   put(key: string, work: QueuedWork, delay = 0): void {
     const entry = this.entries.get(key) ?? {}
     this.entries.set(key, entry)
@@ -89,7 +86,7 @@ export class WorkQueues {
     this.advance(key, entry)
   }
 
-  /** Drops what waits for that container, and interrupts what is under way: it has ended. */
+  /** Drops waiting work and interrupts running work, because the container has stopped. */
   drop(key: string): void {
     const entry = this.entries.get(key)
     if (entry === undefined) return
@@ -99,17 +96,17 @@ export class WorkQueues {
     this.advance(key, entry)
   }
 
-  /** Whether work for that key waits for its time. */
+  /** Whether work for that key is waiting. */
   isWaiting(key: string): boolean {
     return this.entries.get(key)?.waiting !== undefined
   }
 
-  /** Resolves when nothing is under way, and nothing waits but what has been put off. */
+  /** Resolves when no work is running, and only delayed work is waiting. */
   async settled(): Promise<void> {
     if (!this.isQuiet()) await new Promise<void>((resolve) => this.awaited.push(resolve))
   }
 
-  /** Drops what waits, interrupts what is under way, and resolves when that has ended. */
+  /** Drops waiting work, interrupts running work, and resolves when all of it has ended. */
   async stop(): Promise<void> {
     for (const key of [...this.entries.keys()]) this.drop(key)
     await this.settled()
@@ -134,7 +131,7 @@ export class WorkQueues {
     if (this.isQuiet()) for (const resolve of this.awaited.splice(0)) resolve()
   }
 
-  /** While it goes on, and be it for long, the container's own queue is held. */
+  /** Runs the work. The container's own queue stays blocked until it ends, even after its slot is free. */
   private async perform(key: string, work: QueuedWork, running: NonNullable<QueueEntry['running']>): Promise<void> {
     const { system, slotTime, timeout, onTimeout, onError } = this.options
     await this.places.acquire()
@@ -150,12 +147,11 @@ export class WorkQueues {
   }
 }
 
-/** What is under way is for a state of the container that has passed. */
+/** Running work belongs to an outdated state of the container. */
 function interruptRunning({ running }: QueueEntry): void {
   if (running !== undefined) Object.assign(running, { requested: true, isLate: false })
 }
 
-/** What has been put off may begin, or be replaced. */
 function cancelDelay(entry: QueueEntry): void {
   entry.delay?.abort()
   delete entry.delay

@@ -20,30 +20,29 @@ import {
 import type { Logger } from './log'
 import type { WorkInterrupt, WorkQueues } from './queue'
 
-/** A container whose attachments are kept. */
+/** A container whose attachments the watch maintains. */
 export interface TrackedGuest {
   readonly kind: GuestKind
   readonly id: string
   readonly name: string
 }
 
-/** What a keeper works with. */
 export interface ReconcileContext {
   readonly system: System
   readonly queues: WorkQueues
   readonly log: Logger
   readonly labelRules: LabelRules
-  /** The lines of the files, as they are now. */
+  /** The current lines of the files. */
   desired(): readonly DesiredAttachment[]
-  /** Bridges of which was told that a firewall eats their frames. */
+  /** Bridges whose firewall warning has been logged. */
   readonly warnedBridges: Set<string>
   readonly parseLine: LineParser
 }
 
-/** Seconds until the next try of what failed, the last for all further ones. */
+/** Seconds before each retry; the last value repeats. */
 const RETRY_DELAYS = [0.25, 1, 4, 15, 60] as const
 
-/** How many tries there were, and what went wrong at the last. */
+/** The number of tries, and the errors of the last one. */
 interface RetryState {
   readonly count: number
   readonly messages: readonly string[]
@@ -51,7 +50,7 @@ interface RetryState {
 
 export const queueKey = ({ kind, id }: Pick<TrackedGuest, 'kind' | 'id'>) => `${kind}:${id}`
 
-/** Puts into the container's queue that it gets what is wished for it. */
+/** Queues the attach of everything desired for a container. */
 export function enqueueReconcile(container: TrackedGuest, means: ReconcileContext, delay = 0): void {
   const work = (last: RetryState) => (interrupt: WorkInterrupt) =>
     reconcile(container, { context: means, interrupt, previous: last, retry: again })
@@ -80,14 +79,14 @@ async function reconcile(
     failed.push(error)
   }
   try {
-    // A label that cannot be had is no reason not to have what the files say.
+    // A failing label does not stop the lines of files.
     for (const wishes of await findDesired(container, { context, isFirst: previous.count === 0 }))
       if (wishes.length > 0 && !interrupt.requested)
         await attachDesired(wishes, container, { ...context, interrupt }).catch(fail)
   } catch (error) {
     fail(error)
   }
-  // A newer event, if there is one, is worked on next; what has ended starts with an event of its own.
+  // A newer event is handled next, and a stopped container has an event of its own.
   const hasEnded = failed.length > 0 && !(await mayBeRunning(container, system))
   const isPast = hasEnded || (interrupt.requested && !interrupt.isLate)
   if (failed.length === 0 || (isPast && failed.every(({ leftovers }) => leftovers.length === 0))) return
@@ -96,7 +95,7 @@ async function reconcile(
     const text = said[index] ?? ''
     if (!previous.messages.includes(text)) log({ level: 'error', about: formatGuest(container), text, hint })
   }
-  // Words that make no sense make none later.
+  // A usage error does not go away with a retry.
   if (!isPast && failed.some(({ exitCode }) => exitCode !== ExitCode.usage))
     retry({ count: previous.count + 1, messages: said })
 }
@@ -105,7 +104,7 @@ function describeFailure({ message, leftovers }: PipeworkError): string {
   return [message, ...leftovers.map(({ what, command }) => `left: ${what}, remove it with: ${command}`)].join('; ')
 }
 
-/** Whether the container still runs, as far as can be told. */
+/** Whether the container may still be running. */
 async function mayBeRunning({ kind, id }: TrackedGuest, system: System): Promise<boolean> {
   try {
     await findGuest({ kind, name: id }, system)
@@ -115,7 +114,7 @@ async function mayBeRunning({ kind, id }: TrackedGuest, system: System): Promise
   }
 }
 
-/** Whether anything may be wished for the container, as far as its name tells. */
+/** Whether anything can be desired for the container, judged by its name. */
 export function mayHaveDesired(container: TrackedGuest, { labelRules, desired }: ReconcileContext): boolean {
   return (
     labelRules.labels ||
@@ -126,11 +125,11 @@ export function mayHaveDesired(container: TrackedGuest, { labelRules, desired }:
 
 interface FindDesiredOptions {
   readonly context: ReconcileContext
-  /** Whether refusals are news. */
+  /** Whether to log refusals. */
   readonly isFirst: boolean
 }
 
-/** What files and labels wish for the container. Where two speak of one interface, the first has the say. */
+/** The desired attachments of files and labels. When two are for one interface, the first wins. */
 async function findDesired(
   container: TrackedGuest,
   { context, isFirst }: FindDesiredOptions,
@@ -165,13 +164,13 @@ async function readLabelsOf(
   return config === undefined ? { attachments: [], rejected: [] } : readLabelAttachments(config, labelRules, parseLine)
 }
 
-/** An engine that dies while it answers: another try will tell. */
+/** Turns the error of an engine that died while answering into one that is retried. */
 function failReadingLabels(cause: unknown): never {
   const why = cause instanceof Error ? cause.message : String(cause)
   throw new PipeworkError(`its labels cannot be read: ${why}`, { cause })
 }
 
-/** A bare name means a container of Podman only where Docker has none of that name. */
+/** A bare name means a Podman container only if Docker has none of that name. */
 async function ownsBareName(
   { request: { guest } }: DesiredAttachment,
   { kind, id }: TrackedGuest,
@@ -182,7 +181,7 @@ async function ownsBareName(
   return owner?.id === id
 }
 
-/** Makes the wishes true, as one change, and tells so. */
+/** Attaches everything desired in one change, and logs it. */
 async function attachDesired(
   wishes: readonly DesiredAttachment[],
   container: TrackedGuest,
@@ -191,7 +190,7 @@ async function attachDesired(
   const { system, log, interrupt } = means
   const began = system.elapsed()
   const guest = await findGuest({ kind: container.kind, name: container.id }, system)
-  // Renamed while this waited: what its new name is to have is another piece of work.
+  // The container was renamed meanwhile: other work handles its new name.
   if (isEngineKind(guest.kind) && guest.name !== container.name) return
   const pin = holdGuestNetns(guest, system)
   try {
@@ -211,7 +210,7 @@ interface AttachDesiredContext extends ReconcileContext {
   readonly interrupt: Interrupt
 }
 
-/** Tells once of each bridge whose frames a firewall drops, as an attach by hand does. */
+/** Warns once for each bridge whose frames a firewall drops, like a manual attach. */
 async function warnFirewallDrops(
   done: readonly AttachPlan[],
   { system, log, warnedBridges }: ReconcileContext,

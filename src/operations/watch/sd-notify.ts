@@ -1,20 +1,19 @@
 import { PipeworkError } from '../../model/errors'
 import type { System } from '../../system/types'
 
-/** What systemd is told of a service of `Type=notify` (sd_notify(3)). */
+/** Status messages to systemd from a service of `Type=notify` (sd_notify(3)). */
 export interface SystemdNotifier {
   ready(status: string): Promise<void>
   reloading(): Promise<void>
   stopping(): Promise<void>
 }
 
-/** Microseconds in a second. */
 const MICROSECONDS = 1e6
 
 /**
- * Tells systemd how the watch is, and that it is alive, for as long as the signal lets it; without systemd nothing at
- * all. The socket takes datagrams, which Node cannot send over Unix sockets: systemd's own program does it, in the name
- * of its parent, which is the service's main process. At one call in half the watchdog's time that is no load.
+ * Reports status and watchdog pings to systemd until the signal aborts; does nothing without systemd. The socket takes
+ * datagrams, which Node cannot send over Unix sockets, so systemd-notify sends them on behalf of its parent, the main
+ * process. One call in half the watchdog's period is cheap.
  */
 export function createSystemdNotifier(
   system: System,
@@ -22,15 +21,15 @@ export function createSystemdNotifier(
   onError: (why: string) => void,
 ): SystemdNotifier {
   const { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID } = system.env
-  const broken = { told: false }
+  const broken = { reported: false }
   const tell = async (...words: readonly string[]) => {
     if (!NOTIFY_SOCKET) return
     const why = await system.run(['systemd-notify', ...words], 10).then(
       ({ code, stderr }) => (code === 0 ? undefined : stderr.trim() || `exit code ${code}`),
       (error: unknown) => (error instanceof PipeworkError ? error.message : String(error)),
     )
-    if (why !== undefined && !broken.told) onError(`systemd cannot be told how it is: ${why}`)
-    broken.told = why !== undefined
+    if (why !== undefined && !broken.reported) onError(`systemd cannot be told how it is: ${why}`)
+    broken.reported = why !== undefined
   }
   const period = Number(WATCHDOG_USEC) / MICROSECONDS / 2
   const isMeant = !WATCHDOG_PID || WATCHDOG_PID === `${system.pid}`
