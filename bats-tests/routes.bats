@@ -212,11 +212,11 @@ heals() {
   run_pw br1 netns:web 10.1.0.2/24 --route fd00::/8
   assert_refused 2 'no IPv6 address'
   run_pw br1 netns:web 10.1.0.2/24 --metric 100
-  assert_refused 2 'no gateway'
+  assert_refused 2 'needs a gateway'
   run_pw br1 netns:web 10.1.0.2/24@10.1.0.1 --metric 100 --no-default-route
   assert_refused 2 'metric'
   run_pw br1 netns:web 0/0 --policy-route
-  assert_refused 2 'addresses'
+  assert_refused 2 'address'
   run_pw br1 netns:web fd01::2/64 --mtu 1279
   assert_refused 2 '1280'
   run_pw eth0 netns:web -i eth2 10.1.0.2/24 --mtu 9000
@@ -351,7 +351,7 @@ END
   left
   run_pw disconnect netns:web
   assert_exit 0
-  assert_out 'what netns:web had for interfaces that are gone is gone'
+  assert_out 'removed from netns:web, left by interfaces that are gone'
   pw -q disconnect netns:web
   assert_as_remembered
 }

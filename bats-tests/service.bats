@@ -107,7 +107,7 @@ has_not_changed() {
 @test "without systemd, it says so, and what to run instead" {
   run_pw service install --labels
   assert_exit 1
-  assert_err 'systemd does not run this machine'
+  assert_err 'systemd is not running here'
   assert_err "$PIPEWORK watch"
   run_pw service
   assert_exit 2

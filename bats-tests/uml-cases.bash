@@ -347,7 +347,7 @@ case_ipvlan_by_DHCP_and_a_VLAN_given_back_when_the_guest_is_gone() {
   leases 10.0.0.50,10.0.0.60,2m --interface=lan0 --interface=lan0.10 --dhcp-range=10.10.0.50,10.10.0.60,2m
   guest a c d
   refused "an ipvlan in mode l3 on 'up0' gets no broadcasts" up0 --kind ipvlan --mode l3 netns:a dhcp
-  refused 'does not ask for answers by broadcast' up0 --kind ipvlan netns:a dhclient
+  refused 'needs broadcast answers, which dhclient does not request' up0 --kind ipvlan netns:a dhclient
   # One MAC address for both: the client's identifier tells them apart.
   pw up0 --kind ipvlan netns:a udhcpc
   pw up0 --kind ipvlan netns:c dhcpcd
