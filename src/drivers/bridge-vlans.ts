@@ -6,7 +6,7 @@ import { findLinkRecord } from '../state/attach-facts'
 import type { PortVlan, PortVlans } from '../state/bridge-vlans'
 import type { CommandResult } from '../system/types'
 
-/** VLAN of the ports of a bridge that is being made: the kernel's default. */
+/** VLAN of the ports of a new bridge: the kernel's default. */
 const DEFAULT_PVID = 1
 
 /** The VLANs that a bridge gives a new port. */
@@ -14,7 +14,7 @@ function defaultVlans(defaultPvid: number): readonly PortVlan[] {
   return defaultPvid === 0 ? [] : [{ id: defaultPvid, pvid: true, untagged: true }]
 }
 
-/** The VLANs asked for, as a port of a Linux bridge has them. */
+/** The requested VLANs as a port of a Linux bridge lists them. */
 function toPortVlans({ native, tagged }: VlanSet): readonly PortVlan[] {
   return [
     ...(native === undefined ? [] : [{ id: native, pvid: true, untagged: true }]),
@@ -24,7 +24,7 @@ function toPortVlans({ native, tagged }: VlanSet): readonly PortVlan[] {
   ]
 }
 
-/** VLANs from one to another id that are treated alike. */
+/** A range of VLAN ids with the same change. */
 interface VlanRangeChange {
   readonly from: number
   readonly to: number
@@ -71,18 +71,18 @@ function describeVlanChange(port: string, { from, to, after }: VlanRangeChange):
   return `put ${port} into ${vlans}, ${after.untagged ? 'without a tag' : 'with a tag'}`
 }
 
-/** Where the kernel was built without CONFIG_BRIDGE_VLAN_FILTERING. */
+/** The refusal on kernels without CONFIG_BRIDGE_VLAN_FILTERING. */
 export const NO_VLAN_FILTERING = {
   message: 'the bridges of this kernel have no VLANs',
   hint: 'It was built without CONFIG_BRIDGE_VLAN_FILTERING. Open vSwitch has them: a bridge called ovs….',
 } as const
 
-/** What `ip` and `bridge` say there, made plain. */
+/** Explains the errors of `ip` and `bridge` on such a kernel. */
 export function explainVlanFailure({ stderr }: CommandResult): ReturnType<NonNullable<Step['explainFailure']>> {
   return /not supported/i.test(stderr) ? NO_VLAN_FILTERING : undefined
 }
 
-/** The steps from the VLANs that a port is in to those that it shall be in; first those that come, then those that go. */
+/** The steps from the port's current VLANs to the wanted ones: additions first, then removals. */
 function planVlanChanges(port: string, live: readonly PortVlan[], wanted: readonly PortVlan[]): Plan {
   const changes = diffVlans(live, wanted)
   const native = live.find(({ pvid }) => pvid)
@@ -90,13 +90,13 @@ function planVlanChanges(port: string, live: readonly PortVlan[], wanted: readon
   return [...changes.filter(({ after }) => after), ...changes.filter(({ after }) => !after)].map((change) => ({
     description: describeVlanChange(port, change),
     command: vlanCommand(port, change, change.after),
-    // A new native VLAN takes that from the one before, which does not get it back by itself.
+    // A port has one native VLAN: the undo must set the previous one again.
     undo: [vlanCommand(port, change, change.before), ...(change.after?.pvid ? restoreNative : [])],
     explainFailure: explainVlanFailure,
   }))
 }
 
-/** The commands that give a link, which has just become a port again, the VLANs that it had. */
+/** The commands that restore the VLANs of a link that has just become a port again. */
 export function restoreVlanCommands(port: string, before: PortVlans | undefined): readonly RunCommand[] {
   if (before === undefined) return []
   return planVlanChanges(port, defaultVlans(before.defaultPvid), before.vlans).flatMap(({ command }) =>
@@ -105,8 +105,8 @@ export function restoreVlanCommands(port: string, before: PortVlans | undefined)
 }
 
 /**
- * The VLANs of a port of the request's bridge, which may just have become one. Those that somebody gave it by hand are
- * left alone where none are asked for.
+ * Sets the VLANs of a port of the request's bridge, which may just have become one. Without requested VLANs, those that
+ * a user set by hand are kept.
  */
 export function planPortVlans({ request, facts }: AttachContext, name: string): Plan {
   const { hostEnd, portVlans, hostif } = facts
@@ -114,7 +114,7 @@ export function planPortVlans({ request, facts }: AttachContext, name: string): 
   const live = portVlans !== undefined && hostEnd?.master === request.hostif ? portVlans.vlans : fresh
   if (request.vlan !== undefined) return planVlanChanges(name, live, toPortVlans(request.vlan))
   const record = findLinkRecord(facts)
-  // Of a bridge with an uplink, the VLAN is the uplink's.
+  // With an uplink, the VLAN belongs to the uplink.
   const had = record === undefined || record.uplink !== undefined ? undefined : parseRecordVlans(record.words)
   return had === undefined ? [] : planVlanChanges(name, live, fresh)
 }

@@ -36,7 +36,7 @@ const GUEST_LINK_DRIVERS: Readonly<Record<string, Driver | undefined>> = {
   ipvlan: ipvlanDriver,
 }
 
-/** The driver of a link that is there. */
+/** The driver of an existing link. */
 export function findDriverOf({ attachment, ovsRemoval }: LinkRemoval): Driver {
   const { record, hostEnd, inGuest, deadPort } = attachment
   if (record.nic !== undefined) return physDriver

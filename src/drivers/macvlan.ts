@@ -45,7 +45,7 @@ export const macvlanDriver: Driver = {
   },
 }
 
-/** The same without a MAC address of its own. */
+/** The same, but with the NIC's MAC address. */
 export const ipvlanDriver: Driver = {
   ...macvlanDriver,
   hasFixedMac: true,

@@ -68,17 +68,17 @@ export const ovsDriver: Driver = {
     !usesKernelDatapath(facts.ovs, request.hostif) || master === OVS_SYSTEM,
 }
 
-/** Guests need no port of the host's own on the bridge, and Open vSwitch leaves it down; an address of the host does. */
+/** Brings up the bridge's local port, which Open vSwitch leaves down. Only a host address on the bridge needs it. */
 function planLocalPort({ request: { hostif, hostServices }, facts }: AttachContext): Plan {
   if (hostServices.bridgeAddresses.length === 0 || facts.hostif?.up === true) return []
   const turn = (way: 'up' | 'down') => ip`link set dev ${hostif} ${way}`
   return [{ description: `bring ${hostif} up`, command: turn('up'), undo: turn('down') }]
 }
 
-/** Its ports have no master that `ip` could give them. */
+/** ovs-vsctl attaches these ports, not `ip`. */
 const OVS_PORT_SETUP: PortSetup = { planPortVlans: () => [], restorePortVlans: () => [] }
 
-/** Whether the kernel forwards for the bridge, or will when it has been made. */
+/** Whether the kernel forwards for the bridge, or will once the bridge exists. */
 function usesKernelDatapath(ovs: OvsState | undefined, name: string): boolean {
   if (ovs?.kind !== 'database') return false
   const bridge = ovs.bridges.find((it) => it.name === name)
@@ -109,7 +109,7 @@ function toOvsVlans(vlan: VlanSet | undefined): Pick<OvsPort, 'tag' | 'trunks' |
   return { tag: vlan.native, trunks, ...(trunks.length === 0 ? {} : { vlanMode: 'native-untagged' }) }
 }
 
-/** The external-ids are the original's, which scripts of users read, and two more by which `disconnect` knows it. */
+/** The external-ids of the original, which users' scripts read, and two more that `disconnect` needs. */
 function toExternalIds({ request, guest }: AttachContext, name: string): OvsPort['externalIds'] {
   const { kind, id, pid } = guest
   const isContainer = kind !== 'netns' && kind !== 'pid'
@@ -169,7 +169,7 @@ function planDeadPorts(context: AttachContext, database: OvsDatabase): Plan {
   ]
 }
 
-/** The port put on the bridge, changed in place, or moved. */
+/** Adds the port to the bridge, changes it in place, or moves it. */
 function planOvsPort(context: AttachContext, database: OvsDatabase, live: OvsPort | undefined): Plan {
   const { request } = context
   const wanted = toDesiredPort(context)
@@ -189,11 +189,11 @@ function planOvsPort(context: AttachContext, database: OvsDatabase, live: OvsPor
 interface OvsPortChange {
   readonly database: OvsDatabase
   readonly desired: OvsPort
-  /** The row that the link has now, on another bridge. */
+  /** The port's row before the change; undefined for a new port. */
   readonly current: OvsPort | undefined
 }
 
-/** One transaction: the bridge made or mended, the port in, and off where it was. */
+/** One transaction: creates or fixes the bridge, adds the port, and removes it from its previous bridge. */
 function connectOvsPort(context: AttachContext, { database, desired, current }: OvsPortChange): Step {
   const { hostif } = context.request
   const bridge = database.bridges.find(({ name }) => name === hostif)
@@ -206,7 +206,7 @@ function connectOvsPort(context: AttachContext, { database, desired, current }: 
         ...removePortCommands(before),
         ...addPortCommands(desired),
       ),
-      // What ovs-vswitchd cannot do it says in the database, and ovs-vsctl exits with 0.
+      // ovs-vswitchd writes its errors into the database, and ovs-vsctl exits with 0.
       failIfStderr: 'Error detected',
     },
     undo: [
@@ -217,7 +217,7 @@ function connectOvsPort(context: AttachContext, { database, desired, current }: 
   }
 }
 
-/** Without its module the kernel cannot forward, and ovs-vswitchd does it; a bridge made otherwise has no device. */
+/** Without the kernel module ovs-vswitchd forwards in userspace; a bridge with another datapath type gets no device. */
 const userspaceDatapath = (name: string) => ['set', 'Bridge', name, 'datapath_type=netdev']
 
 function needsUserspace(bridge: OvsBridge, { hasKernelDatapath }: OvsDatabase): boolean {
@@ -254,7 +254,7 @@ function addPortCommands(port: OvsPort): readonly (readonly string[])[] {
 
 const isOwnKey = (key: string) => key.startsWith('pipework.')
 
-/** All that is ours to change, in one text. */
+/** The fields of a port that pipework sets, as one text to compare. */
 function portSignature({ tag, trunks, vlanMode, transient, externalIds }: OvsPort): string {
   const ours = Object.entries(externalIds)
     .filter(([key]) => isOwnKey(key))
@@ -262,7 +262,7 @@ function portSignature({ tag, trunks, vlanMode, transient, externalIds }: OvsPor
   return JSON.stringify([tag, [...trunks].sort((a, b) => a - b), vlanMode, transient, ours])
 }
 
-/** Changes a port in place, so that its traffic goes on. */
+/** Changes a port in place, so that its traffic continues. */
 function updatePortCommands(before: OvsPort, after: OvsPort): readonly (readonly string[])[] {
   const { name } = before
   const keys = Object.keys(before.externalIds).filter((key) => isOwnKey(key) && after.externalIds[key] === undefined)
@@ -277,7 +277,7 @@ function updatePortCommands(before: OvsPort, after: OvsPort): readonly (readonly
   ]
 }
 
-/** ovs-vsctl dies of its alarm when ovs-vswitchd does not carry the change out. */
+/** ovs-vsctl is killed by SIGALRM when ovs-vswitchd does not apply the change. */
 function explainOvsFailure({ stderr }: CommandResult): ReturnType<NonNullable<Step['explainFailure']>> {
   if (/Alarm clock/.test(stderr))
     return {
@@ -290,7 +290,7 @@ function explainOvsFailure({ stderr }: CommandResult): ReturnType<NonNullable<St
     : { message: `Open vSwitch could not set up ${detected}`, hint: 'See the log of ovs-vswitchd.' }
 }
 
-/** The rows of a link and of dead containers out of the database. */
+/** Removes the rows of a link and of dead containers from the database. */
 export function planOvsPortRemoval({ port, deadPorts, isDaemonRunning }: OvsRemoval): Plan {
   const gone = [...deadPorts, ...(port === undefined ? [] : [port])]
   if (gone.length === 0) return []
@@ -311,7 +311,7 @@ export function planOvsPortRemoval({ port, deadPorts, isDaemonRunning }: OvsRemo
   ]
 }
 
-/** The bridge itself, when nobody uses it after that. */
+/** Removes the bridge itself when it is unused afterwards. */
 export function planOvsBridgeRemoval({ unusedBridge, isDaemonRunning }: OvsRemoval): Plan {
   if (unusedBridge === undefined) return []
   const { name, datapath } = unusedBridge

@@ -3,7 +3,7 @@ import type { GuestLink } from '../state/guest'
 import { bridgePortsDir, type HostLink } from '../state/host-links'
 import { OWNED_ALIAS } from '../state/record'
 
-/** A bridge or VLAN device under links of pipework. */
+/** A bridge or VLAN device below links of pipework. */
 export interface ParentDevice extends HostLink {
   readonly vlan?: { readonly nic: string; readonly id: number }
 }
@@ -13,7 +13,7 @@ export function isChildOf({ kind, peerIndex }: GuestLink, { ifindex }: HostLink)
   return kind !== 'veth' && peerIndex === ifindex
 }
 
-/** Removes what pipework made under a link. A bridge that somebody has begun to use meanwhile stays. */
+/** Removes a bridge or VLAN device that pipework created. A bridge that has new ports is kept. */
 export function planParentRemoval(parent: ParentDevice): Step {
   const { name, kind, up, mac, filtering, vlan } = parent
   const remove = ip`link del dev ${name}`

@@ -83,7 +83,7 @@ function requireNic(context: AttachContext): HostNic {
   return { link, savedNic }
 }
 
-/** The name under which a NIC changes sides: its own may belong to another link there. */
+/** A temporary name for the move: the other namespace may have a link with the NIC's own name. */
 function transitName(nic: string): string {
   return `pw${fnv1aHash(nic).slice(0, 10)}`
 }
@@ -137,13 +137,13 @@ function planMoveIn(context: AttachContext, { link, savedNic }: HostNic): Plan {
     link.up && {
       description: `take ${link.name} down`,
       command: ip`link set dev ${link.name} down`,
-      // A NIC that has come back from another guest has lost its configuration already.
+      // A NIC that returned from another guest has already lost its configuration.
       undo: facts.nicFile === undefined ? restoreNicCommands(savedNic) : ip`link set dev ${link.name} up`,
     },
     link.name !== transit && {
       description: `give ${link.name} a unique name`,
       command: ip`link set dev ${link.name} name ${transit}`,
-      // In another namespace the sysctls of the link begin with that namespace's defaults.
+      // In another namespace the link's sysctls start from that namespace's defaults.
       undo: [ip`link set dev ${transit} name ${link.name}`, ...restoreSysctls(savedNic)],
     },
     {
@@ -161,13 +161,15 @@ function planMoveIn(context: AttachContext, { link, savedNic }: HostNic): Plan {
   )
 }
 
-/** A wireless NIC changes sides with its radio, and with all that hang on that; `iw` does it, on the side it is on. */
+/**
+ * A wireless NIC moves with its radio and all interfaces of that radio; `iw` must run in the namespace that they leave.
+ */
 function movePhyCommand(from: 'host' | 'guest', phy: string): RunCommand {
   const to: readonly CommandWord[] = from === 'host' ? ['name', guestNetns] : [hostNetns]
   return { kind: 'run', in: from, argv: ['iw', phy, 'set', 'netns', ...to] }
 }
 
-/** The NIC is in the guest: its name there, and what was asked for. */
+/** Renames the NIC in the guest and applies the requested settings. */
 function renameInGuest(context: AttachContext, name: string): Plan {
   const { request, facts } = context
   const { ifname } = request
@@ -200,8 +202,7 @@ function planNicUpdate(context: AttachContext, link: GuestLink): Plan {
 }
 
 /**
- * The NIC comes back into the host. An alias in the guest is a claim of that guest: so it must be the guest that got the
- * NIC, and the device itself.
+ * Returns the NIC to the host. The guest can write an alias: so the saved state must name this guest and this device.
  */
 function planBringNicBack({ attachment, savedNic, hostState, guestState, sysctls }: LinkRemoval): Plan {
   const { record, hostEnd, inGuest } = attachment
@@ -228,7 +229,7 @@ const forgetNic = (nic: SavedNic): Command => ({ kind: 'file', in: 'host', path:
 const restoreSysctls = ({ sysctls }: SavedNic): readonly Command[] =>
   sysctls.length === 0 ? [] : [{ kind: 'run', in: 'host', argv: ['sysctl', '-qw', ...sysctls] }]
 
-/** The NIC up again with its configuration: the inverse of taking it down. */
+/** Restores the NIC's configuration and brings it up: the inverse of taking it down. */
 function restoreNicCommands({ name, addrGenMode, items }: SavedNic): readonly Command[] {
   const mode = (word: string) => (addrGenMode === undefined ? [] : [ip`link set dev ${name} addrgenmode ${word}`])
   return [...mode('none'), ip`link set dev ${name} up`, ...toRestoreCommands(items, name), ...mode(addrGenMode ?? '')]
@@ -241,7 +242,7 @@ interface NicInGuest {
   readonly sysctls: Readonly<Record<string, string>>
 }
 
-/** Where the NIC is: in the guest, or in the host already, because the guest has ended. */
+/** Where the NIC is: in the guest, or in the host again because the guest has stopped. */
 export type NicLocation = NicInGuest | { readonly inHost: HostLink }
 
 /** The steps that bring a NIC back to the host, under its own name and with its configuration. */
@@ -277,7 +278,7 @@ function currentAltnames(location: NicLocation, hostState: HostState | undefined
   return hostState?.links.get(location.inHost.name)?.altnames ?? []
 }
 
-/** The other names that it had; a guest may have changed them. */
+/** Restores its alternative names; the guest may have changed them. */
 function planAltnames({ name, altnames }: SavedNic, current: readonly string[]): Plan {
   const add = (altname: string) => ip`link property add dev ${name} altname ${altname}`
   const del = (altname: string) => ip`link property del dev ${name} altname ${altname}`
@@ -291,16 +292,19 @@ function planAltnames({ name, altnames }: SavedNic, current: readonly string[]):
   ]
 }
 
-/** Sysctls, addresses, routes, neighbours and rules. On the way back into the guest the link loses all but the rules. */
+/**
+ * Restores sysctls, addresses, routes, neighbours and rules. When a rollback moves the link into the guest again, it
+ * loses all but the rules.
+ */
 function planNicConfig(nic: SavedNic, location: NicLocation, hostState: HostState | undefined): Plan {
   const { name, up, addrGenMode } = nic
   const rules = hostState?.ruleItems.get(name) ?? []
   const found = 'inGuest' in location ? undefined : hostState?.links.get(location.inHost.name)
-  // Of what a link has, addresses of IPv4 alone outlive that it is taken down.
+  // Only IPv4 addresses survive when a link is taken down.
   const kept = found?.configItems.filter((it) => it.kind === 'address' && it.family === 4) ?? []
   const move = {
     ...{ to: name, masterStep: false as const, age: Math.max(0, (hostState?.takenAt ?? nic.takenAt) - nic.takenAt) },
-    // What routers announce, the kernel hears anew.
+    // The kernel learns announced routes from the next router advertisement.
     items: nic.items.filter(({ announced }) => announced === undefined),
     live: { from: undefined, to: { configItems: [...kept, ...rules], addrGenMode: addrGenMode && 'none' } },
   }
@@ -319,13 +323,13 @@ function planNicConfig(nic: SavedNic, location: NicLocation, hostState: HostStat
   )
 }
 
-/** A router may have had the kernel make the same address in the meantime. */
+/** `replace`, not `add`: a router advertisement may have created the same address meanwhile. */
 function withReplace(command: Command): Command {
   if (command.kind !== 'ip' || command.words[0] !== 'addr' || command.words[1] !== 'add') return command
   return { ...command, words: ['addr', 'replace', ...command.words.slice(2)] }
 }
 
-/** Rules outlive the link they name. */
+/** Rules outlive the link they name, so the undo removes them. */
 function toInverse(command: Command): Command | undefined {
   return command.kind === 'run'
     ? { ...command, argv: command.argv.map((it) => (it === 'add' ? 'del' : it)) }

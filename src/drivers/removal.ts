@@ -3,7 +3,7 @@ import { type Command, guestNetns, ip, ipInGuest, type Plan, sysctlInGuest } fro
 import { toAddrAddArgs } from '../state/guest'
 import type { LinkRemoval } from './types'
 
-/** Deletes the link. The inverse creates it with `restoreLink` and gives it its settings, addresses and routes. */
+/** Deletes the link. The undo creates it with `restoreLink` and restores its settings, addresses and routes. */
 export function planLinkDeletion(removal: LinkRemoval, restoreLink: readonly Command[]): Plan {
   const { record, hostEnd, inGuest } = removal.attachment
   const undo = restoreCommands(removal, restoreLink)

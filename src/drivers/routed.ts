@@ -5,7 +5,7 @@ import type { AttachContext } from '../state/attach-facts'
 import type { Driver } from './types'
 import { planVeth, planVethRemoval, validateVeth } from './veth'
 
-/** A veth pair without a bridge: the host is at the other end and routes. network/host-services gives it addresses. */
+/** A veth pair without a bridge: the host is at the other end and routes. network/host-services adds its addresses. */
 export const routedDriver: Driver = {
   matches: ({ request, facts }) => facts.hostif === undefined && parseRouted(request.hostif) !== undefined,
 

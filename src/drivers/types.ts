@@ -7,21 +7,21 @@ import type { HostState } from '../state/host'
 import type { HostEnd, HostLink } from '../state/host-links'
 import type { SavedNic } from '../state/saved-link'
 
-/** A link that is to be removed, and what its inverse needs. */
+/** A link to remove, and what the undo needs. */
 export interface LinkRemoval {
   readonly attachment: ExistingAttachment
-  /** The inside of the guest, when it can be reached. */
+  /** The guest's links and routes, when its namespace can be read. */
   readonly guestState?: GuestState
   readonly sysctls: Readonly<Record<string, string>>
   /** The VLANs of the host end. */
   readonly portVlans?: PortVlans
-  /** Its port of Open vSwitch. */
+  /** Its Open vSwitch port. */
   readonly ovsRemoval?: OvsRemoval
   /** The NIC or VLAN device under a macvlan. */
   readonly parent?: HostLink
   /** The saved configuration of a NIC that was moved into the guest. */
   readonly savedNic?: SavedNic
-  /** The host's links, where a NIC comes back to them. */
+  /** The host's links, for a NIC that returns to them. */
   readonly hostState?: HostState
 }
 
@@ -29,9 +29,9 @@ export interface LinkRemoval {
 export interface Driver {
   /** The host end is a port of a Linux bridge, whose frames may meet the host's firewall (br_netfilter). */
   readonly isBridged?: true
-  /** The link shares a NIC, which --kind and --mode are about. */
+  /** The link shares a NIC: --kind and --mode apply. */
   readonly sharesNic?: true
-  /** The kernel or the hardware gives the MAC address, and it cannot be set again. */
+  /** The kernel or the hardware sets the MAC address, and it cannot be changed. */
   readonly hasFixedMac?: true
   /** Whether it serves the requested host interface. */
   matches(context: AttachContext): boolean

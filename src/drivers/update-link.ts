@@ -4,12 +4,12 @@ import { type AttachContext, type AttachFacts, findLinkRecord } from '../state/a
 import type { GuestLink } from '../state/guest'
 import { DEFAULT_MTU } from '../state/host-links'
 
-/** The MTU of a link on a bridge: the one asked for, else the bridge's. */
+/** The MTU of a link on a bridge: the requested one, else the bridge's. */
 export function mtuOnBridge({ request, facts }: AttachContext): number {
   return request.mtu ?? facts.otherPortsMtu ?? facts.hostif?.mtu ?? DEFAULT_MTU
 }
 
-/** Changes the MTU of a link in the guest: to the one asked for, or back to the usual one when that was given before. */
+/** Sets the requested MTU in the guest, or the usual one again when an earlier request set another. */
 export function planMtuChange({ request, facts }: AttachContext, live: number, usual: number | undefined): Plan {
   const { ifname } = request
   const mtu = request.mtu ?? (hasRecordedOption(facts, '--mtu=') ? usual : undefined)
@@ -23,7 +23,7 @@ export function planMtuChange({ request, facts }: AttachContext, live: number, u
   ]
 }
 
-/** Changes the MAC address of a link in the guest to the one asked for; one that nobody asked for stays. */
+/** Sets the requested MAC address in the guest; without a request, the current one is kept. */
 export function planMacChange({ request, facts }: AttachContext, live: string): Plan {
   const { ifname, mac } = request
   if (mac === undefined || live === facts.mac) return []
@@ -36,7 +36,7 @@ export function planMacChange({ request, facts }: AttachContext, live: string): 
   ]
 }
 
-/** The record of a change on a link that has no end in the host; one of a killed run has no alias yet. */
+/** Updates the record of a link without a host end. After a killed run the link may have no alias yet. */
 export function planRecordChange(context: AttachContext, { alias }: GuestLink, nic?: string): Plan {
   const { ifname } = context.request
   const record = transitionalRecord(context, nic)
@@ -50,12 +50,12 @@ export function planRecordChange(context: AttachContext, { alias }: GuestLink, n
   ]
 }
 
-/** Whether the record has a word that begins so: an option that was given, and may be no longer. */
+/** Whether the record has a word with this start: an option of an earlier request. */
 function hasRecordedOption(facts: Pick<AttachFacts, 'hostEnd' | 'inGuest'>, start: string): boolean {
   return findLinkRecord(facts)?.words.some((word) => word.startsWith(start)) ?? false
 }
 
-/** The last step of a change: the record without what was. */
+/** The last step of a change: the record without the previous state. */
 export function planFinalRecord(context: AttachContext): Plan {
   const { request, facts } = context
   const nic = findLinkRecord(facts)?.nic

@@ -3,7 +3,7 @@ import type { Step } from '../plan/step'
 import type { AttachContext } from '../state/attach-facts'
 import { formatGuest } from '../state/record'
 
-/** Refuses a link that is to be made where the guest has one of that name that pipework did not make. */
+/** Refuses to create a link when the guest has one of that name that pipework did not create. */
 export function validateNoForeignLink({ request, guest, facts: { inGuest } }: AttachContext): void {
   if (inGuest === undefined) return
   throw new PipeworkError(
@@ -14,7 +14,7 @@ export function validateNoForeignLink({ request, guest, facts: { inGuest } }: At
   )
 }
 
-/** Refuses an MTU that the kernel would not give, or that costs the link its IPv6 addresses. */
+/** Refuses an MTU that the kernel rejects, or that removes the link's IPv6 addresses. */
 export function validateMtu(
   { request, facts }: AttachContext,
   parent?: { readonly name: string; readonly mtu: number },
@@ -32,7 +32,7 @@ export function validateMtu(
     })
 }
 
-/** Refuses --tx-offload where the guest's end is no veth: there it is the NIC's own, and fixed. */
+/** Refuses --tx-offload when the guest's interface is not a veth: the NIC's own offload cannot be changed. */
 export function validateTxOffload({ request: { txOffload, hostif } }: AttachContext, what: string): void {
   if (txOffload === undefined) return
   throw new PipeworkError(`--tx-offload '${txOffload}': ${what} does what '${hostif}' does`, {
@@ -40,7 +40,7 @@ export function validateTxOffload({ request: { txOffload, hostif } }: AttachCont
   })
 }
 
-/** Refuses to make the link anew, which cuts its connections, unless that is asked for. */
+/** Refuses to recreate the link, which breaks its connections, unless the user requests it. */
 export function validateRecreate({ request, guest }: AttachContext, difference: string): void {
   if (request.force) return
   throw new PipeworkError(`'${request.ifname}' of '${guest.name}' ${difference}`, {
@@ -48,7 +48,7 @@ export function validateRecreate({ request, guest }: AttachContext, difference: 
   })
 }
 
-/** Says what is amiss where the kernel has no such kind of link. */
+/** Explains the failure when the kernel lacks this kind of link. */
 export function explainMissingModule(kind: string): NonNullable<Step['explainFailure']> {
   return ({ stderr }) =>
     /Unknown device type|not supported/i.test(stderr)

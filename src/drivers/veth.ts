@@ -13,10 +13,10 @@ import type { LinkRemoval } from './types'
 import { mtuOnBridge, planMacChange } from './update-link'
 import { validateMtu, validateNoForeignLink, validateRecreate } from './validate'
 
-/** Where the host end is attached, as far as `ip` and `bridge` set it. */
+/** How `ip` and `bridge` attach the host end. */
 export interface PortSetup {
   readonly master?: string
-  /** The steps that give the port of that name its VLANs. */
+  /** The steps that set the VLANs of that port. */
   planPortVlans(name: string): Plan
   /** Restores the VLANs that a port loses when its master changes. */
   restorePortVlans(name: string): readonly Command[]
@@ -27,7 +27,7 @@ function offloadCommand(ifname: string, state: 'on' | 'off'): IpCommand {
   return ip`netns exec ${guestNetns} ethtool -K ${ifname} tx ${state}`
 }
 
-/** Refuses what a veth pair with its host end on that bridge, or on none, cannot be. */
+/** Refuses requests that a veth pair on that bridge, or without a bridge, cannot fulfil. */
 export function validateVeth(context: AttachContext, master?: string): void {
   validateMtu(context)
   validateOffload(context)
@@ -42,7 +42,6 @@ export function planVeth(context: AttachContext, setup: PortSetup): Plan {
   return [...plan, ...planOffload(context)]
 }
 
-/** Deletes the pair. */
 export function planVethRemoval(removal: LinkRemoval): Plan {
   return planLinkDeletion(removal, restoreVethCommands(removal))
 }
@@ -88,7 +87,7 @@ function planOffload({ request, facts }: AttachContext): Plan {
   ]
 }
 
-/** One command creates both ends with name, MAC address and MTU, one on the bridge, the other in the guest. */
+/** One command creates both ends with name, MAC address and MTU: one on the bridge, the other in the guest. */
 function planNewVeth(context: AttachContext, { master, planPortVlans }: PortSetup): Plan {
   const { request, guest, facts } = context
   const name = request.hostEnd ?? facts.hostEndName
@@ -167,7 +166,7 @@ function validateVethUpdate(context: AttachContext, current: HostLink, wanted: s
     validateRecreate(context, `has the host end '${name}', not '${hostEnd}'`)
 }
 
-/** Differences are changed in place, so that the traffic goes on. */
+/** Changes differences in place, so that traffic continues. */
 function planVethUpdate(context: AttachContext, setup: PortSetup): Plan {
   const { inGuest, hostEnd } = context.facts
   if (inGuest === undefined || hostEnd === undefined) return []

@@ -9,9 +9,11 @@ import { batchLine } from '../system/batch'
 import type { System } from '../system/types'
 import { explainMissingModule } from './validate'
 
-/** What an Ethernet frame becomes larger by in a VXLAN (RFC 7348): its own header, VXLAN, UDP, and IP's 20 or 40 bytes. */
+/**
+ * The bytes that a VXLAN adds to an Ethernet frame (RFC 7348): its own Ethernet, VXLAN, UDP, and IPv4 or IPv6 headers.
+ */
 const VXLAN_OVERHEAD = { 4: 50, 6: 70 } as const
-/** The port that IANA gave it; the kernel's own default is an older one. */
+/** The port that IANA assigned; the kernel's default is an older one. */
 const VXLAN_PORT = 4789
 
 /** A VXLAN device as `ip -d -j link` shows it. */
@@ -24,7 +26,7 @@ export interface VxlanLink {
   readonly mtu: number
   readonly mac: string
   readonly isOurs: boolean
-  /** In no bridge, and with nobody else's name on it: what a killed run leaves. */
+  /** On no bridge and without a foreign alias: left by a killed run. */
   readonly isIncomplete: boolean
 }
 
@@ -46,12 +48,12 @@ export async function readVxlans(system: System): Promise<readonly VxlanLink[]> 
   return links.map(toVxlanLink)
 }
 
-/** The VXLAN that pipework made for that bridge. */
+/** The VXLAN that pipework created for that bridge. */
 export async function findBridgeVxlan(bridge: string, system: System): Promise<VxlanLink | undefined> {
   return (await readVxlans(system)).find(({ master, isOurs }) => master === bridge && isOurs)
 }
 
-/** What is known when a bridge is to be connected by a VXLAN. */
+/** The facts for connecting a bridge by a VXLAN. */
 export interface VxlanFacts {
   readonly bridge: string
   readonly spec: VxlanUplinkSpec
@@ -59,11 +61,11 @@ export interface VxlanFacts {
   readonly hasPorts: boolean
   readonly bridgeMac: string
   readonly vxlans: readonly VxlanLink[]
-  /** The NIC by which the other host is reached, and its MTU; absent when there is no way. */
+  /** The NIC that reaches the remote host, and its MTU; absent without a route. */
   readonly underlay?: { readonly name: string; readonly mtu: number; readonly isOurselves: boolean }
 }
 
-/** Asks for it, changing nothing. */
+/** Reads the facts; changes nothing. */
 export async function readVxlanFacts(bridge: string, wish: VxlanUplinkSpec, system: System): Promise<VxlanFacts> {
   const route = await system.runIpBatch({
     lines: [batchLine`route get ${wish.remote} ${wish.dev !== undefined && ['oif', wish.dev]}`],
@@ -121,11 +123,11 @@ const vxlanName = ({ id }: VxlanUplinkSpec) => `vx${id}`
 const matchesVxlanSpec = (live: VxlanLink, { id, remote, dev }: VxlanUplinkSpec) =>
   live.id === id && live.remote === remote && (dev === undefined || live.dev === dev)
 
-/** Whether it is what a killed run has left of this very wish. */
+/** Whether a killed run left it for the same request. */
 const isVxlanLeftover = (live: VxlanLink, wish: VxlanUplinkSpec) =>
   live.isIncomplete && live.name === vxlanName(wish) && matchesVxlanSpec(live, wish)
 
-/** The steps that connect the bridge; none when it is. Throws refusals. */
+/** The steps that connect the bridge; none when it is connected. Throws refusals. */
 export function planVxlan(facts: VxlanFacts): Plan {
   validateVxlan(facts)
   const { bridge, spec, bridgeLink, vxlans, underlay } = facts
@@ -162,7 +164,7 @@ export function planVxlan(facts: VxlanFacts): Plan {
   )
 }
 
-/** The bridge, made or with an MTU that the VXLAN carries. */
+/** Creates the bridge, or sets an MTU that the VXLAN can carry. */
 function planVxlanBridge({ bridge, bridgeLink, bridgeMac, underlay }: VxlanFacts, mtu: number): Plan {
   const record = {
     description: `record that pipework made ${bridge}`,
@@ -183,12 +185,12 @@ function planVxlanBridge({ bridge, bridgeLink, bridgeMac, underlay }: VxlanFacts
       command: ip`link set dev ${bridge} mtu ${mtu}`,
       undo: ip`link set dev ${bridge} mtu ${bridgeLink.mtu}`,
     },
-    // A run was killed between the two.
+    // A run was killed between creating the bridge and recording it.
     bridgeLink.mac === bridgeMac && bridgeLink.record === undefined && record,
   )
 }
 
-/** The device itself; without a MAC address the kernel draws one. */
+/** Creates the device; without a MAC address the kernel chooses one. */
 function addVxlanCommand(
   { id, remote, dev }: Pick<VxlanLink, 'id' | 'remote' | 'dev'>,
   { name, mtu, mac }: { readonly name: string; readonly mtu: number; readonly mac?: string },
@@ -197,7 +199,7 @@ function addVxlanCommand(
   return ip`link add dev ${name} mtu ${mtu} ${mac !== undefined && ['address', mac]} type vxlan id ${id} dstport ${VXLAN_PORT} ${to} ${dev !== undefined && ['dev', dev]}`
 }
 
-/** Takes a VXLAN of ours away from its bridge; back, it is as it was. */
+/** Removes a VXLAN of ours from its bridge; the undo restores it. */
 export function toVxlanRemoval(vxlan: VxlanLink): Pick<Step, 'command' | 'undo'> {
   const { name, master } = vxlan
   return {
@@ -211,7 +213,7 @@ export function toVxlanRemoval(vxlan: VxlanLink): Pick<Step, 'command' | 'undo'>
   }
 }
 
-/** The steps that take the VXLAN away, and the bridge when it is ours and nobody uses it. */
+/** Removes the VXLAN, and the bridge if pipework created it and it is unused. */
 export function planVxlanRemoval(vxlan: VxlanLink, unused: string | undefined): Plan {
   return planSteps(
     { description: `remove ${vxlan.name}: pipework made it`, ...toVxlanRemoval(vxlan) },

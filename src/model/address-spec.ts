@@ -68,7 +68,7 @@ export interface DhcpSpec {
   readonly once: boolean
   /** Whether the guest's resolv.conf gets the DNS servers of the lease. */
   readonly dns: boolean
-  /** The MTU of a lease that is already there. */
+  /** The MTU of an existing lease. */
   readonly mtu?: number
 }
 

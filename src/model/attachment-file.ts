@@ -140,7 +140,7 @@ function unclosedQuoteError({ line }: LineCursor, start: number): LineSyntaxErro
   return new LineSyntaxError(start + 1, `the quote of '${line.slice(start)}' is not closed in this line`)
 }
 
-/** An empty variable is an error: the word would mean something else without it. */
+/** An empty variable is an error: the word would change its meaning. */
 function expandVariable(cursor: LineCursor): string {
   const rest = cursor.line.slice(cursor.position)
   const column = cursor.position + 1

@@ -7,9 +7,9 @@ export interface CommandLine {
   readonly words: readonly string[]
   /** The options in it, by their names. */
   readonly options: readonly string[]
-  /** Seconds that it would wait for its guest. */
+  /** Seconds to wait for the guest. */
   readonly waitSeconds: number
-  /** The attachment that it asks for, with these words in place of its own. Throws usage errors. */
+  /** Parses its attachment; `words` replace its own arguments. Throws usage errors. */
   toRequest(words?: readonly string[]): AttachRequest
 }
 

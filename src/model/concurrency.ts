@@ -1,7 +1,7 @@
-/** How many programs pipework runs side by side to look at guests: more would not be faster on a small host. */
+/** How many programs pipework runs in parallel to read guests. */
 export const MAX_CONCURRENT_READS = 8
 
-/** The same for programs that mostly wait for an answer from the network. */
+/** The same for programs that mostly wait for the network. */
 export const MAX_CONCURRENT_PROBES = 32
 
 /** Runs the action for each item, at most `limit` at a time; the results in the order of the items. */

@@ -32,8 +32,8 @@ function unquotePiece(piece: string): string {
 }
 
 /**
- * The options that are passed on, and whether they take a value. All others could run a program, write a file, send the
- * client to the background or choose another interface.
+ * The options that are passed on, and whether they take a value. Any other option could run a program, write a file,
+ * send the client to the background or choose another interface.
  */
 const ALLOWED_OPTIONS: Readonly<Record<DhcpClient, Readonly<Record<string, 'flag' | 'value' | 'attached'>>>> = {
   udhcpc: {

@@ -1,7 +1,7 @@
 import { PipeworkError, usageError } from './errors'
 import type { AttachRequest } from './request'
 
-/** A container's own description. It was written by whoever started it, and is not trusted. */
+/** A container's own description. Whoever started the container wrote it, so it is not trusted. */
 export interface LabelledContainer {
   readonly name: string
   readonly id: string

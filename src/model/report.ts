@@ -4,42 +4,42 @@ import type { Family } from './address'
 export interface LeaseReport {
   readonly family: Family
   readonly client: string
-  /** Null where the server has given nothing, or taken it back. */
+  /** Null when the server gave none, or withdrew it. */
   readonly address: string | null
   readonly router: string | null
   readonly server: string | null
   readonly dns: readonly string[]
-  /** When it runs out, in UTC; null for never. */
+  /** When it expires, in UTC; null for never. */
   readonly expires: string | null
-  /** `kept`: renewed in time. `once`: nobody renews it. `lost`: asked for again. `ended`: it has no client any more. */
+  /** `kept`: renewed in time. `once`: not renewed. `lost`: requested again. `ended`: without a client. */
   readonly state: 'kept' | 'once' | 'lost' | 'ended'
 }
 
-/** An attachment as it is now: what `ls` shows, and what an attach has made true. */
+/** An attachment as `ls` shows it and an attach reports it. */
 export interface AttachmentReport {
   readonly guest: { readonly kind: string; readonly name: string; readonly id?: string }
   /** The interface's name in the guest. */
   readonly ifname: string
   /** `ip/prefix[@gateway]`, or null when the record had no room for them. */
   readonly addresses: readonly string[] | null
-  /** The host interface it hangs on. */
+  /** The host interface it is attached to. */
   readonly hostif: string
-  /** What that was to be connected to: a NIC, a VXLAN. */
+  /** The requested uplink of the bridge: a NIC or a VXLAN. */
   readonly uplink?: string
-  /** The other words that asked for it. */
+  /** The other words of the request. */
   readonly words: readonly string[]
-  /** The name of the link's end in the host, or null when it has none. */
+  /** The name of the link's host end; null when it has none. */
   readonly hostEnd: string | null
   readonly mtu: number
-  /** `stray`: a NIC that was moved into a guest, and fell back into the host when that ended. */
+  /** `stray`: a NIC that returned to the host when its container stopped. */
   readonly state: 'up' | 'down' | 'stray'
-  /** The words that say where other addresses come from. */
+  /** The address sources as typed: dhcp, slaac. */
   readonly sources?: readonly string[]
-  /** What DHCP servers gave; present where they are asked. */
+  /** The DHCP leases; absent without a DHCP source. */
   readonly leases?: readonly LeaseReport[]
-  /** What this host should have for it and has not: rules, addresses, routes, sysctls; the same command restores it. */
+  /** Host rules, addresses, routes and sysctls that are missing; the same command restores them. */
   readonly missing?: readonly string[]
-  /** A firewall rule that drops what this host should forward for it. */
+  /** A firewall rule that drops packets which the host should forward for it. */
   readonly firewall?: Warning
 }
 
@@ -49,17 +49,17 @@ export interface Warning {
   readonly command?: string
 }
 
-/** How a warning reads: in one line. */
+/** Formats a warning in one line. */
 export function formatWarning({ message, command }: Warning): string {
   const line = `pipework: warning: ${message}${command === undefined ? '' : `; fix: ${command}`}`
   return `${escapeControls(line)}\n`
 }
 
-/** Text without control characters, which a terminal would obey. */
+/** Escapes control characters, which a terminal would interpret. */
 export function escapeControls(text: string): string {
   return text.replaceAll(CONTROL_CHARS, escapeControl)
 }
 
-// A quoted word may come from anywhere, and a terminal obeys control characters.
+// Quoted words may come from anywhere, and a terminal interprets control characters.
 const CONTROL_CHARS = /(?!\n)\p{Cc}/gu
 const escapeControl = (char: string) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`

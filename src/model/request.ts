@@ -24,10 +24,10 @@ import { isPartitionKey, parseVlanSet, type VlanSet } from './vlan'
 /** A MAC address, or the text after `U:` from which one is derived. */
 export type MacSpec = { readonly mac: string } | { readonly seed: string }
 
-/** One attachment as the command line asks for it. */
+/** An attachment as the command line requests it. */
 export interface AttachRequest extends RoutingSpec, FirewallSpec, AddressSpec {
   readonly hostif: string
-  /** What to connect the bridge to. */
+  /** The uplink of the bridge. */
   readonly uplink?: UplinkSpec
   readonly guest: GuestName
   /** The interface's name in the guest. */
@@ -45,7 +45,6 @@ export interface AttachRequest extends RoutingSpec, FirewallSpec, AddressSpec {
   /** Whether the NIC itself goes into the guest. */
   readonly direct: boolean
   readonly mtu?: number
-  /** TX checksum offload. */
   readonly txOffload?: 'on' | 'off'
   readonly dhcp: DhcpSpec
   readonly hostServices: HostServices
@@ -57,7 +56,7 @@ export interface AttachRequest extends RoutingSpec, FirewallSpec, AddressSpec {
   readonly vlanFiltering: boolean
   /** Allows what is normally refused: moving to another bridge, using Docker's own bridge. */
   readonly force: boolean
-  /** The configuration file that it comes from, as link records name it. */
+  /** The configuration file of the request, as link records name it. */
   readonly file?: string
 }
 

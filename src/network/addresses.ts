@@ -17,11 +17,11 @@ import {
   undoIfExisted,
 } from './routes'
 
-/** Seconds that a neighbour has to object to an IPv4 address: a LAN answers within one hundredth of that. */
+/** Seconds to wait for the owner of an IPv4 address to answer an ARP probe. */
 const PROBE_WAIT = 0.25
-/** Seconds in which arping must have got as far as asking. */
+/** Seconds for arping to start and send its probe. */
 const ARPING_TIMEOUT = 10
-/** Seconds for IPv6 duplicate address detection, which takes one to two (RFC 4862: a random delay and one probe). */
+/** Seconds for IPv6 duplicate address detection: a random delay and one probe (RFC 4862). */
 const IPV6_DAD_TIMEOUT = 10
 
 interface AddressOptions {
@@ -48,15 +48,16 @@ export function planAddresses(context: AttachContext, { canSetMac }: AddressOpti
       command: ipInGuest`link set dev ${request.ifname} up`,
       undo: facts.inGuest === undefined ? undefined : ipInGuest`link set dev ${request.ifname} down`,
     },
-    // IPv6 first: its duplicate detection runs in the kernel while IPv4's is asked by arping.
+    // IPv6 first: the kernel runs its duplicate detection while arping checks IPv4.
     missing6.filter(isNew).map((address) => planAddressAddition(address, context)),
     planArpProbes(missing4.filter(isNew), context),
     request.probe && undecided.length > 0 && planDadWait(undecided, context),
     planStalePolicy(context),
     planStaleRoutes(context),
     surplus.length > 0 && planStaleGateways(context),
-    // Removed before their successors come, which would be secondaries of what goes; and no IPv6 address can be there
-    // twice, whatever the prefix. The last is removed first, so that taking it back gives the same order.
+    // Old addresses go before new ones: a new address in the same subnet would become their secondary, and the kernel
+    // accepts an IPv6 address only once, whatever its prefix. The last one goes first, so that a rollback restores the
+    // order.
     [...(facts.inGuest?.addresses ?? [])]
       .reverse()
       .filter((live) => surplus.includes(live) || dragged.includes(live))
@@ -71,22 +72,22 @@ export function planAddresses(context: AttachContext, { canSetMac }: AddressOpti
   )
 }
 
-/** Addresses that a run gave and did not live to see accepted. */
+/** Addresses that a killed run added and that are still tentative. */
 function listTentative({ request, facts }: AttachContext): readonly Address[] {
   const live = facts.inGuest?.addresses.filter(({ tentative }) => tentative) ?? []
   const isLive = ({ ip, prefix }: Address) => live.some((it) => it.ip === ip && it.prefix === prefix)
   return request.addresses.filter((address) => !address.leased && isLive(address))
 }
 
-/** Whether the interface has the address, but with another prefix: nobody need be asked then. */
+/** Whether the interface has the address with another prefix: then no probe is needed. */
 function hasWithOtherPrefix(facts: AttachFacts, { ip, prefix }: Address): boolean {
   return facts.inGuest?.addresses.some((live) => live.ip === ip && live.prefix !== prefix) ?? false
 }
 
-/** What the kernel is to make of a router's advertisements: an address where that is asked for, and the default route. */
+/** What the kernel uses of router advertisements: addresses if requested, and the default route. */
 function raSysctls({ ifname, sources, defaultRoute }: AttachRequest): Readonly<Record<string, string>> {
   return {
-    // 2: also where the guest forwards packets.
+    // 2: also when the guest forwards packets.
     [GUEST_SYSCTLS.acceptRa(ifname)]: '2',
     [GUEST_SYSCTLS.autoconf(ifname)]: sources.some(({ kind }) => kind === 'slaac') ? '1' : '0',
     [GUEST_SYSCTLS.acceptRaDefault(ifname)]: defaultRoute ? '1' : '0',
@@ -130,7 +131,7 @@ function listStaleAddresses({ request, facts }: AttachContext): readonly GuestAd
   )
 }
 
-/** Addresses that are to stay, and that the kernel removes with the first address of their subnet. */
+/** Addresses to keep that the kernel removes with the first address of their subnet. */
 function listLostSecondaries(surplus: readonly GuestAddress[], { facts }: AttachContext): readonly GuestAddress[] {
   const live = (facts.inGuest?.addresses ?? []).filter(({ family }) => family === 4)
   const isFirstSurplus = (address: GuestAddress) =>
@@ -160,7 +161,7 @@ function planAddressAddition(address: Address, context: AttachContext): Step {
   }
 }
 
-/** Asks the LAN, from the guest's own interface, who has the address. On a bridge that is being made nobody can. */
+/** Probes the LAN from the guest's interface for duplicates. A bridge that this run creates has no neighbours yet. */
 function planArpProbes(missing: readonly Address[], { request, facts }: AttachContext): Plan {
   const nic = parseRouted(request.hostif)?.nic
   if (!request.probe || !facts.hasArping || (facts.hostif === undefined && nic === undefined)) return []
@@ -168,9 +169,9 @@ function planArpProbes(missing: readonly Address[], { request, facts }: AttachCo
     description: `ask whether somebody has ${ip}`,
     command: {
       kind: 'ask',
-      // Who is behind a NIC of the host is asked there.
+      // The LAN of a host NIC is probed from the host.
       in: nic === undefined ? 'guest' : 'host',
-      // arping can only wait whole seconds; interrupted, it reports what it has heard.
+      // arping waits whole seconds only; when interrupted, it prints the replies so far.
       argv: [
         'timeout',
         '--preserve-status',
@@ -183,7 +184,7 @@ function planArpProbes(missing: readonly Address[], { request, facts }: AttachCo
         nic ?? request.ifname,
         ip,
       ],
-      // 128 + SIGINT: it was not even ready to be interrupted, so it has asked nobody.
+      // 128 + SIGINT: arping was interrupted before it could send a probe.
       retryOnExit: 130,
       timeout: ARPING_TIMEOUT,
     },

@@ -24,7 +24,7 @@ function buildLinkRecord(context: AttachContext, nic: string | undefined): LinkR
   }
 }
 
-/** An attachment that a user typed never gets a file: `--prune` must not remove what no file has made. */
+/** An attachment that a user typed never gets a file: `--prune` must not remove what no file has created. */
 function recordedFile({ request, facts }: AttachContext): Pick<LinkRecord, 'file'> {
   const has = findLinkRecord(facts)
   if (has !== undefined && has.file === undefined) return {}

@@ -9,35 +9,35 @@ import {
   toLeftoverArgs,
 } from '../state/link-config'
 
-/** What a link has at the moment, as far as it matters here. */
+/** The current state of a link, as far as a move needs it. */
 type LiveLink = Pick<HostLinkState, 'configItems' | 'addrGenMode'>
 
-/** Configuration that is moved from one link of the host to another, or given to one. */
+/** Configuration to move from one host link to another, or to add to one. */
 export interface ConfigMove {
-  /** Absent where the link that had it is gone. */
+  /** Absent when the source link is gone. */
   readonly from?: string
   readonly to: string
   readonly items: readonly LinkConfigItem[]
-  /** The step that makes the NIC a port of the bridge, or ends that. */
+  /** The step that makes the NIC a port of the bridge, or removes it from the bridge. */
   readonly masterStep: Step | false
   /**
-   * For a NIC that leaves its bridge: the neighbour cache of the bridge. Until the NIC is out, it can send and receives
-   * no answer, so that it could not look up neighbours itself.
+   * For a NIC that leaves its bridge: the bridge's neighbour cache. As a port the NIC can send but gets no replies, so
+   * it could not resolve neighbours itself.
    */
   readonly neighbourCache?: readonly CachedNeighbour[]
-  /** What the two links have now. Absent: all items are on the one and none on the other. */
+  /** The current state of both links. Absent: all items are on the first link and none on the second. */
   readonly live?: { readonly from: LiveLink | undefined; readonly to: LiveLink | undefined }
-  /** Keys of items that the first link keeps, because it had them before. */
+  /** Keys of items that stay on the first link, because it had them before. */
   readonly keptKeys?: readonly string[]
   /** Seconds since the items were read. */
   readonly age: number
 }
 
 /**
- * The order matters to whoever is connected through the NIC. Both links have the addresses before the first one is
- * removed; each route is added before the old one is removed; and addresses are removed last, because routes would go
- * with them. A port of a bridge can still send, and a bridge without a port cannot: so the NIC enters before the routes
- * are moved, and leaves after.
+ * The order keeps connections through the NIC alive. Both links have the addresses before the first one loses them.
+ * Each route is added before the old one is removed. Addresses are removed last, because the kernel removes their
+ * routes with them. A bridge port can still send, and a bridge without ports cannot: so the NIC joins before the routes
+ * move, and leaves after.
  */
 export function planMoveConfig(move: ConfigMove): Plan {
   const { masterStep, from, to, neighbourCache } = move
@@ -47,7 +47,7 @@ export function planMoveConfig(move: ConfigMove): Plan {
   const partial = findPartiallyMoved(move)
   return planSteps(
     ofKind('rule').flatMap((rule) => addTo(move, rule)),
-    // The link-local address is moved as well: a new one would not be usable for two seconds (RFC 4862, 5.4).
+    // The link-local address moves too: a new one would be tentative first (RFC 4862, 5.4).
     move.live?.to?.addrGenMode !== 'none' && stopAddressGeneration(to, addresses),
     addresses.filter((address) => !isLinkLocalItem(address)).flatMap((address) => addTo(move, address)),
     neighbourCache === undefined && planSteps(masterStep, linkLocal),
@@ -68,8 +68,7 @@ export function planMoveConfig(move: ConfigMove): Plan {
 }
 
 /**
- * The commands that give a link what it had before it was taken down, as the inverse of that. Addresses of IPv4 outlive
- * it, so all of them are replaced.
+ * The commands that restore a link after it was taken down. IPv4 addresses survive that, so `replace` is used for all.
  */
 export function toRestoreCommands(items: readonly LinkConfigItem[], dev: string): readonly Command[] {
   const restorable = items.filter(({ kind, announced }) => kind !== 'rule' && announced === undefined)
@@ -99,7 +98,7 @@ function seedNeighbour({ ip: address, lladdr }: CachedNeighbour, dev: string): S
   }
 }
 
-/** Routes with one key of which some are there and some are not: added ones come last, so all of them are added again. */
+/** Routes with one key of which only some exist: `ip` appends new ones, so all of them are added again. */
 function findPartiallyMoved({ items, live }: ConfigMove): readonly LinkConfigItem[] {
   if (live === undefined) return []
   return items.filter(({ routeKey }) => {
@@ -108,7 +107,7 @@ function findPartiallyMoved({ items, live }: ConfigMove): readonly LinkConfigIte
   })
 }
 
-/** A line of a batch cannot say which family a rule is of. */
+/** An `ip -batch` line cannot choose the family of a rule. */
 function toCommand({ kind, family }: LinkConfigItem, words: readonly string[]): Command {
   return kind === 'rule' ? { kind: 'run', in: 'host', argv: ['ip', `-${family}`, ...words] } : ip`${words}`
 }
@@ -124,7 +123,7 @@ function addTo({ to, live, age }: ConfigMove, item: LinkConfigItem): Plan {
   }))
 }
 
-/** When its link-local address is new, the kernel solicits routers: needed where a router has announced a route. */
+/** With a new link-local address the kernel solicits routers, which an announced route needs. */
 function addLinkLocal(move: ConfigMove, address: LinkConfigItem): Plan {
   const { to, live, items } = move
   const isHeard = (route: LinkConfigItem) =>
@@ -145,7 +144,7 @@ function removeFrom({ from, live, keptKeys = [] }: ConfigMove, item: LinkConfigI
   }))
 }
 
-/** The route to a subnet can outlive the addresses of that subnet, and would lead to the wrong link. */
+/** A subnet route can outlive its addresses, and would then lead to the wrong link. */
 function flushLeftovers({ from, keptKeys = [] }: ConfigMove, addresses: readonly LinkConfigItem[]): Plan {
   if (from === undefined) return []
   return addresses

@@ -13,14 +13,14 @@ import {
 import { routeDestination, shadowedDefault } from './routes'
 
 /**
- * Replies that leave where the request came in: what is sent from an address of the interface is looked up in a table
- * of the interface's own. Where our default route takes the place of another interface's, that one's addresses get the
- * same, so that what reached the guest by it (Docker's published ports) is still answered by it.
+ * Source-based routing: replies leave by the interface the request arrived on. Packets from an address of the interface
+ * use the interface's own table. When our default route replaces another interface's, that interface's addresses get a
+ * table too, so that replies of its services (Docker's published ports) still leave by it.
  */
 
 const EMPTY_POLICY = { rules: [], routes: [] } as const
 
-/** A route of such a table, as it shall be. */
+/** A desired route in such a table. */
 interface TableRoute {
   readonly family: Family
   readonly table: string
@@ -42,7 +42,7 @@ interface PolicyPath {
   readonly gateway: string | undefined
 }
 
-/** The rules and routes that send what comes from these addresses over that interface. */
+/** The rules and routes that send packets from these addresses over that interface. */
 function toDesiredPolicy({ family, table, dev, addresses, gateway }: PolicyPath): DesiredPolicy {
   const bits = addressBits(family)
   const subnets = addresses.filter(({ prefix }) => prefix > 0 && prefix < bits).map(toNetworkCidr)
@@ -58,13 +58,13 @@ function toDesiredPolicy({ family, table, dev, addresses, gateway }: PolicyPath)
   }
 }
 
-/** The way of the interface whose default route ours is preferred to. */
+/** The path of the interface whose default route ours takes precedence over. */
 function shadowedPath(family: Family, table: string, context: AttachContext): readonly PolicyPath[] {
   const words = shadowedDefault(family, context) ?? []
   const after = (key: string) => (words.includes(key) ? words[words.indexOf(key) + 1] : undefined)
   const [dev, gateway] = [after('dev'), after('via')]
   const link: GuestLink | undefined = context.facts.links.find(({ name, up }) => name === dev && up)
-  // A default route over several interfaces, or through a router of the other family, is not taken apart.
+  // Multipath default routes, and those through a gateway of the other family, are left alone.
   if (dev === undefined || link === undefined || words.includes('nexthop') || gateway === `inet${family}`) return []
   if (gateway === 'inet6' || gateway === 'inet' || dev === context.request.ifname) return []
   const addresses = link.addresses.filter((it) => it.family === family && !it.automatic)
@@ -90,7 +90,7 @@ const isSamePolicyRule = (a: PolicyRule, b: PolicyRule) =>
 const isSameTableRoute = (live: GuestRoute, { family, table, dst }: TableRoute) =>
   live.family === family && live.table === table && routeDestination(live) === dst
 
-/** A line of `ip -batch` that begins with `rule` speaks IPv4 only, and there is no place in it for -6. */
+/** In an `ip -batch` line `rule` means IPv4, and -6 is not accepted there. */
 function ruleCommand(action: 'add' | 'del', { family, from, table, priority }: PolicyRule): IpCommand {
   const words = [action, 'from', from, 'table', table, 'priority', `${priority}`]
   return family === 4 ? ipInGuest`rule ${words}` : ip`netns exec ${guestNetns} ip -6 rule ${words}`
@@ -108,7 +108,7 @@ function planTableRouteRemoval(route: GuestRoute): Step {
   }
 }
 
-/** Rules before the routes they lead to; both are ours by the number of the table. */
+/** Removes rules before their routes; the table number identifies both as ours. */
 function removePolicySteps({ rules, routes }: PolicyRouting): Plan {
   return [
     ...rules.map((rule) => ({
@@ -120,12 +120,12 @@ function removePolicySteps({ rules, routes }: PolicyRouting): Plan {
   ]
 }
 
-/** All of it away: rules do not go with the link. */
+/** Removes all of it: rules outlive the link. */
 export function planPolicyRemoval(policy: PolicyRouting | undefined): Plan {
   return removePolicySteps(policy ?? EMPTY_POLICY)
 }
 
-/** What is not asked for any more. */
+/** Removes rules and routes that are no longer requested. */
 export function planStalePolicy(context: AttachContext): Plan {
   const { rules, routes } = context.facts.policy ?? EMPTY_POLICY
   const wanted = desiredPolicy(context)
@@ -135,7 +135,7 @@ export function planStalePolicy(context: AttachContext): Plan {
   })
 }
 
-/** What is missing of it; routes of a family whose addresses change go with them, and are made again. */
+/** Adds what is missing. Routes of a family whose addresses change are removed with these, so they are added again. */
 export function planPolicy(removed: readonly GuestAddress[], context: AttachContext): Plan {
   const { facts, request } = context
   const { rules, routes } = facts.policy ?? EMPTY_POLICY

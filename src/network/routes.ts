@@ -15,16 +15,16 @@ import {
   routeMetric,
 } from './default-route'
 
-/** The addresses that a change takes from the link, and those that it takes and gives back. */
+/** The addresses that a change removes from the link, and those that it removes and adds again. */
 export interface AddressChange {
   readonly removed: readonly GuestAddress[]
   readonly lostSecondaries: readonly GuestAddress[]
 }
 
-/** What `ip route` calls the default route of a family. */
+/** The destination of a default route as `ip route` takes it. */
 const defaultDestination = (family: Family) => (family === 4 ? 'default' : '::/0')
 
-/** A host's route as `network/prefix`, which the kernel shows without its prefix. */
+/** A host route as `network/prefix`; the kernel prints it without its prefix. */
 const toHostPrefix = (ip: string, family: Family) => `${ip}/${addressBits(family)}`
 
 /** The destination of a route as `network/prefix`. */
@@ -33,12 +33,15 @@ export function routeDestination({ family, dst }: GuestRoute): string {
   return dst.includes('/') ? dst : toHostPrefix(dst, family)
 }
 
-/** The routes of that family over the link that do not come with an address: the kernel drops them with it. */
+/** The routes over the link that the kernel does not add with an address, but removes with it. */
 export function listLinkRoutes(family: Family, { request, facts }: AttachContext): readonly GuestRoute[] {
   return facts.routes.filter((it) => it.family === family && it.dev === request.ifname && it.protocol !== 'kernel')
 }
 
-/** What goes before the addresses do: with the last of a family the kernel drops the IPv4 route, and keeps IPv6's. */
+/**
+ * Removes routes before the addresses: with the last address of a family the kernel drops IPv4 routes, but keeps IPv6
+ * routes.
+ */
 export function planStaleRoutes(context: AttachContext): Plan {
   validateRoutesFree(context)
   return [
@@ -47,12 +50,12 @@ export function planStaleRoutes(context: AttachContext): Plan {
   ]
 }
 
-/** What comes after the addresses: the routes to routers outside the subnet, the default routes, and those asked for. */
+/** Adds routes after the addresses: to gateways outside the subnet, default routes, and the requested ones. */
 export function planRoutes(shift: AddressChange, context: AttachContext): Plan {
   return ADDRESS_FAMILIES.flatMap((family) => planFamilyRoutes(family, shift, context))
 }
 
-/** A route to the same destination with the same metric is one route to the kernel. */
+/** To the kernel, destination and metric identify a route. */
 function validateRoutesFree({ request, guest, facts }: AttachContext): void {
   for (const { family, dst, metric } of request.routes) {
     const taken = facts.routes.find(
@@ -71,7 +74,7 @@ function validateRoutesFree({ request, guest, facts }: AttachContext): void {
 
 // --- default routes ---------------------------------------------------------------------------------------------------
 
-/** The default route over the link that has the metric asked for. */
+/** The default route over the link with the requested metric. */
 function ownDefault(family: Family, context: AttachContext): GuestRoute | undefined {
   const { request } = context
   if (defaultGateway(request, family) === undefined) return undefined
@@ -79,19 +82,19 @@ function ownDefault(family: Family, context: AttachContext): GuestRoute | undefi
   return listLinkRoutes(family, context).find((it) => isDefaultRoute(it, family) && it.metric === metric)
 }
 
-/** Default routes of ours that are not asked for any more: the gateway is gone, or the metric is another. */
+/** Default routes of ours that are no longer requested: without a gateway, or with another metric. */
 function listStaleDefaults(family: Family, context: AttachContext): readonly GuestRoute[] {
   const recorded = findLinkRecord(context.facts)
   if (recorded === undefined) return []
   const current = ownDefault(family, context)
-  // A default route over this link that is not in the record is somebody else's work, or a router's own.
+  // A default route over this link that is not in the record belongs to another program, or to a router.
   const isOurs = ({ gateway, protocol }: GuestRoute) =>
     protocol !== 'ra' &&
     (recorded.addresses?.some((it) => it.family === family && it.gateway === gateway) ?? current === undefined)
   return listLinkRoutes(family, context).filter((it) => isDefaultRoute(it, family) && it !== current && isOurs(it))
 }
 
-/** The default routes that are not asked for any more go, and what they replaced comes back. */
+/** Removes default routes that are no longer requested, and restores those that they replaced. */
 function planRestoreDefaults(family: Family, context: AttachContext): Plan {
   const { request, facts } = context
   const word = defaultDestination(family)
@@ -109,7 +112,7 @@ function planRestoreDefaults(family: Family, context: AttachContext): Plan {
   })
 }
 
-/** `left` are the routes over the link that are there when this is done. */
+/** `left` are the routes over the link after the removals. */
 function planDefaultRoute(family: Family, left: readonly GuestRoute[], context: AttachContext): Plan {
   const { request } = context
   const gateway = defaultGateway(request, family)
@@ -131,12 +134,12 @@ function planDefaultRoute(family: Family, left: readonly GuestRoute[], context: 
   ]
 }
 
-// --- routes asked for -------------------------------------------------------------------------------------------------
+// --- requested routes -------------------------------------------------------------------------------------------------
 
 const matchesRouteSpec = (route: GuestRoute, { family, dst, metric }: RouteSpec) =>
   route.family === family && routeDestination(route) === dst && route.metric === kernelMetric(family, metric)
 
-/** Routes of ours that are not asked for any more. */
+/** Routes of ours that are no longer requested. */
 function listStaleRoutes(context: AttachContext): readonly GuestRoute[] {
   const recorded = parseRecordRoutes(findLinkRecord(context.facts)?.words ?? [])
   return ADDRESS_FAMILIES.flatMap((family) => listLinkRoutes(family, context)).filter(
@@ -154,7 +157,7 @@ function planRouteRemoval({ family, dst, metric, words }: GuestRoute, { request 
   }
 }
 
-/** `left` are the routes over the link that are there when this is done. */
+/** `left` are the routes over the link after the removals. */
 function planRouteSpec(wish: RouteSpec, left: readonly GuestRoute[], context: AttachContext): Plan {
   const { request } = context
   const { dst } = wish
@@ -177,9 +180,9 @@ function planRouteSpec(wish: RouteSpec, left: readonly GuestRoute[], context: At
   ]
 }
 
-// --- routers outside the subnet ---------------------------------------------------------------------------------------
+// --- gateways outside the subnet --------------------------------------------------------------------------------------
 
-/** The routers that the routes asked for go through. */
+/** The gateways of the requested routes. */
 function listRouteGateways(family: Family, { request }: AttachContext): readonly string[] {
   const { addresses, routes, policyRoute } = request
   const gateway = policyRoute ? findGateway(addresses, family) : defaultGateway(request, family)
@@ -188,7 +191,7 @@ function listRouteGateways(family: Family, { request }: AttachContext): readonly
   return [...new Set(all)].filter((router) => router !== undefined)
 }
 
-/** The routes of ours to routers that were outside the subnet, and are no longer asked for. */
+/** Our routes to gateways outside the subnet that are no longer requested. */
 function listStaleGateways(context: AttachContext): readonly GuestRoute[] {
   const record = findLinkRecord(context.facts)
   if (record === undefined) return []
@@ -197,7 +200,7 @@ function listStaleGateways(context: AttachContext): readonly GuestRoute[] {
     const wanted = listRouteGateways(family, context)
     const wasRouter = ({ dst }: GuestRoute) =>
       parseRecordRoutes(record.words).some(({ via }) => via === dst) ||
-      // Where the record had no room for the addresses, what is on the link is ours.
+      // Without addresses in the record, every such route on the link counts as ours.
       (record.addresses?.some(({ gateway }) => gateway === dst) ?? !dst.includes('/'))
     return listLinkRoutes(family, context).filter(
       (route) =>
@@ -210,7 +213,7 @@ function listStaleGateways(context: AttachContext): readonly GuestRoute[] {
   })
 }
 
-/** Removes those routes: after all that goes through them, and before an address goes that takes them along. */
+/** Removes those routes: after the routes through them, and before the kernel removes them with an address. */
 export function planStaleGateways(context: AttachContext): Plan {
   const { ifname } = context.request
   return listStaleGateways(context).map(({ dst, words }) => ({
@@ -258,13 +261,13 @@ function planFamilyRoutes(family: Family, { removed, lostSecondaries }: AddressC
   )
 }
 
-/** A network that is on the link, to ask what it reaches. */
+/** The network of an on-link route, to test what it contains. */
 function routeSubnet({ family, dst }: RouteSpec): Address {
   const [ip = '', prefix] = dst.split('/')
   return { family, ip, prefix: Number(prefix) }
 }
 
-/** The routes over the link that are neither asked for nor to go: those of other people. */
+/** Routes over the link that are neither requested nor about to be removed: those of other programs. */
 function listForeignRoutes(family: Family, context: AttachContext): readonly GuestRoute[] {
   const going = [...listStaleDefaults(family, context), ...listStaleRoutes(context), ...listStaleGateways(context)]
   const current = ownDefault(family, context)
@@ -276,7 +279,7 @@ function listForeignRoutes(family: Family, context: AttachContext): readonly Gue
   )
 }
 
-/** The default route that our own is preferred to, or takes the place of, for that family. */
+/** The default routes of that family that ours takes precedence over or replaces. */
 export function shadowedDefault(family: Family, context: AttachContext): readonly string[] | undefined {
   const { request, facts } = context
   if (defaultGateway(request, family) === undefined) return undefined
@@ -287,12 +290,12 @@ export function shadowedDefault(family: Family, context: AttachContext): readonl
   return replaced?.words ?? other?.words
 }
 
-/** The inverse of a change on a link that was there before; on a new one everything goes with the link. */
+/** The undo of a change on an existing link; a new link is removed with all that it has. */
 export function undoIfExisted({ facts }: AttachContext, undo: IpCommand): { undo?: IpCommand } {
   return facts.inGuest === undefined ? {} : { undo }
 }
 
-/** The commands that put routes of the guest back: those to a gateway before those through it. */
+/** The commands that restore routes of the guest: a route to a gateway before those through it. */
 export function restoreRouteCommands(routes: readonly GuestRoute[]): readonly IpCommand[] {
   const direct = routes.filter(({ gateway }) => gateway === undefined)
   const through = routes.filter(({ gateway }) => gateway !== undefined)

@@ -13,39 +13,39 @@ import {
   toCommandArgv,
 } from './step'
 
-/** What a plan is run with. */
+/** The inputs of a run. */
 export interface ExecuteOptions {
   readonly system: System
-  /** Whose namespace it is; `nsPath` names it in the commands that remove a leftover. */
+  /** The guest; `nsPath` names its namespace in cleanup commands. */
   readonly guest: { readonly nsPath: string }
-  /** The pinned namespace's name for `ip -n`. */
+  /** The held namespace's name for `ip -n`. */
   readonly netns: string
   readonly interrupt: Interrupt
-  /** Steps that the same change has done before this plan. */
+  /** The number of steps that the same change ran before this plan. */
   readonly stepsBefore?: number
-  /** Told of each step before it runs. */
+  /** Called before each step. */
   readonly onStep?: (step: Step) => void
-  /** Looks, after the last step, whether what the plan wanted has come true; throws when it has not. */
+  /** Checks after the last step whether the plan's goal is reached; throws when it is not. */
   readonly verify?: () => void
   /** Runs the steps of a DHCP lease; a plan without such steps needs none. */
   readonly runLease?: (argv: readonly string[], run: ExecuteOptions) => Promise<CommandResult>
 }
 
-/** Why a plan stopped: the step that failed, how, and how many steps before it were done. */
+/** Why a plan stopped: the failed step, its error, and the number of completed steps. */
 interface PlanFailure {
   readonly done: number
-  /** Steps after the done ones of which nothing is known. */
+  /** The number of steps after these whose effect is unknown. */
   readonly uncertain: number
   readonly error: unknown
 }
 
 const SUCCESS: CommandResult = { code: 0, stdout: '', stderr: '' }
-/** Seconds between two tries of a question that is asked again. */
+/** Seconds between two tries of a query. */
 const RETRY_INTERVAL = 0.05
 
 /**
- * Runs the steps, neighbouring changes as one batch, neighbouring questions side by side.
- * On failure or a signal rolls back and throws; exit code 1 when the host is as it was, 3 when something is left.
+ * Runs the steps: adjacent changes as one batch, adjacent queries in parallel. On failure or a signal it rolls back and
+ * throws: exit code 1 when the host is unchanged, 3 with leftovers.
  */
 export async function executePlan(plan: Plan, run: ExecuteOptions): Promise<void> {
   const failure = (await executeSteps(injectTestFailure(plan, run), run)) ?? verifyPlan(plan, run)
@@ -54,12 +54,12 @@ export async function executePlan(plan: Plan, run: ExecuteOptions): Promise<void
   throw withLeftovers(error, await rollBackSteps(plan.slice(0, done + uncertain), done, run))
 }
 
-/** Takes back a plan that was done. What cannot be taken back is left. */
+/** Undoes a completed plan. Returns what could not be undone. */
 export function undoPlan(plan: Plan, run: ExecuteOptions): Promise<readonly Leftover[]> {
   return rollBackSteps(plan, plan.length, run)
 }
 
-/** The failure as it is told: as it was, or with what is left of the change. */
+/** The error with its leftovers, if there are any. */
 export function withLeftovers(error: unknown, leftovers: readonly Leftover[]): unknown {
   if (leftovers.length === 0) return error
   return new PipeworkError(error instanceof Error ? error.message : String(error), {
@@ -117,7 +117,7 @@ function interruptedError(): PipeworkError {
   return new PipeworkError('interrupted')
 }
 
-/** Steps that go to the kernel together, or are asked side by side. */
+/** Groups the steps that run as one batch or in parallel. */
 function groupSteps(plan: Plan): readonly Plan[] {
   const chunks: Step[][] = []
   for (const step of plan) {
@@ -141,7 +141,7 @@ async function executeGroup(chunk: Plan, run: ExecuteOptions): Promise<PlanFailu
   const failed = results.findIndex(({ code }) => code !== 0)
   const [step, result] = [chunk[failed], results[failed]]
   if (step === undefined || result === undefined) return undefined
-  // Of a program that failed we do not know what it did before; a question changes nothing.
+  // A failed program may have changed something; a query changes nothing.
   return { done: failed, uncertain: step.command.kind === 'run' ? 1 : 0, error: toStepError(step, result) }
 }
 
@@ -151,7 +151,7 @@ async function executeIpBatch(chunk: Plan, run: ExecuteOptions): Promise<PlanFai
   if (first === undefined || isSkipped(first, run.system)) return undefined
   const result = await runIpCommands(commands, run)
   if (result.code === 0) return undefined
-  // It counts lines from 1. Some errors (a word ip cannot parse) end it without that line.
+  // `ip -batch` counts lines from 1. After some errors (a word that it cannot parse) it exits without that line.
   const number = /Command failed \S+:(\d+)/.exec(result.stderr)?.[1]
   const failed = chunk[number === undefined ? 0 : Number(number) - 1] ?? chunk[0]
   if (failed === undefined) return undefined
@@ -227,12 +227,12 @@ function toStepError(step: Step, result: CommandResult): PipeworkError {
   })
 }
 
-/** Takes the steps back, last first, going on past what fails. What is uncertain may fail without being left. */
+/** Undoes the steps, last first, and continues after failures. An uncertain step whose undo fails is no leftover. */
 async function rollBackSteps(plan: Plan, certain: number, run: ExecuteOptions): Promise<readonly Leftover[]> {
   const leftovers: Leftover[] = []
   for (const [index, { description, undo = [] }] of [...plan.entries()].reverse()) {
     for (const command of [undo].flat()) {
-      // A bridge that is left because a link on it is left comes to the list as well.
+      // A bridge that remains because of a leftover link on it is a leftover too.
       const isHeld = leftovers.length > 0 && command.kind === 'ip' && isSkipped(command, run.system)
       const { code, stderr } = await executeCommand(command, run).catch(() => ({ code: 1, stderr: '' }))
       const isUndone = code === 0 ? !isHeld : stderr.includes('Cannot find device')
@@ -243,7 +243,7 @@ async function rollBackSteps(plan: Plan, certain: number, run: ExecuteOptions): 
   return leftovers
 }
 
-/** The command as one types it afterwards, when the pinned name is gone. */
+/** The command for a user to run later, without the temporary namespace name. */
 function toCleanupCommand(command: Command, { nsPath }: ExecuteOptions['guest']): string {
   return toShell(command)
     .replaceAll('ip -n "$netns"', `nsenter --net=${nsPath} ip`)

@@ -2,27 +2,27 @@ import { shellQuote } from '../model/shell'
 import { toShell } from './shell'
 import type { Plan } from './step'
 
-/** The guest that a script enters. */
+/** The guest that a script runs in. */
 interface ScriptGuest {
   readonly kind: string
   readonly name: string
   readonly nsPath: string
 }
 
-/** What a script is written from: the plan, its guest, the words that asked for it, and remarks for its head. */
+/** The inputs of a script: the plan, its guest, the command line, and notes for its head. */
 export interface ScriptInput {
   readonly plan: Plan
-  /** Absent when no step runs inside one. */
+  /** Absent when no step runs in a guest. */
   readonly guest?: ScriptGuest
   readonly words: readonly string[]
   readonly notes?: readonly string[]
 }
 
-/** A plan as a POSIX shell script that does the same, runnable as it is. */
+/** Formats a plan as a POSIX shell script that can be run. */
 export function formatScript({ plan, guest, words, notes = [] }: ScriptInput): string {
   const lines = [
     '#!/bin/sh',
-    // Behind a newline, as the text of U:TEXT may have, it would be a command.
+    // Text after a newline, possible in U:TEXT, would run as a command.
     `# ${['pipework', ...words].map(shellQuote).join(' ').replaceAll('\n', '\n# ')}`,
     ...notes.map((note) => `# ${note}`),
     'set -eu',
@@ -35,7 +35,7 @@ function formatScriptBody(plan: Plan, guest: ScriptGuest | undefined): readonly 
   return [...(guest === undefined ? [] : formatNetnsPreamble(guest)), ...plan.flatMap(formatStepLines)]
 }
 
-/** The lines that give the guest's namespace the name by which a script's commands call it. */
+/** The lines that name the guest's namespace for the script's `ip -n` commands. */
 export function formatNetnsPreamble({ kind, name, nsPath }: ScriptGuest): readonly string[] {
   return [
     '',

@@ -11,7 +11,7 @@ import {
   type RunCommand,
 } from './step'
 
-/** How the words that are known at the run only read in shell. */
+/** The shell text of words that are known only at run time. */
 const SHELL_PLACEHOLDERS: Readonly<Record<Placeholder, string>> = {
   [guestNetns]: '"$netns"',
   [hostNetns]: '$$',

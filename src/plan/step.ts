@@ -4,74 +4,73 @@ import type { CommandResult } from '../system/types'
 /** Where a command runs: in the network namespace pipework was started in, or in the guest's. */
 export type CommandNamespace = 'host' | 'guest'
 
-/** Stands for the name of the guest's pinned namespace, which is not known before the run. */
+/** Placeholder for the name of the guest's held namespace, which is known at run time. */
 export const guestNetns = Symbol('guestNetns')
 
-/** Stands for the namespace that pipework was started in: its own process names it. */
+/** Placeholder for pipework's own namespace, which its PID identifies. */
 export const hostNetns = Symbol('hostNetns')
 
-/** Stands for an empty word, which takes an alias away. */
+/** Placeholder for an empty word, which removes an alias. */
 export const emptyWord = Symbol('nothing')
 
 export type Placeholder = typeof guestNetns | typeof hostNetns | typeof emptyWord
 
 export type CommandWord = string | Placeholder
 
-/** One `ip` command line; neighbours in one place go to the kernel as one `ip -batch`. */
+/** One `ip` command line; adjacent ones in the same namespace run as one `ip -batch`. */
 export interface IpCommand {
   readonly kind: 'ip'
   readonly in: CommandNamespace
   readonly words: readonly CommandWord[]
-  /** A directory that must be empty or absent, else the command is skipped: a bridge in use is not deleted. */
+  /** Skips the command unless this directory is empty or absent: a bridge in use is not deleted. */
   readonly onlyIfEmpty?: string
 }
 
-/** A change made by another program than `ip`. */
+/** A change made by a program other than `ip`. */
 export interface RunCommand {
   readonly kind: 'run'
   readonly in: CommandNamespace
   readonly argv: readonly CommandWord[]
-  /** True for a script of ours, which says next to nothing, and has an environment of its own. */
+  /** True for pipework's own scripts: they get a clean environment, and their output is not read. */
   readonly cleanEnv?: true
-  /** What it reads on standard input, without the last newline. */
+  /** Its standard input, without the last newline. */
   readonly input?: string
-  /** It is skipped unless this program answers exactly so: what others use by now is not taken away. */
+  /** Skips the command unless this program prints exactly this text: nothing that others use by now is removed. */
   readonly onlyIf?: { readonly argv: readonly string[]; readonly equals: string }
-  /** What it says on standard error when it has failed with an exit status of 0. */
+  /** Standard error that means failure, even with exit status 0. */
   readonly failIfStderr?: string
 }
 
-/** A small file of the host, written or removed: what no link can hold. */
+/** A small host file, written or removed, for state that no link can hold. */
 export interface FileCommand {
   readonly kind: 'file'
   readonly in: 'host'
   readonly path: string
   /** Absent to remove the file. */
   readonly text?: string
-  /** Who may read it beside root. */
+  /** The readers besides root. */
   readonly readers?: 'everybody'
-  /** Whether it is a program. */
   readonly isExecutable?: true
 }
 
-/** A question that changes nothing; neighbouring questions are asked side by side. */
+/** A query that changes nothing; adjacent queries run in parallel. */
 export interface QueryCommand {
   readonly kind: 'ask'
   readonly in: CommandNamespace
   readonly argv: readonly string[]
-  /** While the answer contains this word, ask again. */
+  /** Repeats the query while the output contains this text. */
   readonly retryWhile?: string
-  /** Until the answer contains this word, ask again. */
+  /** Repeats the query until the output contains this text. */
   readonly retryUntil?: string
-  /** An answer that contains this word is a refusal; so is a non-zero exit status. */
+  /** Fails when the output contains this text, or on a non-zero exit status. */
   readonly failIf?: string
-  /** The exit status of a program that was stopped before it had asked: on a busy machine. It is started again. */
+  /** Repeats the query on this exit status: on a busy machine the program was stopped before it sent anything. */
   readonly retryOnExit?: number
-  /** How long to go on asking, in seconds. */
+  /** Seconds after which it stops repeating. */
   readonly timeout: number
 }
 
-/** Something about a DHCP lease, done in this very process; the words are how a script calls pipework for the same. */
+/** A DHCP lease action that runs in this process; the words are the equivalent command in a script. */
 export interface LeaseCommand {
   readonly kind: 'lease'
   readonly in: 'host'
@@ -80,13 +79,13 @@ export interface LeaseCommand {
 
 export type Command = IpCommand | RunCommand | FileCommand | QueryCommand | LeaseCommand
 
-/** One step of a plan: why, the command, and what takes it back. */
+/** One step of a plan: its description, the command, and the undo. */
 export interface Step {
   readonly description: string
   readonly command: Command
-  /** Absent when there is nothing to take back, or when it goes with the link. */
+  /** Absent when there is nothing to undo, or when it disappears with the link. */
   readonly undo?: Command | readonly Command[]
-  /** What a failure means to the user: the message, and what to do about it. */
+  /** Explains a failure to the user: a message and a hint. */
   readonly explainFailure?: (result: CommandResult) => { readonly message: string; readonly hint?: string } | undefined
 }
 
@@ -103,8 +102,8 @@ export function ipInGuest(strings: TemplateStringsArray, ...parts: readonly (Tem
 }
 
 /**
- * Sets sysctls in the guest's namespace, the keys with slashes: a dot may belong to an interface's name.
- * `ip netns exec` makes it a line of the same batch as the link's creation.
+ * Sets sysctls in the guest's namespace. Keys have slashes, because an interface name may contain dots. `ip netns exec`
+ * puts it into the same batch as the link's creation.
  */
 export function sysctlInGuest(settings: Readonly<Record<string, string>>): IpCommand {
   const words = Object.entries(settings).map(([key, value]) => `${key}=${value}`)
@@ -116,7 +115,7 @@ export function planSteps(...table: readonly (Step | readonly Step[] | false | u
   return table.flatMap((row) => (row === false || row === undefined ? [] : row))
 }
 
-/** What the words that are known at the run only stand for: the guest's pinned namespace, and our own process. */
+/** The values of placeholders: the guest's held namespace, and pipework's PID. */
 export interface PlaceholderValues {
   readonly netns: string
   readonly pid: number
@@ -132,7 +131,7 @@ export function toBatchLine({ words }: IpCommand, names: PlaceholderValues): Bat
   return fillPlaceholders(words, names)
 }
 
-/** The command as its words for the kernel. */
+/** The command as an argument vector. */
 export function toCommandArgv(command: Exclude<Command, FileCommand>, names: PlaceholderValues): readonly string[] {
   if (command.kind !== 'ip') {
     const argv = fillPlaceholders(command.argv, names)

@@ -5,7 +5,7 @@ import type { ContainerRuntime, Guest, GuestLookup } from './types'
 
 const DOCKER_SOCKET = '/var/run/docker.sock'
 
-/** The Docker Engine, wherever DOCKER_HOST or the context in use says it is. */
+/** The Docker Engine at DOCKER_HOST or in the current context. */
 export const dockerRuntime: ContainerRuntime = {
   kind: 'docker',
   noun: 'container',
@@ -25,7 +25,7 @@ export const dockerRuntime: ContainerRuntime = {
   },
 }
 
-/** The Engine's socket, or undefined where only the docker command knows the way (contexts, TLS, ssh). */
+/** The Engine's socket; undefined when only the docker command can connect (contexts, TLS, ssh). */
 export function findDockerSocket(system: System): string | undefined {
   const { DOCKER_HOST } = system.env
   if (DOCKER_HOST) return /^unix:\/\/(.+)$/.exec(DOCKER_HOST)?.[1]
@@ -65,7 +65,7 @@ interface EngineInfo {
   readonly SecurityOptions?: readonly string[]
 }
 
-/** Where a container is whose process is not among this machine's, if its Engine says so. */
+/** Explains where a container runs whose process is not on this machine, if its Engine reports that. */
 async function explainUnreachable(
   guest: Guest,
   socket: string | undefined,
@@ -102,6 +102,6 @@ async function readEngineInfo(socket: string | undefined, system: System): Promi
       (await system.run(['docker', 'info', '--format', '{{json .}}'], ENGINE_TIMEOUT)).stdout,
     ) as EngineInfo
   } catch {
-    return {} // it is for an explanation only
+    return {} // only needed for an explanation
   }
 }

@@ -2,10 +2,10 @@ import { PipeworkError } from '../model/errors'
 import type { System } from '../system/types'
 import { type ContainerRuntime, type Guest, type GuestCandidate, type GuestLookup, GuestNotRunningError } from './types'
 
-/** Seconds that an engine may take for an answer; a healthy one takes a hundredth. */
+/** Seconds to wait for an engine's answer. */
 export const ENGINE_TIMEOUT = 10
 
-/** What we read of `docker inspect`, or of GET /containers/{id}/json; Podman and nerdctl write the same. */
+/** The fields we read from `docker inspect` or GET /containers/{id}/json; Podman and nerdctl print the same. */
 interface ContainerInspectJson {
   readonly Id: string
   readonly Name: string
@@ -19,7 +19,7 @@ interface ContainerInspectJson {
   readonly NetworkSettings?: { readonly SandboxKey?: string } | null
 }
 
-/** One question to an engine: of which container, and how to ask for another. */
+/** A query about one container, and a function that inspects another one. */
 interface InspectQuery {
   readonly engine: ContainerRuntime
   readonly name: string
@@ -27,7 +27,7 @@ interface InspectQuery {
   inspect(name: string): Promise<ContainerInspectJson | undefined>
 }
 
-/** Asks over the engine's socket: 2 to 10 ms, where the command takes 25 to 60. Rejects with the system's error. */
+/** Asks over the engine's socket, which is faster than its command. Rejects with the system's error. */
 export async function inspectOverSocket(
   engine: ContainerRuntime,
   name: string,
@@ -51,7 +51,7 @@ export async function inspectOverSocket(
   })
 }
 
-/** Something else may listen on the socket, or the engine may have died while it answered. */
+/** Another program may listen on the socket, or the engine may have died while it answered. */
 function parseInspectJson(body: string, { title, listCommand }: ContainerRuntime): ContainerInspectJson {
   try {
     const inspected = JSON.parse(body) as Partial<ContainerInspectJson>
@@ -66,14 +66,14 @@ function parseErrorMessage(body: string): string {
   return /"message"\s*:\s*"((?:[^"\\]|\\.)*)"/.exec(body)?.[1] ?? body.trim()
 }
 
-/** Asks by the engine's own command, which knows the way to wherever it is. Throws when that fails. */
+/** Asks with the engine's own command, which can connect everywhere. Throws when the command fails. */
 export async function inspectByCommand(engine: ContainerRuntime, name: string, system: System): Promise<GuestLookup> {
   const { program } = engine
   const run = (it: string) => system.run([program, 'inspect', '--type', 'container', it], ENGINE_TIMEOUT)
   const read = (text: string) => (JSON.parse(text) as readonly Partial<ContainerInspectJson>[]).map(fillMissingFields)
   const { code, stdout, stderr } = await run(name)
   const all = code === 0 ? read(stdout) : []
-  // nerdctl inspects every container whose id begins like that.
+  // nerdctl inspects every container whose id starts with the text.
   const found = all.length > 1 ? all.find(({ Name }) => Name === name) : all[0]
   const inspect = async (it: string) => {
     const other = await run(it)
@@ -94,12 +94,12 @@ export async function inspectByCommand(engine: ContainerRuntime, name: string, s
   )
 }
 
-/** nerdctl shows no state of what was never started, and no name of what Kubernetes has made. */
+/** nerdctl prints no state for containers that were never started, and no name for those of Kubernetes. */
 function fillMissingFields({ Id = '', Name, State, ...rest }: Partial<ContainerInspectJson>): ContainerInspectJson {
   return { ...rest, Id, Name: Name || Id.slice(0, 12), State: State ?? { Status: 'created', Pid: 0 } }
 }
 
-/** Of all containers, those that the name may mean when it is not one of them. */
+/** The containers that the name may mean when none matches exactly. */
 function toNotFound(name: string, all: readonly Required<GuestCandidate>[]): GuestLookup {
   const candidates = all.filter(({ id }) => id.startsWith(name))
   if (candidates.length > 1) return { state: 'several', candidates }
@@ -133,7 +133,7 @@ async function readOwnerName(owner: string, { inspect }: InspectQuery): Promise<
 
 const stripSlash = (name: string) => name.replace(/^\//, '')
 
-/** A container's own name among those that an engine lists: `--link` gives it others, like `/web/db`. */
+/** A container's own name in an engine's list: `--link` adds others, like `/web/db`. */
 export function pickContainerName(names: readonly string[]): string | undefined {
   return names.map(stripSlash).find((name) => !name.includes('/'))
 }
@@ -149,7 +149,7 @@ function checkContainerState(
     return new GuestNotRunningError(`the container '${name}' is paused`, {
       hint: `Wake it up first: ${program} unpause ${name}`,
     })
-  // nerdctl says Restarting of all that would be restarted, and keeps the PID of what has exited.
+  // nerdctl prints Restarting for every container with a restart policy, and keeps the PID of exited ones.
   if (Status === 'restarting' || (State.Restarting && Pid === 0))
     return new GuestNotRunningError(`the container '${name}' is restarting`, {
       hint: `Wait for it with --wait-guest SECONDS; if it never stays up: ${program} logs ${name}`,
@@ -174,14 +174,14 @@ export function hostNetworkError({ kind, name }: Pick<Guest, 'kind' | 'name'>): 
 }
 
 /**
- * Whether the process with the guest's number may be somebody else's: runtimes put the id into the cgroup's path.
- * Rootless ones do not always, so this only asks for a closer look.
+ * Whether another process may have the guest's PID by now: runtimes put the id into the cgroup's path. Rootless ones do
+ * not always, so this only leads to a closer check.
  */
 export function mayBeForeignProcess({ pid, id }: Guest, system: System): boolean {
   return pid !== undefined && id !== undefined && !system.read(`/proc/${pid}/cgroup`)?.includes(id)
 }
 
-/** Refuses a container whose process is out of this kernel's reach. */
+/** Refuses a container whose process does not run on this kernel. */
 export function unreachableGuest({ name, id }: Guest, where: string, hint: string): GuestLookup {
   const why = new PipeworkError(`the container '${name}' is out of reach: ${where}`, { hint })
   return { state: 'refused', candidate: { name, id }, error: why }

@@ -21,26 +21,26 @@ export class GuestNotFoundError extends PipeworkError {}
 /** The name may mean several guests; the message lists them. */
 export class AmbiguousGuestError extends PipeworkError {}
 
-/** One finder, and what it said. */
+/** A finder and its answer. */
 interface FinderReply {
   readonly finder: GuestFinder | ContainerRuntime
   readonly lookup: GuestLookup | { readonly state: 'silent'; readonly error: PipeworkError }
 }
 
-/** One guest that the name may mean. */
+/** A guest that the name may mean. */
 interface GuestMatch extends Required<GuestName>, Pick<GuestCandidate, 'id'> {
-  /** The guest, or why it cannot be used; a mere candidate has neither. */
+  /** The guest, or why it cannot be used; absent for a mere candidate. */
   readonly result?: Guest | PipeworkError
 }
 
 /**
- * The guest of that name. Throws when there is none, when the name may mean several, or when the guest cannot be used
- * as it is.
+ * Finds the guest of that name. Throws when there is none, when the name is ambiguous, or when the guest cannot be
+ * used.
  *
- * The first runtime that has a container of exactly that name, or whose id it is, wins: an attach to a container of
- * Docker's asks nobody else (2 ms over its socket; podman inspect takes 60, lxc-info 25). The others, those that are
- * installed, are asked side by side when Docker has none, or when the name only begins an id of Docker's: `db` and
- * `cafe` may do that, and still mean the container of that name in Podman. The beginning of several ids is ambiguous.
+ * The first runtime with a container of exactly that name or id wins. Docker is asked first and alone: its socket is
+ * much faster than the other runtimes' commands. The other installed runtimes are asked in parallel when Docker has no
+ * exact match: `db` and `cafe` may begin an id in Docker and still name a container in Podman. A text that begins
+ * several ids is ambiguous.
  */
 export async function findGuest(wanted: GuestName, system: System): Promise<Guest> {
   if (wanted.kind !== undefined) {
@@ -75,7 +75,7 @@ function toGuestMatches({ finder: { kind }, lookup }: FinderReply): readonly Gue
   return lookup.state === 'several' ? lookup.candidates.map((candidate) => ({ kind, ...candidate })) : []
 }
 
-/** The twelve digits that runtimes print, or more, are as good as the whole id. */
+/** The twelve digits that runtimes print, or more, count as the whole id. */
 function isExactMatch({ name, id }: GuestMatch, wanted: string): boolean {
   return name === wanted || (wanted.length >= 12 && id !== undefined && id.startsWith(wanted))
 }
@@ -99,7 +99,7 @@ function ambiguousGuestError({ name }: GuestName, matches: readonly GuestMatch[]
 }
 
 function guestNotFoundError(replies: readonly FinderReply[], wanted: GuestName, system: System): PipeworkError {
-  // A runtime that is not installed has nothing to say, and is mentioned only when no other is there.
+  // A runtime that is not installed is mentioned only when no other is installed.
   const silent = replies.flatMap(({ finder, lookup }) =>
     lookup.state === 'silent' ? [{ finder, why: lookup.error }] : [],
   )
@@ -134,7 +134,7 @@ function suggestGuests(known: readonly FinderReply[], { kind, name }: GuestName,
   const runtimes = known.flatMap(({ finder }) => ('listCommand' in finder ? [finder] : []))
   const lists = runtimes.map(({ listCommand: command }) => command)
   const see = lists.length === 0 ? [] : [`See what there is: ${joinWords(lists, 'and')}`]
-  // Rootless containers are in a place of their user's own, where the user's own podman and lxc-info look.
+  // Rootless containers are visible only to their user's own podman and lxc-info.
   const rootless = runtimes.some(({ kind: it }) => it !== 'docker')
   const unseen = system.isRoot
     ? "A user's rootless container is not found by its name: take its process, pid:N."
@@ -142,17 +142,17 @@ function suggestGuests(known: readonly FinderReply[], { kind, name }: GuestName,
   return [...see, ...(rootless ? [unseen] : [])].join('\n') || undefined
 }
 
-/** How long a guest is waited for, and what ends the wait early. */
+/** How long to wait for a guest, and what ends the wait early. */
 export interface WaitOptions {
-  /** Seconds; 0 for not at all. */
+  /** Seconds; 0 for no wait. */
   readonly timeout: number
   readonly interrupt: Interrupt
 }
 
-/** Seconds between two looks at a guest that is awaited. */
+/** Seconds between two checks of an awaited guest. */
 const GUEST_POLL_INTERVAL = 0.1
 
-/** The guest as soon as it runs; after the limit the reason why it does not, with exit code 124. */
+/** Waits until the guest runs; at the limit, throws the reason with exit code 124. */
 export async function waitForGuest(
   wanted: GuestName,
   system: System,
@@ -178,8 +178,8 @@ export async function waitForGuest(
 }
 
 /**
- * Holds the guest's namespace for this run, so that neither a restart nor a reused PID can put another in its place.
- * Throws when it is not the guest's, or is the host's own.
+ * Holds the guest's namespace for this run, so that a restart or a reused PID cannot replace it. Throws when the
+ * namespace is not the guest's, or is the host's own.
  */
 export function holdGuestNetns(guest: Guest, system: System): HeldNetns {
   const pin = holdNetnsPath(guest, system)
@@ -218,8 +218,8 @@ function validateHeldNetns(guest: Guest, pin: HeldNetns, system: System): void {
   const sandbox = guest.sandbox === undefined ? undefined : system.inode(guest.sandbox)
   if (sandbox !== undefined && guest.id !== undefined && sandbox !== pin.inode) throw restartedGuestError(guest)
   if (guest.pid === undefined || guest.kind === 'pid' || sandbox !== undefined) return
-  // Without a sandbox to compare with, the cgroup's path tells whose process it is: runtimes put the id there, and LXC
-  // the name, with a number behind it where an old cgroup is in the way.
+  // Without a sandbox to compare with, the cgroup's path identifies the process. Runtimes put the id there; LXC puts
+  // the name there, with a number after it when an old cgroup exists.
   const [own, pattern] =
     guest.kind === 'lxc' ? [`lxc.payload.${guest.name}`, /lxc\.payload\.[^/\n]+/g] : [guest.id ?? '', /[0-9a-f]{64}/g]
   const owners: readonly string[] = system.read(`/proc/${guest.pid}/cgroup`)?.match(pattern) ?? []
@@ -227,8 +227,8 @@ function validateHeldNetns(guest: Guest, pin: HeldNetns, system: System): void {
 }
 
 /**
- * Where the guest is that a record names, seen from a namespace in which the record's link is: here as well (containers
- * share it, or two engines know the container), elsewhere, or nowhere any more.
+ * Where a record's guest is, seen from the namespace of the record's link: here (containers share it, or two engines
+ * know the container), elsewhere, or gone.
  */
 export async function locateGuest(
   { kind, name }: { readonly kind: string; readonly name: string },

@@ -6,7 +6,10 @@ import { pidFinder } from './pid'
 import { podmanRuntime } from './podman'
 import type { ContainerRuntime, GuestFinder } from './types'
 
-/** Asked about a bare name, in this order. A namespace or a process is never meant by one: any word may be its name. */
+/**
+ * The runtimes that are asked about a name without prefix, in this order. Namespaces and processes need a prefix: any
+ * word may be their name.
+ */
 export const CONTAINER_RUNTIMES: readonly [ContainerRuntime, ...(readonly ContainerRuntime[])] = [
   dockerRuntime,
   podmanRuntime,
@@ -14,5 +17,5 @@ export const CONTAINER_RUNTIMES: readonly [ContainerRuntime, ...(readonly Contai
   nerdctlRuntime,
 ]
 
-/** All that a prefix can choose. */
+/** All kinds that a prefix can choose. */
 export const GUEST_FINDERS: readonly GuestFinder[] = [...CONTAINER_RUNTIMES, netnsFinder, pidFinder]

@@ -2,10 +2,10 @@ import { PipeworkError } from '../model/errors'
 import type { System } from '../system/types'
 import { type ContainerRuntime, type GuestLookup, GuestNotRunningError } from './types'
 
-/** Seconds that it may take; a healthy one takes a hundredth. */
+/** Seconds to wait for an LXC command. */
 const LXC_TIMEOUT = 10
 
-/** LXC, in its configured path; unprivileged containers have paths of their own and are not asked for. */
+/** LXC in its configured path; unprivileged containers use other paths and are not searched. */
 export const lxcRuntime: ContainerRuntime = {
   kind: 'lxc',
   noun: 'container',

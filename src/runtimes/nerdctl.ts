@@ -1,7 +1,7 @@
 import { inspectByCommand } from './engine'
 import type { ContainerRuntime } from './types'
 
-/** containerd, where nerdctl manages it; CONTAINERD_NAMESPACE says which of its namespaces. */
+/** containerd as managed by nerdctl; CONTAINERD_NAMESPACE selects its namespace. */
 export const nerdctlRuntime: ContainerRuntime = {
   kind: 'nerdctl',
   noun: 'container',

@@ -1,14 +1,14 @@
 import { PipeworkError } from '../model/errors'
 import type { GuestFinder } from './types'
 
-/** A process: for what no runtime here can name, like a rootless container. */
+/** A process, for guests that no runtime here can name, like a rootless container. */
 export const pidFinder: GuestFinder = {
   kind: 'pid',
   noun: 'process',
   find(name, system) {
     const stat = system.read(`/proc/${name}/stat`)
     if (stat === undefined) return Promise.resolve({ state: 'unknown', names: [] })
-    // The command's name, in parentheses, may hold blanks: proc(5) counts the fields behind it.
+    // The command name is in parentheses and may contain blanks: proc(5) counts the fields after it.
     const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
     if (state === 'Z' || state === 'X') {
       const why = new PipeworkError(`process ${name} has ended and is in no network namespace any more`, {

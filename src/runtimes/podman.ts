@@ -23,7 +23,7 @@ export const podmanRuntime: ContainerRuntime = {
   },
 }
 
-/** Podman serves Docker's API where systemd listens for it; the command works everywhere, and takes 60 ms with execa's 18. */
+/** Podman serves Docker's API only where systemd listens for it; its command works everywhere, but is slower. */
 async function inspectPodman(name: string, system: System): Promise<GuestLookup> {
   const socket = findPodmanSocket(system)
   if (socket === undefined || system.inode(socket) === undefined) return inspectByCommand(podmanRuntime, name, system)
@@ -33,7 +33,7 @@ async function inspectPodman(name: string, system: System): Promise<GuestLookup>
   })
 }
 
-/** Where Podman's service listens when it runs, or undefined where only the command knows the way. */
+/** The socket of Podman's service; undefined when only the command can connect. */
 export function findPodmanSocket({ env: { CONTAINER_HOST } }: System): string | undefined {
   return CONTAINER_HOST ? /^unix:\/\/(.+)$/.exec(CONTAINER_HOST)?.[1] : PODMAN_SOCKET
 }

@@ -4,20 +4,20 @@ import { findDockerSocket } from './docker'
 import { ENGINE_TIMEOUT, pickContainerName } from './engine'
 import { findPodmanSocket } from './podman'
 
-/** The runtimes that tell what happens to their containers. */
+/** The runtimes that report events of their containers. */
 export type EngineKind = 'docker' | 'podman'
 
 export function isEngineKind(kind: GuestKind): kind is EngineKind {
   return kind === 'docker' || kind === 'podman'
 }
 
-/** A container that runs. */
+/** A running container. */
 export interface RunningContainer {
   readonly id: string
   readonly name: string
 }
 
-/** What a container was made with, as far as it may ask for something. */
+/** The parts of a container's configuration that can request attachments. */
 export interface ContainerConfig extends RunningContainer {
   readonly kind: EngineKind
   readonly hostname: string
@@ -26,18 +26,18 @@ export interface ContainerConfig extends RunningContainer {
   readonly env: readonly string[]
 }
 
-/** The socket of an engine where one listens; else its command knows the way. */
+/** The engine's socket when it listens on one; else its command is used. */
 export function findEngineSocket(kind: EngineKind, system: System): string | undefined {
   const socket = kind === 'docker' ? findDockerSocket(system) : findPodmanSocket(system)
   return socket !== undefined && system.inode(socket) !== undefined ? socket : undefined
 }
 
-/** Whether the engine is asked by its command where no socket is there: Docker without its socket is not running. */
+/** Whether the engine's command is used when it has no socket: Docker without its socket is not running. */
 export function usesEngineCommand(kind: EngineKind, system: System): boolean {
   return system.hasProgram(kind) && (kind === 'podman' || findDockerSocket(system) === undefined)
 }
 
-/** The containers of an engine that run now. Rejects when it cannot be asked. */
+/** The running containers of an engine. Rejects when the engine does not answer. */
 export async function listRunningContainers(kind: EngineKind, system: System): Promise<readonly RunningContainer[]> {
   const socket = findEngineSocket(kind, system)
   if (socket !== undefined) {
@@ -61,7 +61,7 @@ interface ConfigInspectJson {
   }
 }
 
-/** Labels and environment of the container with that id; undefined when there is none any more. */
+/** Labels and environment of the container with that id; undefined when it no longer exists. */
 export async function readContainerConfig(
   kind: EngineKind,
   id: string,

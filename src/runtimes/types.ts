@@ -2,54 +2,53 @@ import { PipeworkError } from '../model/errors'
 import type { GuestKind } from '../model/guest-name'
 import type { System } from '../system/types'
 
-/** The guest is there, and does not run now: it may later. */
+/** The guest exists but is not running. */
 export class GuestNotRunningError extends PipeworkError {}
 
-/** A guest whose network namespace can be named. */
+/** A guest whose network namespace is known. */
 export interface Guest {
   readonly kind: GuestKind
   readonly name: string
-  /** The full id, where the runtime has ids; of a process, when it started: two with the same number differ there. */
+  /** The full id, where the runtime has ids; for a process its start time, which differs when a PID is reused. */
   readonly id?: string
   readonly pid?: number
-  /** The file of its network namespace. */
+  /** The path of its network namespace. */
   readonly nsPath: string
-  /** Where the runtime mounts the same namespace, if it does. */
+  /** The path where the runtime mounts the same namespace. */
   readonly sandbox?: string
-  /** The guest whose network namespace it is, when it is another's (`--network container:…`, a pod). */
+  /** The guest that owns the network namespace, when it is shared (`--network container:…`, a pod). */
   readonly sharedWith?: string
 }
 
-/** What a name may mean. */
+/** A guest that a name may mean. */
 export interface GuestCandidate {
   readonly name: string
   readonly id?: string
 }
 
-/** What a runtime says of a name. */
+/** A runtime's answer about a name. */
 export type GuestLookup =
   | { readonly state: 'found'; readonly guest: Guest }
-  /** It is there, but cannot be used as it is. */
+  /** It exists, but cannot be used. */
   | { readonly state: 'refused'; readonly candidate: GuestCandidate; readonly error: PipeworkError }
-  /** The ids of several begin like that. */
+  /** Several ids start with the text. */
   | { readonly state: 'several'; readonly candidates: readonly GuestCandidate[] }
-  /** No such guest, and the names of those there are. */
+  /** No such guest, and the names of the existing ones. */
   | { readonly state: 'unknown'; readonly names: readonly string[] }
 
-/** One kind of guest: how a name becomes a process or a namespace. */
+/** One kind of guest: resolves a name to a process or a namespace. */
 export interface GuestFinder {
   readonly kind: GuestKind
   readonly noun: 'container' | 'network namespace' | 'process'
-  /** Looks for the guest of that name. Throws when nobody answers. */
+  /** Looks for the guest of that name. Throws when the runtime does not answer. */
   find(name: string, system: System): Promise<GuestLookup>
 }
 
-/** A container runtime: what a bare name is looked for in. */
+/** A container runtime, where names without prefix are looked up. */
 export interface ContainerRuntime extends GuestFinder {
-  /** How messages call it. */
+  /** Its name in messages. */
   readonly title: string
-  /** Its own command: where that is not installed, a bare name is not looked for. */
+  /** Its own command; when that is not installed, the runtime is not searched for names without prefix. */
   readonly program: string
-  /** The command that lists its guests. */
   readonly listCommand: string
 }

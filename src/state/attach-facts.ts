@@ -15,66 +15,65 @@ export interface DerivedNames {
   readonly hostEndName: string
   /** The MAC address for the interface in the guest; derived unless the user gave one. */
   readonly mac: string
-  /** The MAC address for the bridge, should it be made. */
+  /** The MAC address of the bridge, if it has to be created. */
   readonly bridgeMac: string
 }
 
-/** What is known of the host and the guest when the plan is made. */
+/** The facts about host and guest that a plan is made from. */
 export interface AttachFacts extends NicFacts, DerivedNames {
   /** The host interface of the request, when it exists. */
   readonly hostif?: HostLink
-  /** The interface of that name in the guest, when there is one. */
+  /** The existing interface of that name in the guest. */
   readonly inGuest?: GuestLink
-  /** The host's end of that interface, when it is a veth of this host. */
+  /** The host end of that interface, when it is a veth of this host. */
   readonly hostEnd?: HostLink
   /** The guest in the link's record, where that is another name for the same namespace. */
   readonly recordedGuest?: LinkRecord['guest']
-  /** The VLANs of that end, where its bridge keeps VLANs apart or is to do so. */
+  /** The VLANs of that end, when its bridge has VLAN filtering or will get it. */
   readonly portVlans?: PortVlans
-  /** Open vSwitch, where the request or the link that is there may concern it. */
+  /** Open vSwitch, when the request or the existing link may concern it. */
   readonly ovs?: OvsState
-  /** What the link in the guest hangs on, where that is not a veth's other end: a macvlan's NIC. */
+  /** The parent of the link in the guest, when it has one: a macvlan's NIC. */
   readonly parent?: HostLink
-  /** The guest's links. */
   readonly links: readonly GuestLink[]
-  /** The NIC of that name, when it is in a guest. */
+  /** The saved NIC of that name, when it is in a guest. */
   readonly nicElsewhere?: SavedNic
-  /** Names that the host's interfaces have, where nothing has the one that was typed, and nothing is made of it. */
+  /** Names of host interfaces to suggest, when the typed one does not exist and will not be created. */
   readonly similarNames?: readonly string[]
   /** With --direct-phys: the NIC, when it is in the guest under another name. */
   readonly nicOtherName?: GuestLink
-  /** A link of the host that bears the name wanted for the host end and is not it. */
+  /** Another host link that has the name wanted for the host end. */
   readonly nameConflict?: HostLink
-  /** Whether the holder of that name has its other end in this guest, and the interface's name there. */
+  /** The name of that link's other end, when that is in this guest. */
   readonly conflictPeer?: string
-  /** What the container is called now that the holder of that name was made for, where it runs on under another name. */
+  /** The current name of the container that this link was created for, when it was renamed and still runs. */
   readonly renamedTo?: string
   /** The guest's main routing table. */
   readonly routes: readonly GuestRoute[]
-  /** Rules and routes for replies that leave where they came in, and what is left of such for links that are gone. */
+  /** Rules and routes of --policy-route, including leftovers of links that are gone. */
   readonly policy?: PolicyRouting
-  /** With --policy-route: the file that says that this guest has rules. */
+  /** With --policy-route: the file that marks this guest as having rules. */
   readonly rulesFile?: string
-  /** The MTU that the bridge has without this link, where that is not to choose its own any more. */
+  /** The MTU that the bridge has without this link, when it no longer chooses its own. */
   readonly otherPortsMtu?: number
-  /** Where --tx-offload is given, or was: whether there is an ethtool, and what it says of the link that is there. */
+  /** For --tx-offload, requested now or before: whether ethtool is installed, and the state of the existing link. */
   readonly offload?: { readonly ethtool: boolean; readonly state?: 'on' | 'off' }
   /** sysctls of the interface in the guest; empty while it does not exist, or needs no new address. */
   readonly sysctls: Readonly<Record<string, string>>
-  /** False where the kernel knows no IPv6. */
+  /** False when the kernel has no IPv6. */
   readonly hasIpv6: boolean
-  /** Whether iputils' arping is there to ask for an IPv4 address. */
+  /** Whether iputils' arping is installed, to probe for duplicate IPv4 addresses. */
   readonly hasArping: boolean
 }
 
-/** What a plan is made from. */
+/** The inputs of a plan. */
 export interface AttachContext {
   readonly request: AttachRequest
   readonly guest: Guest
   readonly facts: AttachFacts
 }
 
-/** The record of the attachment: on a veth's host end, where the guest cannot write, else on the link itself. */
+/** The attachment's record: on a veth's host end, where the guest cannot write, else on the link itself. */
 export function findLinkRecord({ hostEnd, inGuest }: Pick<AttachFacts, 'hostEnd' | 'inGuest'>): LinkRecord | undefined {
   const { record } = hostEnd ?? inGuest ?? {}
   return record?.kind === 'link' ? record : undefined

@@ -17,31 +17,31 @@ import {
 } from './ovsdb'
 import { type LinkRecord, ROUTE_PROTO } from './record'
 
-/** An attachment that pipework made: its record, and the ends of its link that are there. */
+/** An attachment that pipework made: its record, and the existing ends of its link. */
 export interface ExistingAttachment {
   readonly record: LinkRecord
   /** The record as it is written on the link. */
   readonly alias: string
-  /** The end in the host; a macvlan has none. */
+  /** The host end; a macvlan has none. */
   readonly hostEnd?: HostLink
-  /** The link in the guest; absent when the guest is gone or was started again. */
+  /** The link in the guest; absent when the guest has stopped or was restarted. */
   readonly inGuest?: GuestLink
-  /** A port of Open vSwitch without a device, when nothing else remains. */
+  /** An Open vSwitch port without a device, when nothing else remains. */
   readonly deadPort?: OvsPort
 }
 
-/** The ports and the bridge of Open vSwitch that a detach removes. */
+/** The Open vSwitch ports and the bridge that a detach removes. */
 export interface OvsRemoval {
   /** The port of the link. */
   readonly port?: OvsPort
-  /** Ports of containers that are gone. */
+  /** Ports of containers that no longer exist. */
   readonly deadPorts: readonly OvsPort[]
-  /** A bridge that pipework made and that is unused after this. */
+  /** A bridge that pipework created and that is unused afterwards. */
   readonly unusedBridge?: OvsBridge
   readonly isDaemonRunning: boolean
 }
 
-/** The attachments with an end in the host, where their record is: a few reads of sysfs. */
+/** The attachments whose host end holds the record, read from sysfs. */
 export function readHostAttachments(system: System): readonly (ExistingAttachment & { readonly hostEnd: HostLink })[] {
   return readRecordedLinks(system).flatMap((hostEnd) => {
     const { record, alias } = hostEnd
@@ -49,17 +49,18 @@ export function readHostAttachments(system: System): readonly (ExistingAttachmen
   })
 }
 
-/** The attachments in a guest that have no end in the host. */
+/** The attachments in a guest that have no host end. */
 export function listGuestAttachments(state: GuestState | undefined): readonly ExistingAttachment[] {
   return (state?.links ?? []).flatMap((inGuest) => {
     const { record, alias, kind } = inGuest
-    // A veth's record is on its host end; whatever stands on the guest's is not ours, unless it was moved in as a NIC.
+    // A veth's record is on its host end; an alias on the guest's end is not ours, unless the veth was moved in as a
+    // NIC.
     if (record?.kind !== 'link' || (kind === 'veth' && record.nic === undefined)) return []
     return [{ record, alias: alias ?? '', inGuest }]
   })
 }
 
-/** What is left in the database of Open vSwitch of attachments whose container is gone, or was started again. */
+/** Rows in the Open vSwitch database whose container has stopped or was restarted. */
 export function listDeadPorts(ovs: OvsDatabase | undefined): readonly ExistingAttachment[] {
   return (ovs?.ports ?? []).flatMap((deadPort) => {
     const guest = guestOfOvsPort(deadPort)
@@ -70,14 +71,14 @@ export function listDeadPorts(ovs: OvsDatabase | undefined): readonly ExistingAt
   })
 }
 
-/** Open vSwitch's database where there is one: nothing of ours is in it else. */
+/** The Open vSwitch database if Open vSwitch runs; else it holds nothing of ours. */
 export async function readOvsIfRunning(system: System): Promise<OvsDatabase | undefined> {
   if (!system.isRoot || !isOvsRunning(system)) return undefined
   const ovs = await readOvs(system)
   return ovs.kind === 'database' ? ovs : undefined
 }
 
-/** What an attachment is to Open vSwitch; `gone` are those that a dry run has taken away before. */
+/** The Open vSwitch rows of an attachment; `gone` are those that a dry run has removed before. */
 export async function findOvsRemoval(
   { hostEnd, deadPort }: Pick<ExistingAttachment, 'hostEnd' | 'deadPort'>,
   { ovs, gone }: { readonly ovs: OvsDatabase | undefined; readonly gone: readonly ExistingAttachment[] },
@@ -96,7 +97,7 @@ export async function findOvsRemoval(
   return { port, deadPorts: dead, isDaemonRunning: ovs.isVswitchdRunning, unusedBridge: unused }
 }
 
-/** Whether the link has an address that somebody gave it, and not we; taken to be so when that cannot be told. */
+/** Whether the link has an address that pipework did not add; true when that cannot be determined. */
 export async function hasGlobalAddress(name: string, system: System): Promise<boolean> {
   const { code, stdout } = await system.runIpBatch({
     lines: [batchLine`addr show dev ${name} scope global`],
@@ -105,7 +106,7 @@ export async function hasGlobalAddress(name: string, system: System): Promise<bo
   return code !== 0 || new RegExp(`^\\s*inet6? \\S+ (?!metric ${ROUTE_PROTO} )`, 'm').test(stdout)
 }
 
-/** The files of all network namespaces but our own, one for each: those of processes, and those with a name. */
+/** The files of all network namespaces but our own, one each: those of processes, and named ones. */
 function listNamespaces(system: System): readonly { readonly path: string; readonly pid?: string }[] {
   const seen = new Set([system.inode('/proc/self/ns/net')])
   const pids = (system.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))
@@ -122,21 +123,21 @@ function listNamespaces(system: System): readonly { readonly path: string; reado
   })
 }
 
-/** Whether the host's own /proc shows no link but `lo` in there. The guest cannot change what is read here. */
+/** Whether the host's own /proc shows only `lo` in the namespace. The guest cannot change this file. */
 function hasOnlyLoopback(pid: string | undefined, system: System): boolean {
   const text = pid === undefined ? undefined : system.read(`/proc/${pid}/net/dev`)
   const names = [...(text ?? '').matchAll(/^\s*(\S+?):/gm)].map(([, name]) => name)
   return names.length > 0 && names.every((name) => name === 'lo')
 }
 
-/** What is in the other namespaces of this host. */
+/** The contents of the other namespaces of this host. */
 export interface NamespaceScan {
   readonly states: readonly GuestState[]
-  /** Set when some of them could not be looked into. */
+  /** Set when some of them could not be read. */
   readonly error?: PipeworkError
 }
 
-/** Errors of a namespace that ended in between, or of a file that is none. */
+/** Errors of a namespace that ended meanwhile, or of a file that is no namespace. */
 const GONE = ['ENOENT', 'ESRCH', 'EINVAL']
 
 /** The links and routes in a namespace; undefined when it is gone. */
@@ -159,14 +160,14 @@ function incompleteScanError(count: number, cause: unknown): PipeworkError {
   })
 }
 
-/** Looks into all other namespaces, a few at a time. Without root, into none. */
+/** Reads all other namespaces, a few at a time. Without root, reads none. */
 export async function scanNamespaces(system: System): Promise<NamespaceScan> {
   if (!system.isRoot) return { states: [] }
   const errors: unknown[] = []
   const namespaces = listNamespaces(system).filter(({ pid }) => !hasOnlyLoopback(pid, system))
   const found = await mapConcurrently(namespaces, MAX_CONCURRENT_READS, async ({ path }) => {
     try {
-      // What fails everywhere, like an `ip` that hangs, is not tried everywhere.
+      // An error that occurs everywhere, like a hanging `ip`, is not repeated for every namespace.
       if (errors.length < MAX_CONCURRENT_READS) return await readNamespace(path, system)
     } catch (error) {
       errors.push(error)
@@ -181,8 +182,8 @@ export async function scanNamespaces(system: System): Promise<NamespaceScan> {
 }
 
 /**
- * What is in all other namespaces, for decisions that need to know of every link.
- * @throws PipeworkError when some could not be looked into.
+ * The contents of all other namespaces, for decisions that must know every link.
+ * @throws PipeworkError when some could not be read.
  */
 export async function readOtherNamespaces(system: System): Promise<readonly GuestState[]> {
   const { states, error } = await scanNamespaces(system)
@@ -190,21 +191,21 @@ export async function readOtherNamespaces(system: System): Promise<readonly Gues
   return states
 }
 
-/** The attachments on this host as far as they can be seen, and an error when some cannot. */
+/** The visible attachments on this host, and an error when some namespaces could not be read. */
 export interface AttachmentScan {
   readonly attachments: readonly ExistingAttachment[]
   readonly error?: PipeworkError
 }
 
-/** Every attachment on this host that can be seen. Without root, those with an end in the host. */
+/** Every visible attachment on this host. Without root, those with a host end. */
 export async function scanAttachments(system: System): Promise<AttachmentScan> {
   const { states, error } = await scanNamespaces(system)
   return { attachments: [...readHostAttachments(system), ...states.flatMap(listGuestAttachments)], error }
 }
 
 /**
- * Every attachment on this host. Without root, those with an end in the host.
- * @throws PipeworkError when some namespaces could not be looked into.
+ * Every attachment on this host. Without root, those with a host end.
+ * @throws PipeworkError when some namespaces could not be read.
  */
 export async function readAttachments(system: System): Promise<readonly ExistingAttachment[]> {
   const { attachments, error } = await scanAttachments(system)

@@ -3,19 +3,18 @@ import type { System } from '../system/types'
 import { type HostLink, readHostLink } from './host-links'
 import { ipQuery, parseIpOutput } from './ip-json'
 
-/** A VLAN that a port of a Linux bridge is in. */
+/** A VLAN of a port of a Linux bridge. */
 export interface PortVlan {
   readonly id: number
-  /** Frames that come in without a tag belong to it. */
+  /** Untagged frames that arrive belong to it. */
   readonly pvid: boolean
-  /** Its frames go out without a tag. */
+  /** Its frames leave without a tag. */
   readonly untagged: boolean
 }
 
-/** The VLANs of a port of a Linux bridge. */
 export interface PortVlans {
   readonly vlans: readonly PortVlan[]
-  /** The VLAN that the bridge puts every new port into; 0 for none. */
+  /** The VLAN that the bridge gives every new port; 0 for none. */
   readonly defaultPvid: number
 }
 
@@ -32,7 +31,9 @@ export function parsePortVlans(stdout: string): readonly PortVlan[] {
   )
 }
 
-/** The VLANs of a veth's host end: asked where its bridge has VLANs, or is to have them, for it costs a process. */
+/**
+ * The VLANs of a veth's host end, read only when its bridge has VLANs or will get them, because that takes a process.
+ */
 export async function readPortVlans(
   { name, master }: HostLink,
   asked: 'filtering' | 'always',

@@ -6,25 +6,23 @@ import { findLinkByIndex, type HostLink } from './host-links'
 import { type IpAddress, type IpLink, type IpRoute, ipQuery, isUsableWord, readIp, toFamily } from './ip-json'
 import { decodeRecord, type PipeworkRecord } from './record'
 
-/** An address on a link in the guest. */
 export interface GuestAddress {
   readonly family: Family
   readonly ip: string
   readonly prefix: number
   /** True when the kernel or a router made it: link-local, SLAAC. */
   readonly automatic: boolean
-  /** What else `ip addr add` needs to make it again as it is: broadcast address, scope, label, lifetimes. */
+  /** Further arguments of `ip addr add` that restore it: broadcast address, scope, label, lifetimes. */
   readonly attributes?: readonly string[]
-  /** While IPv6's duplicate detection goes on, and for ever where it has found a duplicate. */
+  /** During IPv6 duplicate detection, and permanently when it finds a duplicate. */
   readonly tentative?: true
 }
 
-/** A link in the guest's namespace. */
 export interface GuestLink {
   readonly name: string
   readonly kind: string
   readonly ifindex: number
-  /** The index of what it hangs on, in another namespace: a veth's other end, a macvlan's NIC. */
+  /** The index of the link below or opposite it in another namespace: a veth's other end, a macvlan's NIC. */
   readonly peerIndex?: number
   /** The mode of a macvlan or ipvlan. */
   readonly mode?: string
@@ -47,15 +45,15 @@ export interface GuestRoute {
   readonly dev: string
   readonly gateway?: string
   readonly metric: number
-  /** Absent for the main one. */
+  /** Absent for the main table. */
   readonly table?: string
-  /** Who made it: `kernel` for what comes with an address. */
+  /** Its origin: `kernel` for a route that belongs to an address. */
   readonly protocol: string
   /** What follows the destination in `ip route add`, to the last attribute. */
   readonly words: readonly string[]
 }
 
-/** The inside of a guest: its links and its main routing table. */
+/** The links of a guest and its main routing table. */
 export interface GuestState {
   /** The inode of its namespace, where that is known. */
   readonly netns?: number
@@ -63,7 +61,7 @@ export interface GuestState {
   readonly routes: readonly GuestRoute[]
 }
 
-/** Whether the link has that very address. */
+/** Whether the link has exactly that address. */
 export function hasAddress(link: GuestLink | undefined, { ip, prefix }: Address): boolean {
   return link?.addresses.some((live) => live.ip === ip && live.prefix === prefix) ?? false
 }
@@ -74,7 +72,7 @@ function toGuestAddress(info: IpAddress): GuestAddress {
   const attributes = [
     ...(broadcast === undefined ? [] : ['brd', broadcast]),
     ...(scope === 'global' ? [] : ['scope', scope]),
-    // The interface's own name is what an address is labelled with anyway, and would not follow a renaming.
+    // Without a label the kernel uses the interface's name; an explicit one would not follow a rename.
     ...(label?.includes(':') && isSafeWord(label) ? ['label', label] : []),
     ...(dynamic === true ? lifetimes : []),
   ]
@@ -88,7 +86,7 @@ function toGuestAddress(info: IpAddress): GuestAddress {
   }
 }
 
-/** The words of `ip addr add` that make a live address again; without asking for it anew, as it was on the link. */
+/** The arguments of `ip addr add` that restore a live address, without another duplicate detection. */
 export function toAddrAddArgs({ family, ip, prefix, attributes = [] }: GuestAddress): readonly string[] {
   return [`${ip}/${prefix}`, ...attributes, ...(family === 6 ? ['nodad'] : [])]
 }
@@ -105,7 +103,7 @@ function toGuestLink(link: IpLink): GuestLink {
     alias: link.ifalias,
     altnames: link.altnames,
     parent: link.parentdev,
-    // Printed only where the link has another address now.
+    // `ip` prints it only when the link has another address now.
     permanentMac: link.permaddr ?? (link.linkinfo?.info_kind === undefined ? link.address : undefined),
     record,
     mac: link.address ?? '',
@@ -115,7 +113,7 @@ function toGuestLink(link: IpLink): GuestLink {
   }
 }
 
-/** A route out of `ip -j -d route`, with the words that restore it. */
+/** Converts a route of `ip -j -d route`, with the words that restore it. */
 export function toGuestRoute(route: IpRoute, family: Family): GuestRoute {
   const via = route.via === undefined ? [] : ['via', route.via.family, route.via.host]
   const table = route.table === undefined || route.table === 'main' ? [] : ['table', route.table]
@@ -150,13 +148,13 @@ export function toGuestRoute(route: IpRoute, family: Family): GuestRoute {
 }
 
 /**
- * The links and routes in a held namespace, or our own, by one process. A link whose name no command could name (someone
- * in the guest renamed it to `a"b`) is left out, and so are its routes.
+ * The links and routes in a held namespace, or our own, read by one process. A link whose name cannot be a word of a
+ * command (`a"b`) is left out, and so are its routes.
  * @throws PipeworkError when `ip` fails.
  */
 export async function readGuestState(netns: string | undefined, system: System): Promise<GuestState> {
   const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(system))
-  // Of one table a line of a batch shows IPv4 only (there is no place for -6); of all tables, what is below a prefix.
+  // A batch line cannot take -6, and for one table it prints IPv4 only; for all tables a prefix selects the family.
   const tables = families.map((family) =>
     family === 4 ? batchLine`route show table main` : batchLine`route show table all root ::/0`,
   )
@@ -168,7 +166,7 @@ export async function readGuestState(netns: string | undefined, system: System):
     links: links.filter(({ ifname }) => isUsableWord(ifname)).map(toGuestLink),
     routes: families.flatMap((family, index) =>
       (routes[index] ?? [])
-        // An unreachable or blackhole route leads over no link: none of ours stands in its place.
+        // Unreachable and blackhole routes use no link, so they never conflict with ours.
         .filter(({ table = 'main', type = 'unicast' }) => table === 'main' && type === 'unicast')
         .map((route) => toGuestRoute(route, family))
         .filter(({ words }) => words.every(isUsableWord)),
@@ -188,11 +186,11 @@ export const GUEST_SYSCTLS = {
   ndiscNotify: (ifname: string) => `net/ipv6/conf/${ifname}/ndisc_notify`,
   /** Docker sets it to 1 in containers without IPv6. */
   disableIpv6: (ifname: string) => `net/ipv6/conf/${ifname}/disable_ipv6`,
-  /** Whether routers are listened to. */
+  /** Whether the kernel accepts router advertisements. */
   acceptRa: (ifname: string) => `net/ipv6/conf/${ifname}/accept_ra`,
-  /** Whether an address is made of what they say. */
+  /** Whether the kernel creates an address from them. */
   autoconf: (ifname: string) => `net/ipv6/conf/${ifname}/autoconf`,
-  /** Whether they become default gateways. */
+  /** Whether routers become default gateways. */
   acceptRaDefault: (ifname: string) => `net/ipv6/conf/${ifname}/accept_ra_defrtr`,
 } as const
 
@@ -217,12 +215,12 @@ export async function readGuestSysctls(
   return Object.fromEntries(keys.map((key, index) => [key, values[index] ?? '']))
 }
 
-/** The two ends of one veth pair: indexes repeat from namespace to namespace, so each must name the other. */
+/** Whether the two are ends of one veth pair: indexes repeat between namespaces, so each must name the other. */
 export function areVethPeers(inGuest: GuestLink, link: HostLink | undefined): boolean {
   return link !== undefined && link.ifindex === inGuest.peerIndex && link.peerIndex === inGuest.ifindex
 }
 
-/** What a macvlan or ipvlan in a guest hangs on in the host. */
+/** The host NIC below a macvlan or ipvlan in a guest. */
 export function findMacvlanParent(inGuest: GuestLink | undefined, system: System): HostLink | undefined {
   return inGuest?.kind === 'macvlan' || inGuest?.kind === 'ipvlan'
     ? findLinkByIndex(inGuest.peerIndex, system)

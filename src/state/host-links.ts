@@ -8,15 +8,15 @@ import { findReturnedNic, toNicRecord } from './returned-nic'
 import { listSavedNics, readSavedNic, readSavedNics } from './saved-link'
 import { isInfiniband, readLinkKind, readSysfsLink, SYSFS_NET, type SysfsLink } from './sysfs'
 
-/** A link of the host with what pipework has written on it. */
+/** A host link with pipework's record on it. */
 export interface HostLink extends SysfsLink {
   readonly record?: PipeworkRecord
 }
 
-/** MTU of a link or bridge that nobody gave another: the kernel's default. */
+/** The MTU of a link or bridge unless it was changed: the kernel's default. */
 export const DEFAULT_MTU = 1500
 
-/** One link of the host, from sysfs; undefined when there is none of that name. Its alias may be known already. */
+/** One host link from sysfs; undefined when it does not exist. `known` is its alias, if already read. */
 export function readHostLink(name: string, system: System, known?: string): HostLink | undefined {
   const link = readSysfsLink(name, system, known)
   if (link === undefined) return undefined
@@ -24,26 +24,26 @@ export function readHostLink(name: string, system: System, known?: string): Host
   return record === undefined ? link : { ...link, record }
 }
 
-/** The record of a link. A real NIC that was in a guest brings back an alias that the guest may have written. */
+/** The record of a link. A real NIC that returns from a guest has an alias that the guest may have written. */
 function readHostRecord(link: SysfsLink, system: System): PipeworkRecord | undefined {
   const claimed = decodeRecord(link.alias)
   if (system.inode(`${SYSFS_NET}/${link.name}/device`) === undefined) return claimed
   const nic = findReturnedNic(link.name, system)
   const own = claimed?.kind === 'link' && claimed.nic !== undefined ? claimed : undefined
   if (nic !== undefined) {
-    // A guest can remove the alias as well; the NIC comes back down, and a run that was killed before has left it up.
+    // The guest can remove the alias as well. A NIC returns down; one that is up was left so by a killed run.
     if (own === undefined && link.up) return undefined
     const { ifname = link.name, addresses = [], file } = own ?? {}
     return { ...toNicRecord(nic, undefined, ifname), addresses, file }
   }
-  // Files of the version before do not say which device it was.
+  // Files of the previous version do not identify the device.
   const saved = own?.nic === undefined ? undefined : readSavedNic(own.nic, system)
   return saved !== undefined && saved.device.parent === undefined ? own : undefined
 }
 
 /**
- * The NIC with that MAC address, in guests too where NICs are meant that may be there. Bridges and VLAN devices borrow the address of a NIC and are not meant.
- * Throws when there is none, or more than one.
+ * The NIC with that MAC address; `everywhere` includes NICs in guests. Bridges and VLAN devices copy a NIC's address
+ * and are skipped. Throws when there is none, or more than one.
  */
 function findNicByMac(mac: string, where: 'host' | 'everywhere', system: System): string {
   const names = (system.list(SYSFS_NET) ?? []).filter((name) => system.read(`${SYSFS_NET}/${name}/address`) === mac)
@@ -61,40 +61,40 @@ function findNicByMac(mac: string, where: 'host' | 'everywhere', system: System)
   return hostif
 }
 
-/** The name of a NIC that was typed as that, or as `mac:` and its address. */
+/** The name of a NIC that was typed by name, or as `mac:` and its address. */
 export function resolveNicName(typed: string, system: System): string {
   const mac = /^mac:(.*)$/.exec(typed)?.[1]
   return mac === undefined ? typed : findNicByMac(mac, 'host', system)
 }
 
-/** The request with what only the host can tell: the NIC that `mac:` names, and what InfiniBand reads otherwise. */
+/** Resolves what depends on the host: the NIC of `mac:`, the tag and interface name on InfiniBand, default gateways. */
 export function resolveHostif(request: AttachRequest, system: System): AttachRequest {
   const { tag, vlan, isIfnameGiven, ifname } = request
   const mac = /^mac:(.*)$/.exec(request.hostif)?.[1]
   const hostif = mac === undefined ? request.hostif : findNicByMac(mac, request.direct ? 'everywhere' : 'host', system)
   const isPartitioned = isInfiniband(hostif, system)
-  // A tag that is no VLAN makes sense as a partition key only: elsewhere the refusal was put off until now.
+  // An invalid VLAN may be a partition key; on other links it is refused here.
   if (!isPartitioned && tag !== undefined && vlan === undefined) parseVlanSet(tag)
-  // A guest that nothing but the host is at the other end for has its gateway there, typed or not.
+  // A guest whose link leads only to the host has its gateway there, typed or not.
   const isAlone = parseRouted(hostif) !== undefined && readHostLink(hostif, system) === undefined
   const addresses = isAlone ? withDefaultGateways(request.addresses) : request.addresses
   return { ...request, hostif, addresses, ifname: isPartitioned && !isIfnameGiven ? 'ib0' : ifname }
 }
 
-/** A link's end in the host, as far as an attach needs to see it again. */
+/** The host end of a link: what an attach checks again at its end. */
 export interface HostEnd {
   readonly name: string
   readonly master?: string
 }
 
-/** Where a link of that name is attached; undefined when there is none. Two looks, where all of a link takes ten. */
+/** Where a link of that name is attached; undefined when it does not exist. Reads less than readHostLink. */
 export function readHostEnd(name: string, system: System): HostEnd | undefined {
   if (system.inode(`${SYSFS_NET}/${name}`) === undefined) return undefined
   const master = system.readLink(`${SYSFS_NET}/${name}/master`)
   return { name, master: master === undefined ? undefined : master.slice(master.lastIndexOf('/') + 1) }
 }
 
-/** The links of the host that carry a record of ours. */
+/** The host links with a record of ours. */
 export function readRecordedLinks(system: System): readonly HostLink[] {
   const isAnyAway = listSavedNics(system).length > 0
   return (system.list(SYSFS_NET) ?? []).flatMap((name) => {
@@ -106,12 +106,11 @@ export function readRecordedLinks(system: System): readonly HostLink[] {
   })
 }
 
-/** The names of a bridge's ports. */
 export function listBridgePortNames(bridge: string, system: System): readonly string[] {
   return system.list(bridgePortsDir(bridge)) ?? []
 }
 
-/** Whether it is a VXLAN that pipework made as the uplink of a bridge: nobody that needs the bridge. */
+/** Whether it is a VXLAN that pipework created as a bridge's uplink: such a port does not keep the bridge in use. */
 export function isOwnVxlan(name: string, system: System): boolean {
   return (
     /^DEVTYPE=vxlan$/m.test(system.read(`${SYSFS_NET}/${name}/uevent`) ?? '') &&
@@ -124,7 +123,6 @@ export function bridgePortsDir(bridge: string): string {
   return `${SYSFS_NET}/${bridge}/brif`
 }
 
-/** The link of the host with that index. */
 export function findLinkByIndex(index: number | undefined, system: System): HostLink | undefined {
   if (index === undefined) return undefined
   const name = (system.list(SYSFS_NET) ?? []).find((it) => system.read(`${SYSFS_NET}/${it}/ifindex`) === `${index}`)

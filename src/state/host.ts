@@ -34,7 +34,7 @@ export interface CachedNeighbour {
 /** A link with its addresses, routes, neighbours and rules. */
 export interface HostLinkState {
   readonly name: string
-  /** What `ip -d link` calls its kind; absent for a real NIC. */
+  /** Its kind in `ip -d link`; absent for a real NIC. */
   readonly kind?: string
   readonly ifindex: number
   readonly up: boolean
@@ -43,12 +43,12 @@ export interface HostLinkState {
   readonly master?: string
   readonly alias?: string
   readonly altnames: readonly string[]
-  /** The MAC address that the driver gave it, where it has another one now. */
+  /** The MAC address from the driver, when the link has another one now. */
   readonly permanentMac?: string
   /** How the kernel makes its link-local IPv6 address: eui64, none, … */
   readonly addrGenMode?: string
   readonly neighbourCache: readonly CachedNeighbour[]
-  /** In the order in which they are given to a link. */
+  /** In the order in which they are added to a link. */
   readonly configItems: readonly LinkConfigItem[]
 }
 
@@ -57,17 +57,17 @@ export interface HostState {
   /** Seconds since boot. */
   readonly takenAt: number
   readonly links: ReadonlyMap<string, HostLinkState>
-  /** The macvlans and ipvlans on a NIC, which take its frames; by the NIC's name. */
+  /** The macvlans and ipvlans on a NIC, which receive its frames; by the NIC's name. */
   readonly children: ReadonlyMap<string, readonly string[]>
-  /** Configuration that pipework cannot write again, by the link's name. */
+  /** Configuration that pipework cannot restore, by the link's name. */
   readonly unsupported: ReadonlyMap<string, readonly string[]>
-  /** Links with an address that IPv6 is still checking for duplicates. */
+  /** Links with an IPv6 address that is still in duplicate detection. */
   readonly tentative: ReadonlySet<string>
-  /** The rules that name a link, by that name: they outlive the link. */
+  /** The rules that name a link, by that name: rules outlive the link. */
   readonly ruleItems: ReadonlyMap<string, readonly LinkConfigItem[]>
 }
 
-/** Seconds since boot: the same for all processes, and never set. */
+/** Seconds since boot: a clock that all processes share and that is never set. */
 export function readUptime(system: System): number {
   return Number(system.read('/proc/uptime')?.split(' ')[0] ?? 0)
 }
@@ -89,7 +89,7 @@ interface HostAnswers {
 
 async function readRules(family: Family, system: System): Promise<OfFamily<IpRule>> {
   const line = batchLine`rule show`
-  // A line of a batch cannot choose the family.
+  // A batch line cannot choose the family.
   const result = await system.run(['ip', `-${family}`, '-j', '-d', ...line])
   const [all] = parseIpOutput(result, [ipQuery.rules(line)], undefined)
   return { family, all }
@@ -97,7 +97,7 @@ async function readRules(family: Family, system: System): Promise<OfFamily<IpRul
 
 async function readHostAnswers(system: System): Promise<HostAnswers> {
   const families = ADDRESS_FAMILIES.filter((family) => family === 4 || kernelHasIpv6(system))
-  // Of all tables, what is below a prefix: a line of a batch has no other way to say which family is meant.
+  // All tables, filtered by a prefix: a batch line has no other way to choose the family.
   const tables = families.map((family) => batchLine`route show table all root ${family === 4 ? '0.0.0.0/0' : '::/0'}`)
   const queries = [
     ipQuery.links(batchLine`address show`),
@@ -203,7 +203,7 @@ function isTentative({ addr_info }: IpLink): boolean {
   return addr_info.some(({ dadfailed, tentative }) => dadfailed !== true && tentative === true)
 }
 
-/** Kinds of links that take all frames of the NIC they hang on. */
+/** Kinds of links that receive the frames of their NIC. */
 const MACVLAN_KINDS = ['macvlan', 'macvtap', 'ipvlan', 'ipvtap']
 
 function findChildren(links: readonly IpLink[]): ReadonlyMap<string, readonly string[]> {
@@ -234,10 +234,10 @@ export async function readHostState(system: System): Promise<HostState> {
   }
 }
 
-/** Settings of one link only, or no numbers. */
+/** Settings that belong to one link only, or are no numbers. */
 const OWN_SYSCTLS = ['mc_forwarding', 'mtu', 'addr_gen_mode', 'stable_secret']
 
-/** Sysctls of a link that differ from those of a new link, as `sysctl -w` sets them on the link of the other name. */
+/** Sysctls that differ from those of a new link, as `sysctl -w` arguments for the link named `target`. */
 export function readChangedSysctls(name: string, target: string, system: System): readonly string[] {
   return ['ipv4', 'ipv6'].flatMap((family) => {
     const conf = `/proc/sys/net/${family}/conf`
@@ -249,7 +249,7 @@ export function readChangedSysctls(name: string, target: string, system: System)
   })
 }
 
-/** What the link has now, to be saved. */
+/** The link's current state in the form that is saved. */
 export function toSavedLink(link: HostLinkState, takenAt: number, system: System): SavedLink {
   const { name, up, mtu, mac, altnames, addrGenMode, configItems: items } = link
   return { name, up, mtu, mac, altnames, addrGenMode, sysctls: readChangedSysctls(name, name, system), items, takenAt }

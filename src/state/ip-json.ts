@@ -9,7 +9,7 @@ export interface IpAddress {
   readonly local: string
   readonly prefixlen: number
   readonly scope: string
-  /** The address of the other end, on a point-to-point link. */
+  /** The peer address on a point-to-point link. */
   readonly address?: string
   readonly broadcast?: string
   readonly anycast?: string
@@ -29,7 +29,7 @@ export interface IpAddress {
   readonly autojoin?: boolean
 }
 
-/** What `-d` adds about the kind of a link, and about its place in a bridge. */
+/** What `-d` adds: details of the link's kind, and of its role as a bridge port. */
 export interface IpLinkInfo {
   readonly info_kind?: string
   /** Each kind has its own fields, and two kinds may use one name for different things. */
@@ -48,11 +48,11 @@ export interface IpLink {
   readonly altnames?: readonly string[]
   /** The device of a real NIC on its bus, like the PCI address 0000:00:1f.6. */
   readonly parentdev?: string
-  /** The MAC address that the driver gave it, where it has another one now. */
+  /** The MAC address from the driver, when the link has another one now. */
   readonly permaddr?: string
   readonly group?: string
   readonly master?: string
-  /** The link below or at the other end: its name in this namespace, its index in another one. */
+  /** The link below or at the other end: its name in this namespace, or its index in another one. */
   readonly link?: string
   readonly link_index?: number
   readonly link_netnsid?: number
@@ -127,7 +127,7 @@ export interface IpBridgePort {
   readonly vlans?: readonly { readonly vlan: number; readonly vlanEnd?: number; readonly flags?: readonly string[] }[]
 }
 
-/** What is wrong with a value, or undefined. */
+/** The error in a value, or undefined. */
 type Check = (value: unknown, path: string) => string | undefined
 
 const text: Check = (value, path) => (typeof value === 'string' ? undefined : `${path} is not a string`)
@@ -147,7 +147,7 @@ const listOf =
       ? value.map((it, index) => check(it, `${path}[${index}]`)).find((problem) => problem !== undefined)
       : `${path} is not a list`
 
-/** Every field of the type has a check. What else the object has is not looked at. */
+/** Checks every field of the type, and ignores other fields. */
 const object =
   <T>(fields: { readonly [K in keyof T]-?: Check }): Check =>
   (value, path) => {
@@ -190,7 +190,7 @@ const NEXT_HOP = {
 
 const checkRoute = object<IpRoute>({
   ...NEXT_HOP,
-  // Of a route with `encap`, iproute2 prints the fields of the tunnel under the same names.
+  // For a route with `encap`, iproute2 prints the tunnel's fields under the same names.
   ...{ dst: text, type: maybeText, tos: anything, table: maybeText, protocol: maybeText, scope: maybeText },
   ...{ prefsrc: maybeText, metric: maybeNumber, pref: maybeText, expires: maybeNumber },
   metrics: optional(listOf(object({}))),
@@ -213,14 +213,14 @@ const checkBridgePort = object<IpBridgePort>({
   vlans: optional(listOf(object({ vlan: number, vlanEnd: maybeNumber, flags: maybeTexts }))),
 })
 
-/** A line of `ip -batch`, and how its answer is read. */
+/** A line of `ip -batch` and the parser of its answer. */
 export interface IpQuery<T> {
   readonly line: BatchLine
-  /** @throws Error that says what is wrong with the answer. */
+  /** @throws Error that describes the invalid answer. */
   readonly parse: (answer: unknown) => readonly T[]
 }
 
-/** Some versions of iproute2 print `{}` in the place of what a filter left out. */
+/** Some versions of iproute2 print `{}` for each item that a filter removed. */
 function withoutEmptyObjects(value: unknown): unknown {
   if (!Array.isArray(value)) return value
   return value.filter((it) => typeof it !== 'object' || it === null || Object.keys(it).length > 0)
@@ -240,7 +240,7 @@ const parseRawLinks = createParser<Omit<IpLink, 'addr_info'> & { readonly addr_i
 function parseLinks(answer: unknown): readonly IpLink[] {
   const items = withoutEmptyObjects(answer)
   const links = Array.isArray(items)
-    ? // A link below that is unknown is null.
+    ? // An unknown lower link is null.
       items.map((it) => ({ ...it, link: it?.link ?? undefined, addr_info: withoutEmptyObjects(it?.addr_info ?? []) }))
     : items
   return parseRawLinks(links).map((link) => ({
@@ -253,7 +253,7 @@ const toQuery =
   <T>(parse: IpQuery<T>['parse']) =>
   (line: BatchLine): IpQuery<T> => ({ line, parse })
 
-/** How the lines of a batch ask for links, routes, rules, … */
+/** The batch lines for links, routes, rules and so on. */
 export const ipQuery = {
   links: toQuery(parseLinks),
   routes: toQuery(createParser<IpRoute>(checkRoute)),
@@ -268,7 +268,7 @@ type IpAnswers<Q extends readonly IpQuery<unknown>[]> = {
   readonly [K in keyof Q]: Q[K] extends IpQuery<infer T> ? readonly T[] : never
 }
 
-/** Whose network is read, for an error. */
+/** The owner of the network, for an error message. */
 const ownerOf = (netns: string | undefined) => (netns === undefined ? "the host's" : "the guest's")
 
 function unreadableError(netns: string | undefined, reason: string): PipeworkError {
@@ -280,8 +280,8 @@ function unreadableError(netns: string | undefined, reason: string): PipeworkErr
 }
 
 /**
- * The checked answers in the output of `ip -j`, a line of JSON for each query.
- * @throws PipeworkError that says whose network cannot be read, when `ip` failed or printed something else.
+ * Parses and checks the output of `ip -j`: a line of JSON for each query.
+ * @throws PipeworkError that names the network's owner, when `ip` failed or printed something else.
  */
 export function parseIpOutput<const Q extends readonly IpQuery<unknown>[]>(
   { code, stdout, stderr }: CommandResult,
@@ -306,8 +306,8 @@ export function parseIpOutput<const Q extends readonly IpQuery<unknown>[]>(
 }
 
 /**
- * Asks the kernel about a network namespace, or our own, in one process.
- * @throws PipeworkError that says whose network cannot be read, when `ip` fails or prints something else.
+ * Queries a network namespace, or our own, with one process.
+ * @throws PipeworkError that names the network's owner, when `ip` fails or prints something else.
  */
 export async function readIp<const Q extends readonly IpQuery<unknown>[]>(
   queries: Q,
@@ -324,8 +324,8 @@ export async function readLinks(netns: string | undefined, system: System): Prom
 }
 
 /**
- * Whether a name in the output can be a word of a command. A guest may give its links any name: `a"b`, or one that is
- * not UTF-8, which is read as U+FFFD and names no link.
+ * Whether a name in the output can be a word of a command. A guest can give its links any name: `a"b`, or one that is
+ * not UTF-8, which reads as U+FFFD and matches no link.
  */
 export function isUsableWord(word: string): boolean {
   return isSafeWord(word) && !word.includes('\ufffd')

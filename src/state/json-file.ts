@@ -1,10 +1,10 @@
 import { PipeworkError } from '../model/errors'
 import type { System } from '../system/types'
 
-/** Why a value is not what a state file must have there. */
+/** A value in a state file that does not have the required form. */
 class InvalidValueError extends Error {}
 
-/** A value out of a state file, and where it is in it: `items[2].kind`. */
+/** A value in a state file, and its path: `items[2].kind`. */
 export interface JsonValue {
   readonly value: unknown
   readonly at: string
@@ -25,14 +25,13 @@ export function parseObject(json: JsonValue): (key: string) => JsonValue {
   })
 }
 
-/** Each element of a list. */
 export function parseList<T>(json: JsonValue, parse: (element: JsonValue) => T): readonly T[] {
   const { value, at } = json
   if (!Array.isArray(value)) throw invalid(json, 'a list')
   return value.map((element: unknown, index) => parse({ value: element, at: `${at}[${index}]` }))
 }
 
-/** A text of that form. */
+/** A text that matches the pattern. */
 export function parseText(json: JsonValue, form: RegExp): string {
   const { value } = json
   if (typeof value !== 'string' || !form.test(value)) throw invalid(json, 'a text of the right form')
@@ -53,7 +52,6 @@ export function parseCount(json: JsonValue): number {
   return value
 }
 
-/** True or false. */
 export function parseFlag(json: JsonValue): boolean {
   const { value } = json
   if (typeof value !== 'boolean') throw invalid(json, 'true or false')
@@ -66,7 +64,7 @@ export function parseOptional<T>(json: JsonValue, parse: (json: JsonValue) => T)
 }
 
 /**
- * What a state file says; undefined when there is no such file.
+ * The parsed content of a state file; undefined when the file does not exist.
  * @throws PipeworkError that names the file when it is damaged.
  */
 export function readJsonFile<T>(path: string, system: System, parse: (json: JsonValue) => T): T | undefined {

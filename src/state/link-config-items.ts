@@ -13,7 +13,7 @@ import { DEV_PLACEHOLDER, INFINITE_LIFETIME, type LinkConfigItem } from './link-
 const optionArgs = (key: string, value: string | number | undefined) => (value === undefined ? [] : [key, `${value}`])
 const familyOf = (text: string): Family => (text.includes(':') ? 6 : 4)
 
-/** An address out of `ip -j -d address`. */
+/** Converts an address of `ip -j -d address`. */
 export function toAddressItem(info: IpAddress, dev: string): LinkConfigItem {
   const { local, prefixlen, address: peer, label, scope } = info
   const family = toFamily(info.family)
@@ -24,15 +24,16 @@ export function toAddressItem(info: IpAddress, dev: string): LinkConfigItem {
     ...optionArgs('broadcast', info.broadcast),
     ...optionArgs('anycast', info.anycast),
     ...(family === 4 && scope !== 'global' ? optionArgs('scope', scope) : []),
-    // A label begins with the name of its link; what is longer than a name does not go along.
+    // A label starts with the link's name; one that would be too long for the new name is dropped.
     ...(label?.startsWith(`${dev}:`) ? ['label', DEV_PLACEHOLDER + label.slice(dev.length)] : []),
     ...optionArgs('metric', info.metric),
-    // Newer ones tell who made it: kernel_ll, kernel_ra.
+    // Newer versions print the origin: kernel_ll, kernel_ra.
     ...optionArgs('proto', info.protocol),
     ...flags,
   ]
   const valid = info.valid_life_time ?? INFINITE_LIFETIME
-  // The kernel shall not ask the LAN again for an address that was in use a moment ago. But that it did, it remembers.
+  // `nodad`: the address was in use a moment ago, so it needs no duplicate detection. `addr change` then clears the
+  // flag, unless the address had it before.
   const add =
     family === 4
       ? [['addr', 'add', cidr, ...own, 'dev', DEV_PLACEHOLDER]]
@@ -75,16 +76,19 @@ function nextHopArgs(hops: readonly IpNextHop[], dev: string): readonly string[]
   ])
 }
 
-/** The keys of a route that we know how to write. */
+/** The route keys that pipework can restore. */
 const ROUTE_KEYS =
   'type dst tos gateway via dev table protocol scope prefsrc metric flags pref metrics nexthops expires ttl-propagate'
 
-/** Whether a route goes through the link, a document of `ip -j address`; those that come and go with its addresses are not meant. */
+/**
+ * Whether a route belongs to the link (a document of `ip -j address`). Routes that the kernel adds with an address are
+ * excluded.
+ */
 export function isRouteOfLink(route: IpRoute, { ifname, addr_info }: Pick<IpLink, 'ifname' | 'addr_info'>): boolean {
   const hops = route.nexthops ?? []
   if (route.dev !== ifname && !hops.some((hop) => hop.dev === ifname)) return false
   if (route.protocol !== 'kernel') return true
-  // NetworkManager makes the route to a subnet itself, and lets it look as if it were the kernel's.
+  // NetworkManager adds subnet routes itself and marks them as the kernel's.
   const owners = addr_info.filter((info) => isSubnetRoute(route, info))
   return owners.length > 0 && owners.every(({ noprefixroute }) => noprefixroute === true)
 }
@@ -100,7 +104,7 @@ function isSubnetRoute({ type = 'unicast', dst, prefsrc }: IpRoute, address: IpA
   )
 }
 
-/** The protocol of a route that stands in for one that a router has announced. */
+/** The protocol of a route that replaces an announced one until the next router advertisement. */
 const STAND_IN_PROTO = '113'
 
 function toAnnounced(route: IpRoute, family: Family): LinkConfigItem['announced'] {
@@ -110,14 +114,14 @@ function toAnnounced(route: IpRoute, family: Family): LinkConfigItem['announced'
 }
 
 /**
- * Only the kernel can make a route that it takes for announced. One of ours in its very place would have it give up each
- * time the router is heard, and with that all addresses run out: so ours stands one behind.
+ * Only the kernel can create a route that it treats as announced. A route of ours with the same metric would make the
+ * kernel reject each advertisement until all addresses expire: so ours has the next higher metric.
  */
 function toStandInRoute(route: IpRoute): IpRoute {
   return { ...route, protocol: STAND_IN_PROTO, metric: (route.metric ?? 0) + 1 }
 }
 
-/** What stands for a route in every command: the kernel tells by it which are the same. */
+/** The words that identify a route to the kernel, in every command. */
 function routeKeyArgs(route: IpRoute, family: Family): readonly string[] {
   const dst = route.dst === 'default' ? (family === 4 ? '0.0.0.0/0' : '::/0') : route.dst
   return [
@@ -129,10 +133,10 @@ function routeKeyArgs(route: IpRoute, family: Family): readonly string[] {
   ]
 }
 
-/** A route out of `ip -j -d route show table all`, as far as it is the link's. */
+/** Converts a route of `ip -j -d route show table all`, if it belongs to the link. */
 export function toRouteItems(route: IpRoute, family: Family, dev: string): readonly LinkConfigItem[] {
   const hops = route.nexthops ?? []
-  // Of IPv6, several hops are several routes to the kernel, and those of other links are none of ours.
+  // To the kernel an IPv6 multipath route is several routes; those over other links are not ours.
   return family === 6 && hops.length > 0
     ? hops.filter((hop) => hop.dev === dev).map((hop) => toRouteItem({ ...route, ...hop, nexthops: [] }, family, dev))
     : [toRouteItem(route, family, dev)]
@@ -174,7 +178,7 @@ function toPlainRouteItem(route: IpRoute, family: Family, dev: string): LinkConf
   }
 }
 
-/** An entry of `ip -j neigh show nud permanent`, or of `… proxy`, that somebody made. */
+/** Converts a manual entry of `ip -j neigh show nud permanent` or `… proxy`. */
 export function toNeighbourItem({ dst: ip, lladdr, router }: IpNeighbour): LinkConfigItem {
   const kind = lladdr === undefined ? ['proxy'] : []
   return {
@@ -204,7 +208,7 @@ export function toNeighbourItem({ dst: ip, lladdr, router }: IpNeighbour): LinkC
 const RULE_KEYS =
   'priority not src srclen dst dstlen tos fwmark fwmask iif iif_detached oif oif_detached table suppress_prefixlen protocol ipproto'
 
-/** A rule out of `ip -j rule` that names the link. */
+/** Converts a rule of `ip -j rule` that names the link. */
 export function toRuleItem(rule: IpRule, family: Family, dev: string): LinkConfigItem {
   const prefix = (of: 'src' | 'dst') => {
     const length = rule[`${of}len`]
@@ -236,7 +240,7 @@ export function toRuleItem(rule: IpRule, family: Family, dev: string): LinkConfi
   }
 }
 
-/** What of a route or a rule we could not write again, if anything: its first unknown key. */
+/** The first key of a route or rule that pipework cannot restore, if any. */
 export function findUnknownKey(kind: 'route' | 'rule', item: IpRoute | IpRule): string | undefined {
   const known = (kind === 'route' ? ROUTE_KEYS : RULE_KEYS).split(' ')
   const foreign = Object.keys(item).find((key) => !known.includes(key))

@@ -3,54 +3,53 @@ import { type JsonValue, parseChoice, parseCount, parseList, parseObject, parseO
 
 /** A word of `ip -batch`: neither white space nor quotes, backslashes, # or control characters (see plan/step.ts). */
 const SAFE_WORD = /^[^\s"'#\\\p{Cc}]+$/u
-/** What messages may show. */
+/** Text that is safe in messages. */
 const LABEL = /^[^\p{Cc}]*$/u
 
-/**
- * Stands for the link that holds it, at the beginning of a word: what is written down of one link can then be given to
- * another.
- */
+/** Placeholder for the link's name at the start of a word, so that saved items can be added to another link. */
 export const DEV_PLACEHOLDER = '@'
 
-/** Something that a link holds and that can be moved to another one: the words of `ip`, but for the link's name. */
+/** An item of a link's configuration that can move to another link: the words of `ip` without the link's name. */
 export interface LinkConfigItem {
   readonly kind: 'address' | 'route' | 'neighbour' | 'rule'
   readonly family: Family
-  /** As messages name it: `the address 10.0.0.2/24`. */
+  /** Its name in messages: `the address 10.0.0.2/24`. */
   readonly description: string
-  /** Command lines that give it to a link. */
+  /** Command lines that add it to a link. */
   readonly add: readonly (readonly string[])[]
-  /** The one that takes it away. */
+  /** The command line that removes it. */
   readonly del: readonly string[]
-  /** Seconds that it is valid and preferred, or that a route lasts; absent for ever. */
+  /** Seconds that it is valid and preferred, or that a route lasts; absent when it does not expire. */
   readonly lifetimes?: { readonly valid: number; readonly preferred?: number }
-  /** Of a route: what it has in common with those that stand behind it, in the order in which they were made. */
+  /** For a route: the key that it shares with appended routes, in the order in which they were added. */
   readonly routeKey?: string
-  /** Of a route: the router it leads to. */
+  /** For a route: its gateway. */
   readonly gateway?: string
   readonly isDefault?: true
-  /** Of a default route: a router has announced it, or it stands in until that is heard again. */
+  /**
+   * For a default route: announced by a router (`heard`), or our replacement until the next advertisement (`stand-in`).
+   */
   readonly announced?: 'heard' | 'stand-in'
-  /** Of an address: what takes away the route to its subnet, which the kernel keeps until the lifetime has run out. */
+  /** For an address: the command that removes its subnet route, which the kernel keeps until the lifetime ends. */
   readonly leftover?: readonly string[]
 }
 
-/** The key of an item: the same on whatever link it is. */
+/** The key of an item, the same on every link. */
 export function configKeyOf({ kind, family, del, announced, gateway }: LinkConfigItem): string {
-  // A stand-in counts as the route that it stands in for.
+  // A replacement of an announced route has the same key as that route.
   return `${kind} ${family} ${announced === undefined ? del.join(' ') : `announced by ${gateway}`}`
 }
 
-/** One item for each key: an announced route and its stand-in are moved as one. */
+/** One item for each key: an announced route and its replacement move as one. */
 export function uniqueConfigItems(items: readonly LinkConfigItem[]): readonly LinkConfigItem[] {
   const ids = items.map(configKeyOf)
   return items.filter((_, index) => ids.indexOf(ids[index] ?? '') === index)
 }
 
-/** Its words for that link, `age` seconds after they were written down. */
+/** Its words for that link, `age` seconds after it was saved. */
 export function toAddArgs(item: LinkConfigItem, dev: string, age: number): readonly (readonly string[])[] {
   const { lifetimes } = item
-  // What has run out meanwhile would have gone by itself.
+  // An item that has expired meanwhile is not restored.
   if (lifetimes !== undefined && lifetimes.valid <= age) return []
   const left = (seconds: number) => `${Math.max(0, Math.round(seconds - age))}`
   return item.add.map((words) => [
@@ -63,22 +62,22 @@ export function toAddArgs(item: LinkConfigItem, dev: string, age: number): reado
   ])
 }
 
-/** Whether it is an address that begins anew on each link, IPv6's own. */
+/** Whether it is an IPv6 link-local address. */
 export function isLinkLocalItem({ kind, del }: LinkConfigItem): boolean {
   return kind === 'address' && /^fe[89ab].:/.test(del[2] ?? '')
 }
 
-/** The words that take what an address leaves on that link, if anything. */
+/** The words that remove an address's leftover route from that link, if any. */
 export function toLeftoverArgs({ leftover = [] }: LinkConfigItem, dev: string): readonly string[] {
   return leftover.map((word) => replaceDev(word, dev))
 }
 
-/** The words that take it from that link. */
+/** The words that remove it from that link. */
 export function toDelArgs({ del }: LinkConfigItem, dev: string): readonly string[] {
   return del.map((word) => replaceDev(word, dev))
 }
 
-/** What `ip` prints for a lifetime without end. */
+/** The lifetime that `ip` prints for "forever". */
 export const INFINITE_LIFETIME = 4294967295
 
 const formatLifetime = (seconds: number, left: (seconds: number) => string) =>
@@ -91,7 +90,7 @@ function replaceDev(word: string, dev: string): string {
 const CONFIG_KINDS = ['address', 'route', 'neighbour', 'rule'] as const
 const COMMANDS = ['addr', 'route', 'neigh', 'rule'] as const
 
-/** A command line of an item: its words must be safe in a batch of `ip`, and begin as those of an item do. */
+/** Parses an item's command line: its words must be safe in an `ip` batch and start like an item's. */
 function parseConfigArgs(json: JsonValue): readonly string[] {
   const words = parseList(json, (word) => parseText(word, SAFE_WORD))
   parseChoice({ value: words[0], at: `${json.at}[0]` }, COMMANDS)
@@ -103,7 +102,7 @@ function parseLifetimes(json: JsonValue): NonNullable<LinkConfigItem['lifetimes'
   return { valid: parseCount(of('valid')), preferred: parseOptional(of('preferred'), parseCount) }
 }
 
-/** An item out of a state file. Files of the version before have other names for some of its fields. */
+/** Parses an item of a state file. Files of the previous version name some fields differently. */
 export function parseLinkConfigItem(json: JsonValue): LinkConfigItem {
   const of = parseObject(json)
   const field = (key: string, before: string) => (of(key).value === undefined ? of(before) : of(key))

@@ -5,7 +5,7 @@ export interface ManagedLink {
   readonly link: string
   readonly program: 'NetworkManager' | 'systemd-networkd'
   readonly evidence: string
-  /** The file of its own that it follows, where it says. */
+  /** Its own configuration file for the link, if it names one. */
   readonly file?: string
 }
 
@@ -14,7 +14,7 @@ interface LinkRef {
   readonly ifindex: number
 }
 
-/** What NetworkManager itself says of its devices, by name: its files are out of date when it was started anew. */
+/** The device states that NetworkManager reports, by name: its files are outdated after a restart. */
 async function readNmStates(system: System): Promise<ReadonlyMap<string, string>> {
   if (!system.hasProgram('nmcli')) return new Map()
   const argv = ['env', 'LC_ALL=C', 'nmcli', '--terse', '--fields', 'GENERAL.DEVICE,GENERAL.STATE', 'device', 'show']
@@ -24,10 +24,10 @@ async function readNmStates(system: System): Promise<ReadonlyMap<string, string>
   )
 }
 
-/** Seconds that NetworkManager may take to say what it manages. */
+/** Seconds to wait for NetworkManager's answer. */
 const NMCLI_TIMEOUT = 5
 
-/** The links of these that NetworkManager manages; what others made and it only watches, it leaves alone. */
+/** The links that NetworkManager manages. It only watches links that other programs created; those are excluded. */
 async function readNmLinks(links: readonly LinkRef[], system: System): Promise<readonly ManagedLink[]> {
   const path = ({ ifindex }: LinkRef) => `/run/NetworkManager/devices/${ifindex}`
   const likely = links.filter((it) => /^(managed=true|connection-uuid=.+)$/m.test(system.read(path(it)) ?? ''))
@@ -45,7 +45,7 @@ async function readNmLinks(links: readonly LinkRef[], system: System): Promise<r
   })
 }
 
-/** The same of systemd-networkd, which takes also what it has failed at for its own. */
+/** The same for systemd-networkd, which also claims links that it failed to configure. */
 function readNetworkdLinks(links: readonly LinkRef[], system: System): readonly ManagedLink[] {
   return links.flatMap(({ name, ifindex }) => {
     const path = `/run/systemd/netif/links/${ifindex}`
@@ -57,17 +57,17 @@ function readNetworkdLinks(links: readonly LinkRef[], system: System): readonly 
   })
 }
 
-/** Who manages these links. */
+/** The programs that manage these links. */
 export async function readManagedLinks(links: readonly LinkRef[], system: System): Promise<readonly ManagedLink[]> {
   return [...readNetworkdLinks(links, system), ...(await readNmLinks(links, system))]
 }
 
-/** A program that manages a NIC, and would undo or spoil what is done to it. */
+/** A program that manages a NIC and would undo our changes. */
 export interface LinkManager {
   readonly name: string
-  /** A file that keeps it off the NIC until the next boot, where there is such a way. */
+  /** A file that makes it ignore the NIC until the next boot, if it supports that. */
   readonly dropIn?: { readonly path: string; readonly text: string }
-  /** How the same is done with the program itself. */
+  /** The equivalent setting in the program itself. */
   readonly recipe: string
 }
 
@@ -76,7 +76,7 @@ interface UplinkNames {
   readonly bridge: string
 }
 
-// All of it in /run: the bridge is gone with the next boot, and then the NIC shall be managed as ever.
+// All in /run: the next boot removes the bridge, and then the NIC must be managed as usual.
 function toLinkManager({ program, file = '' }: ManagedLink, { nic, bridge }: UplinkNames): LinkManager {
   if (program === 'NetworkManager')
     return {
@@ -91,7 +91,7 @@ function toLinkManager({ program, file = '' }: ManagedLink, { nic, bridge }: Upl
   return {
     name: isNetplan ? 'netplan (by systemd-networkd)' : program,
     dropIn: {
-      // Of all its files the first by name decides.
+      // The first of its files by name takes precedence.
       path: `/run/systemd/network/0-pipework-${bridge}.network`,
       text: `[Match]\nName=${nic} ${bridge}\n\n[Link]\nUnmanaged=yes`,
     },
@@ -102,8 +102,8 @@ function toLinkManager({ program, file = '' }: ManagedLink, { nic, bridge }: Upl
 }
 
 /**
- * The command that has the program of such a file read it. NetworkManager takes down what it is told to leave alone
- * while it runs; started anew, it leaves it as it is.
+ * The command that makes the program read such a file. A running NetworkManager takes down a link that it must ignore;
+ * a restarted one leaves the link up.
  */
 export function reloadCommandFor(dropIn: string): string {
   return dropIn.startsWith('/run/NetworkManager/') ? 'systemctl restart NetworkManager' : 'networkctl reload'
@@ -117,7 +117,7 @@ function findIfupdown({ nic, bridge }: UplinkNames, system: System): readonly Li
   ]
 }
 
-/** Who manages the NIC, and how it is kept off. */
+/** The programs that manage the NIC, and how to make each ignore it. */
 export async function findLinkManagers(
   names: UplinkNames & { readonly ifindex: number },
   system: System,
@@ -128,20 +128,20 @@ export async function findLinkManagers(
 
 const DHCP_CLIENTS = ['dhclient', 'dhcpcd', 'udhcpc', 'pump', 'dhcp6c']
 
-/** The DHCP client that serves the NIC, in words; a dhcpcd without an interface serves all. */
+/** Describes the DHCP client of the NIC; a dhcpcd without an interface serves all. */
 export function findDhcpClient(nic: string, system: System): string | undefined {
   const netns = system.inode('/proc/self/ns/net')
   for (const pid of (system.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))) {
     const argv = system.read(`/proc/${pid}/cmdline`)?.split('\0') ?? []
-    // busybox udhcpc, and `dhcpcd: eth0 [ip4]` as it calls itself.
+    // busybox udhcpc, and `dhcpcd: eth0 [ip4]`, its process title.
     const client = argv
       .slice(0, 2)
       .map((word) => word.slice(word.lastIndexOf('/') + 1).split(':')[0] ?? '')
       .find((name) => DHCP_CLIENTS.includes(name))
-    // Helpers of a dhcpcd do not say whom it serves.
+    // Helper processes of dhcpcd do not name their interface.
     if (client === undefined || /^dhcpcd: \[(?!manager|master)/.test(argv[0] ?? '')) continue
     if (system.inode(`/proc/${pid}/ns/net`) !== netns) continue
-    // What it has renamed itself to is followed by nothing, many times.
+    // A process title is one word, followed by many zero bytes.
     const words = argv.flatMap((word) => word.split(/\s+/)).filter(Boolean)
     const serves = words.includes(nic) || words.includes(`-i${nic}`) || words.includes(`--interface=${nic}`)
     const servesAll = client === 'dhcpcd' && !words.slice(1).some((word) => system.inode(`/sys/class/net/${word}`))
@@ -150,7 +150,10 @@ export function findDhcpClient(nic: string, system: System): string | undefined 
   return undefined
 }
 
-/** The address that the user is connected from over SSH. sudo hides it from us, and not from our forebears. */
+/**
+ * The address from which the user is connected over SSH. sudo hides it from pipework, but not from its parent
+ * processes.
+ */
 export function findSshClient(system: System): string | undefined {
   const own = system.env.SSH_CONNECTION
   if (own !== undefined) return own.split(' ')[0]

@@ -5,9 +5,9 @@ import { readParentDevice, toNicRecord } from './returned-nic'
 import { type NicDevice, readSavedNics, type SavedNic } from './saved-link'
 import { SYSFS_NET, type SysfsLink } from './sysfs'
 
-// Which NIC a link is. The alias on a link in a guest is a claim of that guest; the kernel knows the device.
+// Identifies the NIC of a link. The guest can write an alias; the kernel knows the device.
 
-/** What the kernel says of the device of a NIC of the host; its index in the guest is added by who moves it. */
+/** The kernel's description of a host NIC's device. The caller that moves the NIC adds its index in the guest. */
 export function readNicDevice(
   { name, mac, peerIndex }: SysfsLink,
   { kind, permanentMac }: Pick<HostLinkState, 'kind' | 'permanentMac'>,
@@ -23,14 +23,14 @@ export function readNicDevice(
   }
 }
 
-/** The link has the MAC address that the driver gave it. */
+/** The link has its driver's MAC address. */
 const NET_ADDR_PERM = '0'
 
 /** Whether the link in a guest is the NIC. */
 export function isSameNic({ device, name }: SavedNic, link: GuestLink): boolean {
   if (device.kind !== link.kind) return false
   const { parent, permanentMac, ifindex, peerIndex } = device
-  // An older kernel or `ip` does not say what a link's device is.
+  // Older kernels and versions of `ip` do not report a link's device.
   const isKnown = parent !== undefined && link.parent !== undefined
   if (isKnown && parent !== link.parent) return false
   const hasMac = permanentMac !== undefined && link.permanentMac !== undefined
@@ -38,12 +38,12 @@ export function isSameNic({ device, name }: SavedNic, link: GuestLink): boolean 
   if (isKnown || hasMac) return true
   const isPeer = peerIndex !== undefined && peerIndex === link.peerIndex
   if (ifindex !== undefined) return ifindex === link.ifindex && (peerIndex === undefined || isPeer)
-  // The version before has written down nothing but the kind.
+  // The previous version saved only the kind.
   const isBefore = device.parent === undefined && peerIndex === undefined
   return isPeer || (isBefore && link.record?.kind === 'link' && link.record.nic === name)
 }
 
-/** The guest's links, each NIC of the host among them with the record that it really has. */
+/** The guest's links; each host NIC among them has the record from its state file. */
 export function withNicRecords(state: GuestState, netns: number, system: System): GuestState {
   const here = readSavedNics(system).filter((nic) => nic.netns === netns)
   if (here.length === 0) return { ...state, netns }

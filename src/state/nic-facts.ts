@@ -11,30 +11,30 @@ import { PENDING_GROUP } from './record'
 import { readSavedNic, type SavedNic } from './saved-link'
 import { SYSFS_NET } from './sysfs'
 
-/** What is known of a NIC that is moved into a guest, and of a VLAN device on a NIC. */
+/** The facts about a NIC that moves into a guest, and about a VLAN device on a NIC. */
 export interface NicFacts {
-  /** With --direct-phys: what the NIC has in the host, or had before it was moved into a guest. */
+  /** With --direct-phys: the NIC's host configuration, current or from before its move. */
   readonly savedNic?: SavedNic
-  /** What its state file says now; absent where there is none. */
+  /** The content of its state file; absent without one. */
   readonly nicFile?: SavedNic
-  /** The host's links, for a NIC that is to come back. */
+  /** The host's links, for a NIC that returns. */
   readonly hostState?: HostState
-  /** What of its configuration could not be given back. */
+  /** Configuration of the NIC that could not be restored. */
   readonly nicUnsupported?: readonly string[]
-  /** A wireless NIC is moved by `iw`, and that is not installed. */
+  /** A wireless NIC needs `iw` for the move, and it is not installed. */
   readonly lacksIw?: true
-  /** The VLAN device under a macvlan of the request: its name, and the link when it is there. */
+  /** The VLAN device below the requested macvlan: its name, and the link if it exists. */
   readonly vlanDevice?: {
     readonly name: string
     readonly link?: HostLink
     readonly id?: number
     readonly unrecorded?: true
   }
-  /** Of a NIC that is asked for as a whole, by a macvlan in the mode passthru: an address that this host has on it. */
+  /** For a macvlan in passthru mode, which takes the whole NIC: an address of this host on that NIC. */
   readonly hostAddress?: string
 }
 
-/** That address, where there is one that counts beyond the link. */
+/** The first such address with a scope beyond the link. */
 export async function readHostAddress(
   { hostif, sharing }: AttachRequest,
   vlanDevice: NicFacts['vlanDevice'],
@@ -46,7 +46,7 @@ export async function readHostAddress(
 
 /** The VLAN device that the request needs. */
 export function readVlanDevice({ hostif, vlan }: AttachRequest, system: System): NicFacts['vlanDevice'] {
-  // A NIC has no trunks: that is refused.
+  // A NIC has no trunks: the request is refused elsewhere.
   if (vlan?.native === undefined) return undefined
   const name = vlanDeviceName(hostif, vlan.native)
   const link = readHostLink(name, system)
@@ -60,12 +60,12 @@ export function readVlanDevice({ hostif, vlan }: AttachRequest, system: System):
   }
 }
 
-/** A NIC that fell back into the host under a foreign name, or that a killed run left half-way. */
+/** A NIC that returned to the host under another name, or that a killed run left half-moved. */
 export function findOrphanedNic(nic: string, system: System): HostLink | undefined {
   return readRecordedLinks(system).find(({ record }) => record?.kind === 'link' && record.nic === nic)
 }
 
-/** What the NIC has: by its state file when it has been away, else as the kernel says. */
+/** The NIC's configuration: from its state file when it was moved, else from the kernel. */
 async function readNicToSave(hostif: HostLink, target: NicTarget, system: System): Promise<NicFacts> {
   const { name, record } = hostif
   const { guest, state } = target
@@ -73,7 +73,7 @@ async function readNicToSave(hostif: HostLink, target: NicTarget, system: System
   const live = hostState.links.get(name)
   const nicFile = record?.kind === 'link' && record.nic !== undefined ? readSavedNic(record.nic, system) : undefined
   if (live === undefined) return {}
-  // An index that a link in the guest has already is not kept.
+  // The kernel changes the index when a link in the guest already has it.
   const ifindex = state.links.some((link) => link.ifindex === hostif.ifindex) ? undefined : hostif.ifindex
   const owner = { guest: `${guest.kind}:${guest.name}`, netns: system.inode(guest.nsPath) }
   const device = { ...readNicDevice(hostif, live, system), ifindex }
@@ -94,7 +94,7 @@ interface NicTarget {
   readonly state: GuestState
 }
 
-/** Of the NIC that is to go in, or else of the one that is there under the name asked for. */
+/** The facts of the NIC that is to move in, or else of the one in the guest under the requested name. */
 export async function readNicFacts(
   { hostif, inGuest, ...target }: NicTarget & { hostif: HostLink | undefined; inGuest: GuestLink | undefined },
   system: System,
@@ -108,7 +108,7 @@ export async function readNicFacts(
   return savedNic === undefined ? {} : { savedNic, nicFile: savedNic, hostState: await readHostState(system) }
 }
 
-/** The NIC of the request in the guest, under another name than the one asked for. */
+/** The requested NIC when it is in the guest under another name. */
 export function findNicOtherName({ hostif, ifname }: AttachRequest, { links }: GuestState): GuestLink | undefined {
   return links.find(
     ({ name, record }) =>

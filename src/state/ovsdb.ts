@@ -3,58 +3,58 @@ import type { System } from '../system/types'
 import type { HostLink } from './host-links'
 import type { LinkRecord } from './record'
 
-/** A port of an Open vSwitch bridge: what its rows in the database say. */
+/** A port of an Open vSwitch bridge, from its rows in the database. */
 export interface OvsPort {
   readonly name: string
   readonly bridge: string
   readonly tag?: number
   readonly trunks: readonly number[]
   readonly vlanMode?: string
-  /** Whether it goes when Open vSwitch starts anew. */
+  /** Whether Open vSwitch removes it when it restarts. */
   readonly transient: boolean
   /** The external-ids of its interface. */
   readonly externalIds: Readonly<Record<string, string>>
-  /** False when pipework made it and its device is gone: with its container, or while that was started again. */
+  /** False when pipework made it and its device is gone: its container stopped or was restarted. */
   readonly isAlive: boolean
 }
 
 export interface OvsBridge {
   readonly name: string
-  /** `netdev`, or `system` or nothing for the kernel's datapath. */
+  /** `netdev`; `system` or empty for the kernel datapath. */
   readonly datapath: string
   /** Whether pipework made it. */
   readonly isOwned: boolean
 }
 
-/** What the database holds, and whether somebody acts on it. */
+/** The content of the database, and whether ovs-vswitchd applies it. */
 export interface OvsDatabase {
   readonly kind: 'database'
   readonly bridges: readonly OvsBridge[]
   readonly ports: readonly OvsPort[]
-  /** Names that stand for one VLAN of a bridge, by `ovs-vsctl add-br NAME PARENT VLAN`. */
+  /** Bridges that are one VLAN of a parent: `ovs-vsctl add-br NAME PARENT VLAN`. */
   readonly fakeBridges: readonly { readonly name: string; readonly parent: string; readonly tag?: number }[]
-  /** Whether ovs-vswitchd runs, as far as files tell. */
+  /** Whether ovs-vswitchd runs, according to its files. */
   readonly isVswitchdRunning: boolean
-  /** Whether the kernel can forward by itself. */
+  /** Whether the kernel can forward for Open vSwitch. */
   readonly hasKernelDatapath: boolean
 }
 
-/** Open vSwitch, or why it cannot be asked. */
+/** The database, or why it cannot be read. */
 export type OvsState = OvsDatabase | { readonly kind: 'silent'; readonly message: string; readonly hint: string }
 
-/** The key among a bridge's external-ids that says who made it, and its value for us. */
+/** The external-id that marks a bridge as created by pipework. */
 export const OVS_OWNER_ID = { key: 'pipework', value: 'made' } as const
 
-/** Seconds to wait for an answer out of the database: ovsdb-server gives it within a hundredth. */
+/** Seconds to wait for the database. */
 const READ_TIMEOUT = 2
-/** Seconds until ovs-vswitchd must have carried out a change: it takes a few hundredths. */
+/** Seconds to wait until ovs-vswitchd has applied a change. */
 const CHANGE_TIMEOUT = 5
 const UNDO_TIMEOUT = 2
 
-/** Where ovsdb-server listens, unless OVS_RUNDIR says where: ovs-vsctl knows the one that it was built for. */
+/** Where ovsdb-server listens unless OVS_RUNDIR is set; the default depends on the build. */
 const RUN_DIRS = ['/var/run/openvswitch', '/usr/local/var/run/openvswitch']
 
-/** What `ovs-vsctl --format=json list` prints: sets, maps and uuids are pairs that begin with their kind. */
+/** A cell of `ovs-vsctl --format=json list`: sets, maps and uuids are pairs that start with their kind. */
 type OvsdbCell = string | number | boolean | readonly [string, unknown]
 type OvsdbRow = Readonly<Record<string, OvsdbCell>>
 
@@ -66,7 +66,7 @@ function parseTable(table: string): readonly OvsdbRow[] {
   return data.map((cells) => Object.fromEntries(headings.map((heading, index) => [heading, cells[index] ?? ''])))
 }
 
-/** A set; one of a single member stands there without being called so. */
+/** Parses a set; a set of one member is printed as the member itself. */
 function toSet(cell: OvsdbCell | undefined): readonly OvsdbCell[] {
   if (cell === undefined) return []
   return Array.isArray(cell) && cell[0] === 'set' ? (cell[1] as OvsdbCell[]) : [cell]
@@ -78,7 +78,7 @@ function toMap(cell: OvsdbCell | undefined): Readonly<Record<string, string>> {
 
 const toUuid = (cell: OvsdbCell | undefined) => (Array.isArray(cell) ? String(cell[1]) : String(cell))
 
-/** The three tables as ovs-vsctl prints them, one a line; `exists` tells which devices are there. */
+/** Parses the three tables, one per line, as ovs-vsctl prints them; `exists` says which devices exist. */
 export function parseOvsTables(
   stdout: string,
   exists: (device: string) => boolean,
@@ -97,7 +97,7 @@ export function parseOvsTables(
       vlanMode: vlanMode === undefined ? undefined : String(vlanMode),
       trunks: toSet(row.trunks).map(Number),
       transient: toMap(row.other_config).transient === 'true',
-      // Without the bridge's own device it is not this host's, or mute: then nothing can be told.
+      // Without the bridge's own device, the bridge is not on this host or not working: its ports count as alive.
       isAlive:
         ids['pipework.interface'] === undefined || exists(name) || !exists(bridgeOf.get(toUuid(row._uuid)) ?? ''),
     }
@@ -113,13 +113,13 @@ export function parseOvsTables(
   }
 }
 
-/** The directory with the sockets of an Open vSwitch that runs. */
+/** The directory with the sockets of a running Open vSwitch. */
 function findRunDir(system: System): string | undefined {
   const { OVS_RUNDIR } = system.env
   return (OVS_RUNDIR ? [OVS_RUNDIR] : RUN_DIRS).find((dir) => system.inode(`${dir}/db.sock`) !== undefined)
 }
 
-/** In order it takes its files away when it ends; killed, it leaves the number of a process that is gone. */
+/** ovs-vswitchd removes its files when it exits; when killed, it leaves the PID of a process that is gone. */
 function readVswitchdRunning(system: System): boolean {
   const dir = findRunDir(system)
   if (dir === undefined) return false
@@ -128,7 +128,7 @@ function readVswitchdRunning(system: System): boolean {
   return system.list(dir)?.some((name) => /^ovs-vswitchd.*\.ctl$/.test(name)) ?? false
 }
 
-/** A module, or built in: then it shows when it has been used, or in the kernel's own list. */
+/** The datapath is a module or built in; a built-in one shows after its first use, or in the kernel's own list. */
 function readKernelDatapath(system: System): boolean {
   if (system.inode('/sys/module/openvswitch') !== undefined || system.inode('/sys/class/net/ovs-system') !== undefined)
     return true
@@ -139,7 +139,7 @@ function readKernelDatapath(system: System): boolean {
 const START_HINT = 'Start it: systemctl start openvswitch-switch'
 const NOT_RUNNING: OvsState = { kind: 'silent', message: 'Open vSwitch does not run', hint: START_HINT }
 
-/** Whether an Open vSwitch runs here, as far as files tell. */
+/** Whether Open vSwitch runs here, according to its files. */
 export function isOvsRunning(system: System): boolean {
   return system.hasProgram('ovs-vsctl') && findRunDir(system) !== undefined
 }
@@ -150,7 +150,7 @@ const COLUMNS = {
   Interface: 'name,external_ids',
 } as const
 
-/** Asks the database, in one process. Answers why when that fails. */
+/** Reads the database with one process. Returns the reason when that fails. */
 export async function readOvs(system: System): Promise<OvsState> {
   if (!system.hasProgram('ovs-vsctl'))
     return {
@@ -186,8 +186,8 @@ export async function readOvs(system: System): Promise<OvsState> {
 }
 
 /**
- * What an attach or detach must know of Open vSwitch, if anything. Others do not wait for it: a Linux bridge, a NIC with
- * hardware behind it, and whatever cannot be one of its bridges.
+ * The Open vSwitch state when an attach or detach needs it. A Linux bridge, a hardware NIC, and any name that cannot be
+ * one of its bridges do not wait for it.
  */
 export async function readOvsIfRelevant(
   name: string,
@@ -199,32 +199,33 @@ export async function readOvsIfRelevant(
   if (isOther) return undefined
   const isNamedSo = name.startsWith('ovs') && (link === undefined || system.hasProgram('ovs-vsctl'))
   if (isNamedSo || isOvsRunning(system)) return readOvs(system)
-  // Said when nothing else knows the name.
+  // Reported when nothing else knows the name.
   return link === undefined && system.hasProgram('ovs-vsctl') ? NOT_RUNNING : undefined
 }
 
-/** Whether a host interface of that name is a bridge of Open vSwitch, or to be made one. */
+/** Whether a host interface of that name is an Open vSwitch bridge, or will be created as one. */
 export function isOvsBridge(name: string, link: HostLink | undefined, ovs: OvsState | undefined): boolean {
   if (ovs === undefined || link?.kind === 'bridge') return false
   if (ovs.kind === 'database' && [...ovs.bridges, ...ovs.fakeBridges].some((it) => it.name === name)) return true
-  // A link that is there and is called so may be its bridge, if only the database could be read.
+  // An existing link with such a name may be a bridge whose database cannot be read.
   return name.startsWith('ovs') && (link === undefined || ovs.kind === 'silent')
 }
 
-/** The port of that name. */
 export function findOvsPort(ovs: OvsState | undefined, name: string | undefined): OvsPort | undefined {
   return ovs?.kind === 'database' ? ovs.ports.find((port) => port.name === name) : undefined
 }
 
-/** The master, in sysfs, of every port of the kernel's datapath. */
+/** The master, in sysfs, of every port of the kernel datapath. */
 export const OVS_SYSTEM = 'ovs-system'
 
-/** Whether a host end of ours may be a port of Open vSwitch: the kernel's has its own master, the other's none. */
+/**
+ * Whether a host end of ours may be an Open vSwitch port: a kernel port has its own master, a userspace port has none.
+ */
 export function mayBeOvsPort({ master }: HostLink): boolean {
   return master === undefined || master === OVS_SYSTEM
 }
 
-/** For whom a port was made, from what the row says: ours, or the original's. */
+/** The guest of a port, from external-ids of pipework or of the original. */
 export function guestOfOvsPort({ externalIds }: OvsPort): LinkRecord['guest'] | undefined {
   const id = externalIds['pipework.containerid']
   const [kind, ...name] = (externalIds['pipework.guest'] ?? '').split(':')
@@ -236,17 +237,17 @@ export function guestOfOvsPort({ externalIds }: OvsPort): LinkRecord['guest'] | 
     : { kind: 'docker', name: container, id: id === undefined ? undefined : id.slice(0, 12) }
 }
 
-/** The interface's name in the guest; the original has it in the name of the host end. */
+/** The interface's name in the guest; the original puts it into the name of the host end. */
 export function ifnameOfOvsPort({ name, externalIds }: OvsPort): string {
   return externalIds['pipework.ifname'] ?? /^v(.+)pl\d+$/.exec(name)?.[1] ?? name
 }
 
-/** One command line of `ovs-vsctl`, that is one transaction: sub-commands, each a list of words. */
+/** One `ovs-vsctl` command line, which is one transaction: sub-commands, each a list of words. */
 export function ovsVsctl(...commands: readonly (readonly string[])[]): RunCommand {
   return toVsctlCommand(CHANGE_TIMEOUT, commands)
 }
 
-/** The same to take a change back: when ovs-vswitchd hangs, that has been waited for already. */
+/** The same for an undo: it does not wait again for a hanging ovs-vswitchd. */
 export function ovsVsctlUndo(...commands: readonly (readonly string[])[]): RunCommand {
   return toVsctlCommand(UNDO_TIMEOUT, commands)
 }
@@ -256,12 +257,12 @@ function toVsctlCommand(limit: number, commands: readonly (readonly string[])[])
   return { kind: 'run', in: 'host', argv }
 }
 
-/** The same without waiting until ovs-vswitchd has carried it out: it does not run. */
+/** The same without waiting for ovs-vswitchd, which is not running. */
 export function withNoWait({ argv: [program = '', ...words], ...command }: RunCommand): RunCommand {
   return { ...command, argv: [program, '--no-wait', ...words] }
 }
 
-/** Takes away a bridge that we made and that has no ports: somebody may have come while we were at work. */
+/** Removes a bridge of ours if it has no ports by then. */
 export function removeOvsBridge(name: string): RunCommand {
   const probe = [
     'ovs-vsctl',
@@ -276,7 +277,7 @@ export function removeOvsBridge(name: string): RunCommand {
   return { ...ovsVsctlUndo(['--if-exists', 'del-br', name]), onlyIf: { argv: probe, equals: OVS_OWNER_ID.value } }
 }
 
-/** The words that give a port and its interface what they shall have, after `add-port` or to replace what they had. */
+/** The words that set the columns of a port and its interface, after `add-port` or as a replacement. */
 export function toOvsPortArgs(port: OvsPort): readonly (readonly string[])[] {
   const { name, tag, trunks, vlanMode, transient, externalIds } = port
   const values = [
@@ -292,7 +293,7 @@ export function toOvsPortArgs(port: OvsPort): readonly (readonly string[])[] {
   ]
 }
 
-/** A text as ovs-vsctl reads it: what others have written may begin or go on like something else. */
+/** Quotes a text for ovs-vsctl: values of other programs may look like other syntax. */
 function quoteAtom(text: string): string {
   return /^[\w.@+/][\w.@+/:,-]*$/.test(text) ? text : JSON.stringify(text)
 }

@@ -6,7 +6,7 @@ import type { System } from '../system/types'
 import { type GuestRoute, kernelHasIpv6, toGuestRoute } from './guest'
 import { type IpQuery, ipQuery, isUsableWord, parseIpOutput } from './ip-json'
 
-/** A rule that sends what comes from an address to a table. */
+/** A rule that sends packets from an address to a table. */
 export interface PolicyRule {
   readonly family: Family
   readonly from: string
@@ -14,34 +14,36 @@ export interface PolicyRule {
   readonly priority: number
 }
 
-/** Rules to tables of ours, and the routes in them. */
+/** Rules to tables of ours, and the routes in these tables. */
 export interface PolicyRouting {
   readonly rules: readonly PolicyRule[]
   readonly routes: readonly GuestRoute[]
 }
 
-/** Before the rules that `ip rule add` makes by itself, just below 32766, and after the low numbers of exceptions. */
+/**
+ * Evaluated before the rules that `ip rule add` numbers itself (just below 32766), and after low-numbered exceptions.
+ */
 export const RULE_PRIORITY = 10000
 
 /**
- * Rules do not go with a link that somebody deletes, and no link is left that could say so: a file of the host for each
- * namespace, named after its inode, says that it may have some, so that nobody else waits for the question. It stays
- * for as long as the host runs; for a later namespace with that inode it is one question too many.
+ * Rules outlive a deleted link, and then no link records them. So a host file for each namespace, named after its
+ * inode, marks that it may have rules; other guests need no query. The file lasts until the next boot. If a later
+ * namespace gets the same inode, that costs one needless query.
  */
 const POLICY_MARKER_DIR = '/run/pipework/policy'
 
-/** The file that says so of a namespace, by its name for `ip -n`. */
+/** That file, for a namespace given by its name for `ip -n`. */
 export function policyMarkerFile(netns: string, system: System): string {
   return `${POLICY_MARKER_DIR}/${system.inode(`/run/netns/${netns}`)}`
 }
 
-/** Whether that namespace may have rules of ours; without one, whether any may. */
+/** Whether that namespace may have rules of ours; without `netns`, whether any may. */
 export function mayHavePolicyRules(system: System, netns?: string): boolean {
   if (system.inode(POLICY_MARKER_DIR) === undefined) return false
   return netns === undefined || system.inode(policyMarkerFile(netns, system)) !== undefined
 }
 
-/** Writes it. */
+/** Writes the marker file. */
 export function planPolicyMarker(path: string): Step {
   return {
     description: 'note that there are rules which do not go with their interface',
@@ -54,8 +56,8 @@ const TABLE_PAIRS = 500_000_000
 
 /**
  * The routing tables of an interface: one for its own addresses, one for those of the interface whose default route it
- * replaced. The number comes from the name, which no other interface in the guest has, so that every run finds what an
- * earlier one made without writing it down; and it is larger than any that people and other programs choose.
+ * replaced. The number is a hash of the interface's name, which is unique in the guest, so that every run finds the
+ * tables of earlier runs. It is larger than any number that people and other programs choose.
  */
 export function policyTables(ifname: string): { readonly own: string; readonly other: string } {
   const number = FIRST_TABLE + 2 * Number(BigInt(`0x${fnv1aHash(ifname)}`) % BigInt(TABLE_PAIRS))
@@ -75,7 +77,7 @@ interface NamedLink {
   readonly name: string
 }
 
-/** What of an interface's own tables is there, and what is left of interfaces of ours that are none of these links. */
+/** The existing rules and routes of an interface's own tables, and leftovers of interfaces that no longer exist. */
 export async function readPolicyRouting(
   { ifname, links }: { readonly ifname?: string; readonly links?: readonly NamedLink[] },
   netns: string,
@@ -104,7 +106,7 @@ async function readRulesAndRoutes(netns: string, system: System): Promise<Policy
     })),
     routes: routes
       .map(({ family, item }) => toGuestRoute(item, family))
-      // A link whose name no command could name is the guest's own.
+      // A link whose name cannot be a word of a command is the guest's own.
       .filter(({ words }) => words.every(isUsableWord)),
   }
 }

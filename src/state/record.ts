@@ -5,32 +5,33 @@ import { parseIfname } from '../model/ifname'
 import { parseUplinkSpec } from '../model/uplink'
 
 /**
- * What pipework writes on a link that it made: the kernel keeps it in the link's ifalias (255 bytes), and it is gone
- * with the link. `pipework1;g=docker:web;c=3f2a9c1d0b7e;i=eth1;h=br1;a=10.0.0.2/24@10.0.0.1;d4=via+172.17.0.1+dev+eth0`
+ * The record that pipework writes on a link it creates: the kernel keeps it in the link's ifalias (255 bytes) and
+ * removes it with the link.
+ * `pipework1;g=docker:web;c=3f2a9c1d0b7e;i=eth1;h=br1;a=10.0.0.2/24@10.0.0.1;d4=via+172.17.0.1+dev+eth0`
  */
 export interface LinkRecord {
   readonly kind: 'link'
   readonly guest: { readonly kind: string; readonly name: string; readonly id?: string }
   /** The interface's name in the guest. */
   readonly ifname: string
-  /** The host interface it hangs on: the bridge. */
+  /** The host interface it is attached to: the bridge. */
   readonly hostif: string
-  /** What the bridge was to be connected to, as typed after its @. */
+  /** The requested uplink of the bridge, as typed after its @. */
   readonly uplink?: string
-  /** Undefined when they did not fit into the alias; the guest then knows them. */
+  /** Undefined when they did not fit into the alias; then they are read from the link in the guest. */
   readonly addresses: readonly Address[] | undefined
-  /** The words that say where other addresses come from: dhcp, slaac. What they brought is among the addresses. */
+  /** The address sources as typed: dhcp, slaac. Their addresses are among `addresses`. */
   readonly sources?: readonly string[]
-  /** The other words that asked for it, as typed: the MAC address or U:text, @vlan, --options. */
+  /** The other words of the request as typed: the MAC address or U:text, @vlan, --options. */
   readonly words: readonly string[]
-  /** The default routes that this link's own replaced. */
+  /** The default routes that this link's replaced. */
   readonly previous: readonly DefaultRoute[]
   /**
-   * The name that the link had in the host, where it is a NIC that was moved into the guest. What else it had stands
-   * in a file of the host: the guest can write here, and must not be able to give the host addresses or routes.
+   * The host name of a NIC that was moved into the guest. The rest of its configuration is in a host file: the guest
+   * can write here, and must not be able to give the host addresses or routes.
    */
   readonly nic?: string
-  /** The file that it was made from, as `up` calls it: eight digits. One that was typed has none. */
+  /** The configuration file of the request, as `up` names it: eight digits. A typed request has none. */
   readonly file?: string
 }
 
@@ -40,12 +41,12 @@ export interface DefaultRoute {
   readonly words: readonly string[]
 }
 
-/** On a bridge or VLAN device that pipework made, and may remove when it is unused. */
+/** The record on a bridge or VLAN device that pipework created and may remove when it is unused. */
 export interface OwnedRecord {
   readonly kind: 'made'
 }
 
-/** A record of a later pipework: it says that the link is ours, and no more. */
+/** A record of a later version: it only shows that the link is ours. */
 export interface UnknownRecord {
   readonly kind: 'unknown'
   readonly version: number
@@ -53,38 +54,38 @@ export interface UnknownRecord {
 
 export type PipeworkRecord = LinkRecord | OwnedRecord | UnknownRecord
 
-/** The protocol of routes, and the metric of addresses, that pipework gives the host: they can bear no other name. */
+/** The protocol of our host routes, and the metric of our host addresses: neither can carry a record. */
 export const ROUTE_PROTO = '112'
 
 const RECORD_VERSION = 1
 const IFALIAS_MAX = 255
 /**
- * The group of a VLAN device between its birth, which can set no alias, and its record, which clears it: one that a
- * killed run left is known by that. (`pw` in ASCII; nobody else's number.)
+ * The group of a VLAN device from its creation, which cannot set an alias, until its record clears it: a killed run's
+ * device is recognised by it. (`pw` in ASCII, which no other program uses.)
  */
 export const PENDING_GROUP = '28791'
-/** The alias of a bridge or VLAN device that pipework made. */
+/** The alias of a bridge or VLAN device that pipework created. */
 export const OWNED_ALIAS = `pipework${RECORD_VERSION};made`
 
 const ROUTE_OPTION = '--route='
 const isRouteOption = (word: string) => word.startsWith(ROUTE_OPTION)
 
-// A record travels as one word of `ip -batch`: whatever could end a field or a word is escaped.
+// A record is one word of `ip -batch`: any character that could end a field or a word is escaped.
 const escapeWord = (text: string) =>
   text.replaceAll(/[^\w./:@,=~-]/gu, (char) => encodeURIComponent(char).replaceAll(/['()*!]/g, hexEscape))
 const hexEscape = (char: string) => `%${char.charCodeAt(0).toString(16)}`
 const unescapeWord = (text: string) => decodeURIComponent(text)
 
-/** A text without control characters, because it is printed: the record may be a guest's own. */
+/** Removes control characters, because the text is printed and the guest may have written the record. */
 function unescapeName(text: string): string {
   const name = unescapeWord(text)
   if (/\p{Cc}/u.test(name)) throw new RangeError(`a control character in a record: ${JSON.stringify(name)}`)
   return name
 }
 
-/** What of a record goes into its alias: for want of room not all that it has. */
+/** The fields that are written into the alias; some are dropped for lack of room. */
 interface RecordFields {
-  /** Addresses as they are typed, or `*` where they are left out. */
+  /** Addresses as typed, or `*` when they are left out. */
   readonly addressList: string
   readonly file: string
 }
@@ -104,7 +105,7 @@ function formatRecord(record: LinkRecord, { addressList, file }: RecordFields): 
     `a=${addressList}`,
     ...sources.map((word) => `s=${escapeWord(word)}`),
     ...(leased === '' || addressList === '*' ? [] : [`l=${leased}`]),
-    // Of routes there may be several, and bytes are few.
+    // There may be several routes, and the alias is short.
     ...words.map((word) =>
       isRouteOption(word) ? `r=${escapeWord(word.slice(ROUTE_OPTION.length))}` : `w=${escapeWord(word)}`,
     ),
@@ -114,7 +115,7 @@ function formatRecord(record: LinkRecord, { addressList, file }: RecordFields): 
   ].join(';')
 }
 
-/** The ifalias for a link; addresses and file are left out where they do not fit. Throws when even that is too long. */
+/** The ifalias for a link; addresses and file are left out when they do not fit. Throws when it is still too long. */
 export function encodeRecord(record: LinkRecord): string {
   const { guest, ifname, addresses, sources = [], words, file = '' } = record
   const list = addresses === undefined ? '*' : formatAddressList(addresses.filter((it) => !it.leased))
@@ -138,7 +139,7 @@ export function encodeRecord(record: LinkRecord): string {
   return fitting
 }
 
-/** The record in an ifalias, or undefined when pipework did not write it. Unknown fields are ignored, missing ones empty. */
+/** Parses an ifalias; undefined when pipework did not write it. Unknown fields are ignored, missing ones are empty. */
 export function decodeRecord(alias: string | undefined): PipeworkRecord | undefined {
   const [head = '', ...fields] = (alias ?? '').trim().split(';')
   const version = /^pipework(\d+)$/.exec(head)?.[1]
@@ -152,13 +153,13 @@ export function decodeRecord(alias: string | undefined): PipeworkRecord | undefi
   }
 }
 
-/** The word goes back into a command; the record may be a guest's own. */
+/** The word goes into a command again, and the guest may have written the record. */
 function validateWord(word: string): string {
   if (!/^[^\s"'#\\\p{Cc}]+$/u.test(word)) throw new RangeError(`unsafe word in a record: ${JSON.stringify(word)}`)
   return word
 }
 
-/** As narrow as a typed one: the name becomes a word of commands, and part of paths. */
+/** As strict as for a typed name: it becomes a word of commands and a part of paths. */
 function parseRecordedGuest(typed: string, id: string): LinkRecord['guest'] {
   const { kind, name } = parseGuestName(typed)
   if (kind === undefined) throw new RangeError(`a guest without a kind in a record: ${JSON.stringify(typed)}`)
@@ -207,12 +208,12 @@ function decodeLinkRecord(fields: readonly string[]): LinkRecord {
   }
 }
 
-/** The host interface as one types it. */
+/** The host interface as a user types it. */
 export function formatHostif({ hostif, uplink }: Pick<LinkRecord, 'hostif' | 'uplink'>): string {
   return uplink === undefined ? hostif : `${hostif}@${uplink}`
 }
 
-/** The guest as one types it. */
+/** The guest as a user types it. */
 export function formatGuest({ kind, name }: LinkRecord['guest']): string {
   return kind === 'docker' ? name : `${kind}:${name}`
 }

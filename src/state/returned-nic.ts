@@ -9,7 +9,7 @@ export function readParentDevice(name: string, system: System): string | undefin
   return path?.slice(path.lastIndexOf('/') + 1)
 }
 
-/** The saved NIC that this link of the host is, where it has come back from its guest. */
+/** The saved NIC that this host link is, when it has returned from its guest. */
 export function findReturnedNic(name: string, system: System): SavedNic | undefined {
   if (listSavedNics(system).length === 0) return undefined
   const parent = readParentDevice(name, system)
@@ -20,7 +20,9 @@ export function findReturnedNic(name: string, system: System): SavedNic | undefi
   )
 }
 
-/** The record of a NIC that was moved, as the host knows it; of what its link says, no more than concerns the inside. */
+/**
+ * The record of a moved NIC, from its state file; the alias on the link is trusted only about the inside of the guest.
+ */
 export function toNicRecord(nic: SavedNic, claimed: LinkRecord | undefined, ifname: string): LinkRecord {
   const [kind = '', ...name] = nic.guest.split(':')
   const guest = { kind, name: name.join(':') }

@@ -12,7 +12,7 @@ import {
 } from './json-file'
 import { DEV_PLACEHOLDER, type LinkConfigItem, parseLinkConfigItem } from './link-config'
 
-/** What a link of the host had before pipework changed it: what it takes to give all of it back. */
+/** The configuration of a host link before pipework changed it: everything needed to restore it. */
 export interface SavedLink {
   readonly name: string
   readonly up: boolean
@@ -21,45 +21,47 @@ export interface SavedLink {
   readonly altnames: readonly string[]
   /** How the kernel makes its link-local IPv6 address; absent without IPv6. */
   readonly addrGenMode?: string
-  /** Settings that a new link would not have, as `sysctl -w` sets them: `net/ipv4/conf/eth0/rp_filter=2`. */
+  /** Sysctls that differ from a new link's, as `sysctl -w` arguments: `net/ipv4/conf/eth0/rp_filter=2`. */
   readonly sysctls: readonly string[]
-  /** Addresses, routes of all tables, permanent neighbours, rules; in the order in which they are given to a link. */
+  /**
+   * Addresses, routes of all tables, permanent neighbours and rules, in the order in which they are added to a link.
+   */
   readonly items: readonly LinkConfigItem[]
-  /** Seconds since boot at that moment. */
+  /** Seconds since boot when it was saved. */
   readonly takenAt: number
 }
 
-/** What tells a NIC from all others: the kernel says it, and nobody in a guest can change it. */
+/** What identifies a NIC: facts from the kernel that a guest cannot change. */
 export interface NicDevice {
-  /** What `ip -d link` calls its kind; `NIC` for a real one, which no guest can make. */
+  /** Its kind in `ip -d link`; `NIC` for a real one, which no guest can create. */
   readonly kind: string
   /** Its device on the bus, like the PCI address 0000:00:1f.6. */
   readonly parent?: string
-  /** Its number on that device, where one device has several. */
+  /** Its port on that device, when the device has several. */
   readonly port?: string
   readonly permanentMac?: string
-  /** Its index in the guest; absent where another link there had that index, so that the kernel chose a new one. */
+  /** Its index in the guest; absent when another link there had that index and the kernel chose a new one. */
   readonly ifindex?: number
   /** The index of a veth's other end. */
   readonly peerIndex?: number
 }
 
 /**
- * A NIC that was moved into a guest. It is in a file of the host and not on the NIC, where the guest could write: no
- * guest shall give the host addresses or routes.
+ * A NIC that was moved into a guest. It is saved in a host file, not on the NIC where the guest can write: no guest may
+ * give the host addresses or routes.
  */
 export interface SavedNic extends SavedLink {
   /** The guest that got it, by kind and name. */
   readonly guest: string
-  /** The inode of that guest's network namespace; absent in files of the version before. */
+  /** The inode of that guest's network namespace; absent in files of the previous version. */
   readonly netns?: number
   readonly device: NicDevice
-  /** The radio of a wireless NIC by its number, like phy#0: its name belongs to another namespace's /sys. */
+  /** The radio of a wireless NIC by number, like phy#0: its name belongs to another namespace's /sys. */
   readonly phy?: string
   readonly alias?: string
 }
 
-/** The layout of the file: 2. Files without a version are of the layout before. */
+/** The version of the file's layout. Files without a version have the previous layout. */
 export const STATE_VERSION = 2
 
 const SAVED_NICS_DIR = '/run/pipework/nics'
@@ -71,7 +73,7 @@ const MAC = /^[\da-f:]*$/i
 const SYSCTL = /^net\/ipv[46]\/conf\/[^\s/"'#\\\p{Cc}]+\/\w+=[\w:.-]+$/u
 const LABEL = /^[^\p{Cc}]*$/u
 
-/** The file in which the state of that NIC is while it is away. */
+/** The state file of a moved NIC. */
 export function savedNicFile(name: string): string {
   return `${SAVED_NICS_DIR}/${name}`
 }
@@ -81,25 +83,24 @@ export function formatSavedNic(nic: SavedNic): string {
   return JSON.stringify({ version: STATE_VERSION, ...nic })
 }
 
-/** The names of the NICs that are away; files that a killed run has left half-written are none. */
+/** The names of the NICs that were moved; half-written files of a killed run are skipped. */
 export function listSavedNics(system: System): readonly string[] {
   return (system.list(SAVED_NICS_DIR) ?? []).filter((name) => IFNAME.test(name) && !name.endsWith('.new'))
 }
 
 /**
- * The state of a NIC that is away, or was when its guest ended; undefined when there is none of that name.
+ * The saved state of a NIC that is in a guest, or was when the guest stopped; undefined when there is none.
  * @throws PipeworkError that names the file when it is damaged.
  */
 export function readSavedNic(name: string, system: System): SavedNic | undefined {
   return IFNAME.test(name) ? readJsonFile(savedNicFile(name), system, parseSavedNic) : undefined
 }
 
-/** All of them. */
 export function readSavedNics(system: System): readonly SavedNic[] {
   return listSavedNics(system).flatMap((name) => readSavedNic(name, system) ?? [])
 }
 
-/** A saved link out of a state file. */
+/** Parses a saved link of a state file. */
 export function parseSavedLink(json: JsonValue): SavedLink {
   const of = parseObject(json)
   return {
@@ -115,7 +116,7 @@ export function parseSavedLink(json: JsonValue): SavedLink {
   }
 }
 
-/** How a link makes its link-local address, where the file says so. */
+/** Parses the address generation mode, if the file has it. */
 export function parseAddrGenMode(json: JsonValue): string | undefined {
   return parseOptional(json, (it) => parseChoice(it, ADDR_GEN_MODES))
 }
@@ -146,7 +147,7 @@ function parseNicDevice(json: JsonValue): NicDevice {
   }
 }
 
-/** The file of a NIC by the version before: addresses and routes as words of `ip`. */
+/** Parses a NIC file of the previous version: addresses and routes as words of `ip`. */
 function parseSavedLinkBefore(json: JsonValue): SavedLink {
   const of = parseObject(json)
   const words = (it: JsonValue) => parseList(it, (word) => parseText(word, /^[^\s"'#\\\p{Cc}]+$/u))

@@ -2,7 +2,7 @@ import type { Family } from '../model/address'
 import type { System } from '../system/types'
 import { hexToBytes, readProcRoutes } from './proc-routes'
 
-/** An address of the host, on the link that its subnet is reached by. */
+/** A host address, on the link that reaches its subnet. */
 export interface SubnetAddress {
   readonly family: Family
   readonly ip: string
@@ -10,12 +10,12 @@ export interface SubnetAddress {
   readonly dev: string
 }
 
-/** What the host knows of its subnets, out of /proc: no process is started, and a link that is down is known too. */
+/** What /proc shows of the host's subnets: without a process, and including links that are down. */
 export interface HostSubnets {
   readonly addresses: readonly SubnetAddress[]
   /** Gateways of default routes. */
   readonly gateways: readonly Pick<SubnetAddress, 'family' | 'ip' | 'dev'>[]
-  /** Neighbours that have answered, or were asked for. */
+  /** Neighbours that have answered or were probed. */
   readonly neighbours: readonly string[]
 }
 
@@ -23,7 +23,7 @@ const PROC_NET = '/proc/net'
 
 const splitFields = (text: string | undefined) => (text ?? '').split('\n').map((line) => line.trim().split(/\s+/))
 
-/** 32 hexadecimal digits, shortened as RFC 5952 says. */
+/** Formats 32 hexadecimal digits as in RFC 5952. */
 export function formatIpv6Hex(hex: string): string {
   return new URL(`http://[${hex.match(/.{4}/g)?.join(':')}]`).hostname.slice(1, -1)
 }
@@ -32,7 +32,7 @@ function countPrefixBits(mask: readonly number[]): number {
   return mask.map((byte) => byte.toString(2).replaceAll('0', '').length).reduce((sum, bits) => sum + bits, 0)
 }
 
-/** The addresses in the trie that are the host's own. */
+/** The host's own addresses in the trie. */
 function readLocalIpv4(system: System): readonly string[] {
   const lines = (system.read(`${PROC_NET}/fib_trie`) ?? '').split('\n')
   return lines.flatMap((line, index) => {
@@ -73,7 +73,7 @@ function readIpv6Subnets(system: System): Pick<HostSubnets, 'addresses' | 'gatew
   return { addresses, gateways }
 }
 
-/** Reads them. What cannot be read is taken to be empty. */
+/** Reads the subnets. Unreadable files count as empty. */
 export function readSubnets(system: System): HostSubnets {
   const [v4, v6] = [readIpv4Subnets(system), readIpv6Subnets(system)]
   const neighbours = splitFields(system.read(`${PROC_NET}/arp`)).flatMap(([ip = '', , flags]) =>

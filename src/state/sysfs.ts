@@ -8,37 +8,36 @@ export interface SysfsLink {
   readonly name: string
   readonly kind: SysfsKind
   readonly ifindex: number
-  /** The index of a veth's other end in its own namespace; the link's own index where there is no other end. */
+  /** The index of a veth's other end in its own namespace; else the link's own index. */
   readonly peerIndex: number
   readonly mtu: number
   readonly mac: string
   /** Administratively up. */
   readonly up: boolean
   readonly master?: string
-  /** Of a bridge: whether it keeps VLANs apart; absent where the kernel's bridges cannot. */
+  /** For a bridge: whether VLAN filtering is on; absent when the kernel does not support it. */
   readonly filtering?: boolean
-  /** Of a bridge: the VLAN that every new port is put into; 0 for none. */
+  /** For a bridge: the VLAN of new ports; 0 for none. */
   readonly defaultPvid?: number
   readonly alias?: string
 }
 
-/** Where sysfs has the links of the namespace. */
+/** The directory of the namespace's links in sysfs. */
 export const SYSFS_NET = '/sys/class/net'
 
 const IFF_UP = 1
 
-/** What drivers call their devices, in uevent. */
+/** The device types in uevent. */
 const DEVTYPES: Readonly<Record<string, SysfsKind>> = { bridge: 'bridge', wlan: 'wireless', vlan: 'vlan' }
 /** ARP hardware types of <linux/if_arp.h>, as sysfs shows them. */
 const ARP_TYPES: Readonly<Record<string, SysfsKind>> = { '32': 'infiniband', '772': 'loopback' }
 
-/** What kind of link it is. */
 export function readLinkKind(name: string, system: System): SysfsKind {
   const devtype = /^DEVTYPE=(.+)$/m.exec(system.read(`${SYSFS_NET}/${name}/uevent`) ?? '')?.[1] ?? ''
   return DEVTYPES[devtype] ?? ARP_TYPES[system.read(`${SYSFS_NET}/${name}/type`) ?? ''] ?? 'other'
 }
 
-/** Whether it is one of InfiniBand, at a single look. */
+/** Whether it is an InfiniBand interface; reads one file. */
 export function isInfiniband(name: string, system: System): boolean {
   return ARP_TYPES[system.read(`${SYSFS_NET}/${name}/type`) ?? ''] === 'infiniband'
 }
@@ -49,7 +48,7 @@ function readVlanFiltering(name: string, system: System): Pick<SysfsLink, 'filte
   return { filtering: filtering === '1', defaultPvid: Number(system.read(`${SYSFS_NET}/${name}/bridge/default_pvid`)) }
 }
 
-/** One link of the host; undefined when there is none of that name. Its alias may be known already. */
+/** One host link; undefined when it does not exist. `known` is its alias, if already read. */
 export function readSysfsLink(name: string, system: System, known?: string): SysfsLink | undefined {
   const of = (file: string) => system.read(`${SYSFS_NET}/${name}/${file}`)
   const ifindex = of('ifindex')

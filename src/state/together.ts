@@ -1,6 +1,6 @@
 import type { System } from '../system/types'
 
-/** The host as many guests at once see it: what is the same for all of them is asked once. */
+/** A system that reads the host once for many guests that are attached in parallel. */
 export function memoizeHost(system: System): System {
   const remember = createMemo()
   return {
@@ -9,17 +9,17 @@ export function memoizeHost(system: System): System {
       argv.join(' ') === 'arping -V'
         ? remember('arping -V', () => system.run(argv, limit))
         : system.run(argv, limit, input),
-    // Of each name that an engine does not know, its list is asked for.
+    // For each name that an engine does not know, its list is read.
     httpGet: (socket, path, limit) =>
       path === '/containers/json?all=1'
         ? remember(`GET ${socket}`, () => system.httpGet(socket, path, limit))
         : system.httpGet(socket, path, limit),
-    // A directory with an entry for each interface, of which nobody reads the names: it says that there is IPv6.
+    // A directory with an entry per interface; only its existence matters: it means that the kernel has IPv6.
     list: (path) => (path === '/proc/sys/net/ipv6/conf' ? remember(path, () => system.list(path)) : system.list(path)),
   }
 }
 
-/** Remembers the first answer to each question. */
+/** Caches the first answer to each question. */
 function createMemo(): <T>(question: string, ask: () => T) => T {
   const answers = new Map<string, unknown>()
   return <T>(question: string, ask: () => T): T => {

@@ -1,14 +1,14 @@
-/** What stands in a template of words; a list becomes several words, and nothing becomes none. */
+/** A value in a template of words: a list becomes several words, undefined or false becomes none. */
 export type TemplatePart = string | number | readonly string[] | false | undefined
 
 /**
- * White space would end a word, a newline the command; quotes, backslash and # mean something to `ip -batch`.
- * Values are validated long before; this is the last door, and reaching it is a bug.
+ * White space would end a word, a newline the command; `ip -batch` interprets quotes, backslash and #. Values are
+ * validated earlier; this is the last check, and a failure here is a bug.
  */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: what they are not to be
 const UNSAFE_WORD = /[\s"'#\\\x00-\x1f\x7f-\x9f]|^$/
 
-/** Whether the text can be a word of a batch line: what stands in a guest may have been named so that it cannot. */
+/** Whether the text can be a word of a batch line: a guest may have chosen a name that cannot. */
 export function isSafeWord(text: string): boolean {
   return !UNSAFE_WORD.test(text)
 }
@@ -18,7 +18,7 @@ function validateWord(word: string): string {
   return word
 }
 
-/** The words of a template. A symbol stands for a word that is known later. */
+/** Converts a template to words. A symbol is a placeholder for a word that is known later. */
 export function templateToWords<Placeholder extends symbol>(
   strings: TemplateStringsArray,
   parts: readonly (TemplatePart | Placeholder)[],
@@ -48,15 +48,15 @@ export function templateToWords<Placeholder extends symbol>(
   return words
 }
 
-/** A line of `ip -batch` as its words, which only `writeBatch` puts together. */
+/** A line of `ip -batch` as its words; only `formatBatch` joins them. */
 export type BatchLine = readonly string[]
 
-/** A line that asks: batchLine`link show dev ${name}`. Values become one word each, arrays several. */
+/** A query line: batchLine`link show dev ${name}`. Values become one word each, arrays several. */
 export function batchLine(strings: TemplateStringsArray, ...parts: readonly TemplatePart[]): BatchLine {
   return templateToWords<never>(strings, parts)
 }
 
-/** What `ip -batch` reads: here every line is written, so no word of any becomes more than itself. */
+/** Formats the input of `ip -batch`. Every line goes through here, so no word can become more than one. */
 export function formatBatch(lines: readonly BatchLine[]): string {
   return lines.map((words) => `${words.map((word) => (word === '' ? '""' : validateWord(word))).join(' ')}\n`).join('')
 }

@@ -3,47 +3,50 @@ import { PipeworkError } from '../model/errors'
 import type { BatchLine } from './batch'
 import type { CommandResult, HeldNetns, HttpResponse, IpBatch, System } from './types'
 
-/** What a program or Docker answers; an Error is thrown, a list is used up answer by answer, the last one stays. */
+/**
+ * A fake answer of a program or Docker. An Error is thrown; a list is used answer by answer, and the last one repeats.
+ */
 type FakeAnswer = Partial<CommandResult> | HttpResponse | Error
 type FakeAnswers = Readonly<Record<string, FakeAnswer | readonly FakeAnswer[]>>
 
 interface FakeSystemOptions {
-  /** Texts of files by path. The directories above them are there, too. */
+  /** File contents by path. The directories above them exist too. */
   readonly files?: Readonly<Record<string, string>>
-  /** Where symbolic links point, by path. */
+  /** Targets of symbolic links by path. */
   readonly links?: Readonly<Record<string, string>>
-  /** Inodes by path. */
   readonly inodes?: Readonly<Record<string, number>>
-  /** Addresses by interface. */
   readonly addresses?: Readonly<Record<string, readonly string[]>>
   readonly programs?: readonly string[]
   readonly env?: Readonly<Record<string, string>>
   readonly isRoot?: boolean
-  /** The width of the terminal; without one, output goes elsewhere. */
+  /** The width of the terminal; absent when output goes elsewhere. */
   readonly columns?: number
-  /** By a part of what `ran` would say; the first that fits answers, and without one all is well and silent. */
+  /**
+   * Answers by a part of the text in `calls`; the first match answers. Without a match, the call succeeds without
+   * output.
+   */
   readonly answers?: FakeAnswers
 }
 
-/** A host in memory, and what was asked of it. */
+/** A host in memory that records every call. */
 interface FakeSystem extends System {
   /**
    * In order: `ip [-n netns] | line | line…` for a batch, the words of a program, `attend words`,
    * `GET socket path`, `pin path`, `release path`, `sleep seconds`, `kill pid`.
    */
   readonly calls: readonly string[]
-  /** How many programs ran side by side at most. */
+  /** The highest number of programs that ran in parallel. */
   readonly maxConcurrent: () => number
-  /** What was written to standard output (1) and standard error (2). */
+  /** The text written to standard output (1) and standard error (2). */
   readonly written: Readonly<Record<1 | 2, string>>
 }
 
-/** An error of the system, as Node throws it. */
+/** A system error as Node throws it. */
 export function systemError(code: string): Error {
   return Object.assign(new Error(`${code}: as the test wants it`), { code })
 }
 
-/** The error, made for its reader, that the action throws. */
+/** Runs the action and returns the PipeworkError that it throws. */
 export function captureError(action: () => unknown): PipeworkError {
   try {
     action()
@@ -54,7 +57,7 @@ export function captureError(action: () => unknown): PipeworkError {
   throw new Error('not refused')
 }
 
-/** Counts how many of its actions are under way together. */
+/** Counts how many of its actions run in parallel. */
 function createConcurrencyGauge() {
   const seen = { now: 0, most: 0 }
   return {
@@ -69,7 +72,7 @@ function createConcurrencyGauge() {
   }
 }
 
-/** Finds the answer to what ran, and throws it when it is an error. */
+/** Finds the answer to a call, and throws it when it is an error. */
 function createResponder(answers: FakeAnswers) {
   const used = new Map<string, number>()
   return (text: string): Exclude<FakeAnswer, Error> | undefined => {
@@ -105,7 +108,7 @@ function createFakeFiles({ files = {}, links = {}, inodes = {} }: FakeSystemOpti
   }
 }
 
-/** The same in every test: no signal is sent, nobody has events to tell, no terminal and no other run is there. */
+/** Calls that are the same in every test: no signals, no events, no terminal, no other run. */
 const NO_OP_CALLS = {
   pid: 4711,
   isTerminal: async () => false,
@@ -121,7 +124,7 @@ const NO_OP_CALLS = {
   findLockOwner: () => undefined,
 }
 
-/** What is only done, and answers nothing. */
+/** Calls that are only recorded and return nothing. */
 function createRecordedWrites(ran: string[]) {
   return {
     writeFile: (path: string, text: string | undefined) =>
@@ -133,7 +136,7 @@ function createRecordedWrites(ran: string[]) {
   }
 }
 
-/** `ip -j` answers every line; those for which a test has no answer have nothing to list. */
+/** `ip -j` answers every line; lines without a fake answer get an empty list. */
 async function withEmptyLists(result: Promise<CommandResult>, lines: readonly BatchLine[]): Promise<CommandResult> {
   const { code, stdout, stderr } = await result
   const answers = stdout.split('\n').filter(Boolean)
@@ -141,7 +144,6 @@ async function withEmptyLists(result: Promise<CommandResult>, lines: readonly Ba
   return { code, stdout: missing.length === 0 ? stdout : [...answers, ...missing, ''].join('\n'), stderr }
 }
 
-/** The call that runs `ip`. */
 function createFakeIp(perform: (text: string) => Promise<CommandResult>) {
   const ip = ({ netns, lines, output }: IpBatch) => {
     const place = `ip${netns === undefined ? '' : ` -n ${netns}`}`

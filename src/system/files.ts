@@ -3,7 +3,7 @@ import { dirname } from 'node:path'
 import { PipeworkError } from '../model/errors'
 import type { DirectoryWatch } from './types'
 
-/** What the action answers, or undefined where it throws. */
+/** The action's result; undefined when it throws. */
 export function tryOr<T>(action: () => T): T | undefined {
   try {
     return action()
@@ -14,42 +14,42 @@ export function tryOr<T>(action: () => T): T | undefined {
 
 /** Whether the path is that of a program. */
 export function isExecutableFile(path: string): boolean {
-  // Most folders of a PATH have it not: to throw and catch takes longer than to look first.
+  // Most directories of PATH lack the program: checking first is cheaper than throwing.
   return fs.existsSync(path) && (tryOr(() => fs.accessSync(path, fs.constants.X_OK) === undefined) ?? false)
 }
 
-/** Whether a symbolic link leads nowhere. */
+/** Whether the path is a symbolic link without a target. */
 export function isDangling(path: string): boolean {
   if (tryOr(() => fs.readlinkSync(path)) === undefined) return false
   try {
     fs.statSync(path)
     return false
   } catch (error) {
-    // EACCES is what a living process of somebody else answers.
+    // EACCES means that another user's process is alive.
     return (error as NodeJS.ErrnoException).code === 'ENOENT'
   }
 }
 
-/** The major number of /dev/null and its kin. */
+/** The major number of /dev/null and similar devices. */
 const MEM_MAJOR = 1
 
-/** Whether it could be a terminal; a pipe, a file or /dev/null is none. Node takes 3 ms to tell. */
+/** Whether it could be a terminal; a pipe, a file or /dev/null is none. Cheaper than Node's own check. */
 export function couldBeTerminal(fd: 1): boolean {
   const stat = tryOr(() => fs.fstatSync(fd))
   return stat?.isCharacterDevice() === true && stat.rdev >>> 8 !== MEM_MAJOR
 }
 
-/** Straight to the descriptor: setting up process.stdout costs each start 3 ms. */
+/** Writes directly to the descriptor: setting up process.stdout would delay each start. */
 export function writeAll(fd: 1 | 2, text: string): void {
   let rest = Buffer.from(text)
   while (rest.length > 0) {
     try {
       rest = rest.subarray(fs.writeSync(fd, rest))
     } catch (error) {
-      // A pipe that somebody made non-blocking is full: its reader needs a moment.
+      // A non-blocking pipe is full: its reader needs a moment.
       if ((error as NodeJS.ErrnoException).code === 'EAGAIN')
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
-      // A reader that has seen enough (`pipework ls | head -1`) is no error.
+      // A reader that closes the pipe early (`pipework ls | head -1`) is no error.
       else if ((error as NodeJS.ErrnoException).code === 'EPIPE') return
       else throw error
     }
@@ -57,8 +57,9 @@ export function writeAll(fd: 1 | 2, text: string): void {
 }
 
 /**
- * Whether whoever started pipework ignored SIGHUP. Node resets what it inherits. So this looks at what nohup(1) makes of
- * a terminal on standard input, /dev/null for writing only, and at the parent: `trap '' HUP` of a script.
+ * Whether pipework was started to ignore SIGHUP. Node resets inherited signal handlers. So this checks the effect of
+ * nohup(1) on a terminal (standard input is /dev/null, open for writing only), and the parent process: `trap '' HUP` in
+ * a script.
  */
 export function isHangupIgnored(parent: number): boolean {
   const flags = /^flags:\s*(\d+)/m.exec(tryOr(() => fs.readFileSync('/proc/self/fdinfo/0', 'utf8')) ?? '')?.[1]
@@ -69,10 +70,10 @@ export function isHangupIgnored(parent: number): boolean {
   return ignored !== undefined && (Number.parseInt(ignored.slice(-1), 16) & 1) === 1
 }
 
-/** The modes of a new folder and of the file in it. */
+/** The modes of a new directory and of the file in it. */
 const FILE_MODES = { root: [0o700, 0o600], program: [0o700, 0o700], everybody: [0o755, 0o644] } as const
 
-/** What can be done about an error of the file system. */
+/** Hints for file system errors. */
 const FILE_HINTS: Readonly<Record<string, (directory: string) => string>> = {
   ENOSPC: (directory) => `Free some space there: df -h ${directory}`,
   EDQUOT: (directory) => `Free some space there: df -h ${directory}`,
@@ -81,7 +82,7 @@ const FILE_HINTS: Readonly<Record<string, (directory: string) => string>> = {
   EPERM: () => 'Run pipework as root: sudo pipework …',
 }
 
-/** An error of the file system as the user reads it; any other error as it is. */
+/** Converts a file system error for the user; returns any other error unchanged. */
 export function toFileError(path: string, error: unknown): unknown {
   const { code, message } = error as NodeJS.ErrnoException
   if (!(error instanceof Error) || code === undefined || error instanceof PipeworkError) return error
@@ -94,7 +95,7 @@ export function toFileError(path: string, error: unknown): unknown {
 
 let temporaryFiles = 0
 
-/** Writes a file so that a reader finds the old text or the new one, also after a power failure. */
+/** Writes a file atomically: a reader finds the old text or the new one, also after a power failure. */
 function replaceFile(path: string, text: string, mode: number): void {
   temporaryFiles += 1
   const random = Math.random().toString(36).slice(2)
@@ -113,7 +114,7 @@ function replaceFile(path: string, text: string, mode: number): void {
   }
 }
 
-/** Writes a file and the directories above it, or removes it when there is no text. */
+/** Writes a file and its parent directories, or removes the file when there is no text. */
 export function writeFileAtomic(path: string, text: string | undefined, use: keyof typeof FILE_MODES = 'root'): void {
   try {
     if (text === undefined) {
@@ -128,7 +129,7 @@ export function writeFileAtomic(path: string, text: string | undefined, use: key
   }
 }
 
-/** inotify, and what it tells between two waits is not lost. */
+/** Watches a directory by inotify. Changes between two waits are not lost. */
 export function createDirectoryWatch(path: string): DirectoryWatch {
   const state = { hasNews: false, tell: () => {} }
   const watcher = tryOr(() =>

@@ -2,29 +2,28 @@ import type { IncomingMessage } from 'node:http'
 import { splitLines } from './lines'
 import type { HttpResponse, LineFollower } from './types'
 
-/** A longer answer is refused: a thousand containers are described in three megabytes. */
+/** Longer answers are refused; the limit allows thousands of containers. */
 const MAX_ANSWER_BYTES = 8 << 20
-/** Seconds a daemon may take until it begins to answer. */
+/** Seconds to wait for a daemon to start answering. */
 const OPEN_LIMIT = 30
 
 function systemError(code: string, message: string): Error {
   return Object.assign(new Error(message), { code })
 }
 
-/** The head of the answer to a GET over a Unix socket. Rejects with the system's error. */
+/** Sends a GET over a Unix socket and resolves with the head of the answer. Rejects with the system's error. */
 async function openResponse(
   { socket, path }: { readonly socket: string; readonly path: string },
   signal: AbortSignal,
 ): Promise<IncomingMessage> {
   const { get } = await import('node:http')
   return new Promise((resolve, reject) => {
-    // No agent: one question, one connection.
+    // No agent: each query has its own connection.
     const request = get({ socketPath: socket, path, agent: false, headers: { Host: 'localhost' }, signal }, resolve)
     request.on('error', reject)
   })
 }
 
-/** GET over a Unix socket. */
 export async function getOverUnixSocket(socket: string, path: string, limit: number): Promise<HttpResponse> {
   const controller = new AbortController()
   const timer = setTimeout(() => controller.abort(), limit * 1000)
@@ -47,7 +46,7 @@ export async function getOverUnixSocket(socket: string, path: string, limit: num
   }
 }
 
-/** Follows the lines of an answer. Why it ended, in few words; nothing when it was the signal. */
+/** Follows the lines of an answer. Returns why it ended; empty when the signal ended it. */
 export async function followHttp(
   source: { readonly socket: string; readonly path: string },
   follower: LineFollower,

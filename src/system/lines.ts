@@ -1,7 +1,7 @@
-/** A longer line is cut: one that never ends would fill the memory. */
+/** Longer lines are cut: an endless one would fill the memory. */
 export const MAX_LINE_LENGTH = 1 << 20
 
-/** Cuts text into lines as it comes, without the empty ones. */
+/** Splits text into lines as it arrives, without empty lines. */
 export async function* splitLines(chunks: AsyncIterable<string>): AsyncGenerator<string> {
   let rest = ''
   for await (const text of chunks) {

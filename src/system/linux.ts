@@ -16,19 +16,19 @@ import type { NodeProcess, System } from './types'
 
 async function readInterfaceAddresses(ifname: string): Promise<readonly string[]> {
   const { networkInterfaces } = await import('node:os')
-  // An address with a label is listed under that: eth1:2.
+  // A labelled address is listed under its label: eth1:2.
   return Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
     name === ifname || name.startsWith(`${ifname}:`) ? addresses.map(({ address }) => address) : [],
   )
 }
 
-/** Follows a source until it ends, or the signal says so. */
+/** Follows a source until it ends or the signal aborts. */
 async function followSource(...[source, follower, signal]: Parameters<System['followLines']>): Promise<string> {
   if (signal.aborted) return ''
   return 'argv' in source ? followProgram(source.argv, follower, signal) : followHttp(source, follower, signal)
 }
 
-/** Reports each typed line. Not through a file's stream: a read of the terminal under way would hold the process. */
+/** Reports each typed line. Not through a file stream: a pending read of the terminal would keep the process alive. */
 async function watchInputLines(onLine: () => void): Promise<() => void> {
   const { ReadStream } = await import('node:tty')
   const input = new ReadStream(0)
@@ -36,7 +36,7 @@ async function watchInputLines(onLine: () => void): Promise<() => void> {
   return () => input.destroy()
 }
 
-/** The young generation grows by this factor, up to 32 MB, as often as much of it survives; V8 reads it each time. */
+/** V8 grows the young generation by this factor, up to 32 MB, and reads the setting each time. */
 async function limitYoungGeneration(): Promise<void> {
   const { setFlagsFromString } = await import('node:v8')
   setFlagsFromString('--semi-space-growth-factor=1')
@@ -71,10 +71,10 @@ async function md5(text: string): Promise<string> {
   return createHash('md5').update(text).digest('hex')
 }
 
-/** What files tell; undefined where that cannot be read. */
+/** The calls that read files; undefined when a file cannot be read. */
 const FILE_READS: Pick<System, 'read' | 'list' | 'readLink' | 'realPath' | 'inode' | 'mtime'> = {
   read: (path) => tryOr(() => fs.readFileSync(path, 'utf8').trimEnd()),
-  // To throw and catch takes longer than to look first.
+  // Checking first is cheaper than throwing.
   list: (path) => (fs.existsSync(path) ? tryOr(() => fs.readdirSync(path)) : undefined),
   readLink: (path) => tryOr(() => fs.readlinkSync(path)),
   realPath: (path) => tryOr(() => fs.realpathSync(path)),
@@ -82,7 +82,7 @@ const FILE_READS: Pick<System, 'read' | 'list' | 'readLink' | 'realPath' | 'inod
   mtime: (path) => tryOr(() => fs.statSync(path).mtimeMs),
 }
 
-/** The host as it really is. */
+/** The real host. */
 export function createSystem(self: NodeProcess): System {
   return {
     pid: self.pid,

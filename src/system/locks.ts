@@ -5,9 +5,9 @@ import { createOwnerId, isOwnerAlive } from './owner'
 import { lockDescriptor } from './process'
 import type { HeldNetns, Interrupt, NodeProcess, System } from './types'
 
-// A lock is a symbolic link that names its holder by PID and start time, so that one of a killed run holds up nobody.
-// It is made in one system call, where flock(1) would be a process more for each attach. Only who removes the lock of a
-// dead holder needs flock(1): of two who see it, the slower one must not remove what the quicker one has made since.
+// A lock is a symbolic link that names its holder by PID and start time, so that a killed run's lock does not block
+// others. It is created by one system call; flock(1) would be another process for each attach. Only removing a dead
+// holder's lock needs flock(1): when two processes see it, the slower one must not remove the faster one's new lock.
 
 const RUN_DIR = '/run/pipework'
 
@@ -15,7 +15,7 @@ const lockPath = (name: string) => `${RUN_DIR}/${name}.lock`
 
 const readOwner = (name: string) => tryOr(() => fs.readlinkSync(lockPath(name)))
 
-/** Removes the lock of a dead holder. The kernel releases the file's lock when this process ends, however it ends. */
+/** Removes a dead holder's lock. The kernel releases the flock when this process ends for any reason. */
 async function removeStaleLock(name: string, owner: string): Promise<void> {
   const fd = fs.openSync(`${RUN_DIR}/stale-locks`, 'w', 0o600)
   try {
@@ -26,7 +26,7 @@ async function removeStaleLock(name: string, owner: string): Promise<void> {
   }
 }
 
-/** Makes the calls that take locks. What this process holds at its exit is released. */
+/** Creates the lock calls. Locks that this process holds at its exit are released. */
 export function createLocks(self: NodeProcess): Pick<System, 'tryLock' | 'findLockOwner'> {
   const ownerId = createOwnerId(self)
   const held = new Set<string>()
@@ -58,24 +58,24 @@ export function createLocks(self: NodeProcess): Pick<System, 'tryLock' | 'findLo
   }
 }
 
-/** Which lock, and what it guards in the words of a message. */
+/** A lock's name, and what it guards, for messages. */
 interface LockSpec {
   readonly name: string
   readonly subject: string
-  /** Seconds to wait for another run: more than the slowest step may take. */
+  /** Seconds to wait for another run: longer than the slowest step. */
   readonly limit?: number
 }
 
-/** Who waits, and what ends the wait early. */
+/** The waiting system, and the signal that ends the wait early. */
 interface LockWait {
   readonly system: System
   readonly interrupt: Interrupt
 }
 
-/** Seconds between two looks at a lock. */
+/** Seconds between two checks of a lock. */
 const LOCK_POLL_INTERVAL = 0.01
 
-/** Takes a lock, waiting for the run that holds it. Answers how to release it. */
+/** Takes a lock, waiting for the run that holds it. Returns the function that releases it. */
 export async function acquireLock(
   { name, subject, limit = 60 }: LockSpec,
   { system, interrupt }: LockWait,
@@ -93,7 +93,7 @@ export async function acquireLock(
   }
 }
 
-/** The lock of one interface of a guest: a run must not find, or undo, what another one has half done. */
+/** The lock of one interface of a guest: a run must not see or undo the half-done work of another. */
 export function lockLink(
   ifname: string,
   { guest, pin }: { readonly guest: { readonly name: string }; readonly pin: Pick<HeldNetns, 'inode'> },
@@ -102,7 +102,7 @@ export function lockLink(
   return acquireLock({ name: `${pin.inode}-${ifname}`, subject: `'${ifname}' of '${guest.name}'` }, wait)
 }
 
-/** The lock of what several attachments share: the firewall, the sysctls and the bridges' addresses. */
+/** The lock of state that attachments share: the firewall, the sysctls and the bridges' addresses. */
 export function lockHostServices(wait: LockWait): Promise<() => void> {
   return acquireLock({ name: 'outside', subject: "the host's firewall" }, wait)
 }

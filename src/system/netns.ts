@@ -5,10 +5,10 @@ import type { NodeProcess, System } from './types'
 
 const NETNS_DIR = '/run/netns'
 
-/** The type of the file system that namespaces are files of, for statfs(2). */
+/** The file system type of namespace files, for statfs(2). */
 const NSFS_MAGIC = 0x6e736673
 
-/** Removes the names of runs that were killed: their process is gone, so the name leads nowhere or to a stranger. */
+/** Removes the names that killed runs left: their process is gone, or its PID belongs to another process now. */
 function removeStaleNetnsNames(): void {
   for (const name of tryOr(() => fs.readdirSync(NETNS_DIR)) ?? []) {
     const [, pid, start] = /^pipework-(\d+)-(\d+)-\d+$/.exec(name) ?? []
@@ -16,7 +16,7 @@ function removeStaleNetnsNames(): void {
   }
 }
 
-/** Makes the call that holds namespaces. What this process holds at its exit is released. */
+/** Creates the call that holds namespaces. Names that this process holds at its exit are released. */
 export function createNetnsHolder(self: NodeProcess): System['holdNetns'] {
   const ownerId = createOwnerId(self)
   const pins = new Set<() => void>()

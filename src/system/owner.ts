@@ -2,14 +2,17 @@ import * as fs from 'node:fs'
 import { tryOr } from './files'
 import type { NodeProcess } from './types'
 
-/** When a process began, in clock ticks since boot (proc(5), field 22); undefined when it has ended, a zombie too. */
+/**
+ * The start time of a process in clock ticks since boot (proc(5), field 22); undefined when it has ended or is a
+ * zombie.
+ */
 export function readStartTime(pid: number): string | undefined {
   const stat = tryOr(() => fs.readFileSync(`/proc/${pid}/stat`, 'utf8'))
   const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []
   return state === 'Z' || state === 'X' ? undefined : fields[18]
 }
 
-/** Names this process for ever: a PID is used again, with its start time it is not. */
+/** A unique id of this process: a PID is reused, but not together with its start time. */
 export function createOwnerId({ pid }: NodeProcess): () => string {
   const known: { id?: string } = {}
   return () => {

@@ -5,17 +5,17 @@ import { tryOr } from './files'
 import { MAX_LINE_LENGTH, splitLines } from './lines'
 import type { CommandResult, IpBatch, LineFollower, NodeProcess, System } from './types'
 
-/** Seconds a program may take, unless its caller sets another limit. */
+/** Seconds that a program may run, unless its caller sets another limit. */
 const DEFAULT_LIMIT = 30
 /** Seconds from SIGTERM to SIGKILL. */
 const KILL_DELAY = 5
-/** Seconds in which a detached pipework must be ready. */
+/** Seconds to wait until a detached pipework is ready. */
 const READY_LIMIT = 30
 
-/** `ip` prints names and aliases as they are, and a container chooses its own: such a character breaks JSON. */
+/** `ip` prints names and aliases unescaped, and a container chooses its own: a control character breaks JSON. */
 const CONTROL_CHARS = /[^\P{Cc}\n\t]/gu
 
-/** The environment of pipework's own scripts and of what they start. PIPEWORK tells them who started them. */
+/** The environment of pipework's own scripts and their children. PIPEWORK marks them as started by pipework. */
 const SCRIPT_ENV = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', PIPEWORK: 'alone' } as const
 
 /** The Debian package of a program. */
@@ -49,8 +49,8 @@ function timeoutError(argv: readonly string[], limit: number): PipeworkError {
 }
 
 /**
- * Ends a process group at its limit: SIGTERM, then SIGKILL. The group, because a program that was started by the
- * program may hold its output open. Answers how to call that off, and whether it has happened.
+ * Ends a process group at its limit: SIGTERM, then SIGKILL. The whole group, because a child of the program may hold
+ * its output open. Returns how to cancel that, and whether it has happened.
  */
 function limitGroup(pid: number | undefined, limit: number, self: NodeProcess) {
   const state = { isTimedOut: false }
@@ -67,14 +67,14 @@ function limitGroup(pid: number | undefined, limit: number, self: NodeProcess) {
   return { state, clear }
 }
 
-/** `ip -batch` without execa, which takes longer to load than `ip` to run; the guarantees are the same. */
+/** Runs `ip -batch` without execa, which loads slower than `ip` runs; the guarantees are the same. */
 async function runIpBatch({ netns, lines, output, force }: IpBatch, self: NodeProcess): Promise<CommandResult> {
   const place = netns === undefined ? [] : ['-n', netns]
   const format = output === 'json' ? ['-j', '-d'] : []
   const args = [...place, ...format, ...(force ? ['-force'] : []), '-batch', '-']
   const { spawn } = await import('node:child_process')
   const child = spawn('ip', args, {
-    // A process group of its own: Ctrl-C reaches pipework alone, which finishes the step and rolls back.
+    // Its own process group: Ctrl-C reaches only pipework, which finishes the step and rolls back.
     detached: true,
     stdio: ['pipe', output === undefined ? 'ignore' : 'pipe', 'pipe'],
     env: { ...self.env, LC_ALL: 'C' },
@@ -82,7 +82,7 @@ async function runIpBatch({ netns, lines, output, force }: IpBatch, self: NodePr
   const [out, err]: [string[], string[]] = [[], []]
   child.stdout?.setEncoding('utf8').on('data', (text: string) => out.push(text))
   child.stderr?.setEncoding('utf8').on('data', (text: string) => err.push(text))
-  // An ip that stops at an early line closes its end; its exit says why.
+  // When `ip` stops at an early line, it closes its input; its exit status gives the reason.
   child.stdin?.on('error', () => {})
   const { state, clear } = limitGroup(child.pid, DEFAULT_LIMIT, self)
   const ended = new Promise<number>((resolve, reject) => {
@@ -97,7 +97,7 @@ async function runIpBatch({ netns, lines, output, force }: IpBatch, self: NodePr
   return { code, stdout: out.join('').replaceAll(CONTROL_CHARS, '\ufffd'), stderr: err.join('') }
 }
 
-/** What runs to its end, in a process group of its own: Ctrl-C reaches pipework alone. */
+/** Options of a program that always finishes, in its own process group: Ctrl-C reaches only pipework. */
 interface ProgramOptions extends Pick<Options, 'stdin' | 'stdout' | 'input' | 'env' | 'extendEnv'> {
   readonly limit?: number
 }
@@ -127,11 +127,12 @@ async function runProgram(
   return { code: result.exitCode ?? 1, stdout: toText(result.stdout), stderr: toText(result.stderr) }
 }
 
-/** Runs a program in pipework's place; its exit status, or 128 and the number of the signal that ended it. */
+/** Runs a program in pipework's place; returns its exit status, or 128 plus the number of the signal that ended it. */
 async function runForeground([file = '', ...args]: readonly string[], self: NodeProcess): Promise<number> {
   const [{ execa }, { constants }] = await Promise.all([import('execa'), import('node:os')])
   const child = execa(file, args, { stdio: 'inherit', reject: false, cleanup: false, forceKillAfterDelay: false })
-  // Ctrl-C and Ctrl-\ reach it from the terminal, as they reach us. The others may be sent to us alone.
+  // Ctrl-C and Ctrl-\ reach the child from the terminal. Other signals may be sent to pipework only, so they are
+  // forwarded.
   self.forwardSignals((signal) => {
     if (signal === 'SIGTERM' || signal === 'SIGHUP') child.kill(signal)
   })
@@ -142,9 +143,9 @@ async function runForeground([file = '', ...args]: readonly string[], self: Node
   return 128 + constants.signals[signal as NodeJS.Signals]
 }
 
-/** Starts pipework once more, in a session of its own; resolves when that one has printed its first word. */
+/** Starts another pipework in a session of its own; resolves when it prints its first word. */
 async function spawnPipework(words: readonly string[], { selfCommand: [node, script], env }: NodeProcess) {
-  // What stops this process at a step, in a test, is not meant for the one that restores.
+  // The test settings that stop this process must not stop the one that restores.
   const { PIPEWORK_FAIL_AFTER, PIPEWORK_KILL_AFTER, ...rest } = env
   const { execa } = await import('execa')
   const child = execa(node, [script, ...words], {
@@ -173,8 +174,8 @@ async function spawnPipework(words: readonly string[], { selfCommand: [node, scr
 }
 
 /**
- * Locks the file of a descriptor: flock(1) inherits it, and the lock is held until the descriptor is closed. Without
- * execa, which passes no descriptors on.
+ * Locks the file of a descriptor: flock(1) inherits it, and the lock lasts until the descriptor is closed. Without
+ * execa, which cannot pass descriptors.
  */
 export async function lockDescriptor(fd: number): Promise<void> {
   const { spawn } = await import('node:child_process')
@@ -192,7 +193,7 @@ export async function lockDescriptor(fd: number): Promise<void> {
   })
 }
 
-/** Follows what a program prints. Why it ended, in few words; nothing when it was the signal. */
+/** Follows the output of a program. Returns why it ended; empty when the signal ended it. */
 export async function followProgram(
   [file = '', ...args]: readonly string[],
   follower: LineFollower,
@@ -203,7 +204,7 @@ export async function followProgram(
     detached: true,
     reject: false,
     buffer: { stdout: false },
-    // Of what it says, the end is enough.
+    // Only the end of standard error is needed.
     maxBuffer: { stderr: MAX_LINE_LENGTH },
     stdin: 'ignore',
     env: { LC_ALL: 'C' },
@@ -217,7 +218,6 @@ export async function followProgram(
   return code ?? (stderr.trim().split('\n').at(-1) || `exit code ${exitCode}`)
 }
 
-/** The calls that run programs. */
 export function createProgramRunner(
   self: NodeProcess,
 ): Pick<System, 'runIpBatch' | 'run' | 'runScript' | 'runForeground' | 'spawnDetached'> {

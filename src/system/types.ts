@@ -1,6 +1,5 @@
 import type { BatchLine } from './batch'
 
-/** What a command answered. */
 export interface CommandResult {
   readonly code: number
   readonly stdout: string
@@ -9,27 +8,26 @@ export interface CommandResult {
 
 /** One run of `ip -batch`. */
 export interface IpBatch {
-  /** The namespace, as `ip -n` takes it; the host's own when absent. */
+  /** The namespace's name for `ip -n`; absent for the host's own. */
   readonly netns?: string
   readonly lines: readonly BatchLine[]
-  /** What is wanted of its output: with `json`, a document with all details for each line. Nothing when absent. */
+  /** The wanted output: `json` is a document with all details for each line. Absent for none. */
   readonly output?: 'json' | 'text'
-  /** Whether to go on past a line that fails. */
+  /** Whether to continue after a line that fails. */
   readonly force?: true
 }
 
-/** An answer over HTTP. */
 export interface HttpResponse {
   readonly status: number
   readonly body: string
 }
 
-/** What can be followed line by line: the answer to a GET over a Unix socket, or what a program prints. */
+/** A source of lines: the answer to a GET over a Unix socket, or the output of a program. */
 export type LineSource = { readonly socket: string; readonly path: string } | { readonly argv: readonly string[] }
 
-/** Who follows a source. */
+/** The callbacks of a followed source. */
 export interface LineFollower {
-  /** Told once, when the source has begun to answer. */
+  /** Called once, when the source starts to answer. */
   onOpen(): void
   onLine(line: string): void
 }
@@ -41,110 +39,108 @@ export interface HeldNetns {
   release(): void
 }
 
-/** A directory that is watched. */
 export interface DirectoryWatch {
-  /** Resolves when something in it has changed since the last time, and after that many seconds at the latest. */
+  /** Resolves when something in it has changed since the last call, and after that many seconds at the latest. */
   nextChange(seconds: number): Promise<void>
   close(): void
 }
 
-/** The outside world. Reads are plain calls: they ask the kernel's files and nothing else. */
+/** Everything outside this process. Reads are synchronous and only read files of the kernel. */
 export interface System {
-  /** Our own process, which names our own namespace to `ip link set … netns`. */
+  /** pipework's PID, which identifies its namespace in `ip link set … netns`. */
   readonly pid: number
   readonly isRoot: boolean
-  /** The node that runs this, and the script that it runs: absolute paths. */
+  /** The paths of node and of the script that it runs. */
   readonly selfCommand: readonly [string, string]
   readonly env: Readonly<Record<string, string | undefined>>
-  /** The file's text without the white space at its end, or undefined when it cannot be read. */
+  /** The file's text without trailing white space; undefined when it cannot be read. */
   read(path: string): string | undefined
-  /** The names in a directory, or undefined when there is none. */
+  /** The names in a directory; undefined when it does not exist. */
   list(path: string): readonly string[] | undefined
-  /** Where a symbolic link points, or undefined. */
+  /** The target of a symbolic link, or undefined. */
   readLink(path: string): string | undefined
-  /** The path without symbolic links, from the root, or undefined when it leads nowhere. */
+  /** The absolute path without symbolic links; undefined when it does not exist. */
   realPath(path: string): string | undefined
-  /** The inode of what the path leads to, or undefined. */
+  /** The inode that the path leads to, or undefined. */
   inode(path: string): number | undefined
-  /** When what the path leads to was made or last written, in milliseconds since 1970, or undefined. */
+  /** When the path's target was last written, in milliseconds since 1970, or undefined. */
   mtime(path: string): number | undefined
-  /** True when the path is a symbolic link that leads nowhere; false also where that cannot be told. */
+  /** True when the path is a symbolic link without a target; false also when that cannot be determined. */
   isDanglingLink(path: string): boolean
   /** True when a program of that name is on the PATH. */
   hasProgram(program: string): boolean
-  /** Sends lines to the kernel through one `ip -batch`. Throws when ip is not installed or does not end. */
+  /** Sends lines to the kernel through one `ip -batch`. Throws when `ip` is not installed or hangs. */
   runIpBatch(batch: IpBatch): Promise<CommandResult>
   /**
-   * Runs another program, never a shell, for 30 seconds at most unless another limit is given; it reads the input
-   * and a newline.
-   * Throws when it is not installed or does not end; an exit status is an answer.
+   * Runs another program, never a shell, for at most 30 seconds or the given limit; it gets the input and a newline.
+   * Throws when it is not installed or hangs; any exit status is a result.
    */
   run(argv: readonly string[], limit?: number, input?: string): Promise<CommandResult>
-  /** The same for a script of ours, in a clean environment and without its output; what it starts may stay. */
+  /** The same for pipework's own scripts, in a clean environment and without output; their children may stay. */
   runScript(argv: readonly string[]): Promise<CommandResult>
   /**
-   * Runs a program in our place: with our terminal, streams and process group, for as long as it likes.
-   * Its exit status, or 128 and the number of the signal that ended it.
+   * Runs a program in pipework's place: with its terminal, streams and process group, without a time limit. Returns its
+   * exit status, or 128 plus the number of the signal that ended it.
    */
   runForeground(argv: readonly string[]): Promise<number>
   /**
-   * Starts pipework itself with these words, in a session of its own, where neither a terminal nor our own end reaches
-   * it; comes back when it says that it is ready. Throws when it does not within 30 seconds.
+   * Starts pipework with these words in a session of its own, independent of the terminal and of this process. Resolves
+   * when it reports that it is ready. Throws when it does not within 30 seconds.
    */
   spawnDetached(words: readonly string[]): Promise<void>
-  /** kill -9 of another process. */
+  /** Sends SIGKILL to another process. */
   kill(pid: number): void
-  /** Tells of each line that is typed, until the answer is called. */
+  /** Calls `tell` for each typed line, until the returned function is called. */
   onInputLine(tell: () => void): Promise<() => void>
   /** GET over a Unix socket. Rejects with the system's error, whose `code` says why. */
   httpGet(socket: string, path: string, limit: number): Promise<HttpResponse>
-  /** Follows a source until it ends or the signal says so. Why it ended, in few words; nothing when it was the signal. */
+  /** Follows a source until it ends or the signal aborts. Returns why it ended; empty when the signal ended it. */
   followLines(source: LineSource, follower: LineFollower, signal: AbortSignal): Promise<string>
-  /** For who stays for days: V8 makes no room for the bursts of work that it has, which would be 30 MB, and kept. */
+  /** For long-running processes: V8 does not grow its heap for short bursts, which would keep 30 MB. */
   limitHeapGrowth(): Promise<void>
-  /** From now on signals are told to `tell`, and do nothing else. */
+  /** From now on signals call `tell`, and do nothing else. */
   forwardSignals(tell: (signal: NodeJS.Signals) => void): void
-  /** The IPv4 and IPv6 addresses of an interface of our own namespace that is up and running; no process is started. */
+  /** The IPv4 and IPv6 addresses of an interface of our own namespace that is up; starts no process. */
   interfaceAddresses(ifname: string): Promise<readonly string[]>
-  /** Watches a directory; where the kernel has no more room for that, only the time passes. */
+  /** Watches a directory; when the kernel's inotify limit is reached, only the timeout applies. */
   watchDirectory(path: string): DirectoryWatch
   /**
-   * Writes a file and the directories above it, or removes it when there is no text: for root's eyes alone, unless it is
-   * for everybody, or a program for root. The new text is there completely or not at all.
+   * Writes a file and its parent directories, or removes the file when there is no text. Only root can read it, unless
+   * `use` is `everybody`, or `program` for an executable. The write is atomic.
    */
   writeFile(path: string, text: string | undefined, use?: 'everybody' | 'program'): void
-  /** Opens a namespace's file and gives it a name in /run/netns that lasts as long as the pin. */
+  /** Opens a namespace's file and names it in /run/netns until it is released. */
   holdNetns(path: string): HeldNetns
-  /** Writes over what a file has, which stays the file that is mounted elsewhere. Throws the system's error. */
+  /** Overwrites a file in place, so that mounts of it see the new text. Throws the system's error. */
   overwriteFile(path: string, text: string): void
-  /** Sends one packet by UDP from an address of the namespace that this process is in; errors are nobody's. */
+  /** Sends one UDP packet from an address of this process's namespace; errors are ignored. */
   sendUdp(packet: Uint8Array, way: { readonly from: string; readonly to: string; readonly port: number }): Promise<void>
-  /** Takes the lock of that name until it is released or the process ends; undefined while another run has it. */
+  /** Takes the lock of that name until it is released or the process ends; undefined when another run has it. */
   tryLock(name: string): Promise<(() => void) | undefined>
-  /** The PID of the living process that has the lock of that name. */
+  /** The PID of the living process that holds the lock. */
   findLockOwner(name: string): number | undefined
-  /** MD5 in hexadecimal: how the original derives an address from U:TEXT. */
+  /** MD5 in hexadecimal: the original derives a MAC address from U:TEXT with it. */
   md5(text: string): Promise<string>
-  /** The width of the terminal on standard output; undefined where that is none. */
+  /** The width of the terminal on standard output; undefined without a terminal. */
   terminalColumns(): number | undefined
   /** Milliseconds since the process started. */
   elapsed(): number
-  /** The time of day, in milliseconds since 1970. */
+  /** The clock time in milliseconds since 1970. */
   now(): number
-  /** The signal ends it early. 0: until what was asked of others before is on its way. */
+  /** Sleeps; the signal ends it early. 0 seconds: lets pending requests start. */
   sleep(seconds: number, signal?: AbortSignal): Promise<void>
-  /** Whether a person reads what is written there, 1 or 2 as below, or types what is read from 0. */
+  /** Whether the descriptor is a terminal: 0 is standard input, 1 and 2 as below. */
   isTerminal(fd: 0 | 1 | 2): Promise<boolean>
   /** Writes to standard output (1) or standard error (2). */
   write(fd: 1 | 2, text: string): void
 }
 
-/** Whether a signal asked to stop: the running step is finished, then all is rolled back. */
+/** Whether a signal requested a stop: the running step is finished, then everything is rolled back. */
 export interface Interrupt {
   readonly requested: boolean
 }
 
-/** What main.ts lends of `process`. */
+/** The parts of `process` that main.ts passes on. */
 export interface NodeProcess {
   readonly pid: number
   readonly selfCommand: readonly [string, string]
@@ -152,11 +148,11 @@ export interface NodeProcess {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Seconds since it started. */
   uptime(): number
-  /** The width of the terminal on standard output; undefined where that is none. */
+  /** The width of the terminal on standard output; undefined without a terminal. */
   terminalColumns(): number | undefined
-  /** Sends a signal to a process, or with a negative number to its group. */
+  /** Sends a signal to a process, or to its group with a negative number. */
   kill(pid: number, signal: NodeJS.Signals): void
-  /** From now on signals are told to `tell` and do nothing else. */
+  /** From now on signals call `tell`, and do nothing else. */
   forwardSignals(tell: (signal: NodeJS.Signals) => void): void
   onExit(action: () => void): void
 }

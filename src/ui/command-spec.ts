@@ -1,4 +1,4 @@
-/** An option as yargs takes it, with what help and completion need to know besides. */
+/** An option for yargs, with what help and completion need besides. */
 export interface OptionSpec {
   readonly type: 'string' | 'boolean'
   /** One letter, for the short form. */
@@ -19,37 +19,37 @@ export interface OptionSpec {
 /** Options by their long names; one of a single letter has no long form. */
 export type OptionTable = Readonly<Record<string, OptionSpec>>
 
-/** A command line that runs, and what it does. */
+/** An example command line that can be run, and its effect. */
 export interface CommandExample {
   readonly line: string
   readonly does: string
 }
 
-/** One word that a user can type first; the main form has none, and `--wait` may stand anywhere. */
+/** A command by its first word; the main form has none, and `--wait` may precede any. */
 export interface CommandSpec {
   readonly word: string
   /** The word and its arguments, as yargs writes them. */
   readonly command: string
   readonly describe: string
   readonly builder: OptionTable
-  /** Names that other tools have for it; they are suggested, not accepted. */
+  /** Other tools' names for it; they are suggested, not accepted. */
   readonly otherNames?: readonly string[]
   /** All forms of the command line, with ` | ` between. */
   readonly synopsis: string
   /** What the arguments mean. */
   readonly argumentHelp?: Readonly<Record<string, string>>
   readonly examples: readonly CommandExample[]
-  /** Everything from the guest on belongs to the guest's program. */
+  /** Every word after the guest belongs to the guest's program. */
   readonly passThrough?: true
-  /** Typed by programs, not people: in no help and no completion. */
+  /** For programs, not people: absent from help and completion. */
   readonly hidden?: true
 }
 
-/** Everything that can be typed. */
+/** All commands and options. */
 export interface CommandTable {
   readonly commands: readonly CommandSpec[]
-  /** Options of every command. */
+  /** Options that every command accepts. */
   readonly options: OptionTable
-  /** Headings for the options of a command that has many; the first is for options that none names. */
+  /** Headings for the options of a command with many options; the first takes those that no other heading lists. */
   readonly groups: Readonly<Record<string, readonly string[]>>
 }

@@ -28,7 +28,7 @@ export function toDisconnectScriptOutput(result: DisconnectResult, words: readon
   )
 }
 
-/** What `disconnect` prints; `undo` are the commands that attach again. */
+/** What `disconnect` prints; `undo` are the commands that attach the guest again. */
 export function toDisconnectOutput(
   result: DisconnectResult,
   { undo, elapsed }: { readonly undo: readonly string[]; readonly elapsed: number },
@@ -42,7 +42,7 @@ export function toDisconnectOutput(
     }
   }
   const { text, json } = toDetachedOutput(result.result.detached)
-  // The time goes behind the last attachment; what else was done for it follows below.
+  // The time is appended to the last attachment's line; lines about other changes follow.
   const end = text.indexOf('\n', text.lastIndexOf(' no longer has '))
   return {
     text: `${text.slice(0, end)} (${Math.round(elapsed)} ms)${text.slice(end)}${undo.map((line) => `  undo: ${line}\n`).join('')}`,
@@ -50,7 +50,7 @@ export function toDisconnectOutput(
   }
 }
 
-/** No attachments are no error; a guest that does not exist is. */
+/** Reports that nothing was attached: no error, unless the guest does not exist. */
 function toNothingDetachedOutput({ attachments, target: { guestName, ifnames, resolved } }: DetachResult): Output {
   if (resolved.error instanceof GuestNotFoundError && attachments.length === 0) throw resolved.error
   const what = ifnames === undefined ? 'nothing' : `no ${ifnames.join(', ')}`
@@ -63,7 +63,7 @@ function toNothingDetachedOutput({ attachments, target: { guestName, ifnames, re
 
 const formatTypedGuest = ({ kind = 'docker', name }: GuestName) => formatGuest({ kind, name })
 
-/** What was detached, a line each, with what was restored. */
+/** One line for each detached interface, with what was restored. */
 export function toDetachedOutput(detached: readonly DetachedLink[]): Output {
   const lines = detached.flatMap(({ attachment: { record }, plan }) => [
     `${formatGuest(record.guest)} no longer has ${record.ifname} on ${record.hostif}`,

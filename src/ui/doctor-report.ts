@@ -5,7 +5,7 @@ import type { Finding } from '../operations/doctor/findings'
 import type { ProbeResult } from '../operations/doctor/probe'
 import type { Output } from './output'
 
-/** The findings as text and JSON; exit code 1 when there is one. */
+/** Formats the findings as text and JSON; exit code 1 when there are any. */
 export function toDoctorOutput({ findings, probes }: Diagnosis): Output {
   const serious = findings.filter(({ severity }) => severity !== 'note')
   const isHealthy = serious.length === 0

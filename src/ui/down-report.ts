@@ -30,7 +30,7 @@ export function toDownScriptOutput(results: readonly DownResult[]): Output {
   }
 }
 
-/** What `down` prints: a line for each interface, and the sum. */
+/** What `down` prints: a line for each interface, and a summary. */
 export function toDownOutput(results: readonly DownResult[], elapsed: number): Output {
   const failures = listDownFailures(results)
   const detached = results.flatMap(({ result }) => result?.detached ?? [])

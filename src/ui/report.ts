@@ -3,7 +3,7 @@ import { ExitCode, PipeworkError } from '../model/errors'
 import { type AttachmentReport, escapeControls } from '../model/report'
 import { formatGuest, formatHostif } from '../state/record'
 
-/** A table with aligned columns, two spaces apart, in docker's manner. */
+/** A table with aligned columns, two spaces apart, as in docker. */
 export function formatTable(header: readonly string[], lines: readonly (readonly string[])[]): string {
   const widths = header.map((title, column) =>
     Math.max(title.length, ...lines.map((line) => line[column]?.length ?? 0)),
@@ -16,7 +16,7 @@ export function formatTable(header: readonly string[], lines: readonly (readonly
   return [header, ...lines].map((line) => `${format(line)}\n`).join('')
 }
 
-/** How an error reads: the message, the hint indented below, and each leftover with the command that removes it. */
+/** Formats an error: the message, the hint indented below, and each leftover with the command that removes it. */
 export function formatError(error: unknown): string {
   if (!(error instanceof PipeworkError)) {
     const stack = error instanceof Error ? (error.stack ?? error.message) : String(error)
@@ -27,7 +27,7 @@ export function formatError(error: unknown): string {
   return `${escapeControls([`pipework: ${error.message}`, ...hint, ...left].join('\n'))}\n`
 }
 
-/** The same as one JSON document. */
+/** The error as a JSON document. */
 export function errorToJson(error: unknown): object {
   if (!(error instanceof PipeworkError))
     return { ok: false, exitCode: ExitCode.failed, error: { message: String(error), bug: true } }
@@ -35,7 +35,7 @@ export function errorToJson(error: unknown): object {
   return { ok: false, exitCode, error: { message, hint }, leftovers }
 }
 
-/** What an attachment is, in one line. */
+/** Describes an attachment in one line. */
 export function formatAttachment(attachment: AttachmentReport): string {
   const { guest, ifname, addresses } = attachment
   return `${formatGuest(guest)} has ${ifname} on ${formatHostif(attachment)}${addresses === null || addresses.length === 0 ? ', without an address' : ` with ${addresses.map(formatWithGateway).join(' and ')}`}`
@@ -46,12 +46,13 @@ function formatWithGateway(address: string): string {
   if (gateway === undefined) return cidr
   const [ip = '', bits] = cidr.split('/')
   const own = { family: ipFamily(ip) === 6 ? 6 : 4, ip, prefix: Number(bits) } as const
-  // A single address has no subnet, and 169.254.1.1 is the host itself; any other may be a typing error.
+  // A single address has no subnet, and 169.254.1.1 is the host itself; any other gateway outside the subnet may be a
+  // typing error.
   const isFar = !gateway.startsWith('169.254.') && own.prefix < addressBits(own.family) && !isOnLink(own, gateway)
   return `${cidr} (gateway ${gateway}${isFar ? ', outside that subnet' : ''})`
 }
 
-/** The message of an error, whatever it is. */
+/** The message of any thrown value. */
 export function toErrorMessage(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }

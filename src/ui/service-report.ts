@@ -21,7 +21,7 @@ export function toServiceOutput(
   return { text: lines.map((line) => `${line}\n`).join(''), json: { ok: true, changed, unit: WATCH_UNIT_FILE, steps } }
 }
 
-/** What `service status` prints; exit code 1 when it does not run. */
+/** What `service status` prints; exit code 1 when the service is not running. */
 export function toStatusOutput({ isLoaded, isEnabled, isActive, state, says }: UnitState): Output {
   const enabled = isEnabled ? 'starts with the machine' : 'does not start with the machine'
   const text = isLoaded

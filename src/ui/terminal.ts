@@ -1,16 +1,16 @@
 import type { System } from '../system/types'
 
-/** Where text is read: how wide that is, and what it can show. */
+/** The terminal: its width, and the characters it can show. */
 export interface Terminal {
-  /** Columns of the terminal; undefined for a pipe or a file, where nothing is cut or wrapped to fit. */
+  /** Columns of the terminal; undefined for a pipe or a file, where output is neither cut nor wrapped. */
   readonly columns: number | undefined
-  /** Characters beyond ASCII are understood. */
+  /** Whether it shows characters beyond ASCII. */
   readonly isUnicode: boolean
-  /** A heading. */
+  /** Formats a heading. */
   bold(text: string): string
 }
 
-/** What standard output is. Colour only on a terminal without NO_COLOR (no-color.org). */
+/** Describes standard output. Colours only on a terminal without NO_COLOR (no-color.org). */
 export function toTerminal({ env, terminalColumns }: Pick<System, 'env' | 'terminalColumns'>): Terminal {
   const width = terminalColumns()
   const isPlain = width === undefined || Boolean(env.NO_COLOR) || env.TERM === 'dumb'
@@ -21,12 +21,12 @@ export function toTerminal({ env, terminalColumns }: Pick<System, 'env' | 'termi
   }
 }
 
-/** Whether the locale has UTF-8 (setlocale(3) says which variable goes first). */
+/** Whether the locale uses UTF-8 (setlocale(3) gives the order of the variables). */
 function isUnicode({ LC_ALL, LC_CTYPE, LANG }: System['env']): boolean {
   return /utf-?8/i.test(LC_ALL || LC_CTYPE || LANG || '')
 }
 
-/** ASCII in place of our typography. */
+/** ASCII replacements for the typography. */
 const ASCII_FALLBACKS: Readonly<Record<string, string>> = {
   '…': '...',
   '’': "'",
@@ -39,12 +39,12 @@ const ASCII_FALLBACKS: Readonly<Record<string, string>> = {
   '─': '-',
 }
 
-/** The text as the locale can show it. */
+/** The text with characters that the locale can show. */
 export function toLocaleText(text: string, env: System['env']): string {
   return isUnicode(env) ? text : text.replaceAll(/[…’→×–├└│─]/g, (char) => ASCII_FALLBACKS[char] ?? char)
 }
 
-/** Breaks text at blanks into lines of that width at most; a word that is longer has a line of its own. */
+/** Wraps text at blanks to that width; a longer word has a line of its own. */
 export function wrapText(text: string, width: number): readonly string[] {
   const lines: string[] = []
   for (const word of text.split(' ')) {
@@ -55,10 +55,10 @@ export function wrapText(text: string, width: number): readonly string[] {
   return lines
 }
 
-/** Commands are never broken: they are for copying. */
+/** Lines with commands are never wrapped: they are for copying. */
 const UNWRAPPED_LINE = /^ *(?:made by|undo|do:|fix:|pipework) /
 
-/** Lines no longer than the screen is wide, broken between words; what follows stands under the text, not the margin. */
+/** Wraps lines to the terminal's width, between words; continuation lines are indented to the text, not the margin. */
 export function wrapToTerminal(text: string, { columns }: Pick<Terminal, 'columns'>): string {
   if (columns === undefined) return text
   return text
@@ -67,7 +67,7 @@ export function wrapToTerminal(text: string, { columns }: Pick<Terminal, 'column
     .join('\n')
 }
 
-/** A branch of a tree, a key before its value, or blanks: what stands before the text. */
+/** The margin before the text: a branch of a tree, a key before its value, or blanks. */
 const MARGIN = /^(?:[├└|`][─-] | {2}\S+(?: \S+)? {2,}| *)/
 
 function wrapLine(line: string, columns: number): readonly string[] {

@@ -3,14 +3,16 @@ import { formatNetnsPreamble, formatStep } from '../plan/script'
 import type { Step } from '../plan/step'
 import type { Guest } from '../runtimes/find'
 
-/** Print steps before they run; or print all of them when the guest is done, since others run beside it. */
+/**
+ * `live` prints steps before they run; `whole` prints a guest's steps when it is done, because others run in parallel.
+ */
 type TranscriptMode = 'live' | 'whole'
 
 // A subshell: `set -eu` must not end the shell that this is pasted into.
 const OPENING = '(\nset -eu\n'
 const CLOSING = ')\n'
 
-/** A transcript for each guest: a block that does the same in a shell. */
+/** A transcript for each guest: a shell block that does the same. */
 export function createTranscripts(print: (text: string) => void, mode: TranscriptMode): (guest: Guest) => Transcript {
   return (guest) => (mode === 'live' ? createLiveTranscript(guest, print) : createBufferedTranscript(guest, print))
 }

@@ -23,7 +23,7 @@ function toLineState(result: LineResult): LineState {
   return result.attachPlan.facts.inGuest === undefined ? 'made' : 'changed'
 }
 
-/** What `up` prints: one line for each change, and the sum. */
+/** What `up` prints: one line for each change, and a summary. */
 export function toUpOutput(summary: UpSummary, system: System): Output {
   const { results, pruned, warnings } = summary
   const failures = listUpFailures(summary)
@@ -63,7 +63,7 @@ function toExitCode(failures: readonly unknown[], { results, waitSeconds }: UpSu
     : ExitCode.ok
 }
 
-/** Each failure once, though all the lines of its guest share it, and with the places of these lines. */
+/** Each failure once, with the places of all lines of its guest that share it. */
 function listFailures(all: readonly LineResult[]): readonly unknown[] {
   const failed = all.flatMap((it) => (it.state === 'failed' ? [it] : []))
   return [...new Set(failed.map(({ error }) => error))].map((error) => {
@@ -128,14 +128,14 @@ function pruneResultToJson(pruned: PruneResult): object {
   }
 }
 
-/** One script of several, each in a subshell: a name for the namespace that it works in lasts as long. */
+/** Joins scripts, each in a subshell, so that each one's namespace name lasts only for its commands. */
 export function joinScripts(scripts: readonly string[], notes: readonly string[]): string {
   const parts = scripts.filter((it) => it !== '').map((script) => `\n(\n${script})\n`)
   const remarks = notes.map((note) => `# ${note.replaceAll('\n', ' ')}\n`)
   return `#!/bin/sh\n${remarks.join('')}set -eu\n${parts.join('') || '# nothing to do\n'}`
 }
 
-/** The script of a dry run. A bridge that several lines need is made by the first of them. */
+/** The script of a dry run. The first line that needs a bridge creates it. */
 export function toUpScriptOutput({ results: all, pruned }: UpSummary): Output {
   const before = pruned.flatMap(toPruneScripts)
   const seen = new Set<string>()

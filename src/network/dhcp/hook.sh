@@ -1,5 +1,5 @@
 #!/bin/sh
-# The DHCP client calls this with its news in the environment. pipework reads the file, and validates every value.
+# The DHCP client calls this script with the variables of an event. pipework reads the file and validates every value.
 event=${1-}${reason-}
 case $event in deconfig | PREINIT* | CARRIER | NOCARRIER* | STOP* | ARP* | ROUTERADVERT | DELEGATED6) exit 0 ;; esac
 umask 077

@@ -27,7 +27,7 @@ import {
   supervisorFiles,
 } from './supervisor'
 
-/** The facts about a link's DHCP clients that a plan needs. */
+/** The facts that a plan needs about a link's DHCP clients. */
 interface DhcpInputs {
   /** Clients that have files now, running or not. */
   readonly clientStates: readonly ClientState[]
@@ -234,7 +234,7 @@ function planClientFiles(source: AddressSource, context: AttachContext, inputs: 
     ifname: request.ifname,
     hostEnd: request.hostEnd ?? facts.hostEnd?.name ?? facts.hostEndName,
     program: client.program,
-    // A client that nobody waits for any more gives up a little later.
+    // The client stops a little after the wait for it has ended.
     limit: request.dhcp.timeout + 30,
     pipeworkArgv: inputs.pipeworkArgv,
     clientArgv: description.argv(options),

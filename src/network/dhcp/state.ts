@@ -49,7 +49,7 @@ export interface Lease {
   readonly server: string
   /** Its duration; absent when it never expires. */
   readonly seconds?: number
-  /** When it was given, in seconds since the boot: the time of day may jump. */
+  /** When it was given, in seconds since the boot: the clock may jump. */
   readonly since: number
   readonly mtu?: number
   readonly domain?: string
@@ -79,7 +79,7 @@ export function guestKey({ kind, name, id }: LinkRecord['guest']): string {
   return `${kind}:${name}${kind === 'pid' ? `@${id}` : ''}`
 }
 
-/** The directory of a link's client: the same after a restart of the guest. */
+/** The directory of a link's client: unchanged after a restart of the guest. */
 export function clientDirectory(guest: LinkRecord['guest'], ifname: string, family: Family): string {
   return `${DHCP_DIR}/${fnv1aHash(`${ifname} ${guestKey(guest)} dhcp${family}`)}`
 }
@@ -102,7 +102,7 @@ function parseClientFile<T>(text: string | undefined): T | undefined {
   try {
     return text === undefined ? undefined : (JSON.parse(text) as T)
   } catch {
-    return undefined // not from this version
+    return undefined // written by another version
   }
 }
 
@@ -114,7 +114,7 @@ function parseClientSpec(text: string | undefined): DhcpClientSpec | undefined {
   return { ...spec, words: spec.words ?? wish }
 }
 
-/** Earlier versions recorded the time of day. */
+/** Earlier versions recorded the clock time. */
 function parseLease(text: string | undefined, system: System): Lease | undefined {
   const lease = parseClientFile<Lease>(text)
   const uptime = bootSeconds(system)
@@ -122,7 +122,6 @@ function parseLease(text: string | undefined, system: System): Lease | undefined
   return { ...lease, since: lease.since - Math.floor(system.now() / 1000) + uptime }
 }
 
-/** Reads the client of a directory. */
 export function readClientState(directory: string, system: System): ClientState | undefined {
   const client = parseClientSpec(system.read(`${directory}/client`))
   if (client === undefined) return undefined

@@ -1,6 +1,6 @@
 #!/bin/sh
 # shellcheck shell=dash
-# Starts, supervises and stops one DHCP client. The script lies in the client's directory.
+# Starts, supervises and stops one DHCP client. The script is in the client's directory.
 #
 #   sh keep --start NETNS GUEST IFNAME HOSTEND PROGRAM LIMIT NODE PIPEWORK COMMAND…
 #   sh keep --stop
@@ -17,7 +17,7 @@
 directory=${0%/*}
 child=
 
-# start_time PID: sets $started, which tells processes with the same number apart; empty for a zombie (proc(5)).
+# start_time PID: sets $started, which distinguishes processes with the same PID; empty for a zombie (proc(5)).
 start_time() {
   started=
   { read -r stat < "/proc/$1/stat"; } 2> /dev/null || return 0
@@ -96,7 +96,7 @@ wait_for_port() {
   done 2> /dev/null
 }
 
-# Handles news of the client and renews short leases, until the client ends.
+# Handles events of the client and renews short leases, until the client ends.
 attend_client() {
   ticks=0
   while kill -0 "$child" 2> /dev/null; do

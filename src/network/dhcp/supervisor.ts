@@ -95,7 +95,6 @@ export function removeClientDirectory({ directory }: ClientDirectory): Command {
   return { kind: 'run', in: 'host', argv: ['rm', '-rf', directory] }
 }
 
-/** Stops a running client. */
 export function planClientStop(state: ClientState): Plan {
   if (!state.isRunning) return []
   const { ifname, program } = state.client
@@ -120,7 +119,6 @@ export function planLeaseRelease(state: ClientState, pipeworkArgv: readonly stri
   ]
 }
 
-/** Removes the files of a client. */
 export function planClientRemoval(state: ClientState): Plan {
   return [
     {

@@ -9,56 +9,59 @@ import type { System } from '../../system/types'
 import type { HostAddresses } from './desired'
 import type { HostMacvlan, HostRoute, ProxyNeighbour } from './need'
 
-/** A shim, and how far the run that made it has come. */
+/** A host macvlan, and how far its creation has progressed. */
 export interface CurrentHostMacvlan extends HostMacvlan {
   readonly mac: string
   readonly isRecorded: boolean
   readonly up: boolean
 }
 
-/** An address of the host: whether pipework gave it, and the words that add it again. */
+/** A host address: whether pipework added it, and the words that add it again. */
 export interface CurrentAddress extends Address {
   readonly isOurs: boolean
   readonly words: readonly string[]
 }
 
-/** A link of the host, and the addresses on it. */
+/** A host link and its addresses. */
 export interface CurrentLink {
   readonly name: string
   /** The bridge or bond whose port it is. */
   readonly master?: string
   readonly addresses: readonly CurrentAddress[]
-  /** How it was made, where it is one that makes host and guests reach each other. */
+  /** How it was created, if it is a host macvlan. */
   readonly hostMacvlan?: CurrentHostMacvlan
 }
 
-/** What of a need is there, on the host that we run on. */
+/** The parts of a desired state that exist on this host. */
 export interface CurrentState {
   readonly links: readonly CurrentLink[]
-  /** Routes and proxied addresses that bear our mark. */
+  /** Routes and proxied addresses that are marked as pipework's. */
   readonly routes: readonly HostRoute[]
   readonly proxyNeighbours: readonly ProxyNeighbour[]
-  /** Interfaces whose default route a router has announced. */
+  /** Interfaces with a default route from a router advertisement. */
   readonly raDefaultDevs: readonly string[]
-  /** The values that sysctls had before we set them. */
+  /** The values of sysctls before pipework set them. */
   readonly savedSysctls: ReadonlyMap<string, string>
   sysctl(key: string): string | undefined
-  /** Whether a port of a bridge sends back what came in by it; false also where there is no such port. */
+  /**
+   * Whether a bridge port is in hairpin mode: it sends frames back by the port they arrived on. False without such a
+   * port.
+   */
   isHairpin(port: string): boolean
   readonly firewall: HostFirewall
-  /** Whether the file is there that says that the host may have some of it. */
+  /** Whether the marker file exists: the host may have some of it. */
   readonly hasMarker: boolean
 }
 
-/** Where the earlier values of sysctls stand: no link can hold them, and like them they are gone after a boot. */
+/** The directory for previous sysctl values: no link can hold them, and like sysctls they end with a reboot. */
 const SAVED_SYSCTL_DIR = '/run/pipework/sysctls'
 
-/** The file for the earlier value of a sysctl; no interface has a colon in its name. */
+/** The file for a previous sysctl value; interface names contain no colon. */
 export function savedSysctlFile(key: string): string {
   return `${SAVED_SYSCTL_DIR}/${key.replaceAll('/', ':')}`
 }
 
-/** The macvlan by which host and guests reach each other, if the link is one of ours. */
+/** The host macvlan that this link is, if it is one of ours. */
 function toHostMacvlan(link: IpLink): CurrentHostMacvlan | undefined {
   const { ifname: name, link: parent, address: mac, linkinfo } = link
   const mode = linkinfo?.info_data?.mode
@@ -98,7 +101,7 @@ function readSavedSysctls(system: System): CurrentState['savedSysctls'] {
   return new Map(names.map((name) => [name.replaceAll(':', '/'), system.read(`${SAVED_SYSCTL_DIR}/${name}`) ?? '']))
 }
 
-/** What `ip` says of the host, in one batch. */
+/** The host's network as `ip` shows it, read in one batch. */
 async function readHostNetwork(
   system: System,
 ): Promise<Pick<CurrentState, 'links' | 'routes' | 'proxyNeighbours' | 'raDefaultDevs'>> {
@@ -127,7 +130,7 @@ async function readHostNetwork(
   }
 }
 
-/** Looks at the host: one batch of ip, the firewall, and files. */
+/** Reads the host: one `ip` batch, the firewall, and files. */
 export async function readCurrentState(system: System): Promise<CurrentState> {
   const [network, firewall] = await Promise.all([readHostNetwork(system), readHostFirewall(system)])
   return {

@@ -25,13 +25,13 @@ import { LINK_LOCAL_GATEWAY, parseRouted } from '../../model/routed'
 import { ROUTE_PROTO } from '../../state/record'
 import { type DesiredState, EMPTY_STATE, forwardingSysctl, type HostIfAddress, mergeStates } from './need'
 
-/** An attachment, as far as the host beside its link is concerned. */
+/** The parts of an attachment that host services depend on. */
 export interface HostAttachment {
   /** For messages: the guest's name. */
   readonly guest: string
   readonly ifname: string
   readonly hostif: string
-  /** The link's end in the host; none of a macvlan. */
+  /** The host end of the link; a macvlan has none. */
   readonly hostEnd?: string
   /** Whether that end is a port of a Linux bridge. */
   readonly isBridgePort: boolean
@@ -54,7 +54,7 @@ export function hostDeviceFor({ hostif, hostEnd }: HostAttachment): string {
 function desiredBridge({ hostif, hostEnd, isBridgePort, hostServices }: HostAttachment): DesiredState {
   return {
     ...EMPTY_STATE,
-    // Where bridges obey the firewall, what a guest sends to a published port of its own goes back by the same port.
+    // With br_netfilter, a guest's packets to its own published port return by the port they came from.
     hairpins:
       hostEnd === undefined || !isBridgePort ? [] : [{ port: hostEnd, on: hostServices.portMappings.length > 0 }],
     addresses: hostServices.bridgeAddresses.map(({ family, ip, prefix }) => ({
@@ -67,7 +67,7 @@ function desiredBridge({ hostif, hostEnd, isBridgePort, hostServices }: HostAtta
   }
 }
 
-/** The link leads to the host alone, which has the gateway's address there and answers for everybody else. */
+/** The link leads only to the host, which has the gateway's address there and answers for all others (proxy ARP). */
 function desiredRouted(subject: HostAttachment): DesiredState {
   const { addresses, hostif } = subject
   const [routed, dev] = [parseRouted(hostif), hostDeviceFor(subject)]
@@ -85,7 +85,7 @@ function desiredRouted(subject: HostAttachment): DesiredState {
       ...(has(4)
         ? [
             { key: `net/ipv4/conf/${dev}/proxy_arp`, value: '1', goesWithLink: true },
-            // Without it the first answer of each address is delayed by up to 0.8 s (proxy_delay, arp(7)).
+            // Without it the kernel delays the first proxy ARP reply of each address (proxy_delay, arp(7)).
             { key: `net/ipv4/neigh/${dev}/proxy_delay`, value: '0', goesWithLink: true },
           ]
         : []),
@@ -105,7 +105,7 @@ function gatewayAddress(dev: string, family: Family, ip: string): HostIfAddress 
     family,
     ip,
     prefix: family === 6 && isOfLink ? 64 : addressBits(family),
-    // Not an address that the host itself would ever speak from.
+    // Scope link: the host must not use it as a source address.
     words: [...(isOfLink ? ['scope', 'link'] : []), 'metric', ROUTE_PROTO, ...(family === 6 ? ['nodad'] : [])],
   }
 }
@@ -118,7 +118,7 @@ function acceptBothWays({ family, dev, ip }: { family: Family; dev: string; ip: 
   ]
 }
 
-/** The subnets of the guest whose traffic to the outside the host forwards: those that have their gateway there. */
+/** The guest's subnets whose outbound traffic the host forwards: those with their gateway on the host. */
 function listNatSources(subject: HostAttachment): readonly { readonly family: Family; readonly net: string }[] {
   const { addresses, hostif } = subject
   const isAlone = parseRouted(hostif) !== undefined
@@ -157,7 +157,7 @@ function desiredNat(subject: HostAttachment): DesiredState {
 const formatPortRange = ({ first, last }: PortMapping['hostPorts']) =>
   first === last ? `${first}` : `${first}-${last}`
 
-/** Whether the host is the guest's gateway, so that replies come back through it whoever asked. */
+/** Whether the host is the guest's gateway, so that replies to any client return through the host. */
 function isHostGateway(subject: HostAttachment, family: Family, own: HostAddresses): boolean {
   const { addresses, hostif, hostServices } = subject
   if (parseRouted(hostif) !== undefined) return true
@@ -183,7 +183,7 @@ function portMappingRules(
   ]
 }
 
-/** With the rules that make the guest answer to the host, and not past it, where it would. */
+/** The rules of published ports. They masquerade connections whose replies would otherwise bypass the host. */
 function desiredPortMappings(subject: HostAttachment, own: HostAddresses): DesiredState {
   const { addresses, hostServices } = subject
   const dev = hostDeviceFor(subject)
@@ -212,19 +212,19 @@ function desiredPortMappings(subject: HostAttachment, own: HostAddresses): Desir
   return mergeStates(needs)
 }
 
-/** With route_localnet whoever is on that interface would reach what listens on 127.0.0.1 only. */
+/** With route_localnet, neighbours on that interface could reach services that listen on 127.0.0.1 only. */
 function loopbackGuardRules(dev: string): readonly OwnRule[] {
   return (['daddr', 'saddr'] as const).map((field) =>
     ownRule({ owner: dev, family: 4 }, { kind: 'drop' }, match('in', dev), match(field, '127.0.0.0/8')),
   )
 }
 
-/** `pw-eth0`, or what is short enough. */
+/** `pw-eth0`, or a shorter derived name. */
 function hostMacvlanName(parent: string): string {
   return parent.length <= 12 ? `pw-${parent}` : `pw-${fnv1aHash(parent).slice(0, 12)}`
 }
 
-/** A link beside the guests' on their NIC, without an address, that answers for the host's. */
+/** A host macvlan on the guests' NIC, without an address, that answers for the host's addresses. */
 function desiredHostAccess(
   { hostServices, parent, sharing, addresses }: HostAttachment,
   own: HostAddresses,
@@ -240,7 +240,7 @@ function desiredHostAccess(
       const src = global.find((it) => it.family === family)?.ip
       return src === undefined ? [] : [{ family, dst: ip, dev, src }]
     }),
-    // For IPv4 the kernel answers on any interface; for IPv6 only for what is proxied.
+    // For IPv4 the kernel answers on any interface; for IPv6 only for proxied addresses.
     proxyNeighbours: has6 ? global.flatMap(({ family, ip }) => (family === 6 ? [{ ip, dev }] : [])) : [],
     sysctls: has6
       ? ['forwarding', 'proxy_ndp'].map((name) => ({
@@ -252,7 +252,7 @@ function desiredHostAccess(
   }
 }
 
-/** What one attachment needs of the host, whose own addresses are these. */
+/** The host state that one attachment needs; `own` are the host's addresses. */
 export function desiredState(subject: HostAttachment, own: HostAddresses): DesiredState {
   return mergeStates([
     desiredBridge(subject),

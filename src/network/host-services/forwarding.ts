@@ -7,14 +7,14 @@ import { readProcRoutes } from '../../state/proc-routes'
 import type { System } from '../../system/types'
 import { desiredState, type HostAttachment, hostDeviceFor } from './desired'
 
-/** The interfaces by which the outside may be reached: those of default routes, else of any. */
+/** The outbound interfaces: those of default routes, else any. */
 function readOutboundDevs(family: Family, dev: string, system: System): readonly string[] {
   const routes = (readProcRoutes(family, '/proc/net', system) ?? []).filter((it) => it.dev !== dev)
   const defaults = routes.filter(({ isDefault }) => isDefault)
   return [...new Set((defaults.length > 0 ? defaults : routes).map((it) => it.dev))]
 }
 
-/** The traffic that such a rule accepts, coming from or going to the outside by that interface. */
+/** The flow that such a rule accepts, to or from that outbound interface. */
 function toForwardFlow(rule: OwnRule, outside: string | undefined, subject: HostAttachment): Flow {
   const dev = hostDeviceFor(subject)
   const isLeaving = matchValue(rule, 'in') === dev
@@ -34,13 +34,13 @@ function toForwardFlow(rule: OwnRule, outside: string | undefined, subject: Host
   }
 }
 
-/** What the host is to forward for an attachment, and the rules that pipework itself makes for it. */
+/** The traffic that the host should forward for an attachment, and pipework's own rules for it. */
 export function readForwarding(subject: HostAttachment, system: System): ForwardedTraffic | undefined {
   const { hostServices, hostif } = subject
   const dev = hostDeviceFor(subject)
   const rules = desiredState(subject, new Map()).rules.filter(({ action }) => action.kind === 'accept')
   if (rules.length === 0) return undefined
-  // What is published on 127.0.0.1 alone comes from nowhere else.
+  // Ports published only on 127.0.0.1 get traffic from the host alone.
   const isNear = hostServices.portMappings.every(({ listenAddress }) => listenAddress?.ip.startsWith('127.'))
   const isBridged = (rule: OwnRule) => matchValue(rule, 'in') === dev && matchValue(rule, 'out') === dev
   const isPublished = (rule: OwnRule) => matchValue(rule, 'dport') !== undefined

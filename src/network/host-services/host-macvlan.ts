@@ -5,7 +5,7 @@ import type { CurrentState } from './current'
 import type { DesiredState, HostMacvlan } from './need'
 import { sysctlWriteCommand } from './sysctls'
 
-/** What is not there yet of a link of the host beside the guests' on their NIC: it, its record, or that it is up. */
+/** Creates the host macvlans that are missing, records them, and brings them up. */
 export function planHostMacvlans({ hostMacvlans }: DesiredState, { links }: CurrentState): Plan {
   const wanted = new Map(hostMacvlans.map((shim) => [shim.name, shim]))
   return [...wanted.values()].flatMap((shim) => {
@@ -36,7 +36,7 @@ function planHostMacvlan(
   )
 }
 
-/** Removes those past which nobody is reached any more. */
+/** Removes host macvlans that no attachment needs any more. */
 export function planHostMacvlanRemoval({ hostMacvlans }: DesiredState, live: CurrentState): Plan {
   return live.links.flatMap(({ hostMacvlan }) => {
     if (hostMacvlan === undefined || hostMacvlans.some(({ name }) => name === hostMacvlan.name)) return []

@@ -29,7 +29,7 @@ import { planDesiredState } from './plan'
 import { planLinkSysctlReset } from './sysctls'
 import { validateHostServices } from './validate'
 
-/** An attachment that is there. */
+/** The host-service inputs of an existing attachment. */
 function toHostAttachment({ record, hostEnd, inGuest }: ExistingAttachment, system: System): HostAttachment {
   const { guest, ifname, words, addresses = [] } = record
   const { hostif, hostServices } = hostServicesOf(record)
@@ -50,17 +50,17 @@ function toHostAttachment({ record, hostEnd, inGuest }: ExistingAttachment, syst
   return {
     ...{ guest: guest.name, ifname, hostif: parent ?? '', isBridgePort: false, addresses, words },
     ...(parent === undefined ? {} : { parent, sharing: parseRecordSharing(record.words) }),
-    // The guest itself may have written the record of a link inside it: no port of the host is opened for that.
+    // The guest can write the record of a link inside it, so no host port is opened for that record.
     hostServices: hostServicesOf({ ...record, words: words.filter((word) => word === '--host-access') }).hostServices,
   }
 }
 
-/** What the host is to forward for the attachment that is asked for; undefined for nothing. */
+/** The traffic that the host should forward for the request; undefined for none. */
 export function requestedForwarding(context: AttachContext, system: System): ForwardedTraffic | undefined {
   return readForwarding(toRequestedAttachment(context), system)
 }
 
-/** For which attachments somebody's rules drop what the host is to forward, and what would mend it. */
+/** The attachments whose forwarded traffic a foreign firewall rule drops, with a fix for each. */
 export function listBlockedForwarding(
   all: readonly ExistingAttachment[],
   ruleset: Ruleset,
@@ -75,7 +75,7 @@ export function listBlockedForwarding(
   return new Map(entries)
 }
 
-/** The attachment that is asked for. */
+/** The host-service inputs of the request. */
 function toRequestedAttachment({ request, guest, facts }: AttachContext): HostAttachment {
   const isShared = facts.hostif !== undefined && facts.hostif.kind !== 'bridge' && facts.ovs?.kind !== 'database'
   return {
@@ -96,7 +96,7 @@ function toRequestedAttachment({ request, guest, facts }: AttachContext): HostAt
 const isSameAttachment = (a: LinkRecord, b: Pick<LinkRecord, 'guest' | 'ifname'>) =>
   a.guest.kind === b.guest.kind && a.guest.name === b.guest.name && a.guest.id === b.guest.id && a.ifname === b.ifname
 
-/** The attachments that are there, those in guests only where somebody needs them. */
+/** The existing attachments; those in guests are read only when they matter. */
 async function readAllAttachments(
   where: 'host' | 'everywhere',
   system: System,
@@ -107,7 +107,7 @@ async function readAllAttachments(
 
 const hasHostMacvlan = ({ links }: CurrentState) => links.some(({ hostMacvlan }) => hostMacvlan !== undefined)
 
-/** What all of these need; what hangs on an interface that is gone needs nothing any more. */
+/** The host state that all of these need. Attachments on a missing interface need nothing. */
 function desiredStateOfAll(subjects: readonly HostAttachment[], live: CurrentState): DesiredState {
   const own = toHostAddresses(live)
   const needs = subjects.filter(needsHostServices).map((it) => {
@@ -117,7 +117,7 @@ function desiredStateOfAll(subjects: readonly HostAttachment[], live: CurrentSta
   return mergeStates([...needs, ...subjects.map((it) => keepUsedAddresses(it, live))])
 }
 
-/** An address of ours on the bridge stays for whom it is the gateway, or the way of a published port, whoever asked for it. */
+/** Keeps our bridge address while any attachment uses it as its gateway or for a published port. */
 function keepUsedAddresses(
   { hostif, hostEnd, addresses, hostServices }: HostAttachment,
   { links }: CurrentState,
@@ -132,8 +132,8 @@ function keepUsedAddresses(
 }
 
 /**
- * What of a need is there already. More is not done for a record that stands inside a guest, which may have written it
- * to get a route of the host's to itself: it keeps what somebody at the host has once asked for.
+ * The parts of the state that exist already. A record inside a guest gets nothing new: the guest may have written it to
+ * get a host route to itself. It keeps what a user on the host requested before.
  */
 function pickExisting(need: DesiredState, { links, routes, proxyNeighbours }: CurrentState): DesiredState {
   const isThere = (dev: string) => links.some(({ name, hostMacvlan }) => name === dev && hostMacvlan !== undefined)
@@ -148,7 +148,7 @@ function pickExisting(need: DesiredState, { links, routes, proxyNeighbours }: Cu
   }
 }
 
-/** The rules are made from the record, again and again: it must hold the addresses. */
+/** Each run rebuilds the firewall rules from the record, so the record must hold the addresses. */
 function validateRecordLength(context: AttachContext): void {
   const record = decodeRecord(formatLinkRecord(context))
   if (record?.kind === 'link' && record.addresses === undefined)
@@ -158,8 +158,8 @@ function validateRecordLength(context: AttachContext): void {
 }
 
 /**
- * What the host needs beside the link: its addresses, routes, sysctls and firewall, as this and all other attachments
- * ask for them. The steps come after those of the link. Throws refusals.
+ * Plans addresses, routes, sysctls and firewall rules of the host, as this and all other attachments need them. The
+ * steps follow those of the link. Throws refusals.
  */
 export async function planHostServices(context: AttachContext, system: System): Promise<Plan> {
   const { request, guest, facts } = context
@@ -193,12 +193,12 @@ export async function planHostServices(context: AttachContext, system: System): 
   return planDesiredState(need, await withWriter(need, live, system))
 }
 
-/** The current state, with the writer that takes these rules. */
+/** The current state, with the writer that supports these rules. */
 async function withWriter({ rules }: DesiredState, live: CurrentState, system: System): Promise<CurrentState> {
   return { ...live, firewall: await chooseWriter(rules, live.firewall, system) }
 }
 
-/** What the host no longer needs when these attachments go; before their links do. */
+/** Removes host state that is unused without these attachments; runs before their links are removed. */
 export async function planServicesRemoval(gone: readonly ExistingAttachment[], system: System): Promise<Plan> {
   const live = await readCurrentState(system)
   const all = await readAllAttachments(hasHostMacvlan(live) ? 'everywhere' : 'host', system)
@@ -214,14 +214,14 @@ export async function planServicesRemoval(gone: readonly ExistingAttachment[], s
 }
 
 /**
- * What is left on the host of attachments whose guests have ended: rules, routes, addresses, sysctls. For who watches,
- * and for who takes something away.
+ * Removes host state of attachments whose guests have stopped: rules, routes, addresses, sysctls. Called by the watcher
+ * and by removals.
  */
 export async function planServiceCleanup(system: System): Promise<Plan> {
   return system.isRoot && mayHaveHostServices(system) ? planServicesRemoval([], system) : []
 }
 
-/** What of the host's side of an attachment is not there: somebody has flushed the firewall, or set a sysctl. */
+/** The missing parts of an attachment's host state, for example after a firewall flush. */
 export function listMissingServices(
   attached: ExistingAttachment,
   live: CurrentState,

@@ -2,7 +2,7 @@ import { type Family, parseIpAddress } from '../../model/address'
 import type { PortMapping } from '../../model/port-mapping'
 import type { System } from '../../system/types'
 
-/** A socket of the host that waits for whoever comes. */
+/** A host socket that accepts packets from any peer. */
 interface SocketListener {
   readonly family: Family
   /** Canonical. */
@@ -10,10 +10,10 @@ interface SocketListener {
   readonly port: number
 }
 
-/** States of a socket in /proc/net (include/net/tcp_states.h): a TCP socket that listens, a UDP one that nobody is connected to. */
+/** Socket states in /proc/net (include/net/tcp_states.h): a listening TCP socket, an unconnected UDP socket. */
 const LISTENING_STATES = { tcp: '0A', udp: '07' } as const
 
-/** An address as /proc/net has it: words of four bytes, each in the order of the machine, which is little-endian. */
+/** Decodes an address of /proc/net: words of four bytes in the machine's byte order, which is little-endian. */
 function parseProcIp(hex: string): string {
   const bytes = hex.match(/.{8}/g)?.flatMap((word) => (word.match(/../g) ?? []).reverse()) ?? []
   if (bytes.length === 4) return bytes.map((byte) => Number.parseInt(byte, 16)).join('.')
@@ -21,7 +21,7 @@ function parseProcIp(hex: string): string {
   return parseIpAddress(groups.join(':'), 'a socket').ip
 }
 
-/** The sockets in a file of /proc/net that wait for whoever comes. */
+/** The listening sockets in a file of /proc/net. */
 function parseListeners(text: string, protocol: 'tcp' | 'udp'): readonly SocketListener[] {
   return text
     .split('\n')
@@ -39,12 +39,12 @@ function parseListeners(text: string, protocol: 'tcp' | 'udp'): readonly SocketL
 const ANY_ADDRESS = { 4: '0.0.0.0', 6: '::' } as const
 
 function listensOn({ family, ip }: SocketListener, { listenAddress }: PortMapping): boolean {
-  // One on :: hears IPv4 as well, unless it says otherwise, which cannot be seen here.
+  // A socket on :: also accepts IPv4, unless it sets IPV6_V6ONLY, which /proc/net does not show.
   if (listenAddress === undefined || ip === ANY_ADDRESS[6]) return true
   return listenAddress.family === family && (ip === ANY_ADDRESS[family] || ip === listenAddress.ip)
 }
 
-/** What listens on a port of the host that is to be published, as `address port`. */
+/** The listener on a host port that is to be published, as `address port`. */
 export function findListener(wanted: PortMapping, system: System): string | undefined {
   const { protocol, hostPorts } = wanted
   const all = ['', '6'].flatMap((suffix) =>

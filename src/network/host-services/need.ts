@@ -2,17 +2,17 @@ import type { OwnRule } from '../../firewall/rule'
 import { type Family, toCidr } from '../../model/address'
 import type { ShareKind } from '../../model/attach-options'
 
-/** An address of the host on a bridge, or on its end of a link without one. */
+/** A host address on a bridge, or on the host end of a link without one. */
 export interface HostIfAddress {
   readonly dev: string
   readonly family: Family
   readonly ip: string
   readonly prefix: number
-  /** What else `ip addr add` needs. */
+  /** Further arguments of `ip addr add`. */
   readonly words: readonly string[]
 }
 
-/** A route of the host to an address of a guest. */
+/** A host route to a guest's address. */
 export interface HostRoute {
   readonly family: Family
   /** A single address. */
@@ -21,21 +21,21 @@ export interface HostRoute {
   readonly src?: string
 }
 
-/** An address of a guest, or of the host, for which the host answers on that interface. */
+/** An address of a guest or of the host that the host answers for on that interface. */
 export interface ProxyNeighbour {
   readonly ip: string
   readonly dev: string
 }
 
 export interface HostSysctl {
-  /** With slashes, as below /proc/sys: a dot may belong to an interface's name. */
+  /** With slashes, as below /proc/sys: an interface name may contain a dot. */
   readonly key: string
   readonly value: string
-  /** Whether it goes with an interface of ours, and needs no restoring. */
+  /** Whether it disappears with an interface of ours, and needs no restoring. */
   readonly goesWithLink: boolean
 }
 
-/** A link of the host on a NIC, past which host and guests reach each other. */
+/** A host macvlan on a NIC, through which host and guests reach each other. */
 export interface HostMacvlan {
   readonly name: string
   readonly parent: string
@@ -43,13 +43,13 @@ export interface HostMacvlan {
   readonly mode: string
 }
 
-/** A port of a bridge, and whether it sends back by it what came in by it. */
+/** A bridge port, and whether it is in hairpin mode. */
 export interface HairpinPort {
   readonly port: string
   readonly on: boolean
 }
 
-/** What attachments need of the host beside their links. */
+/** The host state that attachments need beside their links. */
 export interface DesiredState {
   readonly hairpins: readonly HairpinPort[]
   readonly addresses: readonly HostIfAddress[]
@@ -60,7 +60,7 @@ export interface DesiredState {
   readonly rules: readonly OwnRule[]
 }
 
-/** All of several needs; what two share is there twice. */
+/** The union of several states; shared items appear twice. */
 export function mergeStates(needs: readonly DesiredState[]): DesiredState {
   return {
     hairpins: needs.flatMap((it) => it.hairpins),
@@ -73,7 +73,6 @@ export function mergeStates(needs: readonly DesiredState[]): DesiredState {
   }
 }
 
-/** A need of nothing at all. */
 export const EMPTY_STATE: DesiredState = mergeStates([])
 
 const FORWARDING_SYSCTLS: Readonly<Record<Family, HostSysctl>> = {
@@ -86,12 +85,12 @@ export function forwardingSysctl(family: Family): HostSysctl {
   return FORWARDING_SYSCTLS[family]
 }
 
-/** One of each key, the last. */
+/** The items with duplicate keys removed; the last one is kept. */
 export const uniqueBy = <T>(items: readonly T[], keyOf: (item: T) => string) => [
   ...new Map(items.map((item) => [keyOf(item), item])).values(),
 ]
 
-/** What people call the parts of a need. */
+/** Descriptions of the parts of a state, for messages. */
 export const describeState = {
   address: (it: HostIfAddress) => `${toCidr(it)} on ${it.dev}`,
   route: ({ dst, dev }: HostRoute) => `the route to ${dst} over ${dev}`,

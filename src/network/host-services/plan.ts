@@ -46,7 +46,7 @@ function hasHostAddress({ dev, ip: address, prefix }: HostIfAddress, { links }: 
 
 function planHostAddress(wanted: HostIfAddress, { links }: CurrentState): Step {
   const { dev, ip: address, prefix, words, family } = wanted
-  // On a bridge that is just being made there is nobody who could have the address.
+  // On a bridge that this run creates, no neighbour can have the address.
   const isAlone = family === 6 && !links.some(({ name }) => name === dev)
   return {
     description: `give the host ${describeState.address(wanted)}`,
@@ -75,7 +75,10 @@ function listStaleHostAddresses({ addresses }: DesiredState, { links }: CurrentS
   )
 }
 
-/** Of bridges on which an address goes and others of its subnet stay: the sysctl by which these are not taken with it. */
+/**
+ * The sysctls of bridges that lose one address and keep others of its subnet: they keep the kernel from removing those
+ * too.
+ */
 function listPromoteSysctls(
   stale: readonly CurrentAddress[],
   { addresses }: DesiredState,
@@ -94,7 +97,7 @@ function listPromoteSysctls(
   return sysctl(keyOf('all')) === '1' ? [] : [...keys].filter((key) => sysctl(key) === '0')
 }
 
-/** That is on for as long as addresses come and go, also where that is taken back. */
+/** The sysctl is on while addresses change, also during a rollback. */
 function planPromoteSysctls(keys: readonly string[], way: 'on' | 'off'): Plan {
   const set = (value: string) => sysctlWriteCommand(keys.map((key) => [key, value]))
   const [now, before] = way === 'on' ? ['1', '0'] : ['0', '1']
@@ -153,7 +156,7 @@ function planProxyRemoval(proxy: ProxyNeighbour): Step {
   }
 }
 
-// --- all of it --------------------------------------------------------------------------------------------------------
+// --- the whole state --------------------------------------------------------------------------------------------------
 
 const WRITE_MARKER = { kind: 'file', in: 'host', path: SERVICES_MARKER, text: 'see pipework ls' } as const
 const REMOVE_MARKER = { kind: 'file', in: 'host', path: SERVICES_MARKER } as const
@@ -175,8 +178,8 @@ function planMarkerRemoval(need: DesiredState, { hasMarker }: CurrentState): Pla
 }
 
 /**
- * The steps after which the host has what is needed, and no more of ours. What guards is there before what it guards,
- * and goes after it: the firewall is written before forwarding begins, and forwarding ends before the firewall forgets.
+ * The steps to exactly the desired state. A guard is added before what it protects and removed after it: firewall rules
+ * precede forwarding, and forwarding ends before the rules are removed.
  */
 export function planDesiredState(need: DesiredState, live: CurrentState): Plan {
   const routes = uniqueBy(need.routes, hostRouteKey)
@@ -196,7 +199,7 @@ export function planDesiredState(need: DesiredState, live: CurrentState): Plan {
     ...uniqueBy(need.addresses, addressKey)
       .filter((it) => !hasHostAddress(it, live))
       .map((it) => planHostAddress(it, live)),
-    // What goes first makes room: an address that moves from guest to guest.
+    // Removals come first, so that an address can move from guest to guest.
     ...live.proxyNeighbours.filter((it) => !wantedProxies.has(proxyKey(it))).map(planProxyRemoval),
     ...live.routes.filter((it) => !wantedRoutes.has(hostRouteKey(it))).map(planHostRouteRemoval),
     ...routes.filter((it) => !liveRoutes.has(hostRouteKey(it))).map(planHostRoute),

@@ -2,14 +2,13 @@ import { type Plan, planSteps, type RunCommand } from '../../plan/step'
 import { type CurrentState, savedSysctlFile } from './current'
 import { type DesiredState, describeState, forwardingSysctl, type HostSysctl, uniqueBy } from './need'
 
-/** Sets sysctls of the host. */
 export function sysctlWriteCommand(settings: readonly (readonly [key: string, value: string])[]): RunCommand {
   return { kind: 'run', in: 'host', argv: ['sysctl', '-qw', ...settings.map(([key, value]) => `${key}=${value}`)] }
 }
 
 /**
- * A host that forwards IPv6 no longer hears routers, and loses the default route that one has announced: unless it is
- * told to listen all the same, before.
+ * A host that forwards IPv6 ignores router advertisements and loses its announced default route, unless accept_ra is
+ * set to 2 before.
  */
 function acceptRaSysctls({ sysctls }: DesiredState, live: CurrentState): readonly HostSysctl[] {
   const forwarding = forwardingSysctl(6)
@@ -21,15 +20,15 @@ function acceptRaSysctls({ sysctls }: DesiredState, live: CurrentState): readonl
   return [...keys].map((it) => ({ key: it, value: '2', goesWithLink: false }))
 }
 
-/** The sysctls that are wanted, those that must come first in front. */
+/** The desired sysctls in the order in which they must be set. */
 function desiredSysctls(need: DesiredState, live: CurrentState): readonly HostSysctl[] {
   return uniqueBy([...acceptRaSysctls(need, live), ...need.sysctls], ({ key }) => key)
 }
 
-/** Sets those that are not as they are wanted; what they were is kept where that does not go with an interface. */
+/** Sets differing sysctls. Saves the previous value, unless the sysctl disappears with an interface. */
 export function planHostSysctls(need: DesiredState, live: CurrentState): Plan {
   const changes = desiredSysctls(need, live).filter(({ key, value }) => live.sysctl(key) !== value)
-  // Of an interface that is still to be made there is nothing to keep, or to put back.
+  // An interface that does not exist yet has no value to save or restore.
   const known = changes.filter(({ key }) => live.sysctl(key) !== undefined)
   if (changes.length === 0) return []
   const before = known.map(({ key }) => [key, live.sysctl(key) ?? ''] as const)
@@ -49,10 +48,10 @@ export function planHostSysctls(need: DesiredState, live: CurrentState): Plan {
   ]
 }
 
-/** What we set and nobody needs any more goes back to what it was, unless somebody has changed it since. */
+/** Restores sysctls that are no longer needed, unless another program has changed them since. */
 export function planSysctlRestore(need: DesiredState, live: CurrentState): Plan {
   const wanted = new Set(desiredSysctls(need, live).map(({ key }) => key))
-  // Listening to routers is switched off last, as it was switched on first.
+  // Restores accept_ra last: it was set first.
   const isLast = ([key]: readonly [string, string]) => Number(key.endsWith('/accept_ra'))
   const stale = [...live.savedSysctls].filter(([key]) => !wanted.has(key)).sort((a, b) => isLast(a) - isLast(b))
   const set = stale.flatMap(([key, before]) => {
@@ -73,7 +72,7 @@ export function planSysctlRestore(need: DesiredState, live: CurrentState): Plan 
   )
 }
 
-/** Settings that go with their interface: named, so that they come back with it. */
+/** Turns off proxy ARP before its interface is removed; the undo sets the sysctls of that interface again. */
 export function planLinkSysctlReset({ sysctls }: DesiredState, live: CurrentState): Plan {
   const set = sysctls.filter(({ key, value, goesWithLink }) => goesWithLink && live.sysctl(key) === value)
   const [answering] = set.filter(({ key }) => key.endsWith('/proxy_arp'))

@@ -9,10 +9,10 @@ import type { CurrentState } from './current'
 import { type HostAttachment, hostDeviceFor } from './desired'
 import { findListener } from './listeners'
 
-/** What a refusal is decided by. */
+/** The facts that refusals depend on. */
 export interface ServiceInputs {
   readonly attachment: HostAttachment
-  /** What the attachment was before, if it was. */
+  /** The attachment before this request, if it existed. */
   readonly previous: HostAttachment | undefined
   readonly others: readonly HostAttachment[]
   readonly current: CurrentState
@@ -81,7 +81,7 @@ function validateRoutedNic({ attachment: { hostif }, current }: ServiceInputs): 
     })
 }
 
-/** An address that the host takes for its own, or sends to the guest, must not be one that it sends others through. */
+/** An address that the host takes or routes to the guest must not be a router that the host uses. */
 function validateRouterAddress({ attachment: { hostServices, hostif, addresses }, system }: ServiceInputs): void {
   const routers = (readProcRoutes(4, '/proc/net', system) ?? []).map(({ via }) => hexToBytes(via).join('.'))
   const isSentTo = parseRouted(hostif) !== undefined || hostServices.hostAccess
@@ -110,7 +110,7 @@ function validateBridgeAddress({ attachment, current }: ServiceInputs): void {
   }
 }
 
-/** What the guest sends out must come to the host, and that be on the bridge. */
+/** The guest's gateway must be a host address on the bridge. */
 function validateServiceGateway({ attachment, current }: ServiceInputs): void {
   const { hostServices, hostif, addresses } = attachment
   if (parseRouted(hostif) !== undefined) return
@@ -154,7 +154,7 @@ function validatePortMappings({ attachment, previous, others, system }: ServiceI
         hint: 'Take another port.',
       })
     }
-    // What listens behind a port that is ours already came later, and hears nothing.
+    // A listener on a port that we already publish started later and gets no traffic.
     if (previous?.hostServices.portMappings.some((it) => isPortConflict(it, wanted))) continue
     const listener = findListener(wanted, system)
     if (listener !== undefined)
@@ -199,7 +199,7 @@ function validateHostAccess({ attachment, current }: ServiceInputs): void {
     })
 }
 
-/** Throws what stands against the wishes of a request; before the first change. */
+/** Throws every refusal, before the first change. */
 export function validateHostServices(all: ServiceInputs): void {
   validateServiceKind(all)
   validateServiceNames(all)

@@ -1,4 +1,4 @@
-/** A word that completion offers, and what is said of it where the shell has room. */
+/** A word that completion offers, with a description for shells that show one. */
 export interface CompletionItem {
   readonly value: string
   readonly text: string

@@ -3,23 +3,23 @@ import type { CommandTable } from '../command-spec'
 import type { CompletionItem } from './candidate'
 import { type CursorContext, listAvailableOptions, parseCursor } from './cursor'
 
-/** The answer to a shell: words, file names, or the completion of another program from a word on. */
+/** The answer to a shell: words, file names, or a handover to another program's completion from a given word on. */
 export type Completion =
   | { readonly kind: 'words'; readonly candidates: readonly CompletionItem[] }
   | { readonly kind: 'files' }
   | { readonly kind: 'handover'; readonly from: number; readonly words: readonly string[] }
 
-/** The words up to the cursor, and what is asked to complete them. */
+/** The words up to the cursor, and what completes them. */
 export interface CompletionRequest {
-  /** What stands after `pipework`, up to the cursor's word. */
+  /** The words after `pipework`, before the cursor's word. */
   readonly wordsBefore: readonly string[]
-  /** The word at the cursor, as far as it is written. */
+  /** The word at the cursor, as typed so far. */
   readonly currentWord: string
   readonly table: CommandTable
   readonly system: System
 }
 
-/** What makes sense at the cursor. Changes nothing, and waits only for a moment. */
+/** The candidates at the cursor. Changes nothing, and waits only briefly. */
 export async function completeCommandLine({
   wordsBefore,
   currentWord,
@@ -35,7 +35,7 @@ export async function completeCommandLine({
   return { kind: 'words', candidates: fits.map((it) => ({ ...it, value: `${prefix}${it.value}` })) }
 }
 
-/** Each kind of word loads its own reader: a TAB at an option reads nothing. */
+/** Each kind of word loads its own reader: completing an option reads nothing from the host. */
 async function findItems(position: CursorContext, { table, system }: Pick<CompletionRequest, 'table' | 'system'>) {
   const { target } = position
   if (target.kind === 'options') return listOptionItems(position, table)
@@ -43,7 +43,7 @@ async function findItems(position: CursorContext, { table, system }: Pick<Comple
   return (await import('./values')).listCompletionValues(position, { table, system })
 }
 
-/** Options that make sense on a NIC alone, and on a bridge alone. */
+/** Options that apply only to a NIC, or only to a bridge. */
 const NIC_ONLY = ['kind', 'mode', 'direct-phys', 'host-access']
 const BRIDGE_ONLY = ['vlan-filtering', 'tx-offload', 'bridge-address', 'firewall', 'strict']
 

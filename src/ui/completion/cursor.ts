@@ -1,33 +1,33 @@
 import type { CommandSpec, CommandTable, OptionSpec, OptionTable } from '../command-spec'
 import { listNextSlots, parseSynopsis, type SynopsisSlot } from './grammar'
 
-/** What is asked for at the cursor. */
+/** What is completed at the cursor. */
 export type CursorTarget =
   /** The first word: an interface, a keyword or a command. */
   | { readonly kind: 'first' }
-  /** One of these words may come. */
+  /** One of these words. */
   | { readonly kind: 'words'; readonly slots: readonly SynopsisSlot[] }
-  /** The value of an option; behind `--name=` that is part of the word. */
+  /** The value of an option; after `--name=` it is part of the same word. */
   | { readonly kind: 'value'; readonly option: string; readonly spec: OptionSpec }
   | { readonly kind: 'options' }
-  /** The words from there on belong to another program, whose command line begins with `words`. */
+  /** From this word on, completion belongs to another program, whose command line starts with `words`. */
   | { readonly kind: 'handover'; readonly from: number; readonly words: readonly string[] }
 
 /** The place of the cursor in a command line. */
 export interface CursorContext {
   readonly command: CommandSpec
   readonly target: CursorTarget
-  /** The words before the cursor that are neither options nor the command. */
+  /** The words before the cursor, without options and the command. */
   readonly words: readonly string[]
-  /** The options before it, by their long name, with their last value. */
+  /** The options before the cursor by their long name, with their last value. */
   readonly values: ReadonlyMap<string, string>
-  /** The beginning of the word at the cursor, before the part that is completed: `--kind=`. */
+  /** The part of the cursor's word before the completed part: `--kind=`. */
   readonly prefix: string
-  /** That part. */
+  /** The part that is completed. */
   readonly current: string
 }
 
-/** What the original's words are short for: the program whose own completion knows what follows the guest. */
+/** The programs behind the pass-through commands: their own completion knows what follows the guest. */
 const PASS_THROUGH_PROGRAMS: Readonly<Record<string, readonly string[]>> = {
   route: ['ip', 'route'],
   rule: ['ip', 'rule'],
@@ -39,11 +39,11 @@ interface CursorState {
   readonly command?: CommandSpec
   readonly words: readonly string[]
   readonly values: ReadonlyMap<string, string>
-  /** The option whose value comes next. */
+  /** The option that still needs its value. */
   readonly pending?: string
-  /** After `--` nothing is an option. */
+  /** After `--` no word is an option. */
   readonly isPlain?: true
-  /** The number of the word that follows the guest of a command that passes on the rest. */
+  /** The index of the word after the guest, for a pass-through command. */
   readonly from?: number
 }
 
@@ -53,7 +53,7 @@ function findOption(typed: string, table: OptionTable): string | undefined {
   return Object.keys(table).find((long) => table[long]?.alias === name)
 }
 
-/** All options that a line may have: before its command is known, those of every command. */
+/** All options that a line may have; before the command is known, those of every command. */
 export function listAvailableOptions(
   { commands, options }: CommandTable,
   command: CommandSpec | undefined,
@@ -95,7 +95,7 @@ function consumePositional(
   return { ...walk, words: [...walk.words, typed], ...(walk.command.passThrough ? { from: index + 1 } : {}) }
 }
 
-/** Parses the words up to the cursor: `before` are the words after `pipework`, `at` is the one being written. */
+/** Parses the words up to the cursor: `before` are the words after `pipework`, `at` is the word at the cursor. */
 export function parseCursor(before: readonly string[], at: string, table: CommandTable): CursorContext {
   const walk = before.reduce<CursorState>((so, typed, index) => consumeArgument(so, typed, { table, index }), {
     words: [],

@@ -20,7 +20,7 @@ function numberToIp(number: bigint, family: Family): string {
   return [24n, 16n, 8n, 0n].map((shift) => `${(number >> shift) & 255n}`).join('.')
 }
 
-/** How many addresses are tried: a subnet of IPv6 has no end. */
+/** How many addresses are tried: an IPv6 subnet is too large to try all. */
 const MAX_TRIES = 65536n
 
 /** The first address after `after` that is not known to be in use, wrapping at the end of the subnet. */
@@ -35,7 +35,7 @@ export function nextFreeAddress(
   const first = (ipToNumber(subnet.ip) / size) * size
   const used = new Set(taken.map(ipToNumber))
   const start = ipToNumber(after) - first
-  // Without the subnet's own address and, in IPv4, its broadcast address.
+  // The subnet's own address is excluded, and in IPv4 its broadcast address.
   const last = family === 4 ? size - 2n : size - 1n
   for (let offset = 1n; offset <= last && offset <= MAX_TRIES; offset += 1n) {
     const candidate = first + 1n + ((start + offset - 1n) % last)
@@ -44,14 +44,16 @@ export function nextFreeAddress(
   return undefined
 }
 
-/** What to base a suggestion on: the host's subnets, and what other attachments of the same host interface have. */
+/**
+ * The inputs of a suggestion: the host's subnets, and the addresses of other attachments of the same host interface.
+ */
 export interface AddressSuggestionInput {
   readonly hostif: string
   readonly subnets: HostSubnets
   readonly recorded: readonly Address[]
 }
 
-/** An address to suggest, as it is typed, for each subnet that the host interface is known to be in. */
+/** Suggests an address, as typed, for each known subnet of the host interface. */
 export function suggestAddresses({ hostif, subnets, recorded }: AddressSuggestionInput): readonly string[] {
   const own = subnets.addresses.filter(({ dev }) => dev === hostif)
   const known: readonly Pick<Address, 'family' | 'ip' | 'prefix'>[] = [...own, ...recorded]

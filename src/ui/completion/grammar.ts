@@ -1,17 +1,17 @@
-/** What can stand at one place of a command line. */
+/** The possible words at one place of a command line. */
 export type SynopsisSlot =
   /** One of these words. */
   | { readonly kind: 'literal'; readonly words: readonly string[] }
-  /** Something of that name, as the synopsis calls it: `guest`, `ifname`, `bridge`. */
+  /** A value, by its name in the synopsis: `guest`, `ifname`, `bridge`. */
   | { readonly kind: 'value'; readonly name: string }
 
-/** One way to write a command: its words in order; the last may go on for ever. */
+/** One form of a command: its words in order; the last one may repeat. */
 export interface SynopsisForm {
   readonly slots: readonly SynopsisSlot[]
   readonly isRepeatable: boolean
 }
 
-/** Words at depth 0: `[-i ifname]` is one. */
+/** Words outside brackets: `[-i ifname]` is one. */
 function splitTopLevel(text: string): readonly string[] {
   const words: string[] = []
   let [depth, word] = [0, '']
@@ -40,7 +40,7 @@ function parseForm(text: string, word: string): SynopsisForm {
   return { slots: positional.map(parseSlot), isRepeatable: positional.at(-1)?.includes('…') === true }
 }
 
-/** Reads a synopsis, so that what help says of a command and what completion offers are the same text. */
+/** Parses a synopsis, so that help and completion use the same text. */
 export function parseSynopsis({
   word,
   synopsis,
@@ -51,7 +51,7 @@ export function parseSynopsis({
   return synopsis.split(' | ').map((text) => parseForm(text, word))
 }
 
-/** What may come after these words, in any of the forms that they fit. */
+/** The possible next words, in every form that matches these words. */
 export function listNextSlots(forms: readonly SynopsisForm[], words: readonly string[]): readonly SynopsisSlot[] {
   return forms.flatMap(({ slots, isRepeatable }) => {
     const at = (index: number) => slots[index] ?? (isRepeatable ? slots.at(-1) : undefined)

@@ -6,14 +6,14 @@ import type { System } from '../../system/types'
 import type { CompletionItem } from './candidate'
 import { listAttachedGuests } from './records'
 
-/** Seconds that an engine may take before completion does without it. */
+/** Seconds to wait for an engine before completion continues without it. */
 const ENGINE_LIMIT = 0.3
-/** Seconds that the command of an engine without a socket may take: it takes 60 ms to start. */
+/** Seconds to wait for the command of an engine without a socket: it starts slower. */
 const COMMAND_LIMIT = 1
 
 const PODMAN_SOCKET = '/run/podman/podman.sock'
 
-/** What we read of GET /containers/json. */
+/** The fields we read from GET /containers/json. */
 interface EngineContainer {
   readonly Id: string
   readonly Names?: readonly string[]
@@ -23,13 +23,13 @@ interface EngineContainer {
   readonly HostConfig?: { readonly NetworkMode?: string }
 }
 
-/** Which guests are meant: those that are not running only where they may be waited for. */
+/** Which guests to list: those that are not running only if the command can wait for them. */
 export interface GuestQuery {
   readonly typed: string
   readonly stopped: 'with' | 'without'
 }
 
-/** A container of an engine that speaks Docker's API, under its name and under its id. */
+/** A container of an engine with Docker's API, by name and by id. */
 interface ContainerItem {
   readonly name: string
   readonly id: string
@@ -55,11 +55,11 @@ async function listEngineContainers(
       return [{ name, id: Id, text: `${Image}, ${Status}` }]
     })
   } catch {
-    return [] // it does not run, does not answer, or is none of ours to ask
+    return [] // The engine is not running, does not answer, or the user has no access.
   }
 }
 
-/** A word of hexadecimal digits may be the beginning of an id; the shortest that tells anything has two. */
+/** A hexadecimal word may be the start of an id; ids are offered from two digits on. */
 function toContainerItems(
   containers: readonly ContainerItem[],
   prefix: string,
@@ -78,7 +78,7 @@ function toContainerItems(
 
 async function listDockerItems(query: GuestQuery, system: System): Promise<readonly CompletionItem[]> {
   const socket = findDockerSocket(system)
-  // What only the docker command can reach is on another machine, where nothing can be attached.
+  // An engine that only the docker command can reach is on another machine, where pipework cannot attach.
   if (socket === undefined || system.inode(socket) === undefined) return []
   const containers = await listEngineContainers(socket, query, system)
   const prefix = query.typed.startsWith('docker:') ? 'docker:' : ''
@@ -99,7 +99,7 @@ async function listByCommand(
   }
 }
 
-/** Podman over its socket where it has one; its command only for who has typed the prefix. */
+/** Asks Podman over its socket; asks its command only when the user typed the prefix. */
 async function listPodmanItems(query: GuestQuery, system: System): Promise<readonly CompletionItem[]> {
   const prefix = 'podman:'
   const socket = /^unix:\/\/(.+)$/.exec(system.env.CONTAINER_HOST ?? '')?.[1] ?? PODMAN_SOCKET
@@ -120,7 +120,7 @@ function runtimePrefixItem(prefix: string, program: string, system: System): rea
   return system.hasProgram(program) ? [{ value: prefix, text: `a container of ${program}` }] : []
 }
 
-/** Each running container of LXC listens on an abstract socket; lxc-ls looks there, too, and takes 25 ms. */
+/** Each running LXC container listens on an abstract socket; lxc-ls reads the same list, but is slower. */
 function listLxcItems(system: System): readonly CompletionItem[] {
   const sockets = system.read('/proc/net/unix') ?? ''
   const names = [...sockets.matchAll(/@\/\S*\/lxc\/([^/\s]+)\/command$/gm)].map(([, name = '']) => name)
@@ -132,7 +132,7 @@ function listNetnsItems(system: System): readonly CompletionItem[] {
   return names.map((name) => ({ value: `netns:${name}`, text: 'namespace of ip netns' }))
 }
 
-/** What the parser would refuse is not offered. */
+/** Guests that the parser would refuse are not offered. */
 function isValidGuest({ value }: CompletionItem): boolean {
   if (value.endsWith(':')) return true
   try {
@@ -142,20 +142,20 @@ function isValidGuest({ value }: CompletionItem): boolean {
   }
 }
 
-/** The guests that can be meant, those of Docker first. */
+/** The guests to offer, Docker's first. */
 export async function completeGuests(query: GuestQuery, system: System): Promise<readonly CompletionItem[]> {
   const [docker, podman, nerdctl] = await Promise.all([
     listDockerItems(query, system),
     listPodmanItems(query, system),
     listNerdctlItems(query, system),
   ])
-  // Who may not ask an engine still sees the links of its containers.
+  // A user without access to the engine still sees the records on its containers' links.
   const seen = docker.length > 0 ? [] : listAttachedGuests(system)
   const all = [...docker, ...seen, ...podman, ...listLxcItems(system), ...nerdctl, ...listNetnsItems(system)]
   return all.filter((it, index) => isValidGuest(it) && all.findIndex(({ value }) => value === it.value) === index)
 }
 
-/** The names of a guest's interfaces, or undefined when nobody tells. */
+/** The names of a guest's interfaces; undefined when they cannot be read. */
 export async function listGuestIfnames(typed: string, system: System): Promise<readonly string[] | undefined> {
   try {
     const { kind, name } = parseGuestName(typed)

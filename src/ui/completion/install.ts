@@ -4,14 +4,14 @@ import { COMPLETION_SCRIPTS, type CompletionShell } from './scripts'
 
 const SHELLS: readonly CompletionShell[] = ['bash', 'zsh', 'fish']
 
-/** A completion's file, and what else its reader has to do. */
+/** A completion file, and what else the user has to do. */
 export interface CompletionFile {
   readonly shell: CompletionShell
   readonly path: string
   readonly note?: string
 }
 
-/** Where the administrator's own completions belong: the distribution's folders are for its packages. */
+/** The directories for the administrator's own completions: the distribution's are for packages. */
 const SYSTEM_PATHS: Readonly<Record<CompletionShell, string>> = {
   bash: '/usr/local/share/bash-completion/completions/pipework',
   zsh: '/usr/local/share/zsh/site-functions/_pipework',
@@ -35,7 +35,7 @@ function userCompletionFiles({ env, read }: System): Readonly<Record<CompletionS
   }
 }
 
-/** Where the installed shells look. Throws when there is no place. */
+/** The completion files for the installed shells. Throws when there is no directory for them. */
 export function findCompletionFiles(system: System, userOnly: boolean): readonly CompletionFile[] {
   const shells = SHELLS.filter((shell) => system.hasProgram(shell))
   if (shells.length === 0)
@@ -47,7 +47,7 @@ export function findCompletionFiles(system: System, userOnly: boolean): readonly
   return shells.map((shell) => ({ shell, ...places[shell] }))
 }
 
-/** System.writeFile() ends the last line itself. */
+/** System.writeFile() adds the last newline itself. */
 export const completionText = (shell: CompletionShell) => COMPLETION_SCRIPTS[shell].trimEnd()
 
 export function writeCompletion({ shell, path }: CompletionFile, system: System): void {

@@ -4,14 +4,14 @@ import type { System } from '../../system/types'
 import type { CommandTable } from '../command-spec'
 import type { CompletionItem } from './candidate'
 
-/** Seconds that Open vSwitch may take to list its bridges; one that is healthy takes a hundredth. */
+/** Seconds to wait for Open vSwitch to list its bridges. */
 const OVS_LIMIT = 0.5
 
-/** The host interfaces that an attachment can hang on, sorted by what they are. */
+/** The host interfaces that an attachment can use, by kind. */
 export interface HostInterfaces {
   readonly bridges: readonly CompletionItem[]
   readonly nics: readonly CompletionItem[]
-  /** The NICs once more, by address. */
+  /** The NICs again, by MAC address. */
   readonly macs: readonly CompletionItem[]
 }
 
@@ -20,7 +20,7 @@ function describeLink(link: SysfsLink, kind: string, addresses: readonly string[
 }
 
 async function listOvsBridges(system: System): Promise<readonly string[]> {
-  // Where it does not run, what reads its database is not even loaded.
+  // The reader of the database is loaded only when Open vSwitch runs.
   const runs = system.inode(system.env.OVS_RUNDIR ?? '/var/run/openvswitch') !== undefined
   if (!system.isRoot || !runs) return []
   try {
@@ -33,7 +33,7 @@ async function listOvsBridges(system: System): Promise<readonly string[]> {
   }
 }
 
-/** A NIC that attach accepts: not in use, not ours, not the loopback. */
+/** A NIC that attach accepts: unused, not created by pipework, not the loopback. */
 function isUsableNic({ kind, master, alias, name }: SysfsLink): boolean {
   const isOurs = alias?.startsWith('pipework') === true
   return (
@@ -41,7 +41,7 @@ function isUsableNic({ kind, master, alias, name }: SysfsLink): boolean {
   )
 }
 
-/** Reads them. Open vSwitch is asked only where it runs, and not for long. */
+/** Reads the interfaces. Open vSwitch is asked only when it runs, with a short timeout. */
 export async function listHostInterfaces(system: System): Promise<HostInterfaces> {
   const links = (system.list(SYSFS_NET) ?? []).flatMap((name) => readSysfsLink(name, system) ?? [])
   const ovs = await listOvsBridges(system)
@@ -67,20 +67,20 @@ export async function listHostInterfaces(system: System): Promise<HostInterfaces
   }
 }
 
-/** Words in place of an interface. */
+/** Keywords in place of an interface. */
 const KEYWORDS: Readonly<Record<string, string>> = {
   ptp: 'no bridge: the host itself is the router',
   'routed:': 'an address of the LAN behind a NIC, without layer 2',
   dummy: 'an interface in the guest that leads nowhere',
 }
 
-/** What the first word can be: interfaces, keywords, commands. */
+/** The possible first words: interfaces, keywords, commands. */
 export async function listFirstWords(
   current: string,
   { table, system }: { readonly table: CommandTable; readonly system: System },
 ): Promise<readonly CompletionItem[]> {
   const { bridges, nics, macs } = await listHostInterfaces(system)
-  // The uplink of a bridge, and the NIC of a route.
+  // A prefix before the NIC: the bridge of an uplink, or `routed:`.
   const before = /^([^@]+@|routed:)/.exec(current)?.[0]
   if (before !== undefined) return nics.map((nic) => ({ ...nic, value: `${before}${nic.value}` }))
   const keywords = Object.entries(KEYWORDS).map(([value, text]) => ({ value, text }))

@@ -3,17 +3,17 @@ import { formatGuest, type LinkRecord } from '../../state/record'
 import type { System } from '../../system/types'
 import type { CompletionItem } from './candidate'
 
-/** The records on the host's links: what is attached, as far as everybody may know. */
+/** The records on the host's links, which every user can read. */
 export function listHostRecords(system: System): readonly LinkRecord[] {
   return readRecordedLinks(system).flatMap(({ record }) => (record?.kind === 'link' ? [record] : []))
 }
 
-/** The guests with an attachment, as one types them. */
+/** The guests with an attachment, as a user types them. */
 export function listAttachedGuests(system: System): readonly CompletionItem[] {
   return toGuestItems(listHostRecords(system))
 }
 
-/** The guests that records speak of, each with what it has. */
+/** The guests in the records, each described by its attachments. */
 export function toGuestItems(records: readonly LinkRecord[]): readonly CompletionItem[] {
   const names = [...new Set(records.map(({ guest }) => formatGuest(guest)))]
   return names.map((value) => {

@@ -19,7 +19,7 @@ interface CompletionContext {
 
 type CompletionValues = readonly CompletionItem[] | 'files'
 
-/** What can be found on the host for the words and values that a position asks for. */
+/** The values on the host for the words and options at a position. */
 export async function listCompletionValues(
   position: CursorContext,
   means: CompletionContext,
@@ -32,7 +32,7 @@ export async function listCompletionValues(
 const toItems = (values: readonly string[], text = ''): readonly CompletionItem[] =>
   values.map((value) => ({ value, text }))
 
-/** Suggestions for values that are called so in the table. */
+/** Sample values by their name in the table. */
 const SAMPLE_VALUES: Readonly<Record<string, readonly string[]>> = {
   seconds: ['5', '10', '30', '60'],
   bytes: ['1500', '1400', '9000'],
@@ -96,7 +96,7 @@ async function listLinkItems(name: string, system: System): Promise<readonly Com
   return name.startsWith('bridge') ? bridges : nics
 }
 
-/** Commands that only make sense for what is attached already. */
+/** Commands that only make sense for guests with attachments. */
 const ATTACHED_ONLY_COMMANDS = ['disconnect', 'ls', 'inspect']
 
 async function listGuestItems(
@@ -109,7 +109,7 @@ async function listGuestItems(
   return completeGuests({ typed: current, stopped: values.has('wait-guest') ? 'with' : 'without' }, system)
 }
 
-/** Those of links in guests as well: a macvlan has no end in the host. */
+/** Includes records in guests: a macvlan has no host end. */
 async function listAllRecords(system: System): Promise<readonly LinkRecord[]> {
   try {
     const { readAttachments } = await import('../../state/attachments')
@@ -132,7 +132,7 @@ function isRecordOfGuest({ guest }: LinkRecord, typed: string): boolean {
   return formatGuest(guest) === typed || `${guest.kind}:${guest.name}` === typed || guest.id === typed
 }
 
-/** The next name that is free in the guest, then those that can be changed in place. */
+/** The next free interface name in the guest, then the names of interfaces that can be changed in place. */
 async function listFreeIfnames({ command, words }: CursorContext, system: System): Promise<readonly CompletionItem[]> {
   if (command.word !== '')
     return (system.list('/sys/class/net') ?? []).filter((it) => it !== 'lo').map((value) => ({ value, text: '' }))
@@ -150,7 +150,7 @@ async function listFreeIfnames({ command, words }: CursorContext, system: System
   ]
 }
 
-/** The words that ask for an address from elsewhere, as far as what they need is installed. */
+/** The address sources whose programs are installed. */
 function listAddressSources(system: System): readonly CompletionItem[] {
   const clients = DHCP_CLIENTS.filter(
     (it) => system.hasProgram(it) || (it === 'udhcpc' && system.hasProgram('busybox')),

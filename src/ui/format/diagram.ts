@@ -6,14 +6,14 @@ import { formatGuest } from '../../state/record'
 import type { HostSubnets } from '../../state/subnets'
 import type { Terminal } from '../terminal'
 
-/** A port of something: an attachment of ours, an uplink, or whatever others have put there. */
+/** A port of a bridge or NIC: an attachment of ours, an uplink, or a port that another program added. */
 export interface DiagramPort {
-  /** The name of its end in the host; none has a macvlan. */
+  /** The name of the host end; absent for a macvlan. */
   readonly name: string
   readonly kind: 'attachment' | 'uplink' | 'other'
-  /** Whose it is, for an attachment. */
+  /** The guest, for an attachment. */
   readonly guest?: { readonly name: string; readonly ifname: string; readonly addresses: readonly string[] }
-  /** What else is to be said: VLANs, that it is down. */
+  /** Notes for the reader: VLANs, or that it is down. */
   readonly notes: readonly string[]
 }
 

@@ -10,7 +10,7 @@ const matchesGuestFilter = ({ guest }: AttachmentReport, typed: string) =>
 const FILTERS: Readonly<Record<string, (attachment: AttachmentReport, typed: string) => boolean>> = {
   guest: matchesGuestFilter,
   bridge: ({ hostif }, typed) => hostif === typed,
-  // A name without a key means either.
+  // A name without a key matches guests and host interfaces.
   any: (attachment, typed) => matchesGuestFilter(attachment, typed) || attachment.hostif === typed,
 }
 
@@ -36,7 +36,7 @@ export function parseFilters(name: string | undefined, typed: readonly string[])
   return name === undefined ? filters : [...filters, { key: 'any', value: name }]
 }
 
-/** As docker does: one of the values of a key, and every key. */
+/** As in docker: any value of a key must match, and every key must. */
 export function matchesFilters(attachment: AttachmentReport, filters: readonly ListFilter[]): boolean {
   return filters.every(({ key }) =>
     filters.some((it) => it.key === key && FILTERS[key]?.(attachment, it.value) === true),

@@ -67,7 +67,7 @@ function formatRoute({ dst, words }: GuestRoute): string {
   return [dst, ...words].join(' ')
 }
 
-/** The page as text. */
+/** The inspect view as text. */
 export function formatInspectView(page: InspectView): string {
   const { attachments, state, rules = [], why } = page
   const ours = attachments.map(({ inGuest }) => inGuest?.name)

@@ -3,7 +3,7 @@ import { formatGuest, formatHostif } from '../../state/record'
 import { formatTable } from '../report'
 import type { TemplateFields } from './template'
 
-/** What `ls` shows of an attachment: a title, and the lines below it. */
+/** A column of `ls`: its title, and its lines for an attachment. */
 interface ListColumn {
   readonly title: string
   cells(attachment: AttachmentReport): readonly string[]
@@ -25,13 +25,16 @@ const hostifColumn: ListColumn = { title: 'ON', cells: (attachment) => [formatHo
 
 const leaseColumn: ListColumn = { title: 'LEASE', cells: ({ leases = [] }) => leases.map(formatLease) }
 
-/** A lease in a few words: its server, its end, and whether it is renewed. */
+/** A short description of a lease: its server, its end, and whether it is renewed. */
 export function formatLease({ server, expires, state }: LeaseReport): string {
   const until = expires === null ? 'for ever' : `until ${expires.slice(0, 19).replace('T', ' ')} UTC`
   return `${state}${server === null || state === 'lost' ? '' : ` from ${server} ${until}`}`
 }
 
-/** From the most telling to the narrowest: several addresses one below the other, then without what matters least. */
+/**
+ * The layouts from the most detailed to the narrowest: first one address per line, then without the least important
+ * columns.
+ */
 const LAYOUTS: readonly (readonly ListColumn[])[] = [
   [guestColumn, ifnameColumn, joinedAddressColumn, hostifColumn, hostEndColumn, stateColumn],
   [guestColumn, ifnameColumn, stackedAddressColumn, hostifColumn, hostEndColumn, stateColumn],
@@ -51,7 +54,7 @@ function formatColumns(attachments: readonly AttachmentReport[], columns: readon
   )
 }
 
-/** Where no table fits, an attachment is a paragraph. */
+/** An attachment as a paragraph, for terminals that are too narrow for a table. */
 function toParagraph(attachment: AttachmentReport): string {
   const { guest, ifname, addresses, state, leases = [] } = attachment
   const lines = [...(addresses === null ? ['?'] : addresses), ...leases.map(formatLease)]
@@ -66,7 +69,9 @@ function toParagraph(attachment: AttachmentReport): string {
 
 const textWidth = (text: string) => Math.max(...text.split('\n').map(({ length }) => length))
 
-/** The attachments as a table that fits, and what is missing of them; a pipe has room for all of it. */
+/**
+ * The attachments in the widest layout that fits, then what is missing of them; output to a pipe has no width limit.
+ */
 export function formatAttachmentTable(attachments: readonly AttachmentReport[], columns: number | undefined): string {
   const hasLeases = attachments.some(({ leases }) => leases !== undefined)
   const tables = LAYOUTS.map((layout) => formatColumns(attachments, hasLeases ? [...layout, leaseColumn] : layout))
@@ -82,7 +87,7 @@ function formatProblems({ guest, ifname, missing = [], firewall }: AttachmentRep
   return `${name}: missing on this host: ${missing.join(', ')}; run the same command again\n${barred}`
 }
 
-/** The fields of `--format`, with docker's spelling. */
+/** The fields of `--format`, spelled as in docker. */
 export const LIST_FIELDS: Readonly<Record<string, (attachment: AttachmentReport) => string>> = {
   Guest: ({ guest }) => formatGuest(guest),
   Kind: ({ guest }) => guest.kind,
@@ -95,11 +100,10 @@ export const LIST_FIELDS: Readonly<Record<string, (attachment: AttachmentReport)
   MTU: ({ mtu }) => `${mtu}`,
   State: ({ state }) => state,
   Leases: ({ leases = [] }) => leases.map(formatLease).join(', '),
-  // The text of U: may be of several lines.
+  // The text of U: may have several lines.
   Words: ({ words }) => escapeControls(words.join(' ')).replaceAll('\n', '\\x0a'),
 }
 
-/** An attachment's fields for a template. */
 export function toTemplateFields(attachment: AttachmentReport): TemplateFields {
   return Object.fromEntries(Object.entries(LIST_FIELDS).map(([name, read]) => [name, read(attachment)]))
 }

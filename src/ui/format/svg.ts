@@ -1,6 +1,6 @@
 import type { DiagramNode, DiagramPort } from './diagram'
 
-/** A guest in a picture: one box, however many interfaces lead to it. */
+/** A guest in a diagram: one box for all its interfaces. */
 interface DiagramBox {
   readonly id: string
   readonly title: string
@@ -10,7 +10,7 @@ interface DiagramBox {
 interface DiagramEdge {
   readonly from: string
   readonly to: string
-  /** The line of the box at which it ends; 0 is its title. */
+  /** The line of the box at which the edge ends; 0 is its title. */
   readonly row: number
   readonly label: string
 }
@@ -65,10 +65,10 @@ function toDiagramGraph(hubs: readonly DiagramNode[]): DiagramGraph {
   }
 }
 
-/** A quoted string of DOT: a backslash would begin an escape, and a line break is written as one. */
+/** Quotes a string for DOT: backslashes and quotes are escaped, a line break stays literal. */
 const quoteDot = (text: string) => `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`
 
-/** The picture in the language of Graphviz. */
+/** The diagram as Graphviz DOT. */
 export function formatDot(hubs: readonly DiagramNode[]): string {
   const { columns, edges } = toDiagramGraph(hubs)
   const boxes = columns.flatMap((column) =>
@@ -98,13 +98,13 @@ const XML_ENTITIES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 }
 const escapeXml = (text: string) =>
-  // Control characters are no part of XML, escaped or not.
+  // XML does not allow control characters, even escaped.
   text.replaceAll(/\p{Cc}/gu, '\uFFFD').replaceAll(/[&<>"']/g, (char) => XML_ENTITIES[char] ?? char)
 
 const [CHAR, LINE, PAD, GAP, LABEL] = [7.3, 18, 10, 24, 130]
-/** Between the lines of two hubs where they go up and down. */
+/** The distance between vertical lines of two hubs. */
 const EDGE_SPACING = 8
-/** Distinct for colour-blind readers, too. */
+/** Colours that colour-blind readers can distinguish. */
 const COLOURS = ['#1f6f9f', '#b3541e', '#3a7d44', '#7a4b94', '#8a6d00', '#a8324a'] as const
 
 interface PlacedBox extends DiagramBox {
@@ -127,7 +127,7 @@ function placeColumn(column: readonly DiagramBox[], x: number): readonly PlacedB
   })
 }
 
-/** Uplinks have lines without a label, which need no room. */
+/** Lines to uplinks have no label, so they need less room. */
 function placeBoxes([uplinks = [], hubs = [], guests = []]: DiagramGraph['columns']): readonly PlacedBox[] {
   const [first, second] = [PAD, PAD + (uplinks.length === 0 ? 0 : columnWidth(uplinks) + 2 * GAP)]
   const third = second + (hubs.length === 0 ? 0 : columnWidth(hubs) + GAP + hubs.length * EDGE_SPACING + LABEL)
@@ -144,16 +144,16 @@ function drawBox({ x, y, width, height, title, lines }: PlacedBox): readonly str
   return [`<rect x="${x}" y="${y}" width="${width}" height="${height}" rx="4"/>`, ...[title, ...lines].map(text)]
 }
 
-/** Where a line ends at a row of a box: in the middle of its text. All of these are even. */
+/** The height at which a line ends at a row of a box: the middle of its text. All of these are even. */
 const rowAnchorY = ({ y }: PlacedBox, row: number) => y + row * LINE + LINE - 4
-/** Where lines leave a box, and come to its title: at no height at which one comes to a row. */
+/** The height at which lines leave a box or reach its title: odd, so that it differs from every row's. */
 const titleAnchorY = (box: PlacedBox) => rowAnchorY(box, 0) + 3
 
 function drawEdge({ from, to, row, label }: DiagramEdge, boxes: readonly PlacedBox[]): readonly string[] {
   const [a, b] = [boxes.find(({ id }) => id === from), boxes.find(({ id }) => id === to)]
   if (a === undefined || b === undefined) return []
   const [x1, y1, x2, y2] = [a.x + a.width, titleAnchorY(a), b.x, row === 0 ? titleAnchorY(b) : rowAnchorY(b, row)]
-  // The lines of each hub turn at a place of their own, and have a colour of their own.
+  // Each hub's lines turn at their own place and have their own colour.
   const hubs = boxes.filter(({ id }) => id.startsWith('hub '))
   const index = hubs.indexOf(label === '' && row === 0 ? b : a)
   const turn = row === 0 ? x1 + GAP : x1 + GAP / 2 + Math.max(index, 0) * EDGE_SPACING
@@ -166,7 +166,7 @@ const SVG_STYLE =
   'text{font-family:monospace;font-size:12px;fill:#222}.title{font-weight:bold}.edge{font-size:10px;fill:#555}' +
   'rect{fill:#f5f8fb;stroke:#456}.page{fill:#fff;stroke:none}path{fill:none;stroke-width:1.5}'
 
-/** The picture as SVG, which needs nothing but a browser. It has a page of its own, to be read on a dark one as well. */
+/** The diagram as SVG, which any browser shows. It has its own background, so that it is readable on a dark page. */
 export function formatSvg(hubs: readonly DiagramNode[]): string {
   const { columns, edges } = toDiagramGraph(hubs)
   const boxes = placeBoxes(columns)

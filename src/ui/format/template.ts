@@ -2,12 +2,12 @@ import { usageError } from '../../model/errors'
 import { listClosest } from '../../model/nearest'
 import { formatTable } from '../report'
 
-/** What a template can name. */
+/** The values that a template can name. */
 export type TemplateFields = Readonly<Record<string, string>>
 
 type TemplatePart = (fields: TemplateFields, whole: object) => string
 
-/** `{{.Guest}}`, `{{json .}}`, `{{json .Guest}}`: as much of Go's templates as one types at a prompt. */
+/** `{{.Guest}}`, `{{json .}}`, `{{json .Guest}}`: the part of Go's templates that users type at a prompt. */
 function parseTemplateAction(action: string, names: readonly string[]): TemplatePart {
   const [, json, name] = /^(json\s+)?\.(\w*)$/.exec(action.trim()) ?? []
   if (name === undefined || (name === '' && json === undefined))
@@ -25,12 +25,12 @@ function parseTemplateAction(action: string, names: readonly string[]): Template
   return json === undefined ? (fields) => fields[name] ?? '' : (fields) => JSON.stringify(fields[name] ?? '')
 }
 
-/** A line of output for each thing, or with `table ` in front an aligned table with a head, as docker prints it. */
+/** Formats one line for each item; with a leading `table ` it aligns them under a header, as docker does. */
 export interface ListTemplate {
   format(all: readonly { readonly fields: TemplateFields; readonly whole: object }[]): string
 }
 
-/** Reads a template. Throws usage errors. */
+/** Parses a template. Throws usage errors. */
 export function parseTemplate(typed: string, names: readonly string[]): ListTemplate {
   const isTable = typed.startsWith('table ')
   const text = (isTable ? typed.slice(6) : typed).replaceAll('\\t', '\t').replaceAll('\\n', '\n')

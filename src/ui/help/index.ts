@@ -3,14 +3,14 @@ import { listClosest } from '../../model/nearest'
 import type { CommandSpec, CommandTable, OptionSpec } from '../command-spec'
 import { type Terminal, wrapText } from '../terminal'
 
-/** The first five lines for a newcomer. */
+/** The first five lines of help. */
 export const SHORT_USAGE = `pipework br1 web 192.168.1.10/24@192.168.1.1   attach the container web to the bridge br1
 pipework --dry-run br1 web 192.168.1.10/24     print the same as a shell script
 pipework ls                                    list all attachments
 pipework disconnect web                        remove the interfaces, restore what they replaced
 pipework --help                                everything else; pipework help <command>`
 
-/** Where help is not read on a terminal. */
+/** The width of help when standard output is not a terminal. */
 const DEFAULT_WIDTH = 80
 /** Longer lines are hard to read. */
 const MAX_WIDTH = 100
@@ -21,14 +21,14 @@ export interface OptionGroup {
   readonly options: readonly (readonly [string, OptionSpec])[]
 }
 
-/** How an option is written: `-n, --dry-run`, `-i <ifname>`. */
+/** The form of an option in help: `-n, --dry-run`, `-i <ifname>`. */
 export function formatOption(name: string, { alias, placeholder, optionalValue }: OptionSpec): string {
   const long = name.length === 1 ? `-${name}` : `--${name}`
   const value = optionalValue ? `[=<${placeholder}>]` : ` <${placeholder}>`
   return `${alias === undefined ? '' : `-${alias}, `}${long}${placeholder === undefined ? '' : value}`
 }
 
-/** The options of a command under the headings of the table; few need none. */
+/** The options of a command under the table's headings; most commands need no headings. */
 export function groupOptions({ builder }: CommandSpec, table: CommandTable): readonly OptionGroup[] {
   const all = Object.entries<OptionSpec>({ ...builder, ...table.options })
   if (Object.keys(builder).length <= 6) return [{ title: 'Options', options: all }]
@@ -40,7 +40,7 @@ export function groupOptions({ builder }: CommandSpec, table: CommandTable): rea
   })
 }
 
-/** The words of a synopsis, a bracket with all that is in it as one. */
+/** The words of a synopsis; a bracket and its content count as one word. */
 function wrapSynopsis(synopsis: string, width: number): readonly string[] {
   const joined = synopsis.replaceAll(/\[[^\]]* [^\]]*\]/g, (option) => option.replaceAll(' ', '\0'))
   const forms = joined.split(' | ').flatMap((form) => wrapText(`pipework ${form}`, width).map(indentContinuation))
@@ -49,7 +49,7 @@ function wrapSynopsis(synopsis: string, width: number): readonly string[] {
 
 const indentContinuation = (line: string, index: number) => (index === 0 ? line : `    ${line}`)
 
-/** Examples are for copying: a line is never broken, and its explanation goes below. */
+/** Examples are for copying: a line is never broken, and its explanation goes on the next line. */
 function formatExamples({ examples }: CommandSpec, width: number): readonly string[] {
   return examples.flatMap(({ line, does }) => [`  ${line}`, ...wrapText(does, width - 6).map((it) => `      ${it}`)])
 }
@@ -57,7 +57,7 @@ function formatExamples({ examples }: CommandSpec, width: number): readonly stri
 /** A term and its description, in two columns. */
 type HelpEntry = readonly [string, string]
 
-/** Terms that are longer than this share of the width have their description below. */
+/** The share of the width for terms; a longer term has its description on the next line. */
 const TERM_SHARE = 0.4
 
 function formatEntries(title: string, entries: readonly HelpEntry[], width: number): readonly string[] {
@@ -74,13 +74,13 @@ function formatEntries(title: string, entries: readonly HelpEntry[], width: numb
   return ['', `${title}:`, ...lines]
 }
 
-/** Long names under each other, whether they have a short form or not. */
+/** Long names are aligned, with or without a short form. */
 function toOptionEntry([name, spec]: OptionGroup['options'][number]): HelpEntry {
   const indent = spec.alias === undefined && name.length > 1 ? '      ' : '  '
   return [`${indent}${formatOption(name, spec)}`, spec.describe]
 }
 
-/** What `--help` and `help <command>` print. */
+/** The output of `--help` and `help <command>`. */
 export function formatHelp(command: CommandSpec, table: CommandTable, screen: Terminal): string {
   const width = Math.min(screen.columns ?? DEFAULT_WIDTH, MAX_WIDTH)
   const others = command.word === '' ? table.commands.filter(({ word, hidden }) => word !== '' && !hidden) : []
@@ -106,19 +106,19 @@ export function formatHelp(command: CommandSpec, table: CommandTable, screen: Te
   return lines.map((line) => `${/^[A-Z][\w ]*:$/.test(line) ? screen.bold(line) : line}\n`).join('')
 }
 
-/** A summary as a sentence of its own. */
+/** The summary as a full sentence. */
 export function toSentence(text: string): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
 }
 
-/** The same for programs; with the commands there are, for the main form. */
+/** The help as JSON; for the main form it includes the list of commands. */
 export function helpToJson({ word, synopsis, describe, builder, examples }: CommandSpec, table: CommandTable): object {
   const commands = table.commands.filter(({ hidden }) => hidden !== true).map((it) => it.word)
   const own = { word, synopsis, summary: describe, options: { ...builder, ...table.options }, examples }
   return { ok: true, ...own, commands: word === '' ? commands.filter(Boolean) : undefined }
 }
 
-/** The command of that word, or the main form for none. Throws a usage error with a suggestion. */
+/** The command of that word, or the main form for an empty word. Throws a usage error with a suggestion. */
 export function findHelpCommand(typed: string, { commands }: CommandTable): CommandSpec {
   const shown = commands.filter(({ hidden }) => hidden !== true)
   const found = shown.find(({ word }) => word === typed || word === `--${typed}`)

@@ -1,7 +1,7 @@
 import type { CommandExample, CommandSpec, CommandTable } from '../command-spec'
 import { formatOption, groupOptions, type OptionGroup, toSentence } from '.'
 
-/** Text as roff takes it: its own characters escaped, and what is no ASCII by its name (groff_char(7)). */
+/** Escapes text for roff: its special characters, and non-ASCII characters by their names (groff_char(7)). */
 function toRoff(text: string): string {
   const escaped = text
     .replaceAll('\\', '\\e')
@@ -12,7 +12,7 @@ function toRoff(text: string): string {
     .replaceAll('`', '\\(ga')
     .replaceAll('^', '\\(ha')
     .replaceAll('~', '\\(ti')
-  // A dot or quote at the beginning of a line would be a request.
+  // A dot or quote at the start of a line would be a request.
   return /^[.']/.test(escaped) ? `\\&${escaped}` : escaped
 }
 
@@ -89,7 +89,7 @@ const ENVIRONMENT: readonly (readonly [string, string])[] = [
   ['LC_ALL, LC_CTYPE, LANG', 'Characters beyond ASCII are printed where the locale has UTF-8.'],
 ]
 
-/** The manual page pipework(8), out of the command table. */
+/** The manual page pipework(8), generated from the command table. */
 export function formatManual(table: CommandTable, version: string): string {
   const [main] = table.commands.filter(({ word }) => word === '')
   if (main === undefined) throw new RangeError('the table has no main form')
@@ -98,7 +98,7 @@ export function formatManual(table: CommandTable, version: string): string {
   const lines = [
     '.\\" Made from the command table of pipework: npm run build.',
     `.TH PIPEWORK 8 "" "pipework ${version}" "System Administration"`,
-    // Command lines are no prose: nothing is hyphenated, and no blanks are stretched.
+    // No hyphenation and no stretched blanks in command lines.
     '.ad l',
     '.nh',
     roffHeading('NAME'),
