@@ -87,7 +87,7 @@ farm() {
   misused 'Did you mean --no-probe' --noprobe br1 netns:web 10.1.1.2/24
   misused "unknown option '-x'" br1 -x netns:web 10.1.1.2/24
   misused 'Did you mean --tx-offload?' br1 netns:web 10.1.1.2/24 -t eth1
-  misused 'The VLAN stands last' br1 netns:web 10.1.1.2/24 --vlan 10
+  misused 'The VLAN comes last' br1 netns:web 10.1.1.2/24 --vlan 10
   misused "unknown option '--zzzzzzzz'" br1 netns:web 10.1.1.2/24 --zzzzzzzz
   misused "unknown option '-i" disconnect netns:web -i eth1
   misused '-i is given 2 times' br1 -i eth1 -i eth2 netns:web 10.1.1.2/24
@@ -202,7 +202,7 @@ END
   remember web
   misused 'an address is missing before or after a comma' br1 netns:web 10.1.1.2/24, 10.1.1.3/24
   misused 'an address is missing before or after a comma' br1 netns:web ,10.1.1.2/24
-  misused 'A gateway stands behind its address' br1 netns:web 10.1.1.2/24 @10.1.1.1
+  misused 'Append a gateway to its address' br1 netns:web 10.1.1.2/24 @10.1.1.1
   misused "an address is missing before or after a comma" br1 netns:web 10.1.1.2/24,,10.1.2.2/24
   misused "' 10.1.2.2/24' is not an address" br1 netns:web '10.1.1.2/24, 10.1.2.2/24'
   misused '10.1.1.2 is given twice' br1 netns:web 10.1.1.2/24,10.1.1.2/16
@@ -224,7 +224,7 @@ END
   done << 'END'
 27:2e:71:98:60:8f     is a multicast MAC address
 ff:ff:ff:ff:ff:ff     is a multicast MAC address
-00:00:00:00:00:00     is no MAC address
+00:00:00:00:00:00     cannot be the MAC address
 26:2e:71:98:60        is not a MAC address
 26:2e:71:98:60:8f:00  is not a MAC address
 26:2e:71:98:60:8g     is not a MAC address
@@ -324,10 +324,10 @@ END
   refused_by pw 2 'unknown option' br1 --fore netns:web 10.1.1.2/24
   refused_by pw 2 'needs a value' br1 netns:web 10.1.1.2/24 -i
   refused_by pw 2 'is given 2 times' br1 -i a -i b netns:web 10.1.1.2/24
-  refused_by pw 2 'no guest' br1
+  refused_by pw 2 'missing guest' br1
   refused_by pw 2 "unexpected argument 'more'" br1 netns:web 10.1.1.2/24 U:x more
   refused_by pw 2 'Did you mean' br1 netns:web 10.1.1.2
-  refused_by pw 2 'is no name' $'br"\n\e' netns:web 10.1.1.2/24
+  refused_by pw 2 'cannot be the name' $'br"\n\e' netns:web 10.1.1.2/24
   refused_by pw 2 'is not an address' br1 netns:web $'10.1.1.2"\n\e\\/24'
   run_pw br1 netns:web 10.1.1.2 --json
   assert_exit 2

@@ -74,6 +74,7 @@ in_user() {
   local before alias number=0
   netns_guest web
   before=$(host_state)
+  # shellcheck disable=SC2016 # a name that a shell would expand
   for alias in 'g=netns:web;i=eth7;h=br1' 'g=net ns:web;i=eth7;h=br1' 'g=netns:web;c=a b;i=eth7;h=br1' \
     'g=netns:web;i=eth7;h=br1;d4=via+10.1.1.1+dev+eth1' 'g=netns:web;i=eth$(reboot);h=br1'; do
     pw --quiet --no-probe br1 netns:web 10.1.1.2/24
@@ -90,8 +91,10 @@ in_user() {
 @test "a name in a record is quoted where it is printed as a command" {
   netns_guest web
   pw --quiet --no-probe eth0 netns:web -i eth2 192.168.77.60/24
+  # shellcheck disable=SC2016 # a name that a shell would expand
   in_guest web ip link set dev eth2 alias 'pipework1;g=netns:web;i=$(reboot);h=eth0;a=192.168.77.60/24'
   run_pw inspect netns:web
+  # shellcheck disable=SC2016 # the same
   [[ $output != *' $(reboot)'* ]] || fail "$output"
   assert_out "'\$(reboot)'"
   run_pw disconnect netns:web

@@ -174,6 +174,7 @@ run_ls() {
   netns_guest red
   pw --quiet --no-probe br1 netns:web 10.1.1.2/24
   pw --quiet --no-probe eth0 netns:red 192.168.77.60/24
+  # shellcheck disable=SC2016 # another shell expands it, or none
   stand_in_ip '[ "$1" != -n ] || { echo "Too many open files" >&2; exit 1; }'
   run_ls
   assert_exit 1

@@ -261,6 +261,7 @@ END
 
 # nic_config — prints all that eth1 has.
 nic_config() {
+  # shellcheck disable=SC2016 # another shell expands it, or none
   on_host sh -c 'ip -d -j address show dev eth1; ip -j neigh show dev eth1 nud permanent; ip -j neigh show proxy dev eth1
     for family in 4 6; do ip -$family -j route show table all dev eth1; ip -$family -j rule show iif eth1; done' |
     jq -S -s '.[0][0] |= {ifname, address, mtu, altnames, ifalias, flags: (.flags | sort), inet6_addr_gen_mode,
