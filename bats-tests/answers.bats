@@ -81,7 +81,7 @@ END
   [[ $status == 0 && -z $output$stderr ]]
   run_pw ls nobody
   assert_exit 0
-  assert_err "nothing is attached to 'nobody'"
+  assert_err "nothing is attached to a guest or bridge 'nobody'"
   run_pw webb br1 10.1.1.9/24
   assert_exit 1
   assert_err 'it comes before the guest: pipework br1 web'

@@ -280,7 +280,7 @@ no_ports() {
   refused 1 "does not pass through this host" eth0 --nat netns:web 192.168.77.50/24@192.168.77.1
   refused 1 "is no bridge" eth0 --bridge-address 10.0.0.1/24 netns:web 192.168.77.50/24
   refused 1 "the guest is to have that address" br1 --bridge-address 10.0.0.2/24 netns:web 10.0.0.2/24
-  refused 2 "has no gateway" br1 --bridge-address 10.0.0.1/24@10.0.0.9 netns:web 10.0.0.2/24
+  refused 2 "takes no gateway" br1 --bridge-address 10.0.0.1/24@10.0.0.9 netns:web 10.0.0.2/24
   refused 2 "the guest gets no address" br1 --nat netns:web 0/0
   on_host ip link add br9 type bridge
   on_host ip -batch - <<< $'addr add 192.168.99.10/24 dev br9\nlink set dev br9 up\nroute add 10.99.0.0/16 via 192.168.99.1'

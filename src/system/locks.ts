@@ -17,7 +17,7 @@ const readOwner = (name: string) => tryOr(() => fs.readlinkSync(lockPath(name)))
 
 /** Removes a dead holder's lock. The kernel releases the flock when this process ends for any reason. */
 async function removeStaleLock(name: string, owner: string): Promise<void> {
-  const fd = fs.openSync(`${RUN_DIR}/stale-locks`, 'w', 0o600)
+  const fd = fs.openSync(RUN_DIR, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY)
   try {
     await lockDescriptor(fd)
     if (readOwner(name) === owner) fs.unlinkSync(lockPath(name))
