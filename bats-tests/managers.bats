@@ -151,7 +151,7 @@ network_file() {
   on_host networkctl reload
   wait_until 60 is_leased
   wait_until 30 settled
-  refused 'for a while only: systemd-networkd renews it' --write-unmanaged uplink add br0 eth0
+  refused 'by a lease, which systemd-networkd would not renew' --write-unmanaged uplink add br0 eth0
 }
 
 # --- NetworkManager ------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ connection() {
   on_host nmcli --wait 60 connection up lan
   wait_until 60 is_leased
   wait_until 30 settled
-  refused 'for a while only: NetworkManager renews it' --write-unmanaged uplink add br0 eth0
+  refused 'by a lease, which NetworkManager would not renew' --write-unmanaged uplink add br0 eth0
 }
 
 # --- others --------------------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ END
   printf '%s\n' 'br1 netns:web 10.1.1.2/24' 'br1 netns:web -i eth3 10.7.0.3/24' > lan.pipework
   run_pw diff --prune link.pipework
   assert_exit 1
-  assert_out '- netns:web eth2: take it away'
+  assert_out '- netns:web eth2: remove it'
   assert_out '+ link.pipework:2: web eth3'
   run_pw up --dry-run --prune link.pipework
   assert_exit 0

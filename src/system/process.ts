@@ -68,12 +68,24 @@ function limitGroup(pid: number | undefined, limit: number, self: NodeProcess) {
 }
 
 /** Runs `ip -batch` without execa, which loads slower than `ip` runs; the guarantees are the same. */
-async function runIpBatch({ netns, lines, output, force }: IpBatch, self: NodeProcess): Promise<CommandResult> {
-  const place = netns === undefined ? [] : ['-n', netns]
+async function runIpBatch(batch: IpBatch, self: NodeProcess): Promise<CommandResult> {
+  const { netns, output, force } = batch
   const format = output === 'json' ? ['-j', '-d'] : []
-  const args = [...place, ...format, ...(force ? ['-force'] : []), '-batch', '-']
+  const rest = [...format, ...(force ? ['-force'] : []), '-batch', '-']
+  if (netns === undefined) return spawnIp(['ip', ...rest], batch, self)
+  const result = await spawnIp(['ip', '-n', netns, ...rest], batch, self)
+  // `ip -n` mounts /sys before it reads a line, which fails where another /sys of that namespace lies below ours.
+  if (!result.stderr.includes('mount of /sys failed')) return result
+  return spawnIp(['nsenter', `--net=/run/netns/${netns}`, 'ip', ...rest], batch, self)
+}
+
+async function spawnIp(
+  [program, ...args]: readonly [string, ...string[]],
+  { lines, output }: IpBatch,
+  self: NodeProcess,
+): Promise<CommandResult> {
   const { spawn } = await import('node:child_process')
-  const child = spawn('ip', args, {
+  const child = spawn(program, args, {
     // Its own process group: Ctrl-C reaches only pipework, which finishes the step and rolls back.
     detached: true,
     stdio: ['pipe', output === undefined ? 'ignore' : 'pipe', 'pipe'],
