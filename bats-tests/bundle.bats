@@ -44,12 +44,14 @@ is() {
   NODE_OPTIONS="--require $BATS_TEST_TMPDIR/broken.cjs" run_pw ls
   assert_exit 1
   assert_err 'this is a bug'
-  local line
+  local frames called line
   # shellcheck disable=SC2154 # set by run
-  line=$(sed -nE 's/.* at (async )?readAttachments \(.*:([0-9]+):[0-9]+\)$/\2/p' <<< "$stderr")
-  [[ -n $line ]]
-  # What it calls there stands there.
-  sed -n "${line}p" "$PIPEWORK" | grep -q 'readOtherNamespaces('
+  frames=$(grep -E '^ +at ' <<< "$stderr")
+  called=$(sed -nE '1s/.* at (async )?([A-Za-z]+) .*/\2/p' <<< "$frames")
+  line=$(sed -nE '2s/.*:([0-9]+):[0-9]+\)$/\1/p' <<< "$frames")
+  [[ -n $called && -n $line ]]
+  # The second function calls the first one on that line.
+  sed -n "${line}p" "$PIPEWORK" | grep -q "$called("
 }
 
 # assert_how WORD — all parts were `kept` from an earlier run, or all of them `compiled`.
