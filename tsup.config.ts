@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { defineConfig, type Options } from 'tsup'
 import { version } from './package.json'
 import { type Metafile, oneFile } from './scripts/parts'
@@ -40,7 +40,8 @@ const embedText: NonNullable<Options['esbuildPlugins']>[number] = {
   name: 'embed-text',
   setup: ({ onResolve, onLoad }) => {
     onResolve({ filter: /\?raw$/ }, ({ path, resolveDir }) => ({
-      path: join(resolveDir, path.slice(0, -4)),
+      // Relative, so that the build is the same in every folder.
+      path: relative(process.cwd(), join(resolveDir, path.slice(0, -4))),
       namespace: 'raw',
     }))
     onLoad({ filter: /.*/, namespace: 'raw' }, ({ path }) => ({ contents: readFileSync(path, 'utf8'), loader: 'text' }))
